@@ -1,0 +1,92 @@
+"""The report as one self-contained page: no script, no request, readable offline, on paper and by screen readers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from trainlint.details import Bars, Series
+from trainlint.finding import Outcome, Report
+
+from .canvas import LINES
+from .charts import DASHES, Chart, draw
+from .markup import code_rows, fix_rows, linked, prose
+from .outline import sections, timeline_rows
+from .phrases import count, counts, frame, headline, label, number, seconds, stage_states, state, visible
+
+__all__ = ["HtmlRenderer"]
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_MOST_ROWS = 200
+"""Rows of a table that are shown; the JSON report holds all."""
+
+
+class HtmlRenderer:
+    """One file for people."""
+
+    name = "html"
+    suffix = ".html"
+
+    def render(self, report: Report, *, color: bool = False, width: int = 100, verbosity: int = 0) -> str:  # noqa: ARG002
+        """The whole page; the options of terminals change nothing."""
+        style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
+        chart_numbers = itertools.count(1)
+
+        def chart(detail: Series | Bars) -> Chart:
+            return draw(detail, f"chart{next(chart_numbers)}")
+
+        page = _environment().get_template("report.html.j2")
+        return page.render(
+            report=report,
+            verdict=headline(report),
+            counts=counts(report),
+            stages=stage_states(report),
+            sections=sections(report),
+            passed=[f for f in report if f.outcome is Outcome.PASS],
+            not_run=[f for f in report if f.outcome is Outcome.NOT_RUN],
+            chart=chart,
+            style=Markup(style),
+            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        )
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    environment.filters |= {
+        "code_rows": code_rows,
+        "count": count,
+        "fix_rows": fix_rows,
+        "frame": frame,
+        "label": label,
+        "linked": linked,
+        "number": number,
+        "pairs": lambda bars: tuple(zip(bars.labels, bars.values, strict=False)),
+        "prose": prose,
+        "seconds": seconds,
+        "state": state,
+        "timeline_rows": timeline_rows,
+    }
+    environment.tests["base64"] = re.compile(r"[A-Za-z0-9+/]+=*").fullmatch
+    environment.globals |= {"most_rows": _MOST_ROWS, "line_colours": len(LINES), "dashes": DASHES}
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """What a template writes: text without control characters; markup made by us as it is."""
+    return value if isinstance(value, Markup) else visible(str(value))

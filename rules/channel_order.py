@@ -1,0 +1,142 @@
+"""Checks that pictures reach a convolution with their channels where it expects them.
+
+## What it checks
+
+- **Channels last, fed as channels first** (an error): a batch of shape (B, H, W, 3) entered the model and the first 2-d
+  convolution has as many input channels as the picture has rows. The convolution then slides over columns and colours
+  and treats every row as a channel of its own.
+- **Red and blue swapped between training and validation** (a warning): the channel statistics of validation pictures
+  match those of training pictures only when read in reverse order.
+
+A model that moves the axis itself (`x.permute(0, 3, 1, 2)` in its forward) is fine: its first convolution takes as many
+channels as the last axis has. So are models without convolutions, for which the order of values is no matter.
+
+## Why it matters
+
+A convolution shares its weights over positions. Over the wrong axes there is nothing to share: the model loses the
+picture's layout, trains, and stays far below what it could do. Nothing raises an error, since only numbers must match.
+
+## Example
+
+```python
+images = torch.from_numpy(np.stack(pictures))       # (N, 32, 32, 3)
+model = nn.Sequential(nn.Conv2d(images.shape[1], 16, 3, padding=1), ...)
+```
+
+## Fix
+
+Move the channels to the front once, where pictures become tensors. `ToTensor()` of torchvision does it for you;
+`view` and `reshape` do not move anything, they only cut the numbers into other pieces.
+
+```python
+images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)  # (N, 3, 32, 32)
+model = nn.Sequential(nn.Conv2d(images.shape[1], 16, 3, padding=1), ...)
+```
+
+## Thresholds
+
+- Channels last: none, the shapes and the convolution's own weight decide.
+- Red and blue: means of red and blue at least 0.15 standard deviations apart, and statistics in reverse order at least
+  four times closer. Pictures of sky against the average of CIFAR-10 give 1.1 times. To be calibrated.
+
+## References
+
+- torch.nn.Conv2d, input of shape (N, C, H, W): https://docs.pytorch.org/docs/stable/generated/torch.nn.Conv2d.html
+- torchvision, ToTensor: https://docs.pytorch.org/vision/stable/generated/torchvision.transforms.ToTensor.html
+- OpenCV reads pictures as BGR: https://docs.opencv.org/4.x/d4/da8/group__imgcodecs.html
+"""
+
+from __future__ import annotations
+
+import math
+
+from trainlint.details import Table
+from trainlint.finding import Fix, Severity, Stage
+from trainlint.measurements import Batches, ParameterInfo, Parameters
+from trainlint.rule import Rule, Verdict, failed, not_run, passed
+
+from ._inputs import InputStats, main_input, pool
+
+#: Distance between the means of red and blue in standard deviations that makes their order visible. To be calibrated.
+COLOUR_GAP = 0.15
+#: How many times closer validation must be in reverse order; sky against the average of CIFAR-10 gives 1.1. To be calibrated.
+SWAP_RATIO = 4.0
+
+
+class ChannelOrder(Rule):
+    """Compares the layout of pictures with what the first convolution takes."""
+
+    code = "TL204"
+    name = "channel-order"
+    stage = Stage.DATA
+    severity = Severity.ERROR
+    summary = "Pictures have their channels where the model expects them"
+    why = "A convolution over the wrong axes mixes rows with colours: it trains without an error and stays far below what it could do."
+    source = "torch.nn.Conv2d: https://docs.pytorch.org/docs/stable/generated/torch.nn.Conv2d.html"
+    requires = (Batches, Parameters)
+
+    def judge(self, batches: Batches, parameters: Parameters) -> Verdict:
+        """Judge the layout by the first convolution's weight, the colours by their statistics."""
+        leaf = main_input(batches.train[0]) if batches.train else None
+        if leaf is None or not (leaf.kind == "image" or leaf.channels_last):
+            return not_run("no pictures enter the model")
+        shape = " × ".join(map(str, leaf.shape))
+        conv = _first_conv(parameters)
+        if leaf.channels_last and conv and len(leaf.shape) == 4 and conv.shape[1] == leaf.shape[1] != leaf.shape[-1]:
+            return failed(
+                f"Pictures enter the model as {shape}, channels last, and the first {conv.module_kind} ({conv.module or conv.name}) "
+                f"takes their {leaf.shape[1]} rows for channels.",
+                severity=Severity.ERROR,
+                evidence={
+                    "measured": list(leaf.shape),
+                    "expected": [leaf.shape[0], leaf.shape[3], leaf.shape[1], leaf.shape[2]],
+                    "convolution": conv.module,
+                    "in_channels": conv.shape[1],
+                },
+                location=batches.train[0].where,
+                fix=Fix(
+                    summary="Move the channels to the front where pictures become tensors; the convolution then takes that many.",
+                    code=f"images = images.permute(0, 3, 1, 2)  # (N, {leaf.shape[3]}, {leaf.shape[1]}, {leaf.shape[2]})",
+                ),
+            )
+        train, val = pool(batches.train), pool(batches.val)
+        if train and val and (ratio := _swap_ratio(train, val)) >= SWAP_RATIO:
+            return _swapped(train, val, ratio)
+        return passed(f"Pictures enter the model as {shape}.", evidence={"measured": list(leaf.shape)})
+
+
+def _first_conv(parameters: Parameters) -> ParameterInfo | None:
+    return next((p for p in parameters.parameters if "Conv2d" in p.module_kind and len(p.shape) == 4 and p.used), None)
+
+
+def _swap_ratio(train: InputStats, val: InputStats) -> float:
+    """How many times closer validation's colours are to training's when read in reverse; 0 when it cannot be told."""
+    if (train.kind, val.kind) != ("image", "image") or not len(train.means) == len(val.means) == 3:
+        return 0.0
+    if min(abs(s.means[0] - s.means[2]) / (s.std or math.inf) for s in (train, val)) < COLOUR_GAP:
+        return 0.0
+    mine = (*train.means, *train.stds)
+    straight = math.dist(mine, (*val.means, *val.stds))
+    reverse = math.dist(mine, (*val.means[::-1], *val.stds[::-1]))
+    return straight / max(reverse, 1e-9)
+
+
+def _swapped(train: InputStats, val: InputStats, ratio: float) -> Verdict:
+    first, last = f"{train.means[0]:.3g} … {train.means[2]:.3g}", f"{val.means[0]:.3g} … {val.means[2]:.3g}"
+    return failed(
+        f"The first and last colour channel have means {first} in training but {last} in validation: red and blue seem to be swapped.",
+        severity=Severity.WARNING,
+        evidence={"measured": ratio, "expected": "the same order of channels", "threshold": SWAP_RATIO},
+        location=val.where or train.where,
+        fix=Fix(
+            summary="Read pictures in the same way for training and validation (OpenCV gives BGR, PIL gives RGB).",
+            code="image = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)",
+        ),
+        details=(
+            Table(
+                title="Mean of each channel",
+                columns=("phase", "channel 0", "channel 1", "channel 2"),
+                rows=(("train", *train.means), ("val", *val.means)),
+            ),
+        ),
+    )

@@ -1,0 +1,123 @@
+"""Checks that validation runs in evaluation mode and without gradients.
+
+## What it checks
+
+Every pass over validation batches between training steps.
+
+- **Error**: the model was in training mode and has layers for which that matters (dropout, batch norm, stochastic depth).
+- **Warning**: gradients were recorded. A note for models of less than a million parameters, where it costs little.
+
+With several optimizers training mode is a warning: some adversarial models keep dropout on as their source of noise.
+Passed: models without such layers, in either mode.
+
+## Why it matters
+
+In training mode dropout makes each validation number a random one and lower than it should be, batch norm judges each
+sample by its neighbours in the batch, and, worse, takes the validation data into its running statistics. The best epoch
+is then chosen by noise. Recording gradients keeps every activation in memory: validation needs two to three times the
+memory it should, and is slower.
+
+## Example
+
+```python
+for x, y in val_loader:
+    correct += (model(x).argmax(1) == y).sum().item()
+```
+
+## Fix
+
+```python
+model.eval()
+with torch.no_grad():
+    for x, y in val_loader:
+        correct += (model(x).argmax(1) == y).sum().item()
+```
+
+Put `model.train()` back at the start of the next epoch. Where validation itself needs gradients (forces as derivatives of
+an energy), leave them on and ignore that note.
+
+## Thresholds
+
+- A million parameters: below it, what is kept for the backward pass of a batch is of the order of megabytes. To be
+  calibrated.
+
+## References
+
+- torch.nn.Module.eval: https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.eval
+- PyTorch, Autograd mechanics, locally disabling gradient computation: https://docs.pytorch.org/docs/stable/notes/autograd.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.measurements import Loop, Parameters, ValidationPass
+from trainlint.rule import Rule, Verdict, failed, not_run, passed
+
+#: Parameters from which gradients in validation are a matter of memory. To be calibrated.
+LARGE_MODEL = 1_000_000
+
+
+class EvalMode(Rule):
+    """Looks at the mode of the model, and of autograd, in validation."""
+
+    code = "TL313"
+    name = "eval-mode"
+    stage = Stage.GRADIENTS
+    severity = Severity.ERROR
+    summary = "Validation runs in evaluation mode and without gradients"
+    why = "In training mode validation numbers are noise, and batch norm learns from validation data; gradients cost memory and time."
+    source = "PyTorch, Autograd mechanics: https://docs.pytorch.org/docs/stable/notes/autograd.html"
+    requires = (Loop, Parameters)
+
+    def judge(self, loop: Loop, parameters: Parameters) -> Verdict:
+        """Judge training mode first, then gradients."""
+        passes = [p for p in loop.validation if p.batches]
+        if not passes:
+            return not_run("no validation pass was seen")
+        training = [p for p in passes if p.training_mode and p.mode_matters]
+        if training:
+            return _training_mode(loop, passes, training)
+        grad = [p for p in passes if p.grad]
+        if grad:
+            return _with_gradients(passes, grad, sum(p.size for p in parameters.parameters if p.used))
+        how = "in evaluation mode" if not any(p.training_mode for p in passes) else "with layers that work alike in both modes"
+        return passed(f"All {len(passes)} validation passes ran {how} and without gradients.", evidence=_evidence(passes))
+
+
+def _training_mode(loop: Loop, passes: Sequence[ValidationPass], training: Sequence[ValidationPass]) -> Verdict:
+    layers = f" ({', '.join(dict.fromkeys(loop.mode_dependent))})" if loop.mode_dependent else ""
+    grad = ", and gradients were recorded" if any(p.grad for p in training) else ""
+    return failed(
+        f"{len(training)} of {len(passes)} validation passes ran in training mode, in which some layers work differently{layers}{grad}.",
+        severity=Severity.WARNING if loop.stepped_optimizers > 1 else Severity.ERROR,
+        evidence={**_evidence(passes), "measured": len(training), "expected": 0, "threshold": 0},
+        location=training[0].loop_where or training[0].where,
+        fix=Fix(
+            summary="Switch to evaluation mode before the validation loop, and back at the start of the next training epoch.",
+            code="model.eval()\nwith torch.no_grad():\n    for inputs, targets in val_loader:",
+        ),
+    )
+
+
+def _with_gradients(passes: Sequence[ValidationPass], grad: Sequence[ValidationPass], size: int) -> Verdict:
+    return failed(
+        f"Gradients are recorded in {len(grad)} of {len(passes)} validation passes of a model with {size:,} parameters, "
+        "which costs memory and time.",
+        severity=Severity.WARNING if size >= LARGE_MODEL else Severity.NOTE,
+        evidence={**_evidence(passes), "measured": len(grad), "expected": 0, "threshold": 0, "parameters": size},
+        location=grad[0].loop_where or grad[0].where,
+        fix=Fix(
+            summary="Switch gradients off for validation, unless the validation itself takes derivatives.",
+            code="with torch.no_grad():\n    for inputs, targets in val_loader:",
+        ),
+    )
+
+
+def _evidence(passes: Sequence[ValidationPass]) -> dict[str, Json]:
+    return {
+        "passes": len(passes),
+        "in_training_mode": sum(p.training_mode for p in passes),
+        "with_gradients": sum(p.grad for p in passes),
+    }

@@ -1,0 +1,161 @@
+"""Checks that the signal neither dies nor blows up on its way through the untrained network.
+
+## What it checks
+
+The output of every layer in the first training forward, in order of execution.
+
+- **Error, collapsed**: from some layer to the end, three or more weight layers give every sample the same output although
+  the inputs differ. What distinguishes the samples is lost in rounding.
+- **Error, exploded**: the network's output has a standard deviation above 10,000, and a thousand times that of its first layer.
+- **Warning**: some layer's output has a standard deviation above 100, and thirty times that of the first layer.
+
+A zero-initialised head, zero-initialised residual branches and LayerScale pass: other layers still carry the signal. Large
+but unscaled *inputs* pass here too, because scales are compared with the network's own first layer; see `input-scale`.
+
+## Why it matters
+
+Each layer multiplies the scale of the signal by its gain. At a gain of 2 a 20-layer network multiplies it by a million,
+at a gain of 0.5 it divides it by as much, and the gradients on the way back fare alike.
+
+## Example
+
+```python
+for layer in self.layers:
+    nn.init.normal_(layer.weight, std=1.0)      # each layer of width 256 multiplies the signal by about 11
+```
+
+## Fix
+
+Use an initialisation that keeps the variance: He for ReLU-like activations, Glorot for tanh. A normalisation layer in each block
+makes the network forgive a wrong one.
+
+```python
+for layer in self.layers:
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    nn.init.zeros_(layer.bias)
+```
+
+## Thresholds
+
+- Standard deviation above 100 and 30 × the first layer's (warning): calibrated over 20 architectures at their own
+  initialisation (ResNet, DenseNet, EfficientNet, ViT, Swin, CaiT, ConvNeXt, GPT-2, BERT, VAE, MLPs), whose largest standard
+  deviation was 3 and largest growth 53 × (BERT, whose embeddings start at 0.02).
+- Above 10,000 and 1,000 × (error): a softmax over such scores is one-hot, so the loss has hardly a slope.
+- Three weight layers with equal outputs for all samples (error): two or fewer occur by design (zero-initialised heads).
+
+## References
+
+- He et al. 2015, Delving Deep into Rectifiers: https://arxiv.org/abs/1502.01852
+- Glorot and Bengio 2010, Understanding the difficulty of training deep feedforward neural networks: https://proceedings.mlr.press/v9/glorot10a.html
+- Schoenholz et al. 2017, Deep Information Propagation: https://arxiv.org/abs/1611.01232
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from trainlint.details import Bars
+from trainlint.finding import Fix, Severity, Stage
+from trainlint.measurements import Activation, Activations
+from trainlint.rule import Rule, Verdict, failed, not_run, passed
+
+#: Standard deviation, and growth over the first layer, beyond which a layer's output is called large.
+LARGE_STD, LARGE_GROWTH = 100.0, 30.0
+#: The same for the network's output, beyond which training cannot start.
+BROKEN_STD, BROKEN_GROWTH = 1e4, 1e3
+#: Weight layers in a row to the end with the same output for every sample.
+COLLAPSED_LAYERS = 3
+#: How the class names of layers with a weight matrix begin.
+WEIGHT_LAYERS = ("Linear", "Conv", "LSTM", "GRU", "RNN", "Bilinear")
+
+
+class InitScale(Rule):
+    """Activations that collapse or explode along depth before the first step."""
+
+    code = "TL106"
+    name = "init-scale"
+    stage = Stage.WIRING
+    severity = Severity.ERROR
+    summary = "The untrained network keeps the scale of its signal"
+    why = "Each layer multiplies the signal's scale by its gain, so a wrong initialisation kills or blows up signal and gradients within a few layers."
+    source = "He et al. 2015: https://arxiv.org/abs/1502.01852"
+    requires = (Activations,)
+
+    def judge(self, activations: Activations) -> Verdict:
+        """Look for a collapse that reaches the output, then for growth."""
+        layers = activations.layers
+        alive = [layer for layer in layers if layer.std > 0.0]
+        if len(layers) < COLLAPSED_LAYERS or not alive:
+            return not_run(f"only {len(alive)} layers with a varying output were seen, too few to follow a scale along depth")
+        collapsed = list(itertools.takewhile(lambda layer: layer.identical_samples, reversed(layers)))[::-1]
+        weighted = [layer for layer in collapsed if layer.kind.startswith(WEIGHT_LAYERS)]
+        if len(weighted) >= COLLAPSED_LAYERS:
+            return _collapsed(layers, collapsed)
+        first = alive[0].std
+        large = [layer for layer in alive if layer.std > LARGE_STD and layer.std > LARGE_GROWTH * first]
+        if large:
+            return _exploded(layers, large, first)
+        return passed(
+            f"The standard deviation of the activations goes from {first:.2g} at the first layer to {alive[-1].std:.2g} "
+            f"at the last of {len(layers)}, {max(layer.std for layer in alive):.2g} at most.",
+            evidence={"measured": alive[-1].std / first, "threshold": LARGE_GROWTH},
+            details=(_bars(layers, ()),),
+        )
+
+
+def _collapsed(layers: Sequence[Activation], run: Sequence[Activation]) -> Verdict:
+    start = len(layers) - len(run)
+    return failed(
+        f"From layer {start + 1} of {len(layers)} ({_label(run[0])}) to the output, every sample of the batch gives the same activations "
+        "although the inputs differ.",
+        severity=Severity.ERROR,
+        evidence={"measured": len(run), "expected": 0, "threshold": COLLAPSED_LAYERS, "layer": run[0].module},
+        location=run[0].where,
+        fix=_fix("The signal shrinks at every layer: initialise for the activation in use, or put a normalisation layer into each block."),
+        details=(_bars(layers, range(start, len(layers))),),
+    )
+
+
+def _exploded(layers: Sequence[Activation], large: Sequence[Activation], first: float) -> Verdict:
+    last = layers[-1].std
+    broken = last > BROKEN_STD and last > BROKEN_GROWTH * first
+    shown = layers[-1] if broken else max(large, key=lambda layer: layer.std)
+    return failed(
+        f"The activations' standard deviation grows from {first:.2g} at the first layer to {shown.std:.2g} at {_label(shown)}, "
+        f"{shown.std / first:,.0f} times as large.",
+        severity=Severity.ERROR if broken else Severity.WARNING,
+        evidence={
+            "measured": shown.std / first,
+            "expected": 1.0,
+            "threshold": BROKEN_GROWTH if broken else LARGE_GROWTH,
+            "standard deviation": shown.std,
+            "layer": shown.module,
+        },
+        location=large[0].where,
+        fix=_fix("The weights start too large: initialise for the activation in use, or put a normalisation layer into each block."),
+        details=(_bars(layers, [i for i, layer in enumerate(layers) if layer in large]),),
+    )
+
+
+def _label(layer: Activation) -> str:
+    return f"{layer.module} ({layer.kind})" if layer.module else layer.kind
+
+
+def _bars(layers: Sequence[Activation], at_fault: Sequence[int]) -> Bars:
+    return Bars(
+        title="Scale of the activations before the first step, from input to output",
+        value_label="standard deviation",
+        labels=tuple(_label(layer) for layer in layers),
+        values=tuple(layer.std for layer in layers),
+        log=True,
+        highlight=tuple(at_fault),
+    )
+
+
+def _fix(summary: str) -> Fix:
+    return Fix(
+        summary=summary,
+        code='nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")   # tanh: xavier_normal_(layer.weight, gain=5 / 3)\n'
+        "nn.init.zeros_(layer.bias)",
+    )

@@ -1,0 +1,159 @@
+"""Finds inputs that hold nothing: blank, constant or repeated samples.
+
+## What it checks
+
+In the recorded training batches, on the tensor that enters the model:
+
+- **blank samples**, in which every element has the same value: an error when all are blank, a warning from half of them
+  on, a note from a tenth on;
+- **repeated samples**, equal to an earlier one of the same batch: an error when whole batches consist of one sample
+  while their targets differ, a warning from half of a batch on;
+- **a colour channel that never changes** while others do (a note).
+
+Narrow tables, short token sequences and single numbers repeat by nature and are not judged.
+
+## Why it matters
+
+From an input that holds nothing only the frequency of the labels can be learned. The usual makers are integer division,
+a cast of [0, 1] pixels to 8 bits, a crop or erase that leaves nothing, and a dataset that ignores its index.
+
+## Example
+
+```python
+images = images.astype(np.uint8) // 255  # whole numbers: every pixel below 255 becomes 0
+```
+
+## Fix
+
+Look at a picture after each transform and find the step that wipes it out.
+
+```python
+images = images.astype(np.float32) / 255
+```
+
+## Thresholds
+
+- Blank: all, half, a tenth of at least 8 samples. Satellite and pathology tiles have blank ones by nature, hence the
+  note. To be calibrated.
+- Repeated: half of a batch of at least 4. A weighted sampler that balances 5 rare samples against the rest repeats
+  42 % of a batch of 64. To be calibrated.
+- Rows of fewer than 16 elements are not judged: 2 ** 16 different binary rows make chance repetitions rare.
+
+## References
+
+- Karpathy, A Recipe for Training Neural Networks, "become one with the data": https://karpathy.github.io/2019/04/25/recipe/
+- NumPy, casting with astype: https://numpy.org/doc/stable/reference/generated/numpy.ndarray.astype.html
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from trainlint.finding import Fix, Severity, Stage
+from trainlint.measurements import Batches, BatchView, Leaf
+from trainlint.rule import Rule, Verdict, failed, not_run, passed
+
+from ._inputs import main_input, pool
+
+#: Shares of blank samples for an error, a warning, a note. To be calibrated.
+BLANK_ERROR, BLANK_WARNING, BLANK_NOTE = 1.0, 0.5, 0.1
+#: Share of repeated samples for a warning. To be calibrated.
+REPEATED = 0.5
+#: Samples and batch size below which shares mean nothing.
+SAMPLES, BATCH = 8, 4
+#: Elements a sample must have for repetitions to be no chance.
+WIDTH = 16
+
+
+class InputDegenerate(Rule):
+    """Counts blank and repeated samples among what enters the model."""
+
+    code = "TL205"
+    name = "input-degenerate"
+    stage = Stage.DATA
+    severity = Severity.ERROR
+    summary = "Samples hold something, and differ from each other"
+    why = "From inputs that are blank or all the same only the frequency of the labels can be learned."
+    source = "Karpathy, A Recipe for Training Neural Networks: https://karpathy.github.io/2019/04/25/recipe/"
+    requires = (Batches,)
+
+    def judge(self, batches: Batches) -> Verdict:
+        """Judge blank samples first, then repeated ones, then dead channels."""
+        pairs = [(view, leaf) for view in batches.train if (leaf := main_input(view)) and math.prod(leaf.shape[1:]) >= WIDTH]
+        if not pairs:
+            return not_run(f"no input with at least {WIDTH} values a sample enters the model, and narrower ones repeat by nature")
+        leaves = [leaf for _, leaf in pairs]
+        samples = sum(leaf.shape[0] for leaf in leaves)
+        verdict = _blank(pairs[0][0], leaves, samples) or _repeated(pairs, samples) or _dead_channel(batches)
+        if verdict:
+            return verdict
+        blank, repeated = sum(leaf.constant_rows for leaf in leaves), sum(leaf.repeated_rows for leaf in leaves)
+        return passed(
+            f"Of {samples:,} samples that entered the model {blank or 'none'} were blank and {repeated or 'none'} repeated.",
+            evidence={"samples": samples, "blank": blank, "repeated": repeated},
+        )
+
+
+def _blank(view: BatchView, leaves: Sequence[Leaf], samples: int) -> Verdict | None:
+    blank = sum(leaf.constant_rows for leaf in leaves)
+    share = blank / samples if samples else 0.0
+    if samples < SAMPLES or share < BLANK_NOTE:
+        return None
+    severity = Severity.ERROR if share >= BLANK_ERROR else Severity.WARNING if share >= BLANK_WARNING else Severity.NOTE
+    value = f" ({leaves[0].minimum:g} everywhere)" if leaves[0].minimum == leaves[0].maximum else ""
+    return failed(
+        f"{blank:,} of {samples:,} samples that enter the model are blank: all their values are the same{value}.",
+        severity=severity,
+        evidence={"measured": share, "expected": 0.0, "threshold": BLANK_NOTE},
+        location=view.where,
+        fix=Fix(
+            summary="Look at one sample after each step from file to tensor and find the step that wipes it out: integer division, "
+            "a cast to 8 bits, a crop beside the object.",
+            code="images = images.astype(np.float32) / 255",
+        ),
+        details=(view.pictures,) if view.pictures else (),
+    )
+
+
+def _repeated(pairs: Sequence[tuple[BatchView, Leaf]], samples: int) -> Verdict | None:
+    repeated = sum(leaf.repeated_rows for _, leaf in pairs)
+    share = repeated / samples if samples else 0.0
+    large = [(view, leaf) for view, leaf in pairs if leaf.shape[0] >= BATCH]
+    if samples < SAMPLES or not large or share < REPEATED:
+        return None
+    hopeless = all(leaf.repeated_rows == leaf.shape[0] - 1 and _targets_differ(view) for view, leaf in large) and len(large) > 1
+    again = ", while their targets differ" if hopeless else ""
+    return failed(
+        f"{repeated:,} of {samples:,} samples that enter the model equal an earlier one of their batch{again}.",
+        severity=Severity.ERROR if hopeless else Severity.WARNING,
+        evidence={"measured": share, "expected": 0.0, "threshold": REPEATED},
+        location=pairs[0][0].where,
+        fix=Fix(
+            summary="Let the dataset return the sample of the index it is asked for, and drop duplicates from the data.",
+            code="def __getitem__(self, index):\n    return self.inputs[index], self.targets[index]",
+        ),
+        details=(pairs[0][0].pictures,) if pairs[0][0].pictures else (),
+    )
+
+
+def _targets_differ(view: BatchView) -> bool:
+    return any(leaf.distinct > 1 for leaf in view.leaves if leaf.role == "target")
+
+
+def _dead_channel(batches: Batches) -> Verdict | None:
+    stats = pool(batches.train)
+    if stats is None or stats.kind != "image" or len(stats.stds) < 3:
+        return None
+    dead = [channel for channel, std in enumerate(stats.stds) if std == 0]
+    if not dead or len(dead) == len(stats.stds):
+        return None
+    return failed(
+        f"Channel {', '.join(map(str, dead))} of the pictures is {stats.means[dead[0]]:.3g} everywhere, while the others vary.",
+        severity=Severity.NOTE,
+        evidence={"measured": 0.0, "expected": "a channel that varies", "channels": [*dead]},
+        location=stats.where,
+        fix=Fix(
+            summary="Drop the channel (an opaque alpha channel holds nothing), or look where it is lost.", code="images = images[:, :3]"
+        ),
+    )

@@ -1,0 +1,188 @@
+"""Finds parameters that the loss cannot reach: a detached tensor, a conversion to numbers, a forward without gradients.
+
+## What it checks
+
+- **Error**: the loss of the first training step is connected to no parameter at all.
+- **Error**: an optimizer holds weights whose only way to the loss leads through a `detach()`, `no_grad`, `argmax`, `item()`, numpy or a
+  new tensor, and they never receive a gradient in the recorded steps. In a model with loaded weights it is a warning for `detach()` and
+  `no_grad`, which is also how a body is kept fixed.
+- **Warning**: a tenth or more of the trainable elements took part in the forward and never received a gradient, without a known cut.
+- **Note**: a tenth or more of them belong to layers that the forward never called.
+
+Small unused parts pass (a pooler in a Hugging Face model), exactly zero gradients do too (zero-initialised residual branches), and so do
+networks whose optimizer has not stepped yet.
+
+## Why it matters
+
+A parameter without gradient never changes. Training goes on with what is behind the cut, and the loss falls a little, which
+hides the fault.
+
+## Example
+
+```python
+features = self.encoder(x).detach()         # the encoder never learns
+return self.head(features)
+```
+
+## Fix
+
+Stay in tensors with a graph from the input to the loss; detach only what is logged or stored.
+
+```python
+features = self.encoder(x)
+return self.head(features)
+```
+
+## Thresholds
+
+- A tenth of the trainable elements: unused parts of public models lie below (BERT's pooler has 0.5 % of its elements); to be calibrated.
+- A cut graph needs no threshold.
+
+## References
+
+- PyTorch, Autograd mechanics: https://docs.pytorch.org/docs/stable/notes/autograd.html
+- PyTorch, Tensor.detach: https://docs.pytorch.org/docs/stable/generated/torch.Tensor.detach.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainlint.details import Table
+from trainlint.finding import Fix, Severity, Stage
+from trainlint.measurements import GraphCut, Loop, ParameterInfo, Parameters
+from trainlint.rule import Rule, Verdict, failed, not_run, passed
+
+#: Share of the trainable elements without gradient, from which on it is worth a word.
+SHARE = 0.1
+#: Cuts that are also used on purpose, to keep loaded weights as they are.
+DELIBERATE = ("detach", "no_grad")
+#: Rows of the table.
+LISTED = 30
+
+_INSTEAD = {
+    "detach": ("Leave out detach() on the way from the parameters to the loss.", "features = self.encoder(x)"),
+    "no_grad": ("Take this part of the training forward out of no_grad.", "features = self.encoder(x)      # outside torch.no_grad()"),
+    "argmax": ("argmax has no gradient: give the loss the scores themselves.", "loss = F.cross_entropy(scores, targets)"),
+    "item": ("Keep the loss a tensor; use item() only for what is printed.", "loss = loss_a + loss_b\nrunning += loss.item()"),
+    "numpy": ("Stay in torch: numpy arrays carry no graph.", "distance = torch.linalg.vector_norm(a - b)"),
+    "new tensor": ("torch.tensor() copies the numbers and drops the graph: stack the tensors.", "losses = torch.stack(losses)"),
+}
+
+
+class NoGradient(Rule):
+    """Parameters that get no gradient although an optimizer holds them."""
+
+    code = "TL304"
+    name = "no-gradient"
+    stage = Stage.GRADIENTS
+    severity = Severity.ERROR
+    summary = "Every parameter that is to learn receives a gradient"
+    why = "A parameter without gradient never changes; what lies behind the cut still learns a little, which hides the fault."
+    source = "PyTorch, Autograd mechanics: https://docs.pytorch.org/docs/stable/notes/autograd.html"
+    requires = (Parameters, Loop)
+    blocked_by = ("frozen-params",)
+
+    def judge(self, parameters: Parameters, loop: Loop) -> Verdict:
+        """Ask whether the loss has a graph, what is behind a cut, and what is left without explanation."""
+        stepped = {step.optimizer for step in loop.steps}
+        trainable = [p for p in parameters.parameters if p.requires_grad and (p.optimizer is None or p.optimizer in stepped or not stepped)]
+        if not parameters.loss_has_graph:
+            return _no_graph(parameters)
+        if not trainable:
+            return not_run("no trainable parameter belongs to an optimizer that stepped")
+        silent = [p for p in trainable if p.optimizer is not None and _silent(p)]
+        by_name = {p.name: p for p in silent}
+        for cut in sorted(parameters.cuts, key=lambda cut: -len(cut.parameters)):
+            behind = [by_name[name] for name in cut.parameters if name in by_name]
+            if any(not p.norm_or_bias for p in behind):
+                return _cut(cut, behind, trainable, pretrained=parameters.pretrained)
+        share = _share(silent, trainable)
+        if share >= SHARE:
+            return _unexplained(parameters, silent, trainable)
+        return passed(
+            f"{len(trainable) - len(silent)} of {len(trainable)} trainable parameters received a gradient"
+            + (f"; the others are {share:.1%} of the elements." if silent else "."),
+            evidence={"measured": share, "threshold": SHARE, "without gradient": len(silent)},
+        )
+
+
+def _silent(parameter: ParameterInfo) -> bool:
+    """No gradient in any recorded step. Exactly zero is a gradient."""
+    return parameter.gradient == "none" and not any(parameter.gradient_norms)
+
+
+def _share(silent: Sequence[ParameterInfo], trainable: Sequence[ParameterInfo]) -> float:
+    return sum(p.size for p in silent) / max(1, sum(p.size for p in trainable))
+
+
+def _no_graph(parameters: Parameters) -> Verdict:
+    cut = next(iter(parameters.cuts), None)
+    if parameters.grad_globally_off:
+        where, reason = parameters.grad_globally_off, "gradients were switched off for the whole program"
+        advice = Fix(summary="Switch gradients off for validation only.", code="with torch.no_grad():\n    validate(model)")
+    elif parameters.no_grad_calls:
+        where, reason = parameters.no_grad_calls[0], "the training forward ran without gradients"
+        advice = Fix(summary="Call the model outside no_grad when training.", code="outputs = model(inputs)     # not inside torch.no_grad()")
+    elif cut:
+        where, reason, advice = cut.where or parameters.model_where, f"the graph ends at {_article(cut.kind)}", _fix(cut)
+    else:
+        where, reason = parameters.model_where, "the graph ends somewhere between the model's output and the loss"
+        advice = Fix(
+            summary="Compute the loss from the model's output with torch operations alone, and do not set requires_grad on it.",
+            code="loss = criterion(model(inputs), targets)\nloss.backward()",
+        )
+    return failed(
+        f"The loss depends on no parameter: {reason}, so nothing can learn.",
+        severity=Severity.ERROR,
+        evidence={"measured": 0, "expected": len(parameters.parameters)},
+        location=where,
+        fix=advice,
+    )
+
+
+def _cut(cut: GraphCut, behind: Sequence[ParameterInfo], trainable: Sequence[ParameterInfo], *, pretrained: bool) -> Verdict:
+    share = _share(behind, trainable)
+    meant = pretrained and cut.kind in DELIBERATE
+    return failed(
+        f"{len(behind)} parameters ({share:.0%} of the trainable elements, {behind[0].name} first) never receive a gradient: "
+        f"their only way to the loss leads through {_article(cut.kind)}.",
+        severity=Severity.WARNING if meant else Severity.ERROR,
+        evidence={"measured": len(behind), "expected": 0, "share": share, "cut": cut.kind},
+        location=cut.where,
+        fix=_fix(cut),
+        details=(_table(behind),),
+    )
+
+
+def _unexplained(parameters: Parameters, silent: Sequence[ParameterInfo], trainable: Sequence[ParameterInfo]) -> Verdict:
+    used = [p for p in silent if p.used]
+    severe = _share(used, trainable) >= SHARE
+    shown = used if severe else silent
+    share = _share(shown, trainable)
+    what = "took part in the forward but never received a gradient" if severe else "are never reached by the forward"
+    return failed(
+        f"{len(shown)} of {len(trainable)} trainable parameters ({share:.0%} of the elements, {shown[0].name} first) {what}.",
+        severity=Severity.WARNING if severe else Severity.NOTE,
+        evidence={"measured": share, "expected": 0.0, "threshold": SHARE, "parameters": len(shown)},
+        location=parameters.model_where,
+        fix=Fix(summary="Use their output in the loss, or remove or freeze them.", code="model.unused_part.requires_grad_(False)"),
+        details=(_table(shown),),
+    )
+
+
+def _article(kind: str) -> str:
+    return {"detach": "a detach()", "no_grad": "no_grad", "argmax": "an argmax", "item": "an item()"}.get(kind, kind)
+
+
+def _fix(cut: GraphCut) -> Fix:
+    summary, code = _INSTEAD.get(cut.kind, ("Keep every operation from the parameters to the loss differentiable.", ""))
+    return Fix(summary=summary, code=code)
+
+
+def _table(parameters: Sequence[ParameterInfo]) -> Table:
+    return Table(
+        title="Parameters without gradient",
+        columns=("parameter", "layer", "elements"),
+        rows=tuple((p.name, p.module_kind, p.size) for p in parameters[:LISTED]),
+    )

@@ -1,0 +1,153 @@
+"""The prediction for one sample depends on that sample alone, and on no token that is still to come.
+
+## What it checks
+
+With the model in eval mode, the gradient of one sample's loss with respect to the *other* samples of the batch must be
+zero. When it is not, the first operation after which the outputs depend on other samples is named.
+
+- A `view` or `reshape` that should have been a `permute`, attention or an RNN that takes the batch for the sequence
+  (`batch_first`), a softmax over the batch: an error.
+- Other ways to mix, such as statistics over the batch written by hand: a warning.
+- Batch norm without running statistics, losses that compare samples with each other (contrastive, triplet) and graphs,
+  whose nodes see their neighbours, mix by design.
+
+In a model that predicts the next token, the prediction at one position must not depend on later tokens.
+
+## Why it matters
+
+Shapes fit, nothing crashes, the loss even goes down, but the model learns from the neighbours in the batch and fails on
+single samples. A language model that sees the next token reaches a perplexity close to one and cannot write a sentence.
+
+## Example
+
+```python
+layer = nn.TransformerEncoderLayer(64, 4)               # expects (time, batch, features)
+h = nn.TransformerEncoder(layer, 2)(x)                  # x is (batch, time, features)
+```
+
+## Fix
+
+Say which axis is the batch; swap axes with `permute` or `transpose`, never with `view`. Give a language model a causal
+mask.
+
+```python
+layer = nn.TransformerEncoderLayer(64, 4, batch_first=True)
+h = nn.TransformerEncoder(layer, 2)(x)
+```
+
+## Thresholds
+
+- 0.001 for the largest gradient from another sample over the sample's own, and for later tokens. It is exactly 0 when
+  nothing mixes; a softmax over a batch of 1,000 gives about 0.001, while terms that balance the load of experts lie
+  below. To be calibrated.
+
+## References
+
+- Andrej Karpathy, A Recipe for Training Neural Networks, "use backprop to chart dependencies":
+  <https://karpathy.github.io/2019/04/25/recipe/>
+- PyTorch, TransformerEncoderLayer, `batch_first`:
+  <https://docs.pytorch.org/docs/stable/generated/torch.nn.TransformerEncoderLayer.html>
+- Vaswani et al., Attention Is All You Need, section 3.2.3 on masking: <https://arxiv.org/abs/1706.03762>
+"""
+
+from __future__ import annotations
+
+from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.measurements import Batches, Leaf, Mixing
+from trainlint.rule import Rule, Verdict, failed, not_run, passed
+
+SHARE = 1e-3
+
+#: Operations that mix samples only by a slip, and how to mend it.
+SLIPS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(
+        ("view", "reshape", "unsafe_view", "flatten", "unflatten"),
+        ("Keep the batch axis in its place and swap axes with permute before flattening.", "x = x.permute(1, 0, 2).flatten(1)"),
+    ),
+    **dict.fromkeys(
+        ("permute", "transpose", "t", "swapaxes", "movedim"),
+        ("Keep the batch axis where the next layer expects it.", "x = x.permute(0, 2, 1)"),
+    ),
+    **dict.fromkeys(
+        ("softmax", "log_softmax"), ("Normalise over the feature or class axis, not over the batch.", "weights = scores.softmax(dim=-1)")
+    ),
+    **dict.fromkeys(
+        ("scaled_dot_product_attention", "multi_head_attention_forward", "native_multi_head_attention", "bmm", "baddbmm"),
+        ("Tell the attention layer that the batch comes first.", "nn.TransformerEncoderLayer(d_model, heads, batch_first=True)"),
+    ),
+    **dict.fromkeys(
+        ("transformer_encoder_layer_fwd", "lstm", "gru", "rnn_tanh", "rnn_relu"),
+        ("Tell the layer that the batch comes first.", "nn.LSTM(features, hidden, batch_first=True)"),
+    ),
+}
+BATCH_STATISTICS = ("batch_norm",)
+
+
+class SampleMixing(Rule):
+    """Asks whether samples of a batch, or positions of a sequence, see what they must not."""
+
+    code = "TL108"
+    name = "sample-mixing"
+    stage = Stage.WIRING
+    severity = Severity.ERROR
+    summary = "The loss of one sample does not depend on the others, nor on tokens to come"
+    why = "A model that mixes samples learns from its neighbours in the batch; one that sees the next token has nothing left to learn."
+    source = "Karpathy, A Recipe for Training Neural Networks, https://karpathy.github.io/2019/04/25/recipe/"
+    requires = (Mixing, Batches)
+
+    def judge(self, mixing: Mixing, batches: Batches) -> Verdict:
+        """Later tokens first: a leak there makes everything else look good."""
+        if mixing.future_tokens and mixing.future_share >= SHARE:
+            return _future(mixing)
+        if mixing.across_samples is None and mixing.future_tokens is None:
+            return not_run("the recorded step could not be replayed with one sample changed")
+        evidence: dict[str, Json] = {"measured": mixing.share, "expected": 0.0, "threshold": SHARE, "samples": mixing.samples}
+        if not mixing.across_samples or mixing.share < SHARE:
+            tokens = ", and no position on a later one" if mixing.future_tokens is False else ""
+            return passed(f"No sample's loss depends on another of {mixing.samples} samples{tokens}.", evidence=evidence)
+        if mixing.contrastive:
+            return passed("The loss compares samples with each other by design.", evidence=evidence)
+        if _graph(batches, mixing.samples):
+            return passed("Samples are the nodes of a graph, which see their neighbours by design.", evidence=evidence)
+        operation = _plain(mixing.operation)
+        if operation.endswith(BATCH_STATISTICS):
+            return passed("Samples meet only in a batch norm that uses the statistics of the batch in eval mode too.", evidence=evidence)
+        summary, code = SLIPS.get(operation, ("Keep samples apart: no operation in forward() may run over the batch axis.", ""))
+        at = f"; {operation} is the first operation that mixes them" if operation else ""
+        return failed(
+            f"The loss of one sample depends on other samples of the batch, with a gradient of {mixing.share:.2g} times its own{at}.",
+            severity=Severity.ERROR if operation in SLIPS else Severity.WARNING,
+            evidence=evidence | {"operation": operation},
+            location=mixing.first_where,
+            fix=Fix(summary=summary, code=code),
+        )
+
+
+def _future(mixing: Mixing) -> Verdict:
+    return failed(
+        f"The prediction of the next token depends on that token and later ones (gradient share {mixing.future_share:.2g}): "
+        "the model sees the answer.",
+        severity=Severity.ERROR,
+        evidence={"measured": mixing.future_share, "expected": 0.0, "threshold": SHARE},
+        location=mixing.first_where,
+        fix=Fix(
+            summary="Give the attention a causal mask, and check that targets are shifted by one against the inputs.",
+            code="mask = nn.Transformer.generate_square_subsequent_mask(x.size(1))\nh = self.encoder(x, mask=mask, is_causal=True)",
+        ),
+    )
+
+
+def _graph(batches: Batches, samples: int) -> bool:
+    """Whether the model gets a square adjacency over the samples, or a list of edges (2, E), beside their features."""
+    return any(_links(leaf, samples) for view in batches.train[:1] for leaf in (*view.inputs, *view.leaves))
+
+
+def _links(leaf: Leaf, samples: int) -> bool:
+    square = leaf.shape == (samples, samples) and samples > 2
+    edges = len(leaf.shape) == 2 and leaf.shape[0] == 2 and samples != 2 and "int" in leaf.dtype
+    return leaf.role != "target" and (square or edges)
+
+
+def _plain(operation: str) -> str:
+    """``aten._softmax.default`` -> ``softmax``."""
+    return operation.removeprefix("torch.").removeprefix("ops.").removeprefix("aten.").removeprefix("aten::").split(".")[0].strip("_")

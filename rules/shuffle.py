@@ -1,0 +1,232 @@
+"""Checks that the training loader hands out samples in a new, mixed order in every epoch.
+
+## What it checks
+
+The order of indices of two epochs, and the labels in that order.
+
+- **Error**: the order is fixed and sorted by class, so that a batch holds one class or few (a runs test on the labels),
+  and a classification loss learns from them.
+- **Warning**: the order is the same in every epoch (no `shuffle=True`, a permutation drawn once, a `DistributedSampler`
+  whose `set_epoch` is never called), or labels come in long stretches.
+- **Note**: the same where the samples have no labels. A language model that carries its state from batch to batch must
+  read its text in order.
+
+Healthy and passed: datasets that draw a random sample for an index, a single batch that holds all data, a run of one
+epoch over mixed data, samplers that weigh or group samples anew each epoch.
+
+## Why it matters
+
+Stochastic gradients are only right on average when samples are drawn at random. Sorted by class, each stretch pulls the
+model towards one class and makes it forget the others; in a fixed order the same neighbours meet in every epoch, the
+noise of the gradients repeats, and batch statistics are always those of the same groups.
+
+## Example
+
+```python
+train_loader = DataLoader(train_set, batch_size=32)  # files were read class by class
+```
+
+## Fix
+
+```python
+train_loader = DataLoader(train_set, batch_size=32, shuffle=True)
+```
+
+With a `DistributedSampler`, call `sampler.set_epoch(epoch)` at the start of each epoch. Validation needs no shuffling.
+
+## Thresholds
+
+- Sorted: a Wald-Wolfowitz z of -6 or less (by chance once in 10 ** 9 orders), and either no more stretches than twice
+  the classes or batches whose most frequent label takes up 70 % of the room between its overall share and 1.
+- Continuous targets: a correlation of neighbours of 0.9 or more. To be calibrated.
+- Labels of at least 50 samples must be known to speak of sorting. When all that are known are of one class out of three
+  or more, this is an error too; of two classes, where the other may be rare, a warning.
+
+## References
+
+- torch.utils.data.DataLoader, shuffle: https://docs.pytorch.org/docs/stable/data.html
+- Bengio, Practical recommendations for gradient-based training, section 3.1: https://arxiv.org/abs/1206.5533
+- torch.utils.data.distributed.DistributedSampler, set_epoch: https://docs.pytorch.org/docs/stable/data.html
+- Wald, Wolfowitz, On a test whether two samples are from the same population, 1940: https://doi.org/10.1214/aoms/1177731909
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+
+from trainlint.details import Line, Series
+from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.measurements import Loss, Optimizers, SampleOrder
+from trainlint.rule import Rule, Verdict, failed, not_run, passed
+
+#: Wald-Wolfowitz z below which labels do not come in random order: once in 10 ** 9 by chance.
+SORTED_Z = -6.0
+#: Stretches per class that still are sorting rather than grouping.
+STRETCHES = 2
+#: How far batches fill up with one label: 0 as often as overall, 1 nothing else.
+PURE = 0.7
+#: Less than this and even sorted labels leave batches mixed enough.
+MIXED = 0.2
+#: Correlation of neighbouring continuous targets that is a trend. To be calibrated.
+TREND = 0.9
+#: Labels that must be known.
+LABELS = 50
+#: Different values from which targets count as continuous.
+CONTINUOUS = 50
+#: Points drawn in the chart.
+DRAWN = 400
+
+CLASS_LOSSES = ("cross_entropy", "nll_loss", "multi_margin_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
+#: Samplers whose order is nobody's design.
+PLAIN_SAMPLERS = ("", "SequentialSampler", "RandomSampler", "SubsetRandomSampler", "DistributedSampler", "SeedableRandomSampler")
+
+
+class Shuffle(Rule):
+    """Looks at the order of samples, and of labels, in two epochs."""
+
+    code = "TL210"
+    name = "shuffle"
+    stage = Stage.DATA
+    severity = Severity.ERROR
+    summary = "Training samples come in a new, mixed order in every epoch"
+    why = "Gradients are right on average only when samples are drawn at random: sorted by class, each stretch unlearns the one before."
+    source = "Bengio, Practical recommendations for gradient-based training, section 3.1: https://arxiv.org/abs/1206.5533"
+    requires = (SampleOrder, Loss, Optimizers)
+
+    def judge(self, order: SampleOrder, loss: Loss, optimizers: Optimizers) -> Verdict:
+        """Judge sorting first, then repetition; both only where the order is no design."""
+        if order.random_dataset:
+            return passed("An index gives another sample each time, so the order is no fixed one.")
+        if order.size is not None and order.batch_size is not None and order.size <= order.batch_size:
+            return passed(f"All {order.size:,} samples are in one batch, so their order does not matter.")
+        fixed = order.sequential if order.same_each_epoch is None else order.same_each_epoch
+        if _in_stretches(order) and (fixed or order.iterable):
+            return _sorted(order, learns_classes=any(call.kind in CLASS_LOSSES for call in loss.calls))
+        if fixed and (verdict := _one_class(order, loss)):
+            return verdict
+        if order.iterable:
+            return not_run("an IterableDataset decides on its order itself, and its labels show no sorting")
+        if not fixed and order.same_each_epoch is None:
+            return not_run("the order of a second epoch could not be read")
+        if not fixed:
+            return passed(f"{order.sampler or 'The loader'} draws a new order in each epoch.", evidence=_evidence(order))
+        if _trends(order):
+            return _same(
+                order, f"The training loader hands out its {_count(order)}samples along a trend of their targets, the same in every epoch."
+            )
+        if optimizers.epochs == 1:
+            return passed("The order is fixed, but there is only one epoch and labels are mixed.", evidence=_evidence(order))
+        if order.distributed and order.set_epoch_called is False:
+            return _same(order, "set_epoch() is never called, so the DistributedSampler repeats the same order in every epoch.")
+        return _same(order, f"The training loader hands out its {_count(order)}samples in the same order in every epoch.")
+
+
+def _in_stretches(order: SampleOrder) -> bool:
+    return len(order.labels) >= LABELS and order.label_runs > 1 and order.runs_z <= SORTED_Z
+
+
+def _purity(order: SampleOrder) -> float:
+    """How far batches hold more of one label than the data overall: 0 no more, 1 nothing else."""
+    batch, overall = order.batch_label_share, order.overall_label_share
+    return (batch - overall) / (1 - overall) if batch is not None and overall is not None and overall < 1 else 0.0
+
+
+def _sorted(order: SampleOrder, *, learns_classes: bool) -> Verdict:
+    classes, purity = len(set(order.labels)), _purity(order)
+    blocks = order.label_runs <= STRETCHES * classes
+    plain = order.sampler in PLAIN_SAMPLERS and not order.iterable
+    certain = learns_classes and plain and (purity >= PURE or (blocks and purity >= MIXED))
+    how = "sorted by class" if blocks else "in stretches of the same class"
+    share = f", and {order.batch_label_share:.0%} of a batch have the same label" if order.batch_label_share is not None else ""
+    return failed(
+        f"Training samples come {how}: {order.label_runs} stretches of equal labels in {len(order.labels):,} samples, "
+        f"where {order.expected_runs:.0f} are expected in random order{share}.",
+        severity=Severity.ERROR if certain else Severity.WARNING,
+        evidence={**_evidence(order), "measured": order.label_runs, "expected": round(order.expected_runs, 1), "threshold": SORTED_Z},
+        location=order.where,
+        fix=_fix(order),
+        details=(_picture(order),),
+    )
+
+
+def _one_class(order: SampleOrder, loss: Loss) -> Verdict | None:
+    """Catch stretches so long that the samples looked at are all of one of the classes."""
+    classes = max((call.classes or 0 for call in loss.calls if call.kind in CLASS_LOSSES), default=0)
+    if len(order.labels) < LABELS or len(set(order.labels)) > 1 or classes < 2 or order.size is None or order.size <= len(order.labels):
+        return None
+    return failed(
+        f"The first {len(order.labels):,} of {order.size:,} training samples all have label {order.labels[0]:g}, in every epoch: "
+        "they seem to be sorted by class.",
+        severity=Severity.ERROR if classes > 2 else Severity.WARNING,
+        evidence={**_evidence(order), "measured": 1, "expected": f"labels of {classes} classes", "threshold": SORTED_Z},
+        location=order.where,
+        fix=_fix(order),
+    )
+
+
+def _same(order: SampleOrder, message: str) -> Verdict:
+    designed = order.sampler not in PLAIN_SAMPLERS
+    severity = Severity.WARNING if order.labels and not designed else Severity.NOTE
+    unlabelled = "" if order.labels else " That is right for a model that carries its state from batch to batch, and for nothing else."
+    return failed(
+        message + unlabelled,
+        severity=severity,
+        evidence={**_evidence(order), "measured": "the same order in every epoch", "expected": "a new order in every epoch"},
+        location=order.where,
+        fix=_fix(order),
+        details=(_picture(order),) if len(order.labels) >= LABELS else (),
+    )
+
+
+def _trends(order: SampleOrder) -> bool:
+    """Whether continuous targets follow each other like points of a curve."""
+    labels = order.labels
+    if len(labels) < LABELS or len(set(labels)) < CONTINUOUS or min(labels) == max(labels):
+        return False
+    mean, variance = statistics.fmean(labels), statistics.pvariance(labels)
+    neighbours = statistics.fmean((a - mean) * (b - mean) for a, b in itertools.pairwise(labels))
+    return variance > 0 and neighbours / variance >= TREND
+
+
+def _count(order: SampleOrder) -> str:
+    return f"{order.size:,} " if order.size is not None else ""
+
+
+def _fix(order: SampleOrder) -> Fix:
+    if order.distributed:
+        return Fix(
+            summary="Tell the sampler which epoch it is, so that each epoch gets its own order.",
+            code="for epoch in range(epochs):\n    train_loader.sampler.set_epoch(epoch)",
+        )
+    if order.iterable:
+        return Fix(
+            summary="Mix the files, or keep a buffer of samples and draw from it at random.",
+            code="dataset = dataset.shuffle(buffer_size=10_000)",
+        )
+    return Fix(
+        summary="Let the training loader shuffle; validation needs no shuffling.",
+        code=f"DataLoader(train_set, batch_size={order.batch_size or 32}, shuffle=True)",
+    )
+
+
+def _evidence(order: SampleOrder) -> dict[str, Json]:
+    return {
+        "sampler": order.sampler,
+        "same_each_epoch": order.same_each_epoch,
+        "label_runs": order.label_runs,
+        "expected_runs": order.expected_runs,
+        "z": order.runs_z,
+        "batch_label_share": order.batch_label_share,
+    }
+
+
+def _picture(order: SampleOrder) -> Series:
+    stride = max(len(order.labels) // DRAWN, 1)
+    places = range(0, len(order.labels), stride)
+    return Series(
+        title="Labels in the order in which they are handed out",
+        x_label="sample",
+        y_label="label",
+        lines=(Line(name="label", x=tuple(map(float, places)), y=tuple(order.labels[i] for i in places)),),
+    )

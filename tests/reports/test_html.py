@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import re
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+import samples
+from trainlint_reports.charts import draw, summarise
+from trainlint_reports.html import HtmlRenderer
+from trainlint_reports.outline import timeline_rows
+
+from trainlint.details import Bars, Line, Mark, Series, Table, Timeline, TimelineEvent
+from trainlint.finding import Report
+
+SAMPLES = {make.__name__: make() for make in (samples.eight_findings, samples.all_passed, samples.crashed, samples.hostile, samples.empty)}
+
+
+class Page(HTMLParser):
+    """The tags and the words of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def values(self, *names: str) -> list[str]:
+        return [value or "" for _, attributes in self.tags for name, value in attributes.items() if name in names]
+
+
+@pytest.fixture(scope="module", params=SAMPLES)
+def page(request: pytest.FixtureRequest) -> Page:
+    return Page(HtmlRenderer().render(SAMPLES[request.param]))
+
+
+@pytest.fixture(scope="module")
+def full() -> Page:
+    return Page(HtmlRenderer().render(SAMPLES["eight_findings"]))
+
+
+def test_nothing_is_loaded_and_nothing_runs(page: Page) -> None:
+    assert not {"script", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in page.tags}
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert all(value.startswith("data:image/") for value in page.values("src", "srcset", "poster", "data"))
+    for tag, attributes in page.tags:
+        if target := attributes.get("href"):
+            assert target.startswith(("#", "https://", "http://") if tag == "a" else ("#", "data:")), target
+
+
+def test_the_security_policy_allows_this_style_sheet_only(page: Page) -> None:
+    policy = next(a["content"] for tag, a in page.tags if tag == "meta" and a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    assert not page.values("style")
+
+
+def test_headings_are_in_order(page: Page) -> None:
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+
+
+def test_ids_are_unique_and_every_link_inside_the_page_has_its_target(page: Page) -> None:
+    ids = Counter(page.values("id"))
+    assert max(ids.values()) == 1
+    targets = {value[1:] for value in page.values("href") if value.startswith("#")}
+    targets |= {name for value in page.values("clip-path") for name in re.findall(r"url\(#(.+)\)", value)}
+    assert targets <= set(ids)
+
+
+def test_what_comes_from_outside_is_shown_as_text() -> None:
+    html = HtmlRenderer().render(samples.hostile())
+    assert "<script" not in html
+    assert "49" not in re.sub(r"<svg.*?</svg>|<style>.*?</style>|sha256-\S+", "", html, flags=re.S)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", html)
+    page = Page(html)
+    assert page.words.count(samples.HOSTILE) > 30
+    assert not [value for value in page.values("href", "src") if "javascript" in value or "script>" in value]
+
+
+def test_start_here_shows_cause_place_fix_and_proof(full: Page) -> None:
+    start, first_stage = full.words.index("Start here"), full.words.index("Wiring 1 error")
+    shown = full.words[start:first_stage]
+    for words in (
+        "output-activation", "TL103", "applies log-softmax itself", "train.py:31", "in forward", "return F.softmax(self.head(x), dim=1)",
+        "Return the raw scores", "Tried on your model, and it helped", "raw scores (logits)", "trainlint explain output-activation",
+    ):  # fmt: skip
+        assert words in shown, words
+
+
+def test_every_finding_is_on_the_page(full: Page) -> None:
+    for finding in SAMPLES["eight_findings"]:
+        assert finding.name in full.words
+        said = finding.reason or finding.message
+        assert said.replace("`", "") in full.words
+
+
+def test_all_kinds_of_details_are_drawn(full: Page) -> None:
+    for words in (
+        "Loss after 20 replayed steps at each learning rate", "trains well", "Gradient norm of each layer", "stem.conv", "26 values as a table",
+        "Tensors of the first batch", "64 × 3 × 32 × 32", "flagged: ", "3 cross", "CosineAnnealingLR", "3 × in a row", "The loop as it was seen",
+    ):  # fmt: skip
+        assert words in full.words, words
+    charts = [a for tag, a in full.tags if tag == "svg" and a.get("role") == "img"]
+    assert len(charts) == 2 * 6
+    assert all(a["aria-label"] for a in charts)
+    assert "short runs: loss 1.4 at learning rate 1e-6" in "".join(full.words)
+
+
+def test_seven_stages_with_their_state(full: Page) -> None:
+    strip = re.sub(r"\s+", " ", full.words)
+    for cell in ("1 Wiring1 error", "2 Data1 error, 1 warning", "4 Learning rate1 warning", "5 Recipe1 not run", "7 Capacityno checks"):
+        assert cell in strip, cell
+
+
+def test_a_page_is_the_same_each_time_and_small() -> None:
+    first, second = (HtmlRenderer().render(samples.eight_findings()) for _ in range(2))
+    assert first == second
+    assert len(first) < 500_000
+
+
+def test_long_tables_are_cut_and_say_so() -> None:
+    table = Table(title="rows", columns=("n",), rows=tuple((i,) for i in range(1000)))
+    html = HtmlRenderer().render(replace(samples.empty(), overview=(table,)))
+    assert "<td>199</td>" in html
+    assert "<td>200</td>" not in html
+    assert "800 more rows in the JSON report" in html
+
+
+NAN, INF = math.nan, math.inf
+
+
+def series(x: Any, y: Any, **fields: Any) -> Series:
+    return Series(title="t", x_label="x", y_label="y", lines=(Line(name="n", x=tuple(x), y=tuple(y)),), **fields)
+
+
+def bars(values: Any, **fields: Any) -> Bars:
+    return Bars(title="t", value_label="v", labels=tuple(f"layer {i}" for i, _ in enumerate(values)), values=tuple(values), **fields)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "chart",
+    [
+        Series(title="t", x_label="x", y_label="y", lines=()),
+        series((), ()),
+        series((1.0,), (NAN,)),
+        series((1.0, 2.0, 3.0), (0.0, -1.0, INF), log_x=True, log_y=True),
+        series((0.0, 0.0), (5.0, 5.0)),
+        series((1.0, 2.0), (1e300, 1e-300)),
+        series(range(5000), (float(i % 7) for i in range(5000))),
+        series((1.0, 2.0), (1.0, 2.0), marks=tuple(Mark(label=f"a long label {i}", x=1 + i / 10) for i in range(9))),
+        series((1.0, 2.0), (1.0, 2.0), marks=(Mark(label="a", x=0.0), Mark(label="b", x=-1.0, x2=0.0), Mark(label="c", y=NAN)), log_x=True),
+        bars(()),
+        bars((NAN, INF)),
+        bars((0.0, 0.0)),
+        bars((-1.0, 2.0), marks=(Mark(label="m", y=1.0), Mark(label="band", x=0.5, x2=1.5))),
+        bars((0.0, -1.0), log=True),
+        bars((NAN,) * 30),
+        bars((-1.0,) * 30, marks=(Mark(label="band", x=-2.0, x2=-1.5), Mark(label="m", y=-1.0))),
+        bars((float(i) for i in range(300)), log=True, highlight=(3, 999)),
+    ],
+)
+def test_charts_of_odd_data_are_drawn(chart: Series | Bars) -> None:
+    drawn = draw(chart, "p")
+    for drawing in (drawn.wide, drawn.narrow):
+        assert drawing.startswith("<svg")
+        assert "#0000" not in drawing
+        assert not re.search(r' (d|x|y|width|height|points)="[^"]*(nan|inf)', drawing)
+        assert len(drawing) < 80_000
+
+
+def test_a_chart_says_in_words_what_it_shows() -> None:
+    assert summarise(samples.overfit_curve()) == (
+        "Line chart of loss by step. Adam, lr 0.001: from 1.563 to 0.7099, lowest 0.7099, highest 1.563. "
+        "Adam, lr 0.01: from 1.277 to 0.01567, lowest 0.003079, highest 1.277. Marked: 10 % of the first loss (0.1386)."
+    )
+    assert summarise(samples.gradient_bars()) == (
+        "Bar chart of gradient norm, 26 bars. Lowest 1e-6 (stem.conv), highest 0.1943 (head). "
+        "At fault: stem.conv, blocks.0.mlp.fc1, blocks.0.attention.projection, blocks.1.mlp.fc1, blocks.1.attention.projection."
+    )
+
+
+def event(kind: str, line: int = 1) -> TimelineEvent:
+    return TimelineEvent(kind=kind, label=kind, file="train.py", line=line)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "rows"),
+    [
+        ("", []),
+        ("train batch forward step batch forward step batch forward step eval batch forward",
+         ["train batch forward step ×1", "batch forward step ×2", "eval batch forward ×1"]),
+        ("clear forward backward step clear forward backward step schedule", ["clear forward backward step ×1", "clear forward backward step schedule ×1"]),
+        ("forward backward forward backward step", ["forward backward forward backward step ×1"]),
+    ],
+)  # fmt: skip
+def test_a_timeline_has_a_row_for_each_iteration_and_folds_equal_ones(kinds: str, rows: list[str]) -> None:
+    timeline = Timeline(title="t", events=tuple(map(event, kinds.split())))
+    assert [f"{' '.join(e.kind for e in row.events)} ×{row.times}" for row in timeline_rows(timeline)] == rows
+
+
+def test_style_hash_is_that_of_the_style_element() -> None:
+    html = HtmlRenderer().render(samples.empty())
+    style = re.search(r"<style>(.*?)</style>", html, re.S)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in html
+
+
+@pytest.mark.parametrize(
+    ("report", "title"),
+    [
+        (SAMPLES["eight_findings"], "3 errors found"),
+        (SAMPLES["all_passed"], "No fault found"),
+        (SAMPLES["crashed"], "The script raised an error"),
+        (SAMPLES["empty"], "Nothing could be judged"),
+        (replace(SAMPLES["eight_findings"], findings=SAMPLES["eight_findings"].findings[5:7], start_here=None), "No errors, 1 warning"),
+    ],
+)
+def test_verdict(report: Report, title: str) -> None:
+    assert f'<h1 id="verdict">{title}</h1>' in HtmlRenderer().render(report)

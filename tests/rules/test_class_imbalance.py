@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import pytest
+from trainlint_rules.class_imbalance import ClassImbalance
+
+from trainlint.finding import Severity
+from trainlint.location import Location
+from trainlint.measurements import DataScan, LabelCount, Loss, LossCall, SampleOrder
+from trainlint.rule import Verdict
+
+CRITERION, VAL_SET = Location("train.py", 30), Location("train.py", 12)
+PORES = {"0.0": 2328, "1.0": 72}
+TEN = {str(i): 100 + i for i in range(10)}
+
+
+def bce(**changes: object) -> LossCall:
+    facts = {
+        "kind": "binary_cross_entropy_with_logits",
+        "where": CRITERION,
+        "elements": 64,
+        "batch_size": 64,
+        "target_values": {"0.0": 62, "1.0": 2},
+    }
+    return LossCall(**{**facts, **changes})
+
+
+def cross_entropy(classes: int, **changes: object) -> LossCall:
+    facts = {"kind": "cross_entropy", "where": CRITERION, "classes": classes, "elements": 64, "batch_size": 64, "target_values": {"0": 64}}
+    return LossCall(**{**facts, **changes})
+
+
+def judge(
+    counts: dict[str, int],
+    *calls: LossCall,
+    val: dict[str, int] | None = None,
+    order: SampleOrder | None = None,
+    optimizers: int = 1,
+    complete: bool = True,
+) -> Verdict:
+    labels = [LabelCount(phase="train", path="[1]", counts=counts, complete=complete)]
+    if val is not None:
+        labels.append(LabelCount(phase="val", path="[1]", counts=val, complete=True))
+    scan = DataScan(samples_seen=sum(counts.values()), labels=tuple(labels), where={"val": VAL_SET})
+    return ClassImbalance().judge(Loss(calls=calls, optimizers=optimizers), scan, order or SampleOrder(sampler="RandomSampler"))
+
+
+def test_warns_of_few_positives_and_a_plain_loss():
+    verdict = judge(PORES, bce())
+    assert (verdict.kind, verdict.severity) == ("fail", Severity.WARNING)
+    assert "72 of 2,400" in verdict.message
+    assert "always answering 0 is 97.0% right" in verdict.message
+    assert "tensor(32.3)" in verdict.fix.code
+    assert verdict.location == CRITERION
+
+
+def test_passes_even_classes():
+    assert judge(TEN, cross_entropy(10)).kind == "pass"
+
+
+@pytest.mark.parametrize("changes", [{"weighted": True}, {"reduction": "none"}])
+def test_a_weighted_loss_makes_up_for_it(changes):
+    assert judge(PORES, bce(**changes)).kind == "pass"
+
+
+@pytest.mark.parametrize("sampler", ["WeightedRandomSampler", "BalancedBatchSampler"])
+def test_a_sampler_of_its_own_kind_makes_up_for_it(sampler):
+    assert judge(PORES, bce(), order=SampleOrder(sampler=sampler)).kind == "pass"
+
+
+def test_labels_that_are_drawn_evenly_make_up_for_it():
+    assert judge(PORES, bce(), order=SampleOrder(sampler="", labels=(0.0, 1.0) * 100)).kind == "pass"
+
+
+def test_ten_percent_positives_pass():
+    assert judge({"0": 900, "1": 100}, bce(target_values={"0.0": 60, "1.0": 4})).kind == "pass"
+
+
+def test_a_long_tail_is_only_a_note():
+    counts = {str(i): max(1000 // (i + 1), 12) for i in range(100)}
+    assert judge(counts, cross_entropy(100)).severity is Severity.NOTE
+
+
+def test_positions_of_text_or_pictures_are_uneven_by_nature():
+    assert judge(TEN, cross_entropy(50, elements=64 * 119, target_values={"0": 6000, "7": 1616})).kind == "pass"
+
+
+def test_rare_positives_of_many_labels_are_a_note():
+    call = bce(elements=64 * 40, target_values={"0.0": 2550, "1.0": 10})
+    assert judge({"0": 100, "1": 900}, call).severity is Severity.NOTE
+
+
+def test_usual_multi_label_targets_pass():
+    assert judge(PORES, bce(elements=64 * 6, target_values={"0.0": 230, "1.0": 154})).kind == "pass"
+
+
+def test_labels_that_the_loss_does_not_see_are_not_judged():
+    assert judge(TEN, bce(target_values={"1.0": 64})).kind == "not-run"
+
+
+def test_adversarial_training_is_not_judged():
+    assert judge(PORES, bce(), optimizers=2).kind == "not-run"
+
+
+def test_regression_is_not_judged():
+    assert judge(PORES, LossCall(kind="mse_loss")).kind == "not-run"
+
+
+def test_soft_targets_have_no_counts():
+    assert judge(TEN, cross_entropy(10, target_is_probabilities=True)).kind == "not-run"
+
+
+def test_the_first_part_of_a_fixed_order_need_not_be_like_the_rest():
+    assert judge({"0": 600, "1": 4}, bce(), order=SampleOrder(sequential=True), complete=False).kind == "not-run"
+
+
+def test_warns_of_classes_that_only_validation_has():
+    verdict = judge({"0": 300, "1": 300}, cross_entropy(3), val={"0": 40, "1": 40, "2": 20})
+    assert verdict.severity is Severity.WARNING
+    assert "(2)" in verdict.message
+    assert "20.0% of validation labels" in verdict.message
+
+
+def test_notes_classes_that_validation_lacks():
+    verdict = judge(TEN, cross_entropy(10), val={str(i): 10 for i in range(8)})
+    assert verdict.severity is Severity.NOTE
+    assert verdict.location == VAL_SET
+
+
+def test_parts_that_are_split_by_class_on_purpose_pass():
+    assert judge({"0": 300, "1": 300}, cross_entropy(4), val={"2": 50, "3": 50}).kind == "pass"
+
+
+def test_warns_of_a_single_class():
+    assert judge({"0": 500}, cross_entropy(10)).severity is Severity.WARNING
+
+
+def test_a_handful_of_labels_says_nothing():
+    assert judge({"0": 60, "1": 2}, bce()).kind == "not-run"

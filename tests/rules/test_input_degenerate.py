@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from trainlint_rules.input_degenerate import InputDegenerate
+
+from trainlint.finding import Severity
+from trainlint.location import Location
+from trainlint.measurements import Batches, BatchView, Leaf
+from trainlint.rule import Verdict
+
+LOADER = Location("train.py", 14)
+
+
+def image(**changes: object) -> Leaf:
+    facts = {"path": "[0]", "role": "input", "kind": "image", "shape": (32, 1, 8, 8), "dtype": "torch.float32", "maximum": 1.0, "std": 0.3}
+    return Leaf(**{**facts, **changes})
+
+
+def judge(leaf: Leaf, count: int = 3, classes: int = 10) -> Verdict:
+    labels = Leaf(path="[1]", role="target", kind="labels", shape=(32,), dtype="torch.int64", distinct=classes)
+    return InputDegenerate().judge(Batches(train=(BatchView(phase="train", leaves=(leaf, labels), inputs=(leaf,), where=LOADER),) * count))
+
+
+def test_passes_samples_that_differ():
+    assert judge(image()).kind == "pass"
+
+
+def test_errs_when_every_sample_is_blank():
+    verdict = judge(image(constant_rows=32, repeated_rows=31, maximum=0.0, std=0.0))
+    assert (verdict.kind, verdict.severity) == ("fail", Severity.ERROR)
+    assert "96 of 96" in verdict.message
+    assert "0 everywhere" in verdict.message
+    assert verdict.location == LOADER
+
+
+def test_warns_when_half_the_samples_are_blank():
+    assert judge(image(constant_rows=17)).severity is Severity.WARNING
+
+
+def test_notes_a_tenth_of_blank_tiles():
+    assert judge(image(constant_rows=4)).severity is Severity.NOTE
+
+
+def test_a_few_blank_tiles_pass():
+    assert judge(image(constant_rows=2)).kind == "pass"
+
+
+def test_errs_when_each_batch_repeats_one_sample_under_different_labels():
+    verdict = judge(image(repeated_rows=31))
+    assert verdict.severity is Severity.ERROR
+    assert "targets differ" in verdict.message
+
+
+def test_warns_when_the_repeated_sample_keeps_its_label():
+    assert judge(image(repeated_rows=31), classes=1).severity is Severity.WARNING
+
+
+def test_repetitions_of_a_weighted_sampler_pass():
+    assert judge(image(repeated_rows=13)).kind == "pass"
+
+
+def test_a_fixed_input_of_one_sample_passes():
+    assert judge(image(shape=(1, 32, 64, 64))).kind == "pass"
+
+
+def test_rows_of_a_narrow_table_repeat_by_nature():
+    assert judge(image(kind="table", shape=(32, 3), repeated_rows=25, constant_rows=6)).kind == "not-run"
+
+
+def test_notes_a_dead_colour_channel():
+    verdict = judge(image(shape=(32, 4, 8, 8), channel_mean=(0.4, 0.5, 0.4, 1.0), channel_std=(0.2, 0.2, 0.2, 0.0)))
+    assert verdict.severity is Severity.NOTE
+    assert verdict.evidence["channels"] == [3]

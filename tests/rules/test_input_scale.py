@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import pytest
+from trainlint_rules.input_scale import InputScale
+
+from trainlint.finding import Severity
+from trainlint.location import Location
+from trainlint.measurements import Activation, Activations, Batches, BatchView, Leaf, Loss, LossCall
+from trainlint.rule import Verdict
+
+LOADER, VAL_LOADER, CRITERION = Location("train.py", 20), Location("train.py", 21), Location("train.py", 30)
+MLP = Activations(layers=(Activation(module="0", kind="Linear"), Activation(module="1", kind="ReLU")))
+
+
+def image(minimum: float, maximum: float, mean: float, std: float, channels: int = 1, side: int = 28) -> Leaf:
+    return Leaf(
+        path="[0]",
+        role="input",
+        kind="image",
+        shape=(64, channels, side, side),
+        dtype="torch.float32",
+        minimum=minimum,
+        maximum=maximum,
+        mean=mean,
+        std=std,
+        channel_mean=(mean,) * channels,
+        channel_std=(std,) * channels,
+    )
+
+
+def table(means: tuple[float, ...], stds: tuple[float, ...]) -> Leaf:
+    rms2 = sum(m * m + s * s for m, s in zip(means, stds, strict=True)) / len(means)
+    mean = sum(means) / len(means)
+    return Leaf(
+        path="[0]",
+        role="input",
+        kind="table",
+        shape=(32, len(means)),
+        dtype="torch.float32",
+        minimum=min(m - 2 * s for m, s in zip(means, stds, strict=True)),
+        maximum=max(m + 2 * s for m, s in zip(means, stds, strict=True)),
+        mean=mean,
+        std=(rms2 - mean * mean) ** 0.5,
+        channel_mean=means,
+        channel_std=stds,
+    )
+
+
+NORMALISED, UNIT, RAW = image(-0.42, 2.8, 0.0, 1.0), image(0, 1, 0.13, 0.31), image(0, 255, 33, 79)
+
+
+def judge(
+    train: Leaf,
+    val: Leaf | None = None,
+    *,
+    activations: Activations = MLP,
+    calls: tuple[LossCall, ...] = (),
+    optimizers: int = 1,
+    **facts: object,
+) -> Verdict:
+    views = (BatchView(phase="train", leaves=(train,), inputs=(train,), where=LOADER),)
+    others = (BatchView(phase="val", leaves=(val,), inputs=(val,), where=VAL_LOADER),) if val else ()
+    batches = Batches(**{"train": views, "val": others, "first_layer": "Linear", **facts})
+    return InputScale().judge(batches, Loss(calls=calls, optimizers=optimizers), activations)
+
+
+@pytest.mark.parametrize("leaf", [NORMALISED, UNIT, image(0, 16, 4.9, 6.0)])
+def test_passes_inputs_around_one(leaf):
+    assert judge(leaf, leaf).kind == "pass"
+
+
+def test_warns_of_raw_pixels():
+    verdict = judge(RAW, RAW)
+    assert verdict.severity is Severity.WARNING
+    assert "Raw pixels" in verdict.message
+    assert verdict.location == LOADER
+
+
+def test_errs_when_raw_pixels_saturate_the_units_behind_them():
+    saturated = Activations(layers=(Activation(module="0", kind="Linear"), Activation(module="1", kind="Tanh", saturated=0.93)))
+    verdict = judge(RAW, activations=saturated)
+    assert verdict.severity is Severity.ERROR
+    assert "93%" in verdict.message
+
+
+@pytest.mark.parametrize("facts", [{"normalised_inside": True}, {"first_layer": "BatchNorm2d"}])
+def test_passes_raw_pixels_that_the_model_normalises_itself(facts):
+    assert judge(RAW, **facts).kind == "pass"
+
+
+def test_only_notes_raw_pixels_before_a_convolution_with_batch_norm():
+    kinds = ("Conv2d", "BatchNorm2d", "ReLU")
+    activations = Activations(layers=tuple(Activation(module=kind, kind=kind) for kind in kinds))
+    assert judge(RAW, activations=activations, first_layer="Conv2d").severity is Severity.NOTE
+
+
+def test_judges_what_entered_the_model_not_what_the_loader_gave():
+    loaded = Leaf(path="[0]", role="input", kind="image", shape=(64, 1, 28, 28), dtype="torch.uint8", maximum=255.0, mean=33.0, std=79.0)
+    batch = BatchView(phase="train", leaves=(loaded,), inputs=(NORMALISED,), where=LOADER)
+    assert InputScale().judge(Batches(train=(batch,), first_layer="Conv2d"), Loss(), MLP).kind == "pass"
+
+
+def test_mean_subtracted_pixels_of_old_pretrained_weights_pass():
+    assert judge(image(-124, 152, 0, 60, channels=3, side=224), pretrained=True, first_layer="Conv2d").kind == "pass"
+
+
+def test_warns_of_columns_on_very_different_scales():
+    verdict = judge(table((13.0, 2.3, 0.36, 750.0), (0.8, 1.1, 0.12, 310.0)))
+    assert verdict.severity is Severity.WARNING
+    assert "column 3" in verdict.message
+    assert verdict.details[0].highlight == (3,)
+
+
+def test_errs_when_uneven_columns_saturate_the_units_behind_them():
+    saturated = Activations(layers=(Activation(module="0", kind="Linear"), Activation(module="1", kind="Tanh", saturated=0.9)))
+    assert judge(table((13.0, 2.3, 0.36, 750.0), (0.8, 1.1, 0.12, 310.0)), activations=saturated).severity is Severity.ERROR
+
+
+def test_rare_one_hot_columns_are_no_uneven_scale():
+    assert judge(table((0.0, 0.0, 0.02, 0.5), (1.0, 1.0, 0.03, 0.5))).kind == "pass"
+
+
+def test_ids_in_a_float_table_are_at_most_a_note():
+    assert judge(table((5000.0, 0.5), (2900.0, 0.5)), first_layer="Embedding").severity is Severity.NOTE
+
+
+def test_a_time_step_beside_a_picture_is_not_the_data():
+    step = Leaf(path="t", role="input", kind="scalar", shape=(64,), dtype="torch.float32", maximum=999.0, mean=500.0, std=288.0)
+    batch = BatchView(phase="train", leaves=(NORMALISED, step), inputs=(NORMALISED, step))
+    assert InputScale().judge(Batches(train=(batch,), first_layer="Conv2d"), Loss(), MLP).kind == "pass"
+
+
+def test_errs_when_only_training_is_normalised():
+    verdict = judge(NORMALISED, UNIT)
+    assert verdict.severity is Severity.ERROR
+    assert verdict.location == VAL_LOADER
+
+
+def test_several_optimizers_make_a_skew_a_warning():
+    assert judge(NORMALISED, UNIT, optimizers=2).severity is Severity.WARNING
+
+
+def test_noise_added_in_training_is_no_skew():
+    assert judge(image(-1.4, 2.4, 0.13, 0.59), UNIT).kind == "pass"
+
+
+def test_darker_validation_pictures_are_no_skew():
+    assert judge(UNIT, image(0, 1, 0.05, 0.1)).kind == "pass"
+
+
+def test_errs_when_only_the_training_table_is_standardised():
+    verdict = judge(table((0.0,) * 4, (1.0,) * 4), table((13.0, 2.3, 19.0, 99.0), (0.8, 1.1, 3.3, 14.0)))
+    assert verdict.severity is Severity.ERROR
+
+
+def test_a_small_validation_batch_of_a_standardised_table_passes():
+    assert judge(table((0.0,) * 4, (1.0,) * 4), table((0.3, -0.2, 0.4, 0.1), (0.6, 1.4, 1.9, 0.7))).kind == "pass"
+
+
+def test_warns_of_pictures_normalised_twice():
+    verdict = judge(image(-11.0, 9.4, -2.1, 4.8, channels=3, side=64), first_layer="Conv2d")
+    assert verdict.severity is Severity.WARNING
+    assert "twice" in verdict.message
+
+
+def test_black_and_white_pictures_normalised_once_pass():
+    assert judge(image(-2.12, 2.64, 0.2, 2.2, channels=3, side=64), first_layer="Conv2d").kind == "pass"
+
+
+def test_warns_of_pictures_divided_twice():
+    assert "255 twice" in judge(image(0, 1 / 255, 0.0005, 0.0012)).message
+
+
+def test_notes_unit_pictures_in_front_of_pretrained_weights():
+    verdict = judge(image(0, 1, 0.45, 0.26, channels=3, side=224), pretrained=True, first_layer="Conv2d")
+    assert verdict.severity is Severity.NOTE
+
+
+def regression(target_mean: float, target_std: float, mean: float = 0.01, std: float = 0.2, kind: str = "mse_loss") -> tuple[LossCall, ...]:
+    return (LossCall(kind=kind, where=CRITERION, target_mean=target_mean, target_std=target_std, input_mean=mean, input_std=std),)
+
+
+def test_warns_of_an_unscaled_regression_target():
+    verdict = judge(NORMALISED, calls=regression(152.0, 77.0))
+    assert verdict.severity is Severity.WARNING
+    assert verdict.location == CRITERION
+
+
+def test_a_model_that_scales_its_output_to_the_target_passes():
+    assert judge(NORMALISED, calls=regression(152.0, 77.0, mean=150.0, std=9.0)).kind == "pass"
+
+
+def test_class_scores_have_no_target_scale():
+    assert judge(NORMALISED, calls=regression(152.0, 77.0, kind="cross_entropy")).kind == "pass"
+
+
+def test_the_worst_fault_speaks_and_names_the_others():
+    verdict = judge(NORMALISED, UNIT, calls=regression(152.0, 77.0))
+    assert verdict.severity is Severity.ERROR
+    assert "regression target" in str(verdict.evidence["also"])
+
+
+def test_token_ids_are_not_judged():
+    tokens = Leaf(path="[0]", role="input", kind="tokens", shape=(32, 20), dtype="torch.int64", maximum=29999.0, mean=5000.0, std=5000.0)
+    assert judge(tokens, first_layer="Embedding").kind == "not-run"

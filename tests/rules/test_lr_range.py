@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import math
+
+from trainlint_rules.lr_range import LearningRateRange
+
+from trainlint.finding import Severity
+from trainlint.location import Location
+from trainlint.measurements import LearningRate, Trial
+
+LINE = Location("train.py", 12, text="opt = torch.optim.AdamW(net.parameters(), lr=args.lr, weight_decay=0.01)")
+
+#: Learning rate -> loss at the end of a short run that begins at 2.3; None where it diverges.
+ENDS = {1e-7: 2.2999, 1e-6: 2.298, 1e-5: 2.28, 1e-4: 2.0, 1e-3: 0.9, 3e-3: 0.6, 1e-2: 0.8, 1e-1: 2.4, 1.0: None}
+
+
+def judge(configured, ends=ENDS, **changes):
+    trials = tuple(
+        Trial(lr=lr, losses=(2.3, end or 9e9), diverged=end is None, score=math.inf if end is None else end) for lr, end in ends.items()
+    )
+    facts = {"low": 3e-4, "high": 2e-2, "suggestion": 3e-3, "first": configured}
+    facts |= {"curve_lr": (1e-6, 1e-3, 1.0), "curve_loss": (2.3, 1.0, 8.0), "steps": 30, "where": LINE}
+    facts |= {"optimizer": "AdamW"}
+    rates = LearningRate(configured=configured, initial=2.3, trials=trials, **(facts | changes))
+    return LearningRateRange().judge(rates)
+
+
+def test_a_rate_within_the_band_passes_with_its_curves():
+    verdict = judge(1e-3)
+    assert verdict.kind == "pass"
+    band = next(m for m in verdict.details[0].marks if m.x2 is not None)
+    assert (band.x, band.x2) == (3e-4, 2e-2)
+    assert any(m.label == "configured" and m.x == 1e-3 for m in verdict.details[0].marks)
+
+
+def test_ten_times_outside_the_band_is_within_the_noise():
+    assert judge(1e-1).kind == "pass"
+    assert judge(5e-5).kind == "pass"
+
+
+def test_a_rate_that_diverges_is_an_error():
+    verdict = judge(1.0)
+    assert verdict.severity is Severity.ERROR
+    assert verdict.location == LINE
+    assert "diverges" in verdict.message
+    assert math.isnan(verdict.details[0].lines[0].y[-1])
+
+
+def test_a_rate_that_cannot_move_is_an_error():
+    verdict = judge(1e-6)
+    assert verdict.severity is Severity.ERROR
+    assert "below the band" in verdict.message
+
+
+def test_a_low_rate_that_makes_some_progress_is_a_warning():
+    assert judge(2e-5, ENDS | {2e-5: 2.27}).severity is Severity.WARNING
+
+
+def test_a_high_rate_behind_a_warm_up_is_a_warning():
+    assert judge(1.0, first=0.04).severity is Severity.WARNING
+
+
+def test_a_high_rate_that_trains_all_the_same_is_a_warning():
+    assert judge(1.0, ENDS | {1.0: 2.0}).severity is Severity.WARNING
+
+
+def test_a_rate_that_was_not_replayed_is_a_warning():
+    assert judge(10.0).severity is Severity.WARNING
+
+
+def test_a_rate_of_zero_is_an_error():
+    verdict = judge(0.0)
+    assert verdict.severity is Severity.ERROR
+    assert "no step changes a weight" in verdict.message
+
+
+def test_a_warm_up_that_begins_at_zero_is_no_fault():
+    assert judge(1e-3, first=0.0).kind == "pass"
+
+
+def test_the_fix_puts_the_rate_into_the_users_own_line():
+    code = judge(1e-6).fix.code
+    assert code.startswith("opt = torch.optim.AdamW(net.parameters(), lr=0.003, weight_decay=0.01)")
+    assert "OneCycleLR" in code
+    assert judge(1e-6, where=None).fix.code.startswith("optimizer = torch.optim.AdamW(model.parameters(), lr=0.003)")
+
+
+def test_when_no_rate_trains_the_rate_is_not_blamed():
+    assert judge(1.0, {1e-3: 2.31, 1.0: None}).kind == "not-run"
+    assert judge(1.0, low=None, high=None, progress=False).kind == "not-run"
+
+
+def test_an_unknown_rate_is_not_judged():
+    assert judge(0.0, optimizer="").kind == "not-run"

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+from trainlint_rules.sample_mixing import SampleMixing
+
+from trainlint.finding import Severity
+from trainlint.location import Location
+from trainlint.measurements import Batches, BatchView, Leaf, Mixing
+
+LINE = Location("model.py", 18)
+
+
+def judge(batches=None, **facts):
+    return SampleMixing().judge(Mixing(**({"samples": 32, "first_where": LINE} | facts)), batches or Batches())
+
+
+def inputs(*shapes_and_types):
+    leaves = tuple(Leaf(path=f"input {i}", role="input", kind="tensor", shape=s, dtype=t) for i, (s, t) in enumerate(shapes_and_types))
+    return Batches(train=(BatchView(phase="train", leaves=(), inputs=leaves),))
+
+
+def test_independent_samples_pass():
+    assert judge(across_samples=False, future_tokens=False).kind == "pass"
+
+
+@pytest.mark.parametrize(
+    "operation", ["view", "aten._unsafe_view.default", "softmax", "scaled_dot_product_attention", "lstm", "aten::_softmax", "permute"]
+)
+def test_slips_that_mix_samples_are_errors(operation):
+    verdict = judge(across_samples=True, share=0.8, operation=operation)
+    assert verdict.kind == "fail"
+    assert verdict.severity is Severity.ERROR
+    assert verdict.location == LINE
+    assert verdict.fix.code
+
+
+def test_other_ways_to_mix_are_a_warning():
+    assert judge(across_samples=True, share=0.03, operation="mean").severity is Severity.WARNING
+
+
+def test_batch_norm_without_running_statistics_mixes_by_design():
+    assert judge(across_samples=True, share=0.03, operation="batch_norm").kind == "pass"
+    assert judge(across_samples=True, share=0.03, operation="aten.native_batch_norm.default").kind == "pass"
+
+
+def test_contrastive_losses_compare_samples_by_design():
+    assert judge(across_samples=True, share=0.9, operation="mm", contrastive=True).kind == "pass"
+
+
+@pytest.mark.parametrize("link", [((32, 32), "float32"), ((2, 190), "int64")])
+def test_nodes_of_a_graph_see_their_neighbours(link):
+    assert judge(inputs(((32, 16), "float32"), link), across_samples=True, share=0.5, operation="transpose").kind == "pass"
+
+
+def test_square_images_are_no_graph():
+    images = inputs(((32, 3, 32, 32), "float32"))
+    assert judge(images, across_samples=True, share=0.5, operation="view").severity is Severity.ERROR
+
+
+def test_tiny_dependence_such_as_load_balancing_passes():
+    assert judge(across_samples=True, share=2e-5, operation="mean").kind == "pass"
+
+
+def test_seeing_the_next_token_is_an_error():
+    verdict = judge(across_samples=False, future_tokens=True, future_share=0.4)
+    assert verdict.severity is Severity.ERROR
+    assert "causal mask" in verdict.fix.summary
+
+
+def test_nothing_measured_is_not_a_pass():
+    assert judge().kind == "not-run"

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import pytest
+from trainlint_rules.shuffle import Shuffle
+
+from trainlint.finding import Severity
+from trainlint.location import Location
+from trainlint.measurements import Loss, LossCall, Optimizers, SampleOrder
+from trainlint.rule import Verdict
+
+LOADER = Location("train.py", 18)
+CLASSES = Loss(calls=(LossCall(kind="cross_entropy", classes=5),))
+SORTED = [float(i // 200) for i in range(1000)]
+MIXED = [float(i * 7 % 5) for i in range(1000)]
+
+
+def order(labels: Sequence[float] = (), *, batch: int = 32, **changes: object) -> SampleOrder:
+    """The facts that a probe would find for these labels in this order."""
+    n = len(labels)
+    shares = {label: labels.count(label) / n for label in set(labels)} if n else {}
+    runs = sum(a != b for a, b in itertools.pairwise(labels)) + 1 if n else 0
+    expected = n * (1 - sum(s * s for s in shares.values())) + 1 if n else 0.0
+    batches = [labels[i : i + batch] for i in range(0, n, batch)]
+    facts = {
+        "where": LOADER,
+        "sampler": "SequentialSampler",
+        "size": n or 1000,
+        "batch_size": batch,
+        "sequential": True,
+        "same_each_epoch": True,
+        "labels": tuple(labels),
+        "label_runs": runs,
+        "expected_runs": expected,
+        "runs_z": (runs - expected) / max(math.sqrt(n) / 2, 1) if n else 0.0,
+        "batch_label_share": sum(max(b.count(x) for x in set(b)) / len(b) for b in batches) / len(batches) if n else None,
+        "overall_label_share": max(shares.values()) if n else None,
+    }
+    return SampleOrder(**{**facts, **changes})
+
+
+def judge(facts: SampleOrder, loss: Loss = CLASSES, epochs: int | None = None) -> Verdict:
+    return Shuffle().judge(facts, loss, Optimizers(epochs=epochs))
+
+
+def test_errs_when_samples_come_sorted_by_class():
+    verdict = judge(order(SORTED))
+    assert (verdict.kind, verdict.severity) == ("fail", Severity.ERROR)
+    assert "5 stretches" in verdict.message
+    assert verdict.location == LOADER
+    assert "shuffle=True" in verdict.fix.code
+    assert verdict.details[0].lines[0].y[0] == 0.0
+
+
+def test_errs_when_the_samples_looked_at_are_all_of_one_class():
+    verdict = judge(order([0.0] * 4096, size=60000))
+    assert verdict.severity is Severity.ERROR
+    assert "first 4,096 of 60,000" in verdict.message
+
+
+def test_passes_a_shuffled_loader():
+    assert judge(order(MIXED, sampler="RandomSampler", sequential=False, same_each_epoch=False)).kind == "pass"
+
+
+def test_warns_of_a_fixed_order_with_mixed_labels():
+    verdict = judge(order(MIXED))
+    assert verdict.severity is Severity.WARNING
+    assert "same order in every epoch" in verdict.message
+
+
+def test_warns_of_stretches_that_are_no_sorting():
+    labels = [float(i // 20 % 5) for i in range(1000)]
+    assert judge(order(labels, batch=100)).severity is Severity.WARNING
+
+
+def test_sorted_samples_without_a_classification_loss_are_a_warning():
+    assert judge(order(SORTED), Loss(calls=(LossCall(kind="mse_loss"),))).severity is Severity.WARNING
+
+
+def test_warns_when_set_epoch_is_never_called():
+    facts = order(MIXED, sampler="DistributedSampler", sequential=False, distributed=True, set_epoch_called=False)
+    verdict = judge(facts)
+    assert verdict.severity is Severity.WARNING
+    assert "set_epoch" in verdict.message
+    assert "set_epoch(epoch)" in verdict.fix.code
+
+
+def test_text_read_in_order_is_a_note():
+    verdict = judge(order(), Loss(calls=(LossCall(kind="cross_entropy", classes=10000),)))
+    assert verdict.severity is Severity.NOTE
+    assert "carries its state" in verdict.message
+
+
+def test_a_dataset_that_draws_at_random_has_no_fixed_order():
+    assert judge(order([1.0, 0.0] * 500, random_dataset=True)).kind == "pass"
+
+
+def test_a_single_batch_of_all_data_passes():
+    assert judge(order(SORTED, batch=1000)).kind == "pass"
+
+
+def test_a_single_epoch_over_mixed_data_passes():
+    assert judge(order(MIXED), epochs=1).kind == "pass"
+
+
+def test_a_single_epoch_over_sorted_data_is_still_an_error():
+    assert judge(order(SORTED), epochs=1).severity is Severity.ERROR
+
+
+@pytest.mark.parametrize("labels", [MIXED, [float(i // 4 % 5) for i in range(1000)]])
+def test_a_sampler_that_groups_anew_each_epoch_passes(labels):
+    assert judge(order(labels, sampler="MPerClassSampler", sequential=False, same_each_epoch=False)).kind == "pass"
+
+
+def test_a_fixed_order_by_a_sampler_of_its_own_is_a_note():
+    assert judge(order(MIXED, sampler="BucketSampler", sequential=False)).severity is Severity.NOTE
+
+
+def test_imbalanced_but_mixed_labels_are_not_sorted():
+    labels = [float(i % 33 == 0) for i in range(1000)]
+    assert judge(order(labels, sampler="RandomSampler", sequential=False, same_each_epoch=False)).kind == "pass"
+
+
+def test_warns_of_targets_that_follow_a_curve():
+    verdict = judge(order([math.sin(i / 80) for i in range(1000)]), Loss(calls=(LossCall(kind="mse_loss"),)))
+    assert verdict.severity is Severity.WARNING
+    assert "trend" in verdict.message
+
+
+def test_an_iterable_dataset_in_mixed_order_is_not_judged():
+    assert judge(order(MIXED, iterable=True, sequential=False, same_each_epoch=None, sampler="")).kind == "not-run"
+
+
+def test_an_iterable_dataset_sorted_by_class_is_a_warning():
+    verdict = judge(order(SORTED, iterable=True, sequential=False, same_each_epoch=None, sampler=""))
+    assert verdict.severity is Severity.WARNING
+    assert "buffer" in verdict.fix.code

@@ -1,0 +1,86 @@
+"""Find the bug in a PyTorch training run before you wait a night for it.
+
+Three ways in: ``trainlint scan train.py`` on an unmodified script, :func:`check` on a model and a loader, and the rules and
+report formats that other packages add. Importing this package imports no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainlint.checking import check
+    from trainlint.errors import InputError, TrainlintError, UsageError
+    from trainlint.finding import Cost, Finding, Fix, Outcome, Proof, Report, Severity, Stage, Subject
+    from trainlint.location import Location
+    from trainlint.rule import Rule, Verdict, failed, not_run, passed
+    from trainlint.scanning import ScanError, scan
+    from trainlint.settings import Settings
+    from trainlint.version import __version__
+
+_HOMES = {
+    "Cost": "finding",
+    "Finding": "finding",
+    "Fix": "finding",
+    "InputError": "errors",
+    "Location": "location",
+    "Outcome": "finding",
+    "Proof": "finding",
+    "Report": "finding",
+    "Rule": "rule",
+    "ScanError": "scanning",
+    "Settings": "settings",
+    "Severity": "finding",
+    "Stage": "finding",
+    "Subject": "finding",
+    "TrainlintError": "errors",
+    "UsageError": "errors",
+    "Verdict": "rule",
+    "__version__": "version",
+    "check": "checking",
+    "failed": "rule",
+    "not_run": "rule",
+    "passed": "rule",
+    "scan": "scanning",
+}
+
+__all__ = [
+    "Cost",
+    "Finding",
+    "Fix",
+    "InputError",
+    "Location",
+    "Outcome",
+    "Proof",
+    "Report",
+    "Rule",
+    "ScanError",
+    "Settings",
+    "Severity",
+    "Stage",
+    "Subject",
+    "TrainlintError",
+    "UsageError",
+    "Verdict",
+    "__version__",
+    "check",
+    "failed",
+    "not_run",
+    "passed",
+    "scan",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(f"trainlint.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,106 @@
+"""Judges: runs the rules in order, asks for each measurement once, blocks what an earlier error explains."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from trainlint.finding import Finding, Outcome, Severity
+from trainlint.measurements import Measurement, Unmeasured
+from trainlint.registry import Catalogue
+from trainlint.rule import Rule, Verdict
+
+__all__ = ["Judge", "Measure", "root_cause"]
+
+#: Gives a measurement, or says why there is none. The probes stand behind it, or a saved evidence file.
+Measure = Callable[[type[Measurement]], Measurement | Unmeasured]
+
+
+@dataclass
+class Judge:
+    """Turns measurements into findings. ``on_rule`` is told each rule before it is judged."""
+
+    catalogue: Catalogue
+    measure: Measure
+    on_rule: Callable[[Rule], None] = lambda rule: None
+    _known: dict[str, Measurement | Unmeasured] = field(default_factory=dict)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Judge every rule of the catalogue, in its order."""
+        done: list[Finding] = []
+        for rule in self.catalogue.rules:
+            self.on_rule(rule)
+            done.append(self._judge(rule, done))
+        return tuple(done)
+
+    def _judge(self, rule: Rule, earlier: Iterable[Finding]) -> Finding:
+        errors = {f.name for f in earlier if f.failed and f.severity is Severity.ERROR}
+        for cause in rule.blocked_by:
+            if cause in errors:
+                return _finding(
+                    rule, Outcome.BLOCKED, reason=f"{cause} failed, so this cannot be judged; mend that first", blocked_by=cause
+                )
+        inputs = [self._measurement(kind) for kind in rule.requires]
+        for item in inputs:
+            if isinstance(item, Unmeasured):
+                return _finding(rule, Outcome.NOT_RUN, reason=item.reason)
+        try:
+            return _from_verdict(rule, rule.judge(*inputs))
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            reason = f"the rule itself failed ({type(error).__name__}: {error}, {place.name} line {place.lineno}); please report it"
+            return _finding(rule, Outcome.NOT_RUN, reason=reason)
+
+    def _measurement(self, kind: type[Measurement]) -> Measurement | Unmeasured:
+        if kind.name not in self._known:
+            self._known[kind.name] = self.measure(kind)
+        return self._known[kind.name]
+
+
+def _from_verdict(rule: Rule, verdict: Verdict) -> Finding:
+    if verdict.kind == "not-run":
+        return _finding(rule, Outcome.NOT_RUN, reason=verdict.message)
+    return Finding(
+        code=rule.code,
+        name=rule.name,
+        stage=rule.stage,
+        outcome=Outcome.PASS if verdict.kind == "pass" else Outcome.FAIL,
+        severity=verdict.severity or rule.severity,
+        message=verdict.message,
+        evidence=verdict.evidence,
+        location=verdict.location,
+        why=rule.why,
+        source=rule.source,
+        fix=verdict.fix,
+        details=verdict.details,
+    )
+
+
+def _finding(rule: Rule, outcome: Outcome, *, reason: str, blocked_by: str | None = None) -> Finding:
+    return Finding(
+        code=rule.code,
+        name=rule.name,
+        stage=rule.stage,
+        outcome=outcome,
+        severity=rule.severity,
+        message=rule.summary,
+        why=rule.why,
+        source=rule.source,
+        reason=reason,
+        blocked_by=blocked_by,
+    )
+
+
+def root_cause(findings: Iterable[Finding], explains: Mapping[str, tuple[str, ...]]) -> Finding | None:
+    """The one failure to look at first: the worst that no other failure explains, earliest in the playbook.
+
+    A symptom may be worse than its cause (a warning about NaN inputs explains an error about a NaN loss), so causes of every
+    severity but notes count.
+    """
+    failures = [f for f in findings if f.failed and f.severity is not Severity.NOTE]
+    names = {f.name for f in failures}
+    explained = {symptom for cause in names for symptom in explains.get(cause, ()) if symptom != cause}
+    causes = [f for f in failures if f.name not in explained] or failures
+    worst = {f.name: min([f.severity.rank, *(g.severity.rank for g in failures if g.name in explains.get(f.name, ()))]) for f in causes}
+    return min(causes, key=lambda f: (worst[f.name], f.stage), default=None)

@@ -1,0 +1,43 @@
+"""What can go wrong that is the user's to mend. Every message says what happened and what to do.
+
+TrainlintError
+├── UsageError            a wrong argument, file or setting (exit code 2)
+│   ├── UnknownRuleError
+│   └── InputError        objects that check() cannot work with
+└── PluginError           a rule or format package that does not load
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["InputError", "PluginError", "TrainlintError", "UnknownRuleError", "UsageError"]
+
+
+class TrainlintError(Exception):
+    """Base of all errors of this package that are meant for the user's eyes."""
+
+
+class UsageError(TrainlintError):
+    """A wrong argument, file or setting."""
+
+
+class UnknownRuleError(UsageError):
+    """No rule has that name or code."""
+
+    def __init__(self, name: str, near: Sequence[str] = ()) -> None:
+        hint = f"; did you mean {near[0]!r}?" if near else "; `trainlint rules` lists them"
+        super().__init__(f"there is no rule {name!r}{hint}")
+
+
+class InputError(UsageError):
+    """The model, loader or function handed to check() cannot be used; the message says what to pass."""
+
+
+class PluginError(TrainlintError):
+    """A package that offers rules or formats failed to load."""
+
+    def __init__(self, name: str, value: str, error: BaseException) -> None:
+        super().__init__(
+            f"plug-in {name!r} ({value}) could not be loaded: {type(error).__name__}: {error}. Uninstall or mend that package."
+        )

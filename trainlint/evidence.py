@@ -1,0 +1,75 @@
+"""Evidence files: measurements as they are made, one JSON line each, so that a killed run leaves what it had."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+
+from trainlint.errors import UsageError
+from trainlint.measurements import MEASUREMENTS, Measurement, Unmeasured
+
+__all__ = ["Evidence", "EvidenceWriter", "read_evidence"]
+
+
+class EvidenceWriter:
+    """Appends to an evidence file; each line is on disk before the call returns."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: TextIO = path.open("a", encoding="utf-8")
+        self._begun = time.monotonic()
+
+    def line(self, kind: str, **content: Any) -> None:
+        """Write one line of any kind."""
+        self._file.write(json.dumps({"kind": kind, **msgspec.to_builtins(content)}) + "\n")
+        self._file.flush()
+
+    def measurement(self, item: Measurement | Unmeasured, seconds: float = 0.0) -> None:
+        """Write a measurement or why there is none."""
+        kind = "unmeasured" if isinstance(item, Unmeasured) else "measurement"
+        self.line(kind, name=item.name, data=item, seconds=seconds)
+
+
+class Evidence:
+    """What an evidence file holds."""
+
+    def __init__(self) -> None:
+        self.measurements: dict[str, Measurement | Unmeasured] = {}
+        self.seconds: dict[str, float] = {}
+        self.status: dict[str, Any] = {}
+        """The last ``status`` lines, merged: how the script ended, notes, environment, step time."""
+
+    def measure(self, kind: type[Measurement]) -> Measurement | Unmeasured:
+        """The measurement, or why it is missing."""
+        found = self.measurements.get(kind.name)
+        return found if found is not None else Unmeasured(name=kind.name, reason="the run ended before this was measured")
+
+    def take(self, line: str) -> str | None:
+        """Take in one line; returns the text of a progress line."""
+        entry = json.loads(line)
+        kind = entry.pop("kind")
+        if kind == "measurement":
+            self.measurements[entry["name"]] = msgspec.convert(entry["data"], MEASUREMENTS[entry["name"]], strict=False)
+            self.seconds[entry["name"]] = entry["seconds"]
+        elif kind == "unmeasured":
+            self.measurements[entry["name"]] = msgspec.convert(entry["data"], Unmeasured)
+        elif kind == "status":
+            self.status.update(entry)
+        elif kind == "progress":
+            return str(entry["text"])
+        return None
+
+
+def read_evidence(path: Path) -> Evidence:
+    """Read an evidence file written by ``--save-evidence``."""
+    evidence = Evidence()
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        try:
+            evidence.take(line)
+        except (ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
+            msg = f"{path}:{number} is not a line of an evidence file ({error})"
+            raise UsageError(msg) from error
+    return evidence

@@ -1,0 +1,183 @@
+"""What a check says: findings, fixes and the report that holds them. Plain data, no torch, no rendering."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from trainlint.details import Detail
+from trainlint.location import Location
+
+__all__ = ["Cost", "Finding", "Fix", "Outcome", "Proof", "Report", "Severity", "Stage", "Subject"]
+
+#: Anything JSON can hold; evidence values are numbers, words and short lists of them.
+Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+
+
+class Stage(enum.IntEnum):
+    """The playbook, cheapest check first; an error in an earlier stage can make a later one meaningless."""
+
+    WIRING = 1
+    DATA = 2
+    GRADIENTS = 3
+    LEARNING_RATE = 4
+    RECIPE = 5
+    CURVES = 6
+    CAPACITY = 7
+
+    @property
+    def title(self) -> str:
+        """The stage's name as a reader sees it."""
+        return _STAGE_TITLES[self]
+
+
+_STAGE_TITLES = {
+    Stage.WIRING: "Wiring",
+    Stage.DATA: "Data",
+    Stage.GRADIENTS: "Gradients",
+    Stage.LEARNING_RATE: "Learning rate",
+    Stage.RECIPE: "Recipe",
+    Stage.CURVES: "Curves",
+    Stage.CAPACITY: "Capacity",
+}
+
+
+class Severity(str, enum.Enum):
+    """How bad a failure is. *Error*: measured evidence that training is broken or learns the wrong thing."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+    @property
+    def rank(self) -> int:
+        """0 for an error, 2 for a note: smaller is worse."""
+        return list(Severity).index(self)
+
+
+class Outcome(str, enum.Enum):
+    """What became of a rule in this run."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    BLOCKED = "blocked"
+    NOT_RUN = "not-run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fix:
+    """The change to make: in words, and as code in the style of the user's own script."""
+
+    summary: str
+    code: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """A fix that was tried on the user's own model."""
+
+    helped: bool
+    summary: str
+    before: float | None = None
+    after: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """The verdict of one rule."""
+
+    code: str
+    name: str
+    stage: Stage
+    outcome: Outcome
+    severity: Severity
+    """For a failure how bad it is; for every other outcome the worst this rule can say."""
+    message: str
+    """One sentence with the measured numbers."""
+    evidence: dict[str, Json] = field(default_factory=dict)
+    """Measured value, expected value, threshold and whatever else the message rests on."""
+    location: Location | None = None
+    """Where to look in the user's own code."""
+    why: str = ""
+    """Why it matters, in a sentence or two."""
+    source: str = ""
+    """The paper or documentation the threshold or advice comes from."""
+    fix: Fix | None = None
+    proof: Proof | None = None
+    blocked_by: str | None = None
+    """Name of the failed rule that makes this one meaningless."""
+    reason: str = ""
+    """Why a rule was not run or is blocked."""
+    details: tuple[Detail, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether this finding is a failure of any severity."""
+        return self.outcome is Outcome.FAIL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What was checked."""
+
+    kind: str
+    """``script`` or ``objects``."""
+    name: str
+    command: str = ""
+    status: str = "recorded"
+    """``recorded``: enough steps were seen; otherwise how the run ended: ``crashed``, ``exited``, ``killed``, ``interrupted``, ``never-trained``."""
+    notes: tuple[str, ...] = ()
+    """What the reader must know: assumptions made, what could not be seen."""
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What the check cost."""
+
+    seconds: float = 0.0
+    step_seconds: float | None = None
+    """Median wall time of one bare training step of the user's own."""
+    step_equivalents: float | None = None
+    """Probe time divided by ``step_seconds``."""
+    probes: dict[str, float] = field(default_factory=dict)
+    """Seconds per probe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything a renderer needs. Truthy when nothing failed as an error."""
+
+    subject: Subject
+    findings: tuple[Finding, ...]
+    start_here: Finding | None = None
+    """The one failure to look at first: the most likely root cause."""
+    cost: Cost = field(default_factory=Cost)
+    overview: tuple[Detail, ...] = ()
+    """What was seen, whether or not anything failed: the batch, the loop, the curves."""
+    version: str = ""
+    """Version of trainlint that wrote it."""
+
+    @property
+    def failed(self) -> tuple[Finding, ...]:
+        """All failures, worst first, then in the order of the playbook."""
+        return tuple(sorted((f for f in self.findings if f.failed), key=lambda f: f.severity.rank))
+
+    def at_or_above(self, severity: Severity) -> tuple[Finding, ...]:
+        """Failures that are as bad as ``severity`` or worse."""
+        return tuple(f for f in self.failed if f.severity.rank <= severity.rank)
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.findings)
+
+    def __getitem__(self, name: str) -> Finding:
+        """The finding of the rule with this name or code."""
+        for finding in self.findings:
+            if name in (finding.name, finding.code):
+                return finding
+        msg = f"no rule {name!r} in this report; it has: {', '.join(f.name for f in self.findings)}"
+        raise KeyError(msg)
+
+    def __bool__(self) -> bool:
+        return not self.at_or_above(Severity.ERROR)

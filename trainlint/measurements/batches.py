@@ -1,0 +1,164 @@
+"""The data: recorded batches, a scan of the loaders, and the order of the samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainlint.details import ImageGrid, Table
+from trainlint.location import Location
+from trainlint.measurements.base import Measurement
+
+__all__ = ["BatchView", "Batches", "DataScan", "LabelCount", "Leaf", "NonFiniteSample", "SampleOrder"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaf:
+    """One tensor of a batch, after all transforms."""
+
+    path: str
+    """Where it sits in the batch: ``[0]``, ``['input_ids']``, ``.x``; for loops without a loader ``input 0``, ``target 0``."""
+    role: str
+    """``input`` (enters the model), ``target`` (enters the loss) or ``other``."""
+    kind: str
+    """``image`` (B,C,H,W with 1, 3 or 4 channels), ``tokens`` (integer ids), ``table`` (B,F), ``sequence`` (B,T,F), ``labels`` (integer class
+    per sample), ``mask`` (integer or binary map), ``scalar`` (one number a sample) or ``tensor``."""
+    shape: tuple[int, ...]
+    dtype: str
+    minimum: float = 0.0
+    maximum: float = 0.0
+    mean: float = 0.0
+    std: float = 0.0
+    """Over finite elements."""
+    channel_mean: tuple[float, ...] = ()
+    """Per channel for images, per column for tables (at most 64)."""
+    channel_std: tuple[float, ...] = ()
+    distinct: int = 0
+    """Number of different values, at most 1,000 counted."""
+    nonfinite: int = 0
+    """NaN or infinite elements."""
+    nonfinite_rows: tuple[int, ...] = ()
+    constant_rows: int = 0
+    """Samples in which every element is the same."""
+    repeated_rows: int = 0
+    """Samples equal to an earlier one in the batch."""
+    channels_last: bool = False
+    """The last axis looks like colour channels (B,H,W,3)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchView:
+    """One batch as the loop received it (what the model received, where the loop changes it after loading, is in ``inputs``)."""
+
+    phase: str
+    """``train`` or ``val``."""
+    leaves: tuple[Leaf, ...]
+    inputs: tuple[Leaf, ...] = ()
+    """The tensors that entered the model's forward for this batch."""
+    where: Location | None = None
+    """Where its loader was built, or the loop's line."""
+    transform: str = ""
+    """repr of the dataset's transform when it has one."""
+    pictures: ImageGrid | None = None
+    table: Table | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches(Measurement):
+    """Recorded batches, the first training batch first."""
+
+    name: ClassVar[str] = "batches"
+    train: tuple[BatchView, ...] = ()
+    val: tuple[BatchView, ...] = ()
+    pretrained: bool = False
+    """Weights were loaded into the model, so that inputs should have the statistics it was trained with."""
+    first_layer: str = ""
+    """Class of the first layer that receives the input: ``Conv2d``, ``Linear``, ``BatchNorm1d``, ``Embedding`` …"""
+    normalised_inside: bool = False
+    """The model normalises its input itself (first operation is a norm layer or an affine rescale of the input)."""
+    in_place_of_loader: bool = False
+    """There is no DataLoader; batches are what entered the model and the loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonFiniteSample:
+    """A sample with NaN or infinite elements."""
+
+    phase: str
+    path: str
+    index: int
+    """Dataset index where known, else its position in the order of loading."""
+    columns: tuple[int, ...] = ()
+    """Last-axis positions, for tables."""
+    value: str = "nan"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelCount:
+    """How often each label occurs."""
+
+    phase: str
+    path: str
+    counts: dict[str, int]
+    """At most 1,000 different values, by value as text (``3``, ``1.0``)."""
+    complete: bool = False
+    """The whole dataset was counted."""
+    minimum: float = 0.0
+    maximum: float = 0.0
+    integer: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataScan(Measurement):
+    """A pass over the loaders within a budget, without the model."""
+
+    name: ClassVar[str] = "data_scan"
+    samples_seen: int = 0
+    samples_total: int | None = None
+    nonfinite: tuple[NonFiniteSample, ...] = ()
+    """At most 50."""
+    nonfinite_samples: int = 0
+    labels: tuple[LabelCount, ...] = ()
+    where: dict[str, Location] | None = None
+    """Where each phase's dataset was built (``train``, ``val``)."""
+    error: str = ""
+    """A loader that failed while scanning: what it raised, and on which sample."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOrder(Measurement):
+    """The order in which the training loader hands out samples."""
+
+    name: ClassVar[str] = "sample_order"
+    where: Location | None = None
+    """Where the loader was built."""
+    sampler: str = ""
+    """Class name of the sampler that decides the order (looked up inside batch samplers)."""
+    dataset: str = ""
+    size: int | None = None
+    """Samples in the dataset, None when unknown or endless."""
+    batch_size: int | None = None
+    iterable: bool = False
+    """An IterableDataset: no indices, order is the dataset's own."""
+    first_epoch: tuple[int, ...] = ()
+    """Dataset indices in the order handed out (at most 4,096)."""
+    second_epoch: tuple[int, ...] = ()
+    sequential: bool = False
+    """Indices only ever go up by one."""
+    same_each_epoch: bool | None = None
+    labels: tuple[float, ...] = ()
+    """Labels in the order of ``first_epoch`` (as far as they could be read)."""
+    label_runs: int = 0
+    """Number of stretches of equal labels in ``labels``."""
+    expected_runs: float = 0.0
+    """Expected number when the same labels come in random order."""
+    runs_z: float = 0.0
+    """(label_runs - expected_runs) / standard deviation (Wald-Wolfowitz); very negative when sorted by class."""
+    batch_label_share: float | None = None
+    """Mean share of the most frequent label within a batch."""
+    overall_label_share: float | None = None
+    """Share of the most frequent label overall."""
+    random_dataset: bool = False
+    """The same index gives a different sample each time, so a fixed index order is no fixed order."""
+    distributed: bool = False
+    set_epoch_called: bool | None = None

@@ -1,0 +1,125 @@
+"""What replaying a recorded step showed: trust, overfitting one batch, learning rates, mixing of samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainlint.location import Location
+from trainlint.measurements.base import Measurement
+
+__all__ = ["Attempt", "LearningRate", "Mixing", "Overfit", "Replay", "Trial"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay(Measurement):
+    """Whether the recorded step can be run again, and how that was checked."""
+
+    name: ClassVar[str] = "replay"
+    trust: str = "none"
+    """``next step`` (reproduced the loss of the next real step from that step's weights and batch), ``same batch`` (reproduced its own step;
+    the next one had other shapes or constants) or ``none``."""
+    reason: str = ""
+    """Why it is not trusted, or trusted only for its batch."""
+    operations: int = 0
+    loss: float = 0.0
+    replayed_loss: float = 0.0
+    next_loss: float | None = None
+    next_replayed_loss: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One try to overfit the batch."""
+
+    optimizer: str
+    lr: float
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overfit(Measurement):
+    """One batch, trained on again and again, regularisation off."""
+
+    name: ClassVar[str] = "overfit"
+    attempts: tuple[Attempt, ...] = ()
+    best: int = 0
+    """Position of the attempt that went lowest."""
+    batch_size: int = 0
+    initial: float = 0.0
+    final: float = 0.0
+    """Lowest loss reached."""
+    floor: float = 0.0
+    """The lowest loss that any model could reach on this batch: the entropy of soft or smoothed targets, 0 for most losses."""
+    unbounded: bool = False
+    """The loss has no known floor (a hand-written formula that can be negative)."""
+    reached: float = 0.0
+    """(final - floor) / (initial - floor): 0 when fully fitted, 1 when nothing was learned."""
+    accuracy: float | None = None
+    """On the batch, at the end, when the targets are classes."""
+    kind: str = ""
+    """The loss call's kind."""
+    conflicting: int = 0
+    """Samples with the same input and different targets: they cannot all be fitted."""
+    step_equivalents: float = 0.0
+    where: Location | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A short replayed run at one learning rate, by the user's own optimizer settings."""
+
+    lr: float
+    losses: tuple[float, ...]
+    """At most as many as steps; shorter when it was stopped early."""
+    diverged: bool = False
+    score: float = 0.0
+    """Mean loss of the last quarter of its steps, over the recorded batches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningRate(Measurement):
+    """How the configured learning rate compares with others, from the same weights on the same batches."""
+
+    name: ClassVar[str] = "learning_rate"
+    optimizer: str = ""
+    configured: float = 0.0
+    """The highest learning rate that the configuration will use within its warm-up: the base LR, not a warm-up's first value."""
+    first: float = 0.0
+    """At the first recorded step."""
+    where: Location | None = None
+    initial: float = 0.0
+    """Loss before any step, over the recorded batches."""
+    trials: tuple[Trial, ...] = ()
+    low: float | None = None
+    """Lower end of the band of learning rates that train well; None when no trial made progress."""
+    high: float | None = None
+    suggestion: float | None = None
+    progress: bool = True
+    """Whether any learning rate reduced the loss."""
+    curve_lr: tuple[float, ...] = ()
+    """The classic range test, for the eye."""
+    curve_loss: tuple[float, ...] = ()
+    steps: int = 0
+    """Steps of each trial."""
+    step_equivalents: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixing(Measurement):
+    """Whether the loss of one sample depends on the input of another."""
+
+    name: ClassVar[str] = "mixing"
+    across_samples: bool | None = None
+    """In eval mode, by gradient; None when it could not be measured."""
+    samples: int = 0
+    share: float = 0.0
+    """Largest gradient from another sample over the gradient from its own."""
+    first_where: Location | None = None
+    """First operation after which outputs depend on other samples."""
+    operation: str = ""
+    future_tokens: bool | None = None
+    """Language models: the prediction at position t depends on tokens after t."""
+    future_share: float = 0.0
+    contrastive: bool = False
+    """The loss compares samples with each other by design (a batch-by-batch matrix enters it)."""

@@ -1,0 +1,152 @@
+"""Parameters, their gradients and updates, activations, and the first non-finite value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainlint.location import Location
+from trainlint.measurements.base import Measurement
+
+__all__ = ["Activation", "Activations", "GraphCut", "NonFinite", "ParameterInfo", "Parameters", "UnregisteredModule"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterInfo:
+    """One parameter tensor of a model that trains, in the order in which the forward used it (input first)."""
+
+    name: str
+    module: str
+    """Dotted name of the module that holds it; empty for the model itself."""
+    module_kind: str
+    """Class of that module."""
+    shape: tuple[int, ...]
+    size: int
+    requires_grad: bool
+    optimizer: int | None = None
+    """Index of the optimizer that holds it; None when none does."""
+    used: bool = True
+    """Its module took part in the training forward."""
+    gradient: str = "finite"
+    """After the first backward: ``finite``, ``zero`` (exactly), ``none`` or ``nonfinite``."""
+    gradient_norm: float = 0.0
+    """2-norm, first step, before clipping and with the scaler's factor taken out."""
+    gradient_norms: tuple[float, ...] = ()
+    """The same for each recorded step."""
+    weight_norm: float = 0.0
+    update_norm: float = 0.0
+    """2-norm of the first real change by the optimizer."""
+    update_ratio: float | None = None
+    """Median over recorded steps of |change| / |weight|, by the optimizer's real update; None when not measured or the weight is zero."""
+    norm_or_bias: bool = False
+    zero_init: bool = False
+    """All zeros before the first step (a zero-initialised residual branch or bias)."""
+    lr: float | None = None
+    """Learning rate of its group at the steps measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphCut:
+    """A place where the forward left the autograd graph."""
+
+    kind: str
+    """``detach``, ``no_grad``, ``argmax``, ``item``, ``numpy``, ``new tensor``, ``data``, ``integer cast`` …"""
+    where: Location | None = None
+    parameters: tuple[str, ...] = ()
+    """Trainable parameters whose only way to the loss leads through here."""
+    module: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnregisteredModule:
+    """A module or parameter held in a plain list, dict or attribute that the model does not register."""
+
+    owner: str
+    """Class and attribute: ``Net.blocks``."""
+    kind: str
+    """``list of Linear`` …"""
+    parameters: int = 0
+    where: Location | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters(Measurement):
+    """Every parameter of the models that train, with what the first steps did to it."""
+
+    name: ClassVar[str] = "parameters"
+    parameters: tuple[ParameterInfo, ...] = ()
+    model: str = ""
+    """Class name(s) of the trained model(s)."""
+    model_where: Location | None = None
+    optimizer_where: tuple[Location | None, ...] = ()
+    """Where each optimizer was built."""
+    foreign: int = 0
+    """Parameters in an optimizer that belong to no model that was called (a stale or replaced module)."""
+    foreign_names: tuple[str, ...] = ()
+    unregistered: tuple[UnregisteredModule, ...] = ()
+    cuts: tuple[GraphCut, ...] = ()
+    loss_has_graph: bool = True
+    """The first loss was connected to at least one parameter."""
+    grad_globally_off: Location | None = None
+    """Where gradients were switched off for the whole program, when they were."""
+    no_grad_calls: tuple[Location, ...] = ()
+    """Where training forwards ran with gradients off."""
+    frozen_where: Location | None = None
+    """Where requires_grad was last set to False."""
+    batchnorm_moving_while_frozen: int = 0
+    """BatchNorm layers with frozen weights whose running statistics still change in training."""
+    total_norms: tuple[float, ...] = ()
+    """Global gradient norm per recorded step, before clipping."""
+    pretrained: bool = False
+    steps: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation:
+    """Output of one layer in the first training forward."""
+
+    module: str
+    kind: str
+    std: float = 0.0
+    mean: float = 0.0
+    absolute_max: float = 0.0
+    zero_share: float = 0.0
+    """Share of exact zeros."""
+    dead_units: float = 0.0
+    """For ReLU-like layers and functions: share of units (channels, features) that are zero for every sample and position."""
+    saturated: float = 0.0
+    """For tanh and sigmoid: share of elements in the flat tails (|tanh| > 0.99, sigmoid < 0.01 or > 0.99)."""
+    identical_samples: bool = False
+    """Every sample of the batch gives the same output although inputs differ."""
+    units: int = 0
+    where: Location | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activations(Measurement):
+    """Scale and health of activations along depth, in order of execution."""
+
+    name: ClassVar[str] = "activations"
+    layers: tuple[Activation, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonFinite(Measurement):
+    """The first NaN or infinity of the recorded steps, if any."""
+
+    name: ClassVar[str] = "non_finite"
+    steps: int = 0
+    """Training steps that were watched."""
+    found: bool = False
+    step: int = 0
+    """Counted from 1."""
+    what: str = ""
+    """``input``, ``parameter``, ``activation``, ``loss``, ``gradient``."""
+    operation: str = ""
+    """First operation with a non-finite result and finite inputs, as the user's code calls it; for gradients the operation whose backward made it."""
+    module: str = ""
+    where: Location | None = None
+    parameter: str = ""
+    detail: str = ""
+    """What its inputs looked like: ``log of 0``, ``division by zero``, ``sqrt of 0 (its gradient is infinite)`` …"""
+    loss: float = 0.0

@@ -1,0 +1,204 @@
+"""The training loop as it was seen: events in order, and a digest of every optimizer step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from trainlint.location import Location
+from trainlint.measurements.base import Measurement
+
+__all__ = ["Event", "GroupInfo", "Loop", "OptimizerInfo", "Optimizers", "SchedulerInfo", "Step", "ValidationPass"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing the loop did."""
+
+    kind: str
+    """``epoch`` (a loader's iteration begins), ``batch``, ``forward`` (the model is called), ``loss``, ``backward``, ``clear`` (gradients
+    cleared), ``unscale``, ``clip``, ``step``, ``schedule``, ``train``, ``eval``, ``load`` (weights loaded), ``set_epoch``."""
+    index: int = 0
+    phase: str = ""
+    """``train``, ``val`` or empty when it belongs to neither."""
+    where: Location | None = None
+    subject: str = ""
+    """The object: ``optimizer 0 (Adam)``, ``loader 1``, the model's class …"""
+    info: dict[str, str | float | bool] = field(default_factory=dict)
+    """``forward``: training, grad, modules_training (share of mode-dependent modules in training mode). ``backward``: value. ``clip``: max_norm,
+    norm (before clipping), scaled (still carries the scaler's factor). ``step``: lr, skipped. ``schedule``: kind, lr, metric."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One call of an optimizer's step(), and how its gradients came about."""
+
+    optimizer: int
+    where: Location | None = None
+    backwards: int = 0
+    """backward() calls since the previous step that gave this optimizer's parameters a gradient."""
+    kept: int = 0
+    """How many backward() calls the gradients at this step hold: more than ``backwards`` when earlier steps' gradients are still in them,
+    fewer when some were cleared away."""
+    stale: int = 0
+    """backward() calls from before the previous step that are still in the gradients (zero_grad missing)."""
+    discarded: int = 0
+    """backward() calls since the previous step whose gradients were cleared before this step could use them."""
+    discarded_where: Location | None = None
+    """The clearing call that threw them away."""
+    without_gradient: bool = False
+    """No parameter had a gradient when the step was taken."""
+    backward_where: Location | None = None
+    backward_values: tuple[float, ...] = ()
+    """Loss values of the backward() calls in ``backwards``."""
+    loss_values: tuple[float, ...] = ()
+    """The matching un-divided loss-function values, where known (0 entries when not)."""
+    clipped: float | None = None
+    """Gradient norm before clipping, None when not clipped."""
+    clip_max_norm: float | None = None
+    clip_where: Location | None = None
+    clip_after_step: bool = False
+    """Clipping was called after the step and before the next backward: it clips nothing."""
+    clipped_scaled: bool = False
+    """Clipped while the gradients still carried the scaler's factor."""
+    lr: tuple[float, ...] = ()
+    """Learning rate of each group at this step."""
+    gradient_norm: float | None = None
+    """Total norm over this optimizer's parameters at the step (after clipping)."""
+    skipped: bool = False
+    """The gradient scaler skipped it."""
+    scaler: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationPass:
+    """Model calls on validation batches between training steps."""
+
+    where: Location | None = None
+    """Where the model was called."""
+    loop_where: Location | None = None
+    """Where the loader was iterated."""
+    training_mode: bool = False
+    """The model was in training mode."""
+    mode_matters: bool = False
+    """It has dropout, batch norm or other layers that behave differently in training mode."""
+    grad: bool = False
+    """Gradients were recorded."""
+    batches: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop(Measurement):
+    """Events, steps and modes of the recorded run."""
+
+    name: ClassVar[str] = "loop"
+    events: tuple[Event, ...] = ()
+    """At most 2,000, from the start."""
+    steps: tuple[Step, ...] = ()
+    epochs_begun: int = 0
+    has_loader: bool = True
+    has_validation: bool = False
+    optimizers: int = 0
+    stepped_optimizers: int = 0
+    validation: tuple[ValidationPass, ...] = ()
+    train_forwards: int = 0
+    eval_mode_forwards: int = 0
+    """Training forwards (their result went to backward) made while the model was in eval mode."""
+    eval_mode_where: Location | None = None
+    """Where that training forward was called."""
+    eval_set_where: Location | None = None
+    """Where eval() was last called before it."""
+    eval_mode_epoch: int | None = None
+    """First epoch, counted from 1, in which it happened."""
+    eval_mode_modules: tuple[str, ...] = ()
+    """Mode-dependent modules (dropout, batch norm …) that were in eval mode in a training forward while the model itself was in training mode or not."""
+    mode_dependent: tuple[str, ...] = ()
+    """Class names of mode-dependent layers in the model."""
+    frozen_eval: bool = False
+    """All modules in eval mode hold only frozen parameters (a frozen backbone kept in eval on purpose)."""
+    gradient_scaler: bool = False
+    accumulation: int = 1
+    """Most frequent number of backward() calls a step."""
+    step_before_backward: bool = False
+    """step() ran before the first backward() in each iteration, so it uses the gradients of the batch before."""
+    clear_between_backward_and_step: bool = False
+    """zero_grad ran after backward() and before step(), so that the step had nothing to use."""
+    clear_where: Location | None = None
+    loss_needs_divisor: bool | None = None
+    """With accumulation: True when the values sent to backward() are the undivided loss values of mean-reduced losses."""
+    manual_updates: bool = False
+    """Parameters change between steps without any optimizer."""
+    closure: bool = False
+    """step() is called with a closure."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupInfo:
+    """A parameter group at the first step."""
+
+    lr: float
+    """At construction; the configured value."""
+    first_lr: float
+    """At the first step (a warm-up may have lowered it)."""
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    betas: tuple[float, ...] = ()
+    parameters: int = 0
+    """Number of elements."""
+    tensors: int = 0
+    norm_or_bias: int = 0
+    """Tensors that are norm weights or biases (fewer than two axes)."""
+    pretrained: bool = False
+    """Holds parameters whose values were loaded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerInfo:
+    """An optimizer that takes steps."""
+
+    index: int
+    kind: str
+    where: Location | None = None
+    groups: tuple[GroupInfo, ...] = ()
+    steps: int = 0
+    options: dict[str, str | float | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerInfo:
+    """A learning-rate scheduler."""
+
+    kind: str
+    where: Location | None = None
+    optimizer: int | None = None
+    horizon: int | None = None
+    """Steps it was built for: T_max, total_steps, last milestone …; None when it has none."""
+    stepped_where: Location | None = None
+    calls: int = 0
+    calls_per_epoch: float | None = None
+    """Mean number of step() calls in one training epoch as compressed here; compare with ``steps_per_epoch_seen``."""
+    cadence: str = "unknown"
+    """``step`` (after every optimizer step), ``epoch``, ``never`` or ``unknown``."""
+    before_optimizer: bool = False
+    """Its step() came before the optimizer's first step."""
+    metric: tuple[float, ...] = ()
+    """Values handed to ReduceLROnPlateau.step()."""
+    metric_rises: bool | None = None
+    """The metric is one that grows with success (an accuracy), judged by its range and by how it is computed; None when not known."""
+    mode: str = ""
+    options: dict[str, str | float | bool] = field(default_factory=dict)
+    preview: tuple[float, ...] = ()
+    """LR of the first group over the coming steps of the schedule (at most 200 points over its horizon)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizers(Measurement):
+    """Optimizers and schedulers with their settings."""
+
+    name: ClassVar[str] = "optimizers"
+    optimizers: tuple[OptimizerInfo, ...] = ()
+    schedulers: tuple[SchedulerInfo, ...] = ()
+    steps_per_epoch: int | None = None
+    """Optimizer steps in a full, uncompressed training epoch (from len(loader) and the accumulation seen)."""
+    epochs: int | None = None
+    """Number of epochs the script means to run, where it could be read from the loop; None otherwise."""

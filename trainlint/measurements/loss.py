@@ -1,0 +1,97 @@
+"""The loss: every call of a loss function in the first recorded step, and the value that went to backward()."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainlint.location import Location
+from trainlint.measurements.base import Measurement
+
+__all__ = ["Loss", "LossCall"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossCall:
+    """One call of a loss function that the value at backward() depends on."""
+
+    kind: str
+    """``cross_entropy``, ``nll_loss``, ``binary_cross_entropy``, ``binary_cross_entropy_with_logits``, ``mse_loss``, ``l1_loss`` …"""
+    where: Location | None = None
+    value: float = 0.0
+    """Mean over the elements when the call did not reduce."""
+    reduction: str = "mean"
+    label_smoothing: float = 0.0
+    ignore_index: int | None = None
+    """Only for class-index losses."""
+    weighted: bool = False
+    """Class weights or pos_weight were given."""
+    input_shape: tuple[int, ...] = ()
+    target_shape: tuple[int, ...] = ()
+    target_dtype: str = ""
+    classes: int | None = None
+    """Size of the class axis; None for losses without classes."""
+    elements: int = 0
+    """Number of scored elements: what a ``sum`` reduction multiplies by (ignored targets not counted)."""
+    batch_size: int = 0
+    broadcast: bool = False
+    """Input and target had different shapes and were broadcast against each other."""
+    broadcast_elements: int = 0
+    """Number of elements after broadcasting (0 when it was not)."""
+    input_activation: str | None = None
+    """The operation that made the loss's input, looking through reshapes and casts: ``softmax``, ``log_softmax``, ``sigmoid``,
+    ``relu``, ``tanh``, ``clamp`` …; None when it is a plain linear or other operation."""
+    input_activation_where: Location | None = None
+    input_activation_axis: int | None = None
+    """For softmax and log_softmax: the axis, counted from 0."""
+    input_operation: str = ""
+    """Name of the operation that made the input, whatever it is (``linear``, ``conv2d``, ``getitem`` …)."""
+    input_operation_where: Location | None = None
+    input_min: float = 0.0
+    input_max: float = 0.0
+    input_mean: float = 0.0
+    input_std: float = 0.0
+    input_rows_sum_to_one: bool = False
+    """Along the class axis, within 1e-3, and nowhere negative."""
+    input_log_probabilities: bool = False
+    """exp() of the input sums to one along the class axis."""
+    target_min: float | None = None
+    target_max: float | None = None
+    target_mean: float | None = None
+    target_std: float | None = None
+    target_values: dict[str, int] | None = None
+    """Counts of target values when there are at most 1,000 different ones."""
+    target_is_probabilities: bool = False
+    """Floating targets of the input's shape for a class loss: mixup, cutmix, soft labels."""
+    chance: float | None = None
+    """The same call, same arguments, with a prediction that knows nothing: equal logits, 0.5, the target's mean."""
+    chance_how: str = ""
+    """What ``chance`` is, in words: ``ln 10``, ``ln 2``, ``variance of the target`` …"""
+    label_entropy: float | None = None
+    """The value when always predicting the label frequencies of this batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss(Measurement):
+    """The loss of the first training step."""
+
+    name: ClassVar[str] = "loss"
+    calls: tuple[LossCall, ...] = ()
+    """Loss-function calls of the first training step whose result reached backward(), in order. Empty for a hand-written formula."""
+    where: Location | None = None
+    """Where backward() was called."""
+    formula_where: Location | None = None
+    """Where the final value was computed."""
+    first: float = 0.0
+    """The value that went to backward() in the first training step, the gradient scaler's factor taken out."""
+    values: tuple[float, ...] = ()
+    """The values that went to backward() in every recorded training step."""
+    at_init: bool = True
+    """False when weights were loaded or training steps were done before: the first loss need not be at chance."""
+    not_at_init_because: str = ""
+    requires_grad_forced: bool = False
+    """requires_grad was set by hand on a loss that had no graph."""
+    model_outputs: int = 0
+    """Number of tensors the model returned."""
+    optimizers: int = 1
+    """Number of optimizers that train in this run."""

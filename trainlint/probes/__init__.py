@@ -1,0 +1,1 @@
+"""Measure: each module here turns a recording into one kind of measurement, without any verdict."""

@@ -1,0 +1,132 @@
+"""Shows the recorded batches: every tensor with its role and statistics, and the first of each phase drawn or listed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from trainlint.measurements import Batches, BatchView
+from trainlint.probes.datasets import class_names, transform_text
+from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.excerpts import picture_grid, rows_of_batch
+from trainlint.probes.leaves import describe
+from trainlint.probes.roles import DataFlow
+from trainlint.record.recording import Batch, Recording
+from trainlint.settings import Settings
+
+__all__ = ["measure_batches", "phase_of"]
+
+#: Batches described of each phase.
+_MOST_TRAIN, _MOST_VAL = 8, 4
+#: Tensors described of one batch.
+_MOST_LEAVES = 32
+
+
+def measure_batches(recording: Recording, deadline: float, settings: Settings) -> Batches:  # noqa: ARG001
+    """Describe the recorded batches; for a loop without a DataLoader what entered the model and the loss."""
+    flow = DataFlow(recording)
+    train = _views(flow, "train", _MOST_TRAIN, deadline)
+    val = _views(flow, "val", _MOST_VAL, deadline)
+    if not train:
+        train = tuple(_loose_views(flow))
+    if not train:
+        raise CannotMeasureError("no training batch was seen: the script ended before its model was trained")
+    models = recording.models()
+    return Batches(
+        train=train,
+        val=val,
+        pretrained=any(id(m) in recording.loaded for model in models for m in model.modules()),
+        first_layer=flow.first_layer,
+        normalised_inside=flow.rescaled or "Norm" in flow.first_layer,
+        in_place_of_loader=not recording.loaders_of("train"),
+    )
+
+
+def phase_of(recording: Recording, batch: Batch) -> str:
+    """The phase of a recorded batch; the first loader's batches count as training when nothing was trained yet."""
+    phase = batch.iteration.phase if batch.iteration is not None else "train"
+    if phase != "train" and not recording.backwards and batch.iteration is not None:
+        return "train" if batch.iteration.loader is _first_loader(recording) else phase
+    return phase
+
+
+def _first_loader(recording: Recording) -> Any:
+    return next((b.iteration.loader for b in recording.batches if b.iteration is not None), None)
+
+
+def _views(flow: DataFlow, phase: str, most: int, deadline: float) -> tuple[BatchView, ...]:
+    recording = flow.recording
+    chosen = [b for b in recording.batches if phase_of(recording, b) == phase and b.leaves][:most]
+    views: list[BatchView] = []
+    for batch in chosen:
+        if views and time.monotonic() > deadline:
+            break
+        views.append(_view(flow, batch, phase, draw=not views))
+    return tuple(views)
+
+
+def _view(flow: DataFlow, batch: Batch, phase: str, *, draw: bool) -> BatchView:
+    loader = batch.iteration.loader if batch.iteration is not None else None
+    index = loader.index if loader is not None else -1
+    roles = {path: flow.role(index, path) for path in batch.leaves}
+    entered = [(p, t) for p, t in flow.entered.get(id(batch), []) if roles.get(p) != "target"]
+    entered = _of_batch(entered, batch)
+    if phase == "val" and flow.changed and not entered:
+        # What the loop made of these is not known, so nothing may be said about them as inputs.
+        roles = {path: "other" if role == "input" else role for path, role in roles.items()}
+    named = list(batch.leaves.items())[:_MOST_LEAVES]
+    tokens = any(roles[p] == "input" and describe(p, "input", t).kind == "tokens" for p, t in named)
+    leaves = [describe(p, roles[p], t, beside_tokens=tokens) for p, t in named]
+    inputs = [describe(p, "input", t) for p, t in entered[:_MOST_LEAVES]]
+    dataset: Any = loader.loader.dataset if loader is not None else None
+    view = BatchView(
+        phase=phase,
+        leaves=tuple(leaves),
+        inputs=tuple(inputs),
+        where=flow.recording.frames.location(loader.place if loader is not None else None),
+        transform=transform_text(dataset),
+    )
+    return _drawn(view, entered or [(p, t) for p, t in named if roles[p] == "input"], dict(named), dataset, loader) if draw else view
+
+
+def _of_batch(entered: Sequence[tuple[str, Tensor]], batch: Batch) -> list[tuple[str, Tensor]]:
+    """Leave out what no sample of the batch can be: attention masks, positions, centres shared by all samples."""
+    sizes = [t.shape[0] for t in batch.leaves.values() if t.dim() > 0]
+    size = max(sizes, key=sizes.count, default=0)
+    kept = [(p, t) for p, t in entered if p in batch.leaves or (size and t.shape[0] % size == 0)]
+    return kept or list(entered)
+
+
+def _loose_views(flow: DataFlow) -> Iterator[BatchView]:
+    for number, (backward, entered, targets) in enumerate(flow.loose[:_MOST_TRAIN]):
+        if not entered and not targets:
+            continue
+        inputs = [describe(p, "input", t) for p, t in entered[:_MOST_LEAVES]]
+        tokens = any(leaf.kind == "tokens" for leaf in inputs)
+        labels = [describe(p, "target", t, beside_tokens=tokens) for p, t in targets[:_MOST_LEAVES]]
+        loader = backward.iteration.loader if backward.iteration is not None else None
+        view = BatchView(
+            phase="train",
+            leaves=(*inputs, *labels),
+            inputs=tuple(inputs),
+            where=flow.recording.frames.location(loader.place if loader is not None else backward.place),
+        )
+        dataset = loader.loader.dataset if loader is not None else None
+        yield _drawn(view, entered, dict([*entered, *targets]), dataset, loader) if number == 0 else view
+
+
+def _drawn(view: BatchView, entered: Sequence[tuple[str, Tensor]], values: dict[str, Tensor], dataset: Any, loader: Any) -> BatchView:
+    """Add pictures or a table of the batch; whatever cannot be drawn is left out."""
+    title = "First training batch" if view.phase == "train" else "First validation batch"
+    targets = [(leaf, values[leaf.path]) for leaf in view.leaves if leaf.role == "target" and leaf.path in values]
+    try:
+        names = class_names(dataset) if dataset is not None else {}
+        pictures = picture_grid(title, entered, targets, names)
+        table = None if pictures else rows_of_batch(title, entered, targets, names, loader.loader if loader is not None else None)
+    except Exception:
+        return view
+    return replace(view, pictures=pictures, table=table)

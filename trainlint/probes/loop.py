@@ -1,0 +1,346 @@
+"""The loop, its optimizers and its schedulers, as the recorder's books have them."""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import lr_scheduler
+
+from trainlint.measurements import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
+from trainlint.probes.loss import is_mean_reduced
+from trainlint.record.recorder import depends_on_mode
+from trainlint.record.recording import Call, Happening, OptimizerSeen, Recording, SchedulerSeen, StepSeen
+from trainlint.settings import Settings
+
+__all__ = ["measure_loop", "measure_optimizers"]
+
+
+def measure_loop(recording: Recording, deadline: float, settings: Settings) -> Loop:
+    """Digest the event log."""
+    at = recording.frames.location
+    trained = [c for c in recording.calls if c.trained]
+    off = [c for c in trained if c.modules_off]
+    whole = [c for c in trained if not c.training]
+    late = (off or whole)[:1]
+    steps = recording.steps
+    models = recording.models()
+    accumulation = Counter(len(s.backwards) for s in steps if s.backwards).most_common(1)
+    return Loop(
+        events=tuple(_event(recording, h, i) for i, h in enumerate(recording.happenings[:2000])),
+        steps=tuple(_step(recording, s) for s in steps),
+        epochs_begun=sum(1 for entry in recording.loaders_of("train") for i in entry.iterations if i.phase == "train"),
+        has_loader=bool(recording.loaders_of("train")),
+        has_validation=bool(recording.loaders_of("val")),
+        optimizers=len(recording.optimizers),
+        stepped_optimizers=len(recording.training),
+        validation=tuple(_validation(recording)),
+        train_forwards=len(trained),
+        eval_mode_forwards=len(whole),
+        eval_mode_where=at(late[0].place) if late else None,
+        eval_set_where=at(late[0].mode_place) if late else None,
+        eval_mode_epoch=_epoch(recording, late[0]) if late else None,
+        eval_mode_modules=tuple(dict.fromkeys(name for c in off for name in c.modules_off)),
+        mode_dependent=tuple(dict.fromkeys(type(m).__name__ for model in models for m in model.modules() if depends_on_mode(m))),
+        frozen_eval=bool(off) and all(c.off_are_frozen for c in off),
+        gradient_scaler=any(s.scaler for s in steps),
+        accumulation=accumulation[0][0] if accumulation else 1,
+        step_before_backward=_steps_before_backward(recording),
+        clear_between_backward_and_step=bool(steps) and sum(bool(s.discarded and not s.kept) for s in steps) > len(steps) / 2,
+        clear_where=next((at(s.discarded_place) for s in steps if s.discarded_place), None),
+        loss_needs_divisor=_needs_divisor(recording),
+        manual_updates=bool(recording.backwards) and not steps and _changed(recording, models),
+        closure=any(s.closure for s in steps),
+    )
+
+
+def _event(recording: Recording, happening: Happening, index: int) -> Event:
+    info = {k: v if isinstance(v, bool | str) else float(v) for k, v in happening.info.items() if isinstance(v, bool | int | float | str)}
+    phase = happening.iteration.phase if happening.iteration is not None else ""
+    return Event(
+        kind=happening.kind,
+        index=index,
+        phase=phase,
+        where=recording.frames.location(happening.place),
+        subject=happening.subject,
+        info=info,
+    )
+
+
+def _step(recording: Recording, step: StepSeen) -> Step:
+    backwards = [recording.backwards[b] for b in step.backwards]
+    at = recording.frames.location
+    last = backwards[-1] if backwards else (recording.backwards[step.kept[-1]] if step.kept else None)
+    return Step(
+        optimizer=step.optimizer,
+        where=at(step.place),
+        backwards=len(step.backwards),
+        kept=len(step.kept),
+        stale=step.stale,
+        discarded=step.discarded,
+        discarded_where=at(step.discarded_place),
+        without_gradient=step.without_gradient,
+        backward_where=at(last.place) if last else None,
+        backward_values=tuple(b.value for b in backwards),
+        loss_values=tuple(v for b in backwards if (v := _call_value(b.tape)) is not None),
+        clipped=step.clip[0] if step.clip else None,
+        clip_max_norm=step.clip[1] if step.clip else None,
+        clip_where=at(step.clip[2]) if step.clip else None,
+        clip_after_step=step.clip_late is not None,
+        clipped_scaled=bool(step.clip and step.clip[3]),
+        lr=step.lr,
+        gradient_norm=step.norm,
+        skipped=step.skipped,
+        scaler=step.scaler,
+    )
+
+
+def _call_value(tape: Any) -> float | None:
+    if tape is None or len(tape.observed) != 1:
+        return None
+    position, (args, kwargs) = next(iter(tape.observed.items()))
+    try:
+        with torch.no_grad():
+            return float(tape.operations[position].call(*args, **kwargs).double().mean())
+    except (RuntimeError, TypeError, ValueError):
+        return None
+
+
+def _needs_divisor(recording: Recording) -> bool | None:
+    """Whether accumulated mean losses went to backward() without being divided by their number."""
+    groups = [s for s in recording.steps if len(s.backwards) > 1]
+    if not groups:
+        return None
+    backward = recording.backwards[groups[0].backwards[0]]
+    value = _call_value(backward.tape)
+    if backward.tape is None or value is None or not is_mean_reduced(backward.tape):
+        return None
+    if len({recording.backwards[b].place for b in groups[0].backwards}) > 1:
+        return None  # several losses for one step, not one loss over several batches
+    ratio = backward.value / value if value else math.nan
+    return math.isclose(ratio, 1.0, rel_tol=0.05) if math.isfinite(ratio) else None
+
+
+def _validation(recording: Recording) -> Iterable[ValidationPass]:
+    at = recording.frames.location
+    for entry in recording.loaders:
+        for iteration in entry.iterations:
+            if iteration.phase != "val":
+                continue
+            calls = [c for c in recording.calls if c.iteration is iteration]
+            if not calls:
+                continue
+            first = calls[0]
+            yield ValidationPass(
+                where=at(first.place),
+                loop_where=at(iteration.place),
+                training_mode=any(c.training and c.modules_on for c in calls) or all(c.training for c in calls),
+                mode_matters=any(c.modules_on for c in calls),
+                grad=any(c.grad for c in calls),
+                batches=iteration.batches,
+            )
+
+
+def _epoch(recording: Recording, call: Call) -> int | None:
+    return call.iteration.number + 1 if call.iteration is not None else None
+
+
+def _steps_before_backward(recording: Recording) -> bool:
+    """step() comes first in each iteration: the very first one finds no gradients, the others those of the batch before."""
+    steps = [s for s in recording.steps if not s.closure]
+    if len(steps) < 2 or not steps[0].without_gradient or len(recording.training) > 1:
+        return False
+    return recording.backwards != [] and recording.backwards[0].happening > steps[0].happening
+
+
+def _changed(recording: Recording, models: list[nn.Module]) -> bool:
+    """Parameters that had a gradient differ between two tapes, although no optimizer stepped."""
+    return (
+        any(p.grad is not None or p.requires_grad for m in models for p in m.parameters())
+        and len({b.value for b in recording.backwards}) > 1
+    )
+
+
+def measure_optimizers(recording: Recording, deadline: float, settings: Settings) -> Optimizers:
+    """Settings of optimizers and schedulers, and how often the latter are stepped."""
+    loaders = recording.loaders_of("train")
+    steps_per_epoch = _steps_per_epoch(recording)
+    kept = [s for s in recording.schedulers if getattr(s.scheduler, "optimizer", None) is not None or s.calls]
+    return Optimizers(
+        optimizers=tuple(_optimizer(recording, o) for o in recording.training),
+        schedulers=tuple(_scheduler(recording, s, bool(loaders)) for s in kept),
+        steps_per_epoch=steps_per_epoch,
+        epochs=_epochs_planned(recording),
+    )
+
+
+def _steps_per_epoch(recording: Recording) -> int | None:
+    ratios = [
+        i.steps / i.batches
+        for entry in recording.loaders_of("train")
+        for i in entry.iterations
+        if i.phase == "train" and i.steps and i.batches
+    ]
+    if not ratios:
+        return None
+    try:
+        length = len(recording.loaders_of("train")[0].loader)
+    except (TypeError, ValueError):
+        return None
+    accumulation = Counter(len(s.backwards) for s in recording.steps if s.backwards).most_common(1)
+    return max(1, round(length / (accumulation[0][0] if accumulation and len(recording.training) == 1 else 1)))
+
+
+def _epochs_planned(recording: Recording) -> int | None:
+    """The number of epochs, where a scheduler was built from it and the loader's length."""
+    return None
+
+
+def _optimizer(recording: Recording, seen: OptimizerSeen) -> OptimizerInfo:
+    optimizer = seen.optimizer
+    norms = {
+        id(p) for model in recording.models() for m in model.modules() if "Norm" in type(m).__name__ for p in m.parameters(recurse=False)
+    }
+    loaded = {
+        id(p) for model in recording.models() for m in model.modules() if id(m) in recording.loaded for p in m.parameters(recurse=False)
+    }
+    groups = []
+    for index, group in enumerate(optimizer.param_groups):
+        first = seen.settings[index] if index < len(seen.settings) else group
+        base = seen.base[index] if index < len(seen.base) else first
+        parameters = group["params"]
+        betas = group.get("betas", ())
+        groups.append(
+            GroupInfo(
+                lr=float(group.get("initial_lr", base.get("lr", math.nan))),
+                first_lr=float(first.get("lr", math.nan)),
+                weight_decay=float(group.get("weight_decay", 0.0) or 0.0),
+                momentum=float(group.get("momentum", 0.0) or 0.0),
+                betas=tuple(float(b) for b in betas) if isinstance(betas, list | tuple) else (),
+                parameters=sum(p.numel() for p in parameters),
+                tensors=len(parameters),
+                norm_or_bias=sum(p.dim() < 2 or id(p) in norms for p in parameters),
+                pretrained=any(id(p) in loaded for p in parameters),
+            )
+        )
+    options = {k: v for k, v in optimizer.defaults.items() if isinstance(v, bool | str | int | float)}
+    return OptimizerInfo(
+        index=seen.index,
+        kind=type(optimizer).__name__,
+        where=recording.frames.location(seen.place),
+        groups=tuple(groups),
+        steps=len(seen.steps),
+        options={k: v if isinstance(v, bool | str) else float(v) for k, v in options.items()},
+    )
+
+
+def _scheduler(recording: Recording, seen: SchedulerSeen, has_loader: bool) -> SchedulerInfo:
+    scheduler = seen.scheduler
+    options = {k: v for k, v in seen.initial.items() if isinstance(v, bool | str | int | float) and not k.startswith("_")}
+    optimizer = getattr(scheduler, "optimizer", None)
+    owner = next((o for o in recording.optimizers if o.optimizer is optimizer), None)
+    own_steps = len(owner.steps) if owner else 0
+    metrics = tuple(m for _, _, _, m in seen.calls if m is not None)
+    return SchedulerInfo(
+        kind=type(scheduler).__name__,
+        where=recording.frames.location(seen.place),
+        optimizer=owner.index if owner else None,
+        horizon=_horizon(scheduler, seen),
+        stepped_where=recording.frames.location(seen.calls[0][2]) if seen.calls else None,
+        calls=len(seen.calls),
+        calls_per_epoch=_calls_per_epoch(recording, seen),
+        cadence=_cadence(recording, seen, own_steps, has_loader),
+        before_optimizer=bool(seen.calls) and seen.calls[0][0] == 0 and own_steps > 0,
+        metric=metrics,
+        metric_rises=_metric_rises(recording, seen),
+        mode=str(getattr(scheduler, "mode", "")),
+        options={k: v if isinstance(v, bool | str) else float(v) for k, v in options.items()},
+        preview=_preview(scheduler, seen),
+    )
+
+
+def _horizon(scheduler: Any, seen: SchedulerSeen) -> int | None:
+    for name in ("total_steps", "T_max", "total_iters", "T_0"):
+        if isinstance(value := getattr(scheduler, name, None), int):
+            return value
+    milestones = getattr(scheduler, "milestones", None) or getattr(scheduler, "_milestones", None)
+    return int(max(milestones)) if milestones else None
+
+
+def _calls_per_epoch(recording: Recording, seen: SchedulerSeen) -> float | None:
+    counts = Counter(epoch for _, epoch, _, _ in seen.calls)
+    full = [i for entry in recording.loaders_of("train") for i in entry.iterations if i.phase == "train"]
+    return statistics.fmean(counts.values()) if counts and full else None
+
+
+def _cadence(recording: Recording, seen: SchedulerSeen, steps: int, has_loader: bool) -> str:
+    """After every step, or once an epoch, told by the optimizer steps between two calls and the epochs that were completed."""
+    epochs = [i for entry in recording.loaders_of("train") for i in entry.iterations if i.phase == "train" and i.steps]
+    completed = max(len(epochs) - 1, 0) if recording.status == "recorded" else len(epochs)
+    if not seen.calls:
+        return "never" if completed >= 1 or (not has_loader and steps >= 8) else "unknown"
+    if not has_loader:
+        return "step" if steps and len(seen.calls) >= steps - 1 else "unknown"
+    per_epoch = Counter(epoch for _, epoch, _, _ in seen.calls)
+    steps_in = [i.steps for i in epochs]
+    if steps_in and max(steps_in) < 2:
+        return "unknown"
+    if max(per_epoch.values()) >= max(2, max(steps_in, default=0) - 1):
+        return "step"
+    return "epoch" if max(per_epoch.values()) == 1 else "unknown"
+
+
+def _metric_rises(recording: Recording, seen: SchedulerSeen) -> bool | None:
+    """Whether a plateau scheduler was fed something that grows with success: a value that is an accuracy by its range and by
+    having no training loss near it.
+    """
+    metrics = [m for _, _, _, m in seen.calls if m is not None and math.isfinite(m)]
+    losses = [b.value for b in recording.backwards if math.isfinite(b.value)]
+    if not metrics or not losses:
+        return None
+    text = (recording.frames.location(seen.calls[0][2]) or None) and recording.frames.location(seen.calls[0][2]).text.lower()  # type: ignore[union-attr]
+    words = text or ""
+    if any(w in words for w in ("loss", "err", "rmse", "mse", "mae", "perplexity", "ppl", "wer", "nll")):
+        return False
+    if any(w in words for w in ("acc", "f1", "auc", "iou", "dice", "map", "recall", "precision", "score", "bleu", "psnr")):
+        return all(m >= 0 for m in metrics) or None
+    return None
+
+
+def _preview(scheduler: Any, seen: SchedulerSeen) -> tuple[float, ...]:
+    """The first group's LR over the horizon, by stepping a copy that holds no real parameters."""
+    horizon = min(_horizon(scheduler, seen) or 100, 2000)
+    if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau) or getattr(scheduler, "optimizer", None) is None:
+        return ()
+    memo: dict[int, Any] = {}
+    for group in scheduler.optimizer.param_groups:
+        for parameter in group["params"]:
+            memo[id(parameter)] = nn.Parameter(torch.zeros(1), requires_grad=False)
+    try:
+        twin = copy.copy(scheduler)
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=float(scheduler.base_lrs[0]))
+        optimizer.param_groups[0].update({k: v for k, v in scheduler.optimizer.param_groups[0].items() if k != "params"})
+        twin.optimizer = optimizer
+        twin.__dict__.update(
+            {k: copy.copy(v) for k, v in vars(scheduler).items() if k not in ("optimizer",) and not k.startswith("_schedulers")}
+        )
+        if getattr(scheduler, "_schedulers", None):
+            return ()
+        twin.last_epoch, twin._step_count = 0, 1
+        optimizer.param_groups[0]["lr"] = float(scheduler.base_lrs[0])
+        optimizer._opt_called = True  # type: ignore[attr-defined]
+        values = []
+        for step in range(horizon):
+            twin.last_epoch = step
+            values.append(float(twin._get_closed_form_lr()[0]) if hasattr(twin, "_get_closed_form_lr") else float(twin.get_lr()[0]))
+            optimizer.param_groups[0]["lr"] = values[-1]
+    except Exception:
+        return ()
+    stride = max(1, horizon // 200)
+    return tuple(values[::stride])

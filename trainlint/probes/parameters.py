@@ -1,0 +1,204 @@
+"""Parameters: who holds them, what gradient reaches them, how far each real step moves them, and where the graph was cut."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainlint.measurements import GraphCut, ParameterInfo, Parameters, UnregisteredModule
+from trainlint.probes.errors import CannotMeasureError
+from trainlint.record.recording import Backward, Recording, StepSeen
+from trainlint.settings import Settings
+
+__all__ = ["measure_parameters"]
+
+#: How a cut is called in the report, where torch's own name says little.
+_CUT_NAMES = {
+    "data": "data",
+    "item": "item",
+    "tolist": "tolist",
+    "numpy": "numpy",
+    "__array__": "numpy",
+    "tensor": "new tensor",
+    "as_tensor": "new tensor",
+}
+_INTEGER = ("long", "int", "round", "floor", "ceil", "sign", "__gt__", "__lt__", "__ge__", "__le__", "__eq__", "gt", "lt", "ge", "le", "eq")
+
+
+def measure_parameters(recording: Recording, deadline: float, settings: Settings) -> Parameters:
+    """Bring together models, optimizers, gradients and updates."""
+    models = recording.models()
+    if not models and not recording.optimizers:
+        msg = "no model with parameters was called"
+        raise CannotMeasureError(msg)
+    at = recording.frames.location
+    owners = _owners(recording)
+    named = list(recording.named_parameters())
+    order = _order_of_use(recording)
+    reached = {i for b in recording.backwards for i in b.reached} | {i for b in recording.backwards for i in b.norms}
+    with_gradient = [b for b in recording.backwards if b.norms]
+    steps = [s for s in recording.steps if s.update_norms]
+    infos = [_info(recording, n, mn, m, p, owners, reached, with_gradient, steps, order) for n, mn, m, p in named]
+    infos_by_use = sorted(range(len(infos)), key=lambda i: order.get(id(named[i][3]), len(order) + i))
+    known = {id(p) for *_, p in named}
+    taped = {id(t) for b in recording.backwards if b.tape for t in b.tape.leaves.values()}
+    foreign = [p for o in recording.training for p in o.parameters if id(p) not in known and id(p) not in taped and id(p) not in reached]
+    names = {id(p): n for n, _, _, p in named}
+    first = recording.backwards[0] if recording.backwards else None
+    return Parameters(
+        parameters=tuple(infos[i] for i in infos_by_use),
+        model=", ".join(dict.fromkeys(type(m).__name__ for m in models)),
+        model_where=at(recording.places.get(id(models[0]))) if models else None,
+        optimizer_where=tuple(at(o.place) for o in recording.optimizers),
+        foreign=len(foreign),
+        foreign_names=tuple(f"{type(p).__name__}{tuple(p.shape)}" for p in foreign[:8]),
+        unregistered=tuple(u for m in models for u in _unregistered(recording, m, known)),
+        cuts=tuple(_cuts(recording, names, reached)),
+        loss_has_graph=first is None or (first.loss_has_graph and not first.loss_forced),
+        grad_globally_off=at(recording.grad_off),
+        no_grad_calls=tuple(
+            dict.fromkeys(
+                loc
+                for c in recording.calls
+                if not c.grad and c.iteration is not None and c.iteration.phase == "train"
+                if (loc := at(c.place))
+            )
+        ),
+        frozen_where=at(recording.frozen_at),
+        batchnorm_moving_while_frozen=_moving_statistics(models),
+        total_norms=tuple(b.norm for b in recording.backwards if b.norm is not None),
+        pretrained=any(id(m) in recording.loaded for model in models for m in model.modules()),
+        steps=len(recording.steps),
+    )
+
+
+def _owners(recording: Recording) -> dict[int, tuple[int, int]]:
+    """Id of a parameter -> (optimizer, group); optimizers that step come first."""
+    found: dict[int, tuple[int, int]] = {}
+    for seen in sorted(recording.optimizers, key=lambda o: not o.steps):
+        for group, entry in enumerate(seen.optimizer.param_groups):
+            for parameter in entry["params"]:
+                found.setdefault(id(parameter), (seen.index, group))
+    return found
+
+
+def _order_of_use(recording: Recording) -> dict[int, int]:
+    """Id of a parameter -> position of the first recorded operation that takes it."""
+    order: dict[int, int] = {}
+    for backward in recording.backwards:
+        if backward.tape is not None:
+            for position, op in enumerate(backward.tape.operations):
+                for slot in op.inputs:
+                    tensor = backward.tape.outside.get(slot)
+                    if isinstance(tensor, nn.Parameter):
+                        order.setdefault(id(tensor), position)
+            if order:
+                break
+    return order
+
+
+def _info(
+    recording: Recording, name: str, module_name: str, module: nn.Module, parameter: nn.Parameter, owners: dict[int, tuple[int, int]],
+    reached: set[int], backwards: list[Backward], steps: list[StepSeen], order: dict[int, int],
+) -> ParameterInfo:  # fmt: skip
+    key = id(parameter)
+    norms = [b.norms[key] for b in backwards if key in b.norms]
+    ratios = [s.update_norms[key] / s.weight_norms[key] for s in steps if s.weight_norms.get(key)]
+    updates = [s.update_norms[key] for s in steps if key in s.update_norms]
+    initial = recording.initial.get(key)
+    if key not in reached and not norms:
+        gradient = "none"
+    elif any(n != n or n == float("inf") for n in norms):
+        gradient = "nonfinite"
+    elif norms and not any(norms):
+        gradient = "zero"
+    else:
+        gradient = "finite"
+    owner = owners.get(key)
+    lr = None
+    if owner is not None:
+        seen = recording.optimizers[owner[0]]
+        rates = [s.lr[owner[1]] for s in seen.steps if s.update_norms and owner[1] < len(s.lr)]
+        lr = statistics.median(rates) if rates else None
+    return ParameterInfo(
+        name=name,
+        module=module_name,
+        module_kind=type(module).__name__,
+        shape=tuple(parameter.shape),
+        size=parameter.numel() if not torch.nn.parameter.is_lazy(parameter) else 0,
+        requires_grad=parameter.requires_grad,
+        optimizer=owner[0] if owner else None,
+        used=key in order or key in reached or not order,
+        gradient=gradient,
+        gradient_norm=norms[0] if norms else 0.0,
+        gradient_norms=tuple(norms),
+        weight_norm=float(initial.float().norm())
+        if initial is not None and not initial.is_sparse
+        else next((s.weight_norms[key] for s in steps if key in s.weight_norms), 0.0),
+        update_norm=updates[0] if updates else 0.0,
+        update_ratio=statistics.median(ratios) if ratios else None,
+        norm_or_bias=parameter.dim() < 2 or "Norm" in type(module).__name__,
+        zero_init=initial is not None and not initial.is_sparse and not bool(initial.any()),
+        lr=lr,
+    )
+
+
+def _cuts(recording: Recording, names: dict[int, str], reached: set[int]) -> Iterator[GraphCut]:
+    """Cuts behind which there is a trainable parameter that no backward() reached."""
+    lost = {id(p) for *_, p in recording.named_parameters() if p.requires_grad and id(p) not in reached}
+    lost |= {id(p) for o in recording.training for p in o.parameters if p.requires_grad and id(p) not in reached}
+    modules = recording.module_names()
+    found: dict[tuple[str, Any], tuple[set[int], str]] = {}
+    for backward in recording.backwards:
+        for cut in backward.cuts:
+            if behind := cut.leaves & lost:
+                place = recording.grad_off if cut.kind == "no_grad" and recording.grad_off else cut.place
+                module = modules.get(id(cut.module), "") if cut.module is not None else ""
+                found.setdefault((cut.kind, place), (set(), module))[0].update(behind)
+    for (name, place), (behind_all, module) in found.items():
+        yield GraphCut(
+            kind="integer cast" if name in _INTEGER else _CUT_NAMES.get(name, name),
+            where=recording.frames.location(place),
+            parameters=tuple(sorted(names.get(i, "an unnamed parameter") for i in behind_all)),
+            module=module,
+        )
+
+
+def _unregistered(recording: Recording, model: nn.Module, known: set[int]) -> Iterator[UnregisteredModule]:
+    """Modules and parameters in plain lists, dicts and tuples, which parameters() does not see."""
+    for module in model.modules():
+        for attribute, value in vars(module).items():
+            if attribute.startswith("_") and attribute in nn.Module.__dict__.get("__annotations__", {}):
+                continue
+            if isinstance(value, list | tuple | dict) and attribute not in ("_modules", "_parameters", "_buffers"):
+                items = list(value.values()) if isinstance(value, dict) else list(value)
+                held = [i for i in items if isinstance(i, nn.Module | nn.Parameter)]
+                hidden: list[Tensor] = [
+                    p for i in held for p in (i.parameters() if isinstance(i, nn.Module) else [i]) if id(p) not in known
+                ]
+                if hidden:
+                    kinds = ", ".join(dict.fromkeys(type(i).__name__ for i in held))
+                    yield UnregisteredModule(
+                        owner=f"{type(module).__name__}.{attribute}",
+                        kind=f"{type(value).__name__} of {kinds}",
+                        parameters=sum(p.numel() for p in hidden),
+                        where=recording.frames.location(recording.places.get(id(held[0])) or recording.places.get(id(module))),
+                    )
+
+
+def _moving_statistics(models: list[nn.Module]) -> int:
+    """Batch-norm layers whose weights are frozen while their running statistics are updated."""
+    return sum(
+        1
+        for model in models
+        for m in model.modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm)
+        and m.track_running_stats
+        and m.training
+        and m.affine
+        and not any(p.requires_grad for p in m.parameters())
+    )

@@ -1,0 +1,93 @@
+"""Small pictures of samples: tensors to PNG, written with zlib alone."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trainlint.details import Picture
+
+__all__ = ["MOST_PICTURES", "draw", "draw_masks", "encode_png"]
+
+#: Pictures of one batch that are drawn.
+MOST_PICTURES = 16
+#: Pixels: pictures are enlarged to at least the first (by whole factors) and reduced to at most the second.
+_SMALL, _LARGE = 64, 96
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """An 8-bit PNG of ``(height, width)`` grey or ``(height, width, 3)`` colour pixels."""
+    height, width = pixels.shape[:2]
+    rows = pixels.reshape(height, -1)
+    above = np.vstack([np.zeros_like(rows[:1]), rows[:-1]])
+    # Filter 2 stores differences to the row above, which makes enlarged pictures nearly free.
+    lines = np.hstack([np.full((height, 1), 2, np.uint8), rows - above])
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
+    data = zlib.compress(lines.tobytes(), 9)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def draw(images: Tensor, captions: Sequence[str]) -> tuple[tuple[Picture, ...], str]:
+    """Pictures of ``(B, C, H, W)`` images with their captions, and how values became pixels, in words.
+
+    Values in [0, 1] or [0, 255] are shown as they are; others are stretched, each channel from its smallest to its largest value
+    over the pictures drawn. One channel is grey, of four the first three are shown. Samples that are not finite or hold one value
+    only are flagged.
+    """
+    shown = images[: min(len(captions), MOST_PICTURES)].detach().cpu().float()
+    finite = torch.isfinite(shown)
+    colours = torch.where(finite, shown, torch.zeros_like(shown))[:, : 1 if shown.shape[1] < 3 else 3]
+    pixels, how = _visible(colours)
+    pictures = []
+    for sample, known, picture, caption in zip(shown, finite, pixels, captions, strict=False):
+        broken = not bool(known.all())
+        blank = not broken and bool((sample == sample.reshape(-1)[0]).all())
+        notes = [caption, *(["not finite"] if broken else []), *(["blank"] if blank else [])]
+        pictures.append(Picture(png=_encode(picture), caption=" · ".join(n for n in notes if n), flagged=broken or blank))
+    return tuple(pictures), how
+
+
+def draw_masks(masks: Tensor) -> tuple[Picture, ...]:
+    """Pictures of ``(B, H, W)`` class maps: each class a shade of grey, negative ones black."""
+    shown = masks[:MOST_PICTURES].detach().cpu().float().nan_to_num(0.0).clamp(min=0)
+    shades = (shown / max(float(shown.max()), 1.0) * 255).round()
+    return tuple(Picture(png=_encode(shade[None]), caption="its mask") for shade in shades)
+
+
+def _visible(images: Tensor) -> tuple[Tensor, str]:
+    """Values between 0 and 255, and how they were made."""
+    low, high = float(images.min()), float(images.max())
+    if low >= 0 and high <= 1:
+        return images * 255, "values from 0 to 1 are drawn from black to white"
+    if low >= 0 and 64 < high <= 255:
+        return images, "values from 0 to 255 are drawn from black to white"
+    bottom, top = images.amin(dim=(0, 2, 3), keepdim=True), images.amax(dim=(0, 2, 3), keepdim=True)
+    stretched = (images - bottom) / (top - bottom).clamp(min=1e-12) * 255
+    return stretched, f"values from {low:.3g} to {high:.3g} are stretched to be visible, each channel by itself"
+
+
+def _encode(picture: Tensor) -> str:
+    """Base64 of the PNG of a ``(C, H, W)`` tensor with values between 0 and 255."""
+    side = max(picture.shape[1:])
+    if side > _LARGE:
+        size = [max(1, round(length * _LARGE / side)) for length in picture.shape[1:]]
+        picture = F.interpolate(picture[None], size=size, mode="area")[0]
+    elif side < _SMALL:
+        factor = -(-_SMALL // side)
+        picture = picture.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2)
+    pixels = picture.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    return base64.b64encode(encode_png(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))).decode("ascii")

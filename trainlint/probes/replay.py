@@ -1,0 +1,167 @@
+"""Whether replays can be trusted, and the tools that experiments by replay share."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from trainlint.measurements import Replay
+from trainlint.probes.errors import CannotMeasureError
+from trainlint.record.recording import Batch, Recording
+from trainlint.record.tape import Operation, Tape
+from trainlint.settings import Settings
+
+__all__ = ["Rehearsal", "configured_lr", "measure_replay", "rehearsal"]
+
+
+def measure_replay(recording: Recording, deadline: float, settings: Settings) -> Replay:
+    """What the recorder found out about its tape."""
+    own, replayed, following, again = recording.trust_losses
+    return Replay(
+        trust=recording.trust,
+        reason=recording.trust_reason,
+        operations=len(recording.tape.operations) if recording.tape else 0,
+        loss=own,
+        replayed_loss=replayed,
+        next_loss=following,
+        next_replayed_loss=again,
+    )
+
+
+@dataclass
+class Rehearsal:
+    """The recorded step as something that can be trained on again, from the weights the script began with."""
+
+    recording: Recording
+    tape: Tape
+    leaves: list[Tensor]
+    """Trainable tensors that the loss reaches."""
+    fills: list[dict[int, Tensor]]
+    """Batches to feed, the tape's own first."""
+
+    def loss(
+        self, fill: dict[int, Tensor] | None = None, *, change: Callable[[Operation], Operation] | None = None, grad: bool = True
+    ) -> Tensor:
+        """The loss of one replayed forward, the gradient scaler's factor taken out."""
+        return self.tape.replay(fill, change=change, grad=grad)[self.tape.loss].sum() / self.tape.scale
+
+    def gradients(self, loss: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients for ``leaves``; the user's ``.grad`` is not touched."""
+        return torch.autograd.grad(loss, self.leaves, allow_unused=True)
+
+    def step(self, optimizer: Optimizer, fill: dict[int, Tensor] | None, change: Callable[[Operation], Operation] | None = None) -> float:
+        """One replayed training step; returns the loss before it."""
+        loss = self.loss(fill, change=change)
+        value = float(loss.detach())
+        if math.isfinite(value):
+            for leaf, gradient in zip(self.leaves, self.gradients(loss), strict=True):
+                leaf.grad = gradient
+            optimizer.step()
+        return value
+
+    def rewind(self) -> None:
+        """Put back the weights and buffers that the script began with."""
+        initial = self.recording.initial
+        with torch.no_grad():
+            for model in self.recording.models():
+                for tensor in (*model.parameters(), *model.buffers()):
+                    if (value := initial.get(id(tensor))) is not None and not tensor.is_sparse:
+                        tensor.detach().copy_(value)
+            for leaf in self.leaves:
+                if (value := initial.get(id(leaf))) is not None:
+                    leaf.detach().copy_(value)
+
+    def own_optimizer(self, lr: float) -> Optimizer:
+        """A fresh copy of the user's optimizer with ``lr`` for its highest group and the others in proportion."""
+        seen = self.recording.main
+        if seen is None:
+            msg = "no optimizer took a step"
+            raise CannotMeasureError(msg)
+        wanted = {id(t) for t in self.leaves}
+        kind = type(seen.optimizer)
+        twin = kind.__new__(kind)
+        # An instance attribute `step` is a scheduler's or a framework's wrapper around the original optimizer.
+        twin.__dict__ = {k: v for k, v in vars(seen.optimizer).items() if k not in ("step", "zero_grad", "train", "eval")}
+        twin._optimizer_step_pre_hooks, twin._optimizer_step_post_hooks = OrderedDict(), OrderedDict()
+        twin.state = defaultdict(dict)
+        base = configured_lr(recording=self.recording)
+        scale = lr / max(base) if max(base) > 0 else 0.0
+        twin.param_groups = []
+        for group, own in zip(seen.optimizer.param_groups, base, strict=True):
+            kept = {k: copy.copy(v) for k, v in group.items() if k != "params"}
+            kept["params"] = [p for p in group["params"] if id(p) in wanted]
+            kept["lr"] = own * scale if max(base) > 0 else lr
+            if kept["params"]:
+                twin.param_groups.append(kept)
+        return twin
+
+
+def configured_lr(recording: Recording) -> list[float]:
+    """The learning rate that each group of the main optimizer is meant to reach: a schedule's peak, else the value it was built with."""
+    seen = recording.main
+    if seen is None:
+        msg = "no optimizer took a step"
+        raise CannotMeasureError(msg)
+    found = []
+    for index, group in enumerate(seen.optimizer.param_groups):
+        built = seen.base[index].get("lr") if index < len(seen.base) else None
+        found.append(float(group.get("max_lr", group.get("initial_lr", built if built is not None else group["lr"]))))
+    return found
+
+
+@contextmanager
+def rehearsal(recording: Recording, *, batches: bool = False, fresh: Sequence[Batch] = ()) -> Iterator[Rehearsal]:
+    """A rehearsal with the initial weights in place; gradients stored by the user are put back afterwards.
+
+    With ``batches`` the recorded batches are fed as well, which needs the higher kind of trust. Weights are the caller's to
+    restore (the probe session does). Raises CannotMeasureError when the tape is not trusted.
+    """
+    tape = recording.tape
+    if tape is None or recording.trust == "none":
+        msg = f"the recorded step cannot be replayed: {recording.trust_reason}"
+        raise CannotMeasureError(msg)
+    if len(recording.training) > 1:
+        msg = f"{len(recording.training)} optimizers train in turns, so one loss alone says little"
+        raise CannotMeasureError(msg)
+    held = {id(p) for o in recording.training for p in o.parameters}
+    leaves = [t for t in tape.leaves.values() if not held or id(t) in held]
+    if not leaves:
+        msg = "the loss reaches no parameter that an optimizer holds"
+        raise CannotMeasureError(msg)
+    if any(t.is_sparse for t in leaves):
+        msg = "sparse parameters are not replayed"
+        raise CannotMeasureError(msg)
+    gradients = [(t, t.grad) for t in leaves]
+    rehearsed = Rehearsal(recording, tape, leaves, [{}])
+    if batches and recording.trust == "next step" and tape.batch:
+        rehearsed.fills = usable(
+            tape, [b.leaves for b in (*recording.batches, *fresh) if b.iteration is None or b.iteration.phase == "train"]
+        ) or [{}]
+    try:
+        rehearsed.rewind()
+        if not rehearsed.loss({}).requires_grad:
+            msg = "the loss is not connected to any parameter, so nothing can be trained"
+            raise CannotMeasureError(msg)
+        yield rehearsed
+    finally:
+        for tensor, gradient in gradients:
+            tensor.grad = gradient
+
+
+def usable(tape: Tape, batches: Sequence[dict[str, Tensor]]) -> list[dict[int, Tensor]]:
+    """Fills for the batches that have the shapes and types the tape was recorded with."""
+    found = []
+    for leaves in batches:
+        fill = {slot: leaves[path] for path, slot in tape.batch.items() if path in leaves}
+        fits = all(fill[s].shape == tape.outside[s].shape and fill[s].dtype == tape.outside[s].dtype for s in fill)
+        if len(fill) == len(tape.batch) and fits:
+            found.append({s: t.to(tape.outside[s].device) for s, t in fill.items()})
+    return found

@@ -1,0 +1,155 @@
+"""Makes measurements on demand, once each, within the budget, and writes them to the evidence as they are made."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from trainlint.engine import Judge
+from trainlint.evidence import EvidenceWriter
+from trainlint.finding import Finding
+from trainlint.measurements import (
+    Activations,
+    Batches,
+    DataScan,
+    LearningRate,
+    Loop,
+    Loss,
+    Measurement,
+    Mixing,
+    NonFinite,
+    Optimizers,
+    Overfit,
+    Parameters,
+    Replay,
+    SampleOrder,
+    Unmeasured,
+)  # fmt: skip
+from trainlint.probes.activations import measure_activations
+from trainlint.probes.batches import measure_batches
+try:  # TEMP
+    from trainlint.probes.data_scan import measure_data_scan
+except ImportError:
+    measure_data_scan=None
+from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.learning_rate import measure_learning_rate
+from trainlint.probes.loop import measure_loop, measure_optimizers
+from trainlint.probes.loss import measure_loss
+try:  # TEMP
+    from trainlint.probes.mixing import measure_mixing
+except ImportError:
+    measure_mixing=None
+try:  # TEMP
+    from trainlint.probes.non_finite import measure_non_finite
+except ImportError:
+    measure_non_finite=None
+from trainlint.probes.overfit import measure_overfit
+from trainlint.probes.parameters import measure_parameters
+from trainlint.probes.replay import measure_replay
+try:  # TEMP
+    from trainlint.probes.sample_order import measure_sample_order
+except ImportError:
+    measure_sample_order=None
+from trainlint.record.recording import Recording, Snapshot, state_tensors
+from trainlint.record.tape import random_kept
+from trainlint.registry import Catalogue
+from trainlint.settings import Settings
+
+__all__ = ["PROBES", "ProbeSession"]
+
+#: Measurement -> what makes it. Those that change weights come last, and are undone.
+PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measurement]] = {
+    Loop: measure_loop,
+    Optimizers: measure_optimizers,
+    Loss: measure_loss,
+    Batches: measure_batches,
+    Parameters: measure_parameters,
+    Activations: measure_activations,
+    NonFinite: measure_non_finite,
+    Replay: measure_replay,
+    SampleOrder: measure_sample_order,
+    DataScan: measure_data_scan,
+    Mixing: measure_mixing,
+    Overfit: measure_overfit,
+    LearningRate: measure_learning_rate,
+}
+
+#: Measurements that every report shows, whichever rules are selected.
+_ALWAYS: tuple[type[Measurement], ...] = (Loop, Optimizers, Batches, Replay)
+#: Share of what is left of the budget that one probe may take.
+_SHARE = {DataScan: 0.25, Overfit: 0.4, LearningRate: 0.9, Mixing: 0.3}
+
+
+class ProbeSession:
+    """The probes over one recording. Leaves models, buffers, modes and random generators as it found them."""
+
+    def __init__(self, recording: Recording, settings: Settings, evidence: EvidenceWriter | None = None) -> None:
+        self.recording = recording
+        self.settings = settings
+        self.evidence = evidence
+        self.seconds: dict[str, float] = {}
+        self.known: dict[type[Measurement], Measurement | Unmeasured] = {}
+        self._deadline = time.monotonic() + max(settings.budget - recording.seconds, 0.0)
+        self._state = state_tensors(recording.models())
+
+    def judge(self, catalogue: Catalogue) -> tuple[Finding, ...]:
+        """Measure what the rules of a catalogue need, in their order, and judge it."""
+        # Whatever modes the user's code was in when it was interrupted, probes run in torch's defaults.
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False), random_kept():
+            modes = [(m, m.training) for model in self.recording.models() for m in model.modules()]
+            try:
+                for kind in _ALWAYS:
+                    self.measure(kind)
+                return Judge(catalogue, self.measure, lambda rule: self._say(f"checking {rule.name}")).findings()
+            finally:
+                for module, training in modes:
+                    module.training = training
+
+    def measure(self, kind: type[Measurement]) -> Measurement | Unmeasured:
+        """One measurement, made at its first request."""
+        if kind not in self.known:
+            self.known[kind] = self._make(kind)
+        return self.known[kind]
+
+    def _make(self, kind: type[Measurement]) -> Measurement | Unmeasured:
+        began = time.monotonic()
+        left = self._deadline - began
+        snapshot: Snapshot | None = None
+        result: Measurement | Unmeasured
+        try:
+            if kind in _SHARE and left < 1.0:
+                result = Unmeasured(
+                    name=kind.name, reason=f"the budget of {self.settings.budget:g} s was spent before this could be measured"
+                )
+            else:
+                snapshot = Snapshot(self._state) if kind in _SHARE else None
+                deadline = began + left * _SHARE.get(kind, 1.0)
+                torch.manual_seed(self.settings.seed if self.settings.seed is not None else 0)
+                result = PROBES[kind](self.recording, deadline, self.settings)
+        except CannotMeasureError as error:
+            result = Unmeasured(name=kind.name, reason=str(error))
+        except (torch.OutOfMemoryError, MemoryError):
+            result = Unmeasured(name=kind.name, reason="memory ran out while measuring this")
+        except Exception as error:
+            result = Unmeasured(name=kind.name, reason=_broken(error), broken=True)
+        finally:
+            if snapshot is not None:
+                snapshot.restore()
+        self.seconds[kind.name] = time.monotonic() - began
+        if self.evidence is not None:
+            self.evidence.measurement(result, self.seconds[kind.name])
+        return result
+
+    def _say(self, text: str) -> None:
+        if self.evidence is not None:
+            self.evidence.line("progress", text=text)
+
+
+def _broken(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    text: Any = str(error).splitlines()[0][:200] if str(error) else ""
+    return f"measuring this failed: {type(error).__name__}: {text} ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})"

@@ -1,0 +1,171 @@
+"""The script's own process: runs it as __main__ under the recorder, measures, and writes evidence as it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+import traceback
+import types
+from pathlib import Path
+from typing import Any
+
+__all__ = ["main"]
+
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+#: Seconds that a script gets to end after it was told that enough was seen.
+_LAST_WORDS = 5.0
+
+
+def main(job_file: str) -> None:
+    """Run the job written in a JSON file by the supervisor. Never returns."""
+    job: dict[str, Any] = json.loads(Path(job_file).read_text("utf-8"))
+    folder = Path(job_file).parent
+    import torch
+
+    from trainlint.evidence import EvidenceWriter
+    from trainlint.probes.session import ProbeSession
+    from trainlint.record.frames import Frames
+    from trainlint.record.hooks import listening
+    from trainlint.record.recorder import Recorder, StopRecording
+    from trainlint.record.sandbox import sandboxed
+    from trainlint.registry import load_catalogue
+    from trainlint.settings import Settings
+
+    settings = Settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in job["settings"].items()})
+    catalogue = load_catalogue().choose(settings.select, settings.ignore)
+    evidence = EvidenceWriter(folder / "evidence.jsonl")
+    evidence.line("status", environment=_environment(torch))
+    evidence.line("progress", text="running the script")
+
+    def measure(recording: Any) -> None:
+        recording.notes += notes
+        evidence.line("status", ended=recording.status, notes=recording.notes, step_seconds=recording.step_time)
+        try:
+            ProbeSession(recording, settings, evidence).judge(catalogue)
+        except Exception:
+            evidence.line("status", internal=traceback.format_exc())
+        start_watchdog()
+
+    notes: list[str] = []
+    recorder = Recorder(settings, Frames(), measure)
+    last_said = [0.0]
+
+    def progress(text: str) -> None:
+        if time.monotonic() - last_said[0] > 0.2:
+            last_said[0] = time.monotonic()
+            evidence.line("progress", text=f"recording: {text}")
+
+    recorder.on_progress = progress
+    _measure_before_hard_exit(recorder)
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    status, crash = "ended", ""
+    with sandboxed(folder), listening(recorder):
+        try:
+            _run_as_main(job)
+        except StopRecording:
+            status = "recorded"
+        except SystemExit as stop:
+            status = "exited" if stop.code not in (None, 0) else "ended"
+            crash = f"the script ended itself with exit status {stop.code}" if status == "exited" else ""
+            if isinstance(stop.code, str):
+                crash = f"the script ended itself: {stop.code}"
+        except KeyboardInterrupt:
+            status, crash = "interrupted", "interrupted"
+        except BaseException as error:
+            status, crash = "crashed", own_traceback(error)
+        if recorder.finished:
+            status, crash = "recorded", ""
+        else:
+            recorder.recording.status = status
+            evidence.line("status", ended=status, crash=crash)
+            with contextlib.suppress(StopRecording, KeyboardInterrupt):
+                recorder.finish()
+    evidence.line("status", ended=status, crash=crash, done=True)
+    _leave(0)
+
+
+def _run_as_main(job: dict[str, Any]) -> None:
+    """Execute the script as ``python script.py`` or ``python -m module`` would."""
+    main_module = types.ModuleType("__main__")
+    sys.modules["__main__"] = main_module
+    if job.get("module"):
+        sys.path.insert(0, os.getcwd())
+        name = job["module"]
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(name + ".__main__")
+        if spec is None or spec.origin is None:
+            msg = f"No module named {name}"
+            raise ModuleNotFoundError(msg)
+        path, main_module.__spec__, main_module.__package__ = spec.origin, spec, spec.parent or ""
+        sys.argv = [path, *job["args"]]
+    else:
+        path = job["script"]
+        sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
+        sys.argv = [path, *job["args"]]
+    main_module.__file__ = os.path.abspath(path) if job.get("module") else path
+    main_module.__dict__["__builtins__"] = __builtins__
+    with open(path, "rb") as source:
+        code = compile(source.read(), os.path.abspath(path), "exec")
+    exec(code, main_module.__dict__)
+
+
+def own_traceback(error: BaseException) -> str:
+    """The script's traceback without this package's frames."""
+    shown = traceback.TracebackException.from_exception(error)
+    part: traceback.TracebackException | None = shown
+    while part is not None:
+        part.stack = traceback.StackSummary.from_list([f for f in part.stack if not f.filename.startswith(_HERE)])
+        part = part.__cause__ or part.__context__
+    return "".join(shown.format())
+
+
+def _measure_before_hard_exit(recorder: Any) -> None:
+    """os._exit() of the script's process first hands over what was recorded."""
+    leave, pid = os._exit, os.getpid()
+
+    def measured_exit(status: int) -> None:
+        if os.getpid() == pid and not recorder.finished and sys._getframe(1).f_globals.get("__name__") != __name__:
+            recorder.recording.status = "exited"
+            with contextlib.suppress(BaseException):
+                recorder.finish()
+        leave(status)
+
+    os._exit = measured_exit  # type: ignore[assignment]
+
+
+def _leave(status: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(status)
+
+
+def start_watchdog() -> None:
+    """End the process soon, whatever the script does with the exception that was to stop it."""
+    timer = threading.Timer(_LAST_WORDS, _leave, (0,))
+    timer.daemon = True
+    timer.start()
+
+
+def _environment(torch: Any) -> dict[str, str]:
+    found = {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "platform": platform.platform(terse=True),
+        "threads": str(torch.get_num_threads()),
+    }
+    if torch.cuda.is_available():
+        found["device"] = torch.cuda.get_device_name(0)
+    elif torch.backends.mps.is_available():
+        found["device"] = "Apple MPS"
+    else:
+        found["device"] = "CPU"
+    return found

@@ -1,0 +1,65 @@
+"""Finds the line of the user's own code that led to a call into torch."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+import sysconfig
+from types import FrameType
+
+from trainlint.location import Location
+
+__all__ = ["Frames", "Place"]
+
+#: (file, line, function): cheap enough to take for every operation, turned into a Location when it is shown.
+Place = tuple[str, int, str]
+
+_LIBRARY = tuple(
+    os.path.realpath(path) + os.sep for path in {*sysconfig.get_paths().values(), sys.prefix + "/lib", sys.base_prefix + "/lib"} if path
+)
+_PACKAGES = tuple(os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep + part for part in ("", "../rules/", "../reports/"))
+
+
+class Frames:
+    """Tells user code from library code, and remembers the answer for each file."""
+
+    def __init__(self, root: str | None = None) -> None:
+        self.root = os.path.realpath(root or os.getcwd())
+        self._user: dict[str, bool] = {}
+
+    def is_user(self, filename: str) -> bool:
+        """Whether a source file is the user's: not of an installed package, the standard library or this package."""
+        known = self._user.get(filename)
+        if known is None:
+            real = os.path.realpath(filename)
+            parts = real.split(os.sep)
+            known = self._user[filename] = not (
+                filename.startswith("<frozen")
+                or "site-packages" in parts
+                or "dist-packages" in parts
+                or real.startswith(_LIBRARY)
+                or real.startswith(tuple(os.path.realpath(p) + os.sep for p in _PACKAGES))
+                or (filename.startswith("<") and not filename.startswith("<ipython"))
+            )
+        return known
+
+    def here(self) -> Place | None:
+        """The nearest line of user code on the current stack; None when there is none (a library's thread)."""
+        frame: FrameType | None = sys._getframe(1)
+        user = self._user
+        while frame is not None:
+            name = frame.f_code.co_filename
+            if user.get(name, None) or (name not in user and self.is_user(name)):
+                return (name, frame.f_lineno, frame.f_code.co_name)
+            frame = frame.f_back
+        return None
+
+    def location(self, place: Place | None) -> Location | None:
+        """A place as it is shown: the path relative to the working directory, with the source line."""
+        if place is None:
+            return None
+        filename, line, function = place
+        real = os.path.realpath(filename)
+        shown = os.path.relpath(real, self.root) if real.startswith(self.root + os.sep) else real
+        return Location(shown, line, "" if function == "<module>" else function, linecache.getline(filename, line).strip())

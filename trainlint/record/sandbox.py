@@ -1,0 +1,257 @@
+"""Keeps a scan from leaving anything behind: what the script writes goes to a scratch folder, what it deletes stays.
+
+Files are redirected where Python opens them. A folder that the script makes is made for real (compiled writers need it) and is
+written to a journal, so that the supervisor removes it afterwards even when the script was killed. Reads of redirected files see
+what was written. Temporary folders, caches and devices are left alone.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+__all__ = ["QUIET_TRACKERS", "clean_up", "sandboxed"]
+
+#: Environment that keeps trackers and hubs from writing or sending; set for the script's process only.
+QUIET_TRACKERS = {
+    "WANDB_MODE": "disabled", "WANDB_SILENT": "true", "COMET_MODE": "disabled", "COMET_START_ONLINE": "0", "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    "CLEARML_OFFLINE_MODE": "1", "NEPTUNE_MODE": "debug", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
+    "SWANLAB_MODE": "disabled", "TORCH_COMPILE_DISABLE": "1", "PYTORCH_JIT": "0", "PYTHONDONTWRITEBYTECODE": "1",
+}  # fmt: skip
+
+
+class Overlay:
+    """Where the script's files really are."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        self.journal = scratch / "folders"
+        self.files: dict[str, str] = {}
+        self.gone: set[str] = set()
+        self.made: list[str] = []
+        home = Path.home()
+        free = [
+            tempfile.gettempdir(),
+            "/dev",
+            "/proc",
+            "/sys",
+            str(scratch),
+            str(home / ".cache"),
+            str(home / ".triton"),
+            str(home / ".config" / "matplotlib"),
+        ]
+        free += [
+            os.environ[k]
+            for k in ("HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "HF_DATASETS_CACHE", "TMPDIR")
+            if os.environ.get(k)
+        ]
+        self.free = tuple(os.path.realpath(p) for p in free)
+
+    def key(self, path: Any) -> str | None:
+        """Absolute path of something that the script may not change; None for what it may, and for descriptors."""
+        try:
+            text = os.fsdecode(os.fspath(path))
+        except TypeError:
+            return None
+        full = os.path.join(os.path.realpath(os.path.dirname(text) or "."), os.path.basename(text))
+        if full.startswith(tuple(f + os.sep for f in self.free)) or full in self.free:
+            return None
+        return None if full.startswith(tuple(m + os.sep for m in self.made)) else full
+
+    def for_reading(self, path: Any) -> Any:
+        """The path to read in its place."""
+        if not self.files and not self.gone:
+            return path
+        key = self.key(path)
+        if key in self.gone:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return self.files.get(key, path) if key else path
+
+    def for_writing(self, path: Any, *, keep: bool) -> Any:
+        """The path to write in its place, with a copy of what is there when ``keep``."""
+        key = self.key(path)
+        if key is None:
+            return path
+        if key not in self.files:
+            if not os.path.isdir(os.path.dirname(key)):
+                return path  # the user's own error
+            inner = self.scratch / "files" / str(len(self.files))
+            inner.mkdir(parents=True, exist_ok=True)
+            target = inner / os.path.basename(key)
+            if keep and key not in self.gone and _REAL["isfile"](key):
+                shutil.copyfile(key, target)
+            self.files[key] = str(target)
+        self.gone.discard(key)
+        return self.files[key]
+
+    def forget(self, path: Any) -> bool:
+        """Remove a file as far as the script can see; False when it may be removed for real."""
+        key = self.key(path)
+        if key is None:
+            return False
+        target = self.files.pop(key, None)
+        if target:
+            _REAL["remove"](target)
+        elif not _REAL["exists"](key) or key in self.gone:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        if _REAL["exists"](key):
+            self.gone.add(key)
+        return True
+
+
+_REAL: dict[str, Any] = {"isfile": os.path.isfile, "exists": os.path.exists, "remove": os.remove}
+
+
+@contextmanager
+def sandboxed(scratch: Path) -> Iterator[Overlay]:
+    """While the context lasts, this process changes no file outside ``scratch``, temporary folders and caches."""
+    overlay = Overlay(scratch)
+    real_open, stat, lstat, access = io.open, os.stat, os.lstat, os.access
+    remove, rename, replace, mkdir, rmdir, listdir, os_open = os.remove, os.rename, os.replace, os.mkdir, os.rmdir, os.listdir, os.open
+    _REAL["remove"] = remove
+    _REAL["isfile"] = lambda p: _is(stat, p)
+    _REAL["exists"] = lambda p: _is(lstat, p, any_kind=True)
+
+    def open_(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(file, int):
+            writing = any(c in mode for c in "wax+")
+            if writing and "x" in mode and overlay.key(file) and _exists(file):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), file)
+            file = overlay.for_writing(file, keep="w" not in mode) if writing else overlay.for_reading(file)
+            mode = mode.replace("x", "w") if writing else mode
+        return real_open(file, mode, *args, **kwargs)
+
+    def os_open_(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        if kwargs.get("dir_fd") is None and not isinstance(path, int):
+            writing = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            path = overlay.for_writing(path, keep=not flags & os.O_TRUNC) if writing else overlay.for_reading(path)
+        return os_open(path, flags, *args, **kwargs)
+
+    def _exists(path: Any) -> bool:
+        try:
+            stat(overlay.for_reading(path))
+        except OSError:
+            return False
+        return True
+
+    def looking(real: Any) -> Any:
+        def look(path: Any, *args: Any, **kwargs: Any) -> Any:
+            return real(overlay.for_reading(path) if not isinstance(path, int) else path, *args, **kwargs)
+
+        return look
+
+    def access_(path: Any, mode: int, **kwargs: Any) -> bool:
+        try:
+            return access(overlay.for_reading(path), mode, **kwargs)
+        except FileNotFoundError:
+            return False
+
+    def remove_(path: Any, **kwargs: Any) -> None:
+        if kwargs.get("dir_fd") is not None or not overlay.forget(path):
+            remove(path, **kwargs)
+
+    def rename_(source: Any, target: Any, **kwargs: Any) -> None:
+        if overlay.key(source) is None and overlay.key(target) is None:
+            rename(source, target, **kwargs)
+            return
+        if os.path.isdir(overlay.for_reading(source)):
+            if overlay.key(source) is None and not os.path.exists(target):
+                rename(source, target, **kwargs)
+                note_folder(target)
+            return  # moving the user's own folders is not needed to judge a training step
+        shutil.copyfile(overlay.for_reading(source), overlay.for_writing(target, keep=False))
+        remove_(source)
+
+    def mkdir_(path: Any, *args: Any, **kwargs: Any) -> None:
+        mkdir(path, *args, **kwargs)
+        note_folder(path)
+
+    def note_folder(path: Any) -> None:
+        key = overlay.key(path)
+        if key is not None:
+            overlay.made.append(key)
+            with real_open(overlay.journal, "a", encoding="utf-8", errors="surrogateescape") as journal:
+                journal.write(key + "\n")
+
+    def rmdir_(path: Any, **kwargs: Any) -> None:
+        if overlay.key(path) is None or os.path.realpath(path) in overlay.made:
+            rmdir(path, **kwargs)
+
+    def listdir_(path: Any = ".") -> Any:
+        names = listdir(path)
+        if isinstance(path, int | bytes) or not (overlay.files or overlay.gone):
+            return names
+        folder = os.path.realpath(path)
+        hidden = {os.path.basename(g) for g in overlay.gone if os.path.dirname(g) == folder}
+        written = {os.path.basename(f) for f in overlay.files if os.path.dirname(f) == folder}
+        return sorted(({*names} - hidden) | written) if hidden or written else names
+
+    patches: list[tuple[Any, str, Any]] = [
+        (builtins, "open", open_), (io, "open", open_), (os, "open", os_open_), (os, "stat", looking(stat)), (os, "lstat", looking(lstat)),
+        (os, "access", access_), (os, "remove", remove_), (os, "unlink", remove_), (os, "rename", rename_), (os, "replace", rename_),
+        (os, "mkdir", mkdir_), (os, "rmdir", rmdir_), (os, "listdir", listdir_), *_compiled_writers(overlay),
+    ]  # fmt: skip
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in patches]
+    for owner, name, new in patches:
+        setattr(owner, name, new)
+    try:
+        yield overlay
+    finally:
+        for owner, name, old in before:
+            setattr(owner, name, old)
+        _REAL.update(remove=remove, isfile=os.path.isfile, exists=os.path.exists)
+
+
+def _is(stat: Any, path: str, *, any_kind: bool = False) -> bool:
+    try:
+        found = stat(path)
+    except OSError:
+        return False
+    return any_kind or os.path.stat.S_ISREG(found.st_mode)  # type: ignore[attr-defined]
+
+
+def _compiled_writers(overlay: Overlay) -> Iterator[tuple[Any, str, Any]]:
+    """Writers and readers that open files in compiled code: torch's, and safetensors' where it is installed."""
+    import torch
+
+    for name, writing in (("PyTorchFileWriter", True), ("PyTorchFileReader", False)):
+        kind = getattr(torch._C, name)
+
+        def opened(target: Any, *args: Any, kind: Any = kind, writing: bool = writing, **kwargs: Any) -> Any:
+            if isinstance(target, str | os.PathLike):
+                target = str(overlay.for_writing(target, keep=False) if writing else overlay.for_reading(target))
+            return kind(target, *args, **kwargs)
+
+        yield torch._C, name, opened
+    try:
+        import safetensors.torch as tensors
+    except ImportError:
+        return
+    save, load = tensors.serialize_file, tensors.safe_open
+
+    def serialize(items: Any, filename: Any, *args: Any, **kwargs: Any) -> Any:
+        return save(items, overlay.for_writing(filename, keep=False), *args, **kwargs)
+
+    yield tensors, "serialize_file", serialize
+
+    def opened_safely(filename: Any, *args: Any, **kwargs: Any) -> Any:
+        return load(overlay.for_reading(filename), *args, **kwargs)
+
+    yield tensors, "safe_open", opened_safely
+
+
+def clean_up(scratch: Path) -> None:
+    """Remove the folders that a script made, newest first, and the scratch folder. Called when the script's process is gone."""
+    journal = scratch / "folders"
+    if journal.exists():
+        for folder in reversed(journal.read_text("utf-8", "surrogateescape").splitlines()):
+            shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,136 @@
+"""Trust in a tape: it counts only after it gave the loss of the next real step, from that step's weights, batch and random numbers."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from trainlint.record.recording import Backward, Recording
+from trainlint.record.tape import Tape, random_kept
+from trainlint.record.tapewriter import TapeWriter
+
+__all__ = ["TapeKeeper"]
+
+#: backward() calls that are taped at most before a tape must have earned its trust.
+_MOST_TAPES = 24
+
+
+class TapeKeeper:
+    """Takes each new tape, checks the one before against it, and keeps the first that holds."""
+
+    def __init__(self, recording: Recording, writer: TapeWriter) -> None:
+        self.recording = recording
+        self.writer = writer
+        self._last: dict[object, Backward] = {}
+        self._taken = 0
+
+    def wants_tape(self, steps: int) -> bool:
+        """Whether the coming step is to be taped."""
+        return self._taken < _MOST_TAPES and (
+            steps < 2 or self.recording.trust != "next step" or (self.recording.broken is None and steps < 8)
+        )
+
+    def offer(self, backward: Backward) -> None:
+        """A step was taped; its weights are still the ones it ran with."""
+        recording, tape = self.recording, backward.tape
+        if tape is None:
+            return
+        self._taken += 1
+        if not recording.steps:
+            recording.first_tapes.append(backward)
+        backward.cuts = tape.cuts
+        earlier = self._last.get(backward.place)
+        self._last[backward.place] = backward
+        if earlier is None or earlier.tape is None or recording.trust == "next step":
+            self._let_go(earlier)
+            if recording.trust == "none":
+                recording.trust_reason = "only one training step was recorded, so there was nothing to check the replay against"
+            return
+        if not math.isfinite(tape.value):
+            if recording.trust == "none":
+                recording.trust_reason = "the loss of the second step is not finite"
+            return
+        self._judge(earlier, earlier.tape, backward, tape)
+        self._let_go(earlier)
+
+    def _let_go(self, backward: Backward | None) -> None:
+        """Free a tape that nothing needs any more."""
+        recording = self.recording
+        if (
+            backward is not None
+            and backward not in recording.first_tapes
+            and backward is not recording.tape_backward
+            and backward is not recording.broken
+        ):
+            backward.tape = None
+
+    def _judge(self, earlier: Backward, old: Tape, backward: Backward, new: Tape) -> None:
+        recording = self.recording
+        own = self._loss(new, {}, new)
+        following: float | None = None
+        reason = ""
+        if old.signature() != new.signature():
+            reason = "two steps in a row call different operations"
+        else:
+            fill = corresponding(old, new)
+            if fill is None:
+                reason = "two steps in a row use tensors in different ways"
+            else:
+                following = self._loss(old, fill, new)
+                if following is None:
+                    reason = "two batches in a row have different shapes"
+                elif not close(following, new.value):
+                    reason = "something outside of torch changes from step to step"
+        if following is not None and not reason:
+            recording.trust, recording.trust_reason = "next step", ""
+            recording.tape, recording.tape_backward = old, earlier
+            recording.trust_losses = (old.value, old.value, new.value, following)
+        elif own is not None and close(own, new.value) and old.signature() == new.signature() and recording.trust == "none":
+            recording.trust, recording.trust_reason = "same batch", reason
+            recording.tape, recording.tape_backward = new, backward
+            recording.trust_losses = (new.value, own, new.value, following)
+        elif recording.trust == "none":
+            recording.trust_reason = reason or "calling the recorded operations again gave another loss"
+            recording.trust_losses = (new.value, math.nan if own is None else own, new.value, following)
+
+    @staticmethod
+    def _loss(tape: Tape, fill: dict[int, torch.Tensor], random_of: Tape) -> float | None:
+        """The tape's loss; None when torch refuses. The user's graph may still be waiting for its backward, so buffers that the
+        step changes are copies here.
+        """
+        modules = {id(m): m for op in tape.operations if (m := op.module) is not None}
+        buffers = {b.data_ptr() for m in modules.values() for b in m.buffers(recurse=False)}
+        copies = {s: t.clone() for s, t in tape.constants.items() if not t.is_sparse and t.data_ptr() in buffers}
+        try:
+            with random_kept():
+                return float(tape.replay({**copies, **fill}, random_of=random_of, grad=False)[tape.loss].detach().sum())
+        except (RuntimeError, IndexError, ValueError, TypeError, KeyError, AttributeError, AssertionError, NotImplementedError):
+            return None
+
+
+def corresponding(old: Tape, new: Tape) -> dict[int, torch.Tensor] | None:
+    """The new step's outside tensors for the old step's slots; None when the two do not pair up."""
+    if len(old.outside) != len(new.outside):
+        return None
+    fill: dict[int, torch.Tensor] = {}
+    for (slot, before), (other, after) in zip(old.outside.items(), new.outside.items(), strict=True):
+        if isinstance(before, nn.Parameter) or isinstance(after, nn.Parameter):
+            if before is not after:
+                return None
+        elif before is not after and not same_memory(before, after):
+            fill[slot] = new.pristine.get(other, after)
+    return fill
+
+
+def same_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors are views of the same values: a buffer, seen in two steps."""
+    if one.is_sparse or other.is_sparse or one.layout != torch.strided:
+        return False
+    return one.data_ptr() == other.data_ptr() and one.shape == other.shape and one.numel() > 0
+
+
+def close(value: float, other: float) -> bool:
+    """Equal but for the order of floating-point sums in threaded kernels."""
+    return math.isclose(value, other, rel_tol=1e-4, abs_tol=1e-6)

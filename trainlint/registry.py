@@ -1,0 +1,86 @@
+"""Finds rules and report formats: ours and third parties' come the same way, through entry points."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import Protocol
+
+from trainlint.errors import PluginError, UnknownRuleError
+from trainlint.finding import Report
+from trainlint.rule import Rule
+
+__all__ = ["Catalogue", "Renderer", "load_catalogue", "load_renderers"]
+
+
+class Renderer(Protocol):
+    """A report format: turns a report into text. ``name`` is what ``--format`` takes."""
+
+    name: str
+    suffix: str
+    """File suffix, with its dot."""
+
+    def render(self, report: Report, *, color: bool = False, width: int = 100, verbosity: int = 0) -> str:
+        """The whole report as text; ``color``, ``width`` and ``verbosity`` only matter to a terminal format."""
+        ...
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The rules in the order in which they are judged, and which failures explain which."""
+
+    rules: tuple[Rule, ...]
+    explains: Mapping[str, tuple[str, ...]]
+    """Cause -> symptoms: a failed rule named on the left is why the rules on the right fail."""
+
+    def find(self, name: str) -> Rule:
+        """The rule with this name or code, in any letter case."""
+        for rule in self.rules:
+            if name.lower() in (rule.name, rule.code.lower()):
+                return rule
+        raise UnknownRuleError(name, difflib.get_close_matches(name.lower(), [r.name for r in self.rules], n=1, cutoff=0.5))
+
+    def choose(self, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> Catalogue:
+        """Keep the selected rules (all when none is named), less the ignored. Names, codes and code prefixes (``TL3``) are taken."""
+        wanted = [self._matching(s) for s in select]
+        unwanted = {r.code for i in ignore for r in self._matching(i)}
+        kept = {r.code for group in wanted for r in group} if wanted else {r.code for r in self.rules}
+        return Catalogue(tuple(r for r in self.rules if r.code in kept - unwanted), self.explains)
+
+    def _matching(self, selector: str) -> Sequence[Rule]:
+        prefix = selector.upper()
+        if prefix.startswith("TL") and (group := [r for r in self.rules if r.code.startswith(prefix)]):
+            return group
+        return [self.find(selector)]
+
+
+@lru_cache(maxsize=1)
+def load_catalogue() -> Catalogue:
+    """All installed rules, first-party ones first, ordered by stage."""
+    rules: list[Rule] = []
+    explains: dict[str, tuple[str, ...]] = {}
+    for point in sorted(entry_points(group="trainlint.rules"), key=lambda p: p.name != "core"):
+        try:
+            module = point.load()
+            rules += [kind() for kind in module.RULES]
+        except Exception as error:
+            raise PluginError(point.name, point.value, error) from error
+        for cause, symptoms in getattr(module, "EXPLAINS", {}).items():
+            explains[cause] = (*explains.get(cause, ()), *symptoms)
+    return Catalogue(tuple(sorted(rules, key=lambda r: r.stage)), explains)
+
+
+@lru_cache(maxsize=1)
+def load_renderers() -> dict[str, Renderer]:
+    """All installed report formats by name."""
+    found: dict[str, Renderer] = {}
+    for point in entry_points(group="trainlint.reports"):
+        try:
+            module = point.load()
+            found |= {kind.name: kind() for kind in module.RENDERERS}
+        except Exception as error:
+            raise PluginError(point.name, point.value, error) from error
+    return found

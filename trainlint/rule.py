@@ -1,0 +1,98 @@
+"""What a rule is: a small pure function from measurements to a verdict, with its page as the module's docstring.
+
+A rule reads like this::
+
+    class InitLoss(Rule):
+        code = "TL101"
+        name = "init-loss"
+        stage = Stage.WIRING
+        severity = Severity.ERROR
+        summary = "The first loss is what an untrained model should have"
+        requires = (Loss,)
+
+        def judge(self, loss: Loss) -> Verdict:
+            ...
+
+The engine hands ``judge`` the measurements named in ``requires``, in that order, and nothing else.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from trainlint.details import Detail
+from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.location import Location
+from trainlint.measurements import Measurement
+
+__all__ = ["Rule", "Verdict", "failed", "not_run", "passed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a rule decided; made with :func:`passed`, :func:`failed` or :func:`not_run`."""
+
+    kind: str
+    message: str = ""
+    severity: Severity | None = None
+    evidence: dict[str, Json] = field(default_factory=dict)
+    location: Location | None = None
+    fix: Fix | None = None
+    details: tuple[Detail, ...] = ()
+
+
+def passed(message: str, *, evidence: dict[str, Json] | None = None, details: tuple[Detail, ...] = ()) -> Verdict:
+    """The rule looked and found nothing wrong; ``message`` says what it saw, with the number."""
+    return Verdict(kind="pass", message=message, evidence=evidence or {}, details=details)
+
+
+def failed(
+    message: str,
+    *,
+    severity: Severity,
+    fix: Fix,
+    evidence: dict[str, Json] | None = None,
+    location: Location | None = None,
+    details: tuple[Detail, ...] = (),
+) -> Verdict:
+    """The rule found a fault: one sentence with the measured numbers, the place and the change to make."""
+    return Verdict(kind="fail", message=message, severity=severity, evidence=evidence or {}, location=location, fix=fix, details=details)
+
+
+def not_run(reason: str) -> Verdict:
+    """The rule cannot judge this pipeline, and why. Never use it to hide a doubt: that is a note."""
+    return Verdict(kind="not-run", message=reason)
+
+
+class Rule(ABC):
+    """One check of the catalogue. Subclasses set the class attributes and write :meth:`judge`."""
+
+    code: ClassVar[str]
+    """``TL`` and three digits; the first is the stage. Never reused."""
+    name: ClassVar[str]
+    """What users type: the fault as a noun, equal to the module's name with dashes."""
+    stage: ClassVar[Stage]
+    severity: ClassVar[Severity]
+    """The worst this rule can say."""
+    summary: ClassVar[str]
+    """What holds when the rule passes, as a sentence without a full stop."""
+    why: ClassVar[str]
+    """Why a failure matters, in one or two sentences."""
+    source: ClassVar[str]
+    """The paper or documentation that the rule stands on, with an address."""
+    requires: ClassVar[tuple[type[Measurement], ...]]
+    """Measurements handed to :meth:`judge`, in this order."""
+    blocked_by: ClassVar[tuple[str, ...]] = ()
+    """Names of rules whose *error* makes this one meaningless."""
+
+    @abstractmethod
+    def judge(self, *measurements: Any, **_: Any) -> Verdict:
+        """Decide from the measurements alone. Pure: no torch, no files, no state."""
+
+    @classmethod
+    def page(cls) -> str:
+        """The rule's page in Markdown: the docstring of its module."""
+        return (sys.modules[cls.__module__].__doc__ or "").strip()

@@ -1,0 +1,124 @@
+"""``trainlint scan``: a script is run and recorded in its own process, judged here, and becomes a report."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from trainlint.engine import Judge, root_cause
+from trainlint.errors import TrainlintError
+from trainlint.evidence import Evidence
+from trainlint.finding import Cost, Report, Subject
+from trainlint.overview import overview
+from trainlint.record.supervisor import Run, run_script
+from trainlint.registry import load_catalogue
+from trainlint.settings import Settings
+from trainlint.version import __version__
+
+__all__ = ["ScanError", "judge", "scan"]
+
+
+class ScanError(TrainlintError):
+    """The script could not be run to its first training step. ``report`` holds what was seen all the same, if anything."""
+
+    def __init__(self, message: str, report: Report | None = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+def scan(
+    script: str | os.PathLike[str],
+    args: Sequence[str] = (),
+    *,
+    settings: Settings | None = None,
+    module: bool = False,
+    show_output: bool = False,
+    progress: Callable[[str], None] = lambda text: None,
+    save_evidence: Path | None = None,
+) -> Report:
+    """Run an unmodified training script for a few steps, and report what is wrong with it.
+
+    Args:
+        script: The script, or with ``module`` the name of a module as after ``python -m``.
+        args: The script's own arguments.
+        settings: What to check and how long it may take.
+        show_output: Pass what the script prints on to stderr.
+        progress: Told in a few words what is going on.
+        save_evidence: Where to write the measurements for ``trainlint judge``.
+
+    Raises:
+        UsageError: There is no such script, or a selected rule does not exist.
+        ScanError: The script crashed, ended or was interrupted before enough was seen; carries the partial report.
+    """
+    settings = settings or Settings()
+    load_catalogue().choose(settings.select, settings.ignore)  # an unknown rule is an error before anything runs
+    name = os.fspath(script)
+    run = run_script(name, args, settings, module=module, show_output=show_output, progress=progress, save=save_evidence)
+    command = shlex.join(["python", *(["-m"] if module else []), name, *args])
+    report = judge(run.evidence, settings, name=name, command=command, seconds=run.seconds, status=run.ended)
+    problem = _problem(name, run)
+    if problem is not None:
+        raise ScanError(problem, report if run.evidence.measurements else None)
+    return report
+
+
+def judge(
+    evidence: Evidence,
+    settings: Settings,
+    *,
+    name: str = "",
+    command: str = "",
+    seconds: float = 0.0,
+    status: str = "recorded",
+    kind: str = "script",
+) -> Report:
+    """Judge measurements, freshly made or read from a file. Needs no torch."""
+    catalogue = load_catalogue().choose(settings.select, settings.ignore)
+    findings = Judge(catalogue, evidence.measure).findings()
+    step = evidence.status.get("step_seconds")
+    spent = sum(evidence.seconds.values())
+    trained = "steps" if status in ("recorded", "ended") else status
+    return Report(
+        subject=Subject(
+            kind=kind,
+            name=name,
+            command=command,
+            status="recorded" if trained == "steps" else status,
+            notes=tuple(evidence.status.get("notes", ())),
+            environment=dict(evidence.status.get("environment", {})),
+        ),
+        findings=findings,
+        start_here=root_cause(findings, catalogue.explains),
+        cost=Cost(seconds=seconds, step_seconds=step, step_equivalents=spent / step if step else None, probes=dict(evidence.seconds)),
+        overview=overview(evidence),
+        version=__version__,
+    )
+
+
+def _problem(name: str, run: Run) -> str | None:
+    """Why the scan does not count, as one message; None when it does."""
+    if internal := run.evidence.status.get("internal"):
+        return f"measuring {name} failed inside trainlint; please report this:\n\n{internal}"
+    loop = run.evidence.measurements.get("loop")
+    trained = bool(
+        getattr(loop, "train_forwards", 0)
+        or getattr(loop, "steps", ())
+        or (run.evidence.measurements.get("loss") and hasattr(run.evidence.measurements["loss"], "first"))
+    )
+    if run.ended == "recorded" or (run.ended == "ended" and trained):
+        return None
+    if run.ended == "crashed":
+        when = "after some training steps" if trained else "before its first training step"
+        return f"{name} crashed {when}; its own traceback:\n\n{run.crash.rstrip()}"
+    if run.ended == "ended":
+        return (
+            f"{name} ran to its end without training anything: no loss.backward() was seen. "
+            "Name the script that trains, or give it the arguments it trains with after --"
+        )
+    if run.ended == "interrupted":
+        return f"{name}: {run.crash}; " + ("the report shows what was seen until then" if trained else "nothing was recorded yet")
+    said = run.output.strip().splitlines()[-3:]
+    printed = ("\nit printed last:\n  " + "\n  ".join(said)) if said else ""
+    return f"{name}: {run.crash or run.ended}{printed}"
