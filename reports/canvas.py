@@ -111,9 +111,9 @@ class Canvas:
         side = self.axes.xaxis if axis == "x" else self.axes.yaxis
         if log:
             (self.axes.set_xscale if axis == "x" else self.axes.set_yscale)("log")
-        side.set_major_locator(LogLocator(numticks=6) if log else MaxNLocator(5))
+        side.set_major_locator(LogLocator(numticks=6 if axis == "y" else 5) if log else MaxNLocator(5))
         side.set_minor_locator(NullLocator())
-        side.set_major_formatter(FuncFormatter(lambda value, _: number(float(f"{value:.6g}"))))
+        side.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
 
     def grid(self, axis: str) -> None:
         """Faint lines at the ticks of one axis."""
@@ -166,6 +166,13 @@ class Canvas:
         """Text in one of the rows above the plot, the lowest of which is 0."""
         self.rows = max(self.rows, row + 1)
         self.figure.text(x / self.width, 1 - (self.plot_top - 9 - _ROW * row) / self.height, visible(text), color=colour, ha=align)
+
+
+def _tick(value: float) -> str:
+    """A short number; what the scale's arithmetic left behind the sixth digit is dropped."""
+    if abs(value) >= 1e5:
+        return f"{value:.3g}".replace("e+0", "e").replace("e+", "e")
+    return number(float(f"{value:.6g}"))
 
 
 def shorten(text: str, letters: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 
 from markupsafe import Markup
 
@@ -156,7 +157,7 @@ def _lying_bars(detail: Bars, width: int) -> Canvas:
     for i, bar in enumerate(axes.barh(range(len(values)), [v - base for v in values], left=base, height=0.62, color=colours)):
         bar.set_gid(f"bar-{i}")
         canvas.titles[f"bar-{i}"] = [_bar_title(detail, i)]
-    axes.set_yticks(range(len(values)), [visible(shorten(name, letters)) for name in detail.labels[: len(values)]])
+    axes.set_yticks(range(len(values)), _tick_names(detail.labels[: len(values)], letters))
     axes.set_ylim(len(values) - 0.5, -0.5)
     canvas.name_level_axis(detail.value_label)
     canvas.grid("x")
@@ -207,6 +208,15 @@ def _bar_scale(canvas: Canvas, axis: str, detail: Bars, values: Sequence[float],
     low, high = min(0.0, *shown), max(0.0, *shown)
     set_limits(low * 1.06, high * 1.06 or (0 if low else 1))
     return 0.0
+
+
+def _tick_names(labels: Sequence[str], letters: int) -> list[str]:
+    """The labels in at most ``letters``: first without the dotted beginning that all share, then without their ends."""
+    shared = 0
+    if any(len(label) > letters for label in labels):
+        shared = commonprefix(list(labels)).rfind(".") + 1
+    names = [f"…{label[shared:]}" if shared else label for label in labels]
+    return [visible(name if len(name) <= letters else f"{name[: letters - 1].rstrip('.')}…") for name in names]
 
 
 def _bar_colour(detail: Bars, position: int) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
-import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from trainlint.finding import Outcome, Report
 from .canvas import LINES
 from .charts import DASHES, Chart, draw
 from .markup import code_rows, fix_rows, linked, prose
-from .outline import sections, timeline_rows
+from .outline import sections, subject, timeline_rows
 from .phrases import count, counts, frame, headline, label, number, seconds, stage_states, state, visible
 
 __all__ = ["HtmlRenderer"]
@@ -27,6 +26,8 @@ __all__ = ["HtmlRenderer"]
 _TEMPLATES = Path(__file__).parent / "templates"
 _MOST_ROWS = 200
 """Rows of a table that are shown; the JSON report holds all."""
+_SMALL_PICTURE = 96
+"""Pictures up to this many pixels wide are enlarged as squares instead of being blurred."""
 
 
 class HtmlRenderer:
@@ -76,15 +77,25 @@ def _environment() -> Environment:
         "label": label,
         "linked": linked,
         "number": number,
+        "png_width": _png_width,
         "pairs": lambda bars: tuple(zip(bars.labels, bars.values, strict=False)),
         "prose": prose,
         "seconds": seconds,
         "state": state,
+        "subject": subject,
         "timeline_rows": timeline_rows,
     }
-    environment.tests["base64"] = re.compile(r"[A-Za-z0-9+/]+=*").fullmatch
-    environment.globals |= {"most_rows": _MOST_ROWS, "line_colours": len(LINES), "dashes": DASHES}
+    environment.globals |= {"most_rows": _MOST_ROWS, "small_picture": _SMALL_PICTURE, "line_colours": len(LINES), "dashes": DASHES}
     return environment
+
+
+def _png_width(png: str) -> int:
+    """Pixels across, 0 when it is no PNG."""
+    try:
+        head = base64.b64decode(png, validate=True)[:24]
+    except ValueError:
+        return 0
+    return int.from_bytes(head[16:20], "big") if head.startswith(b"\x89PNG\r\n") else 0
 
 
 def _shown(value: Any) -> Any:

@@ -10,7 +10,7 @@ from trainlint.finding import Finding, Outcome, Report
 
 from .phrases import StageState, stage_states
 
-__all__ = ["Row", "Section", "sections", "timeline_rows"]
+__all__ = ["Row", "Section", "sections", "subject", "timeline_rows"]
 
 _OPENERS = frozenset({"batch", "epoch", "train", "eval"})
 _MOST_ROWS = 60
@@ -53,6 +53,11 @@ def timeline_rows(timeline: Timeline) -> tuple[Row, ...]:
         else:
             rows.append(Row(events))
     return tuple(rows[:_MOST_ROWS])
+
+
+def subject(event: TimelineEvent) -> str:
+    """What an event's label says beyond its kind."""
+    return event.label.removeprefix(event.kind).strip()
 
 
 def _iterations(events: tuple[TimelineEvent, ...]) -> Iterator[tuple[TimelineEvent, ...]]:

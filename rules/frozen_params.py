@@ -5,16 +5,16 @@
 - **Error**: every parameter of the model is frozen, so nothing can learn.
 - **Warning**: a tenth or more of the weights of linear, convolutional, attention and recurrent layers are frozen although no weights
   were loaded into the model: they stay at random values for good.
-- **Warning**: a frozen backbone's BatchNorm layers are in training mode, so their running statistics drift away from the ones that
-  its weights were trained with.
+- **Warning**: a frozen backbone's BatchNorm layers are in training mode, so their running statistics drift away from the ones that its
+  weights were trained with.
 
 A frozen body under loaded weights is fine-tuning and passes. So do frozen embeddings and fixed position tables, momentum copies of a
 trained network (BYOL, MoCo), and a discriminator that is frozen only while the generator steps.
 
 ## Why it matters
 
-A frozen layer keeps the values it started with. Under pretrained weights that is the plan; under random ones the layer passes
-noise on, and the rest of the network can only do its best with it.
+A frozen layer keeps the values it started with. Under pretrained weights that is the plan; under random ones the layer passes noise on,
+and the rest of the network can only do its best with it.
 
 ## Example
 
@@ -98,7 +98,7 @@ class FrozenParams(Rule):
                 f"{len(stuck)} of {len(weights)} weight tensors ({share:.0%} of the weights) have requires_grad=False in a model without "
                 f"loaded weights: they stay at their random values{', although the optimizer holds them' if held else ''}.",
                 severity=Severity.WARNING,
-                evidence={"measured": share, "expected": 0.0, "threshold": FROZEN_SHARE, "tensors": len(stuck), "held by an optimizer": held},
+                evidence={"measured": share, "expected": 0.0, "threshold": FROZEN_SHARE, "tensors": len(stuck), "in an optimizer": held},
                 location=parameters.frozen_where or parameters.model_where,
                 fix=Fix(
                     summary="Let them learn, or load trained weights before freezing.",
@@ -123,7 +123,7 @@ class FrozenParams(Rule):
         if not frozen:
             return passed(f"All {len(everything)} parameters are trainable.", evidence={"measured": 0})
         return passed(
-            f"{len(frozen)} of {len(everything)} parameters are frozen, as in {'fine-tuning' if parameters.pretrained else 'fixed tables'}.",
+            f"{len(frozen)} of {len(everything)} parameters are frozen{' in a model with loaded weights' if parameters.pretrained else ''}.",
             evidence={"measured": share, "threshold": FROZEN_SHARE, "tensors": len(frozen)},
         )
 
@@ -142,7 +142,7 @@ def _size(parameters: Iterable[ParameterInfo]) -> int:
 
 
 def _momentum_copy(stuck: Sequence[ParameterInfo], everything: Sequence[ParameterInfo]) -> bool:
-    """Whether each frozen tensor has a trainable twin: the same shape and name but for one word (``online.0.weight``, ``target.0.weight``)."""
+    """Whether each tensor has a trainable twin: same shape, same name but for one word (``online.0.weight``, ``target.0.weight``)."""
     twins = {(p.shape, variant) for p in everything if p.requires_grad for variant in _variants(p.name)}
     return all(any((p.shape, variant) in twins for variant in _variants(p.name)) for p in stuck)
 

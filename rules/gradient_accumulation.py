@@ -3,17 +3,17 @@
 ## What it checks
 
 - **Error**: the gradients at a step still hold those of earlier steps, because nothing cleared them.
-- **Warning** (a **note** for optimizers like Adam, which divide the gradient by its own size): four or more batches are summed up for each
-  step, and the losses are means that nobody divided by their number.
+- **Warning** (a **note** for optimizers like Adam, which divide the gradient by its own size): four or more batches are summed up for
+  each step, and the losses are means that nobody divided by their number.
 
-Accumulation as such passes, when the gradients are cleared after each step and the loss is divided. So do several `backward()` calls on one
-batch (losses of several tasks, GANs), LBFGS closures, and `zero_grad` at any place between a step and the next `backward()`.
+Accumulation as such passes, when the gradients are cleared after each step and the loss is divided. So do several `backward()` calls on
+one batch (losses of several tasks, GANs), LBFGS closures, and `zero_grad` at any place between a step and the next `backward()`.
 
 ## Why it matters
 
 `backward()` adds to `.grad`. Without clearing, step 100 follows the sum of 100 gradients, of which 99 belong to weights that no longer
-exist: like momentum that never forgets. And the sum of *n* mean losses is the gradient of a batch *n* times as large, *n* times over: the
-learning rate is silently multiplied by *n*.
+exist: like momentum that never forgets. And the sum of *n* mean losses is the gradient of a batch *n* times as large, *n* times over:
+the learning rate is silently multiplied by *n*.
 
 ## Example
 
@@ -90,7 +90,8 @@ class GradientAccumulation(Rule):
             plain = any("SGD" in optimizer.kind for optimizer in optimizers.optimizers)
             return _undivided(steps, kept, plain=plain)
         return passed(
-            f"Gradients are cleared for each of {len(steps)} steps" + (f", each of which sums {kept} backward() calls." if kept > 1 else "."),
+            f"Gradients are cleared for each of {len(steps)} steps"
+            + (f", each of which sums {kept} backward() calls." if kept > 1 else "."),
             evidence={"measured": len(stale), "expected": 0, "backward calls a step": kept},
         )
 

@@ -9,14 +9,14 @@
 - **Warning**: the step of each iteration comes before its `backward()`, so it uses the gradients of the batch before.
 - **Warning**: gradients are clipped after the step; it clips nothing.
 
-Healthy are: several optimizers in turn (GANs, where one network's gradients are cleared before its own step), clearing at any
-place between a step and the next `backward()`, closures, gradients that are cleared within one batch (adversarial examples, sharpness-aware
+Healthy are: several optimizers in turn (GANs, where one network's gradients are cleared before its own step), clearing at any place
+between a step and the next `backward()`, closures, gradients that are cleared within one batch (adversarial examples, sharpness-aware
 minimisation, gradient surgery), single empty steps before the loop, and parameters updated by hand.
 
 ## Why it matters
 
-Each call is right by itself, so nothing crashes. A step that sees no gradients trains nothing, and one that sees a part of
-them trains on a part of the data.
+Each call is right by itself, so nothing crashes. A step that sees no gradients trains nothing, and one that sees a part of them trains
+on a part of the data.
 
 ## Example
 
@@ -101,6 +101,10 @@ class LoopOrder(Rule):
                 at=steps[-1],
                 fix=Fix(summary="Call backward() on the loss before the step.", code="loss.backward()\noptimizer.step()"),
             )
+        if loop.step_before_backward and (starved or _lags(loop)):
+            what = "finds no gradients" if starved else "uses the gradients of the batch before"
+            message = f"step() comes before backward() in each iteration, so it {what}."
+            return _fail(loop, message, flagged="step", at=steps[-1], fix=_ORDER, severity=Severity.ERROR if starved else Severity.WARNING)
         if loop.clear_between_backward_and_step and _most([s for s in steps if s.without_gradient or (s.backwards and not s.kept)], steps):
             return failed(
                 "Gradients are cleared between backward() and step(): the optimizer never sees the gradients of its batch.",
@@ -110,10 +114,6 @@ class LoopOrder(Rule):
                 fix=_ORDER,
                 details=(_timeline(loop, "clear"),),
             )
-        if loop.step_before_backward:
-            what = "finds no gradients" if starved else "uses the gradients of the batch before"
-            message = f"step() comes before backward() in each iteration, so it {what}."
-            return _fail(loop, message, flagged="step", at=steps[-1], fix=_ORDER, severity=Severity.ERROR if starved else Severity.WARNING)
         thrown = _thrown_away(loop)
         if thrown:
             return _discards(loop, thrown)
@@ -143,10 +143,23 @@ def _most(some: Sequence[Step], steps: Sequence[Step]) -> bool:
     return len(some) >= 2 and len(some) >= MOST * len(steps)
 
 
+def _lags(loop: Loop) -> bool:
+    """Whether most steps come between the loading of a batch and its backward(), so that they use the gradients of the one before."""
+    late, total, loaded = 0, 0, False
+    for event in loop.events:
+        if event.kind in ("batch", "backward"):
+            loaded = event.kind == "batch"
+        elif event.kind == "step":
+            late, total = late + loaded, total + 1
+    return loop.has_loader and late > MOST * total
+
+
 def _never_steps(loop: Loop) -> Verdict:
     backwards = [event for event in loop.events if event.kind == "backward"]
     if loop.manual_updates or not loop.optimizers:
         return not_run("no optimizer steps: the parameters are updated by hand")
+    if any(event.kind == "unscale" for event in loop.events):
+        return not_run("the gradient scaler let no step through so far, as it does while it looks for its factor")
     if len(backwards) < 2:
         return not_run("the run ended before an optimizer step could be expected")
     cleared = _clears_after(loop.events, "backward")
@@ -207,7 +220,7 @@ def _discards(loop: Loop, thrown: Sequence[Step]) -> Verdict:
         location=step.discarded_where,
         fix=Fix(
             summary="Clear only after a step.",
-            code=f"(loss / {step.backwards}).backward()\nif (i + 1) % {step.backwards} == 0:\n    optimizer.step()\n    optimizer.zero_grad()",
+            code=f"loss.backward()\nif (i + 1) % {step.backwards} == 0:\n    optimizer.step()\n    optimizer.zero_grad()",
         ),
         details=(_timeline(loop, "clear"),),
     )

@@ -9,13 +9,13 @@
 - **Warning**: a tenth or more of the trainable elements took part in the forward and never received a gradient, without a known cut.
 - **Note**: a tenth or more of them belong to layers that the forward never called.
 
-Small unused parts pass (a pooler in a Hugging Face model), exactly zero gradients do too (zero-initialised residual branches), and so do
-networks whose optimizer has not stepped yet.
+Small unused parts pass (a pooler in a Hugging Face model), exactly zero gradients do too (zero-initialised residual branches), and so
+do networks whose optimizer has not stepped yet.
 
 ## Why it matters
 
-A parameter without gradient never changes. Training goes on with what is behind the cut, and the loss falls a little, which
-hides the fault.
+A parameter without gradient never changes. Training goes on with what is behind the cut, and the loss falls a little, which hides the
+fault.
 
 ## Example
 
@@ -35,7 +35,8 @@ return self.head(features)
 
 ## Thresholds
 
-- A tenth of the trainable elements: unused parts of public models lie below (BERT's pooler has 0.5 % of its elements); to be calibrated.
+- A tenth of the trainable elements: unused parts of public models lie below (BERT's pooler has 0.5 % of its elements); to be
+  calibrated.
 - A cut graph needs no threshold.
 
 ## References
@@ -50,6 +51,7 @@ from collections.abc import Sequence
 
 from trainlint.details import Table
 from trainlint.finding import Fix, Severity, Stage
+from trainlint.location import Location
 from trainlint.measurements import GraphCut, Loop, ParameterInfo, Parameters
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -118,12 +120,13 @@ def _share(silent: Sequence[ParameterInfo], trainable: Sequence[ParameterInfo]) 
 
 def _no_graph(parameters: Parameters) -> Verdict:
     cut = next(iter(parameters.cuts), None)
+    where: Location | None
     if parameters.grad_globally_off:
         where, reason = parameters.grad_globally_off, "gradients were switched off for the whole program"
         advice = Fix(summary="Switch gradients off for validation only.", code="with torch.no_grad():\n    validate(model)")
     elif parameters.no_grad_calls:
         where, reason = parameters.no_grad_calls[0], "the training forward ran without gradients"
-        advice = Fix(summary="Call the model outside no_grad when training.", code="outputs = model(inputs)     # not inside torch.no_grad()")
+        advice = Fix(summary="Call the model outside no_grad when training.", code="outputs = model(inputs)  # outside no_grad()")
     elif cut:
         where, reason, advice = cut.where or parameters.model_where, f"the graph ends at {_article(cut.kind)}", _fix(cut)
     else:

@@ -3,19 +3,20 @@
 ## What it checks
 
 - **Error**: trainable weights receive gradients in the recorded steps but belong to no optimizer, in a model without loaded weights.
-- **Error**: an optimizer holds tensors of a module that is not in use any more (it was built before the model or its head was replaced), so
-  its steps find no gradients, or the layers that came instead are left out.
+- **Error**: an optimizer holds tensors of a module that is not in use any more (it was built before the model or its head was
+  replaced), so its steps find no gradients, or the layers that came instead are left out.
 - **Error**: layers sit in a plain Python list or dict, which `model.parameters()` does not see.
 - **Warning**: the same in a model with loaded weights, where leaving out the body may be meant; or where some parameters are changed by
   hand; or when only norms and biases are left out.
 
-It passes when parameters receive no gradient (target networks, momentum copies), when each of several models has its own optimizer,
-and when only tensors outside the model are optimised (style transfer, latent codes). Updates by hand, without any optimizer, are not judged.
+It passes when parameters receive no gradient (target networks, momentum copies), when each of several models has its own optimizer, and
+when only tensors outside the model are optimised (style transfer, latent codes). Updates by hand, without any optimizer, are not
+judged.
 
 ## Why it matters
 
-Such a layer keeps its random start. The loss still falls, since the other layers adapt to it, and the model ends up
-worse for no visible reason.
+Such a layer keeps its random start. The loss still falls, since the other layers adapt to it, and the model ends up worse for no
+visible reason.
 
 ## Example
 
@@ -40,7 +41,8 @@ optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 ## References
 
 - PyTorch, torch.optim, Constructing it: https://docs.pytorch.org/docs/stable/optim.html#constructing-it
-- PyTorch, ModuleList (holds submodules so that they are properly registered): https://docs.pytorch.org/docs/stable/generated/torch.nn.ModuleList.html
+- PyTorch, ModuleList (holds submodules so that they are properly registered):
+  https://docs.pytorch.org/docs/stable/generated/torch.nn.ModuleList.html
 """
 
 from __future__ import annotations
@@ -78,20 +80,17 @@ class ParamsNotOptimized(Rule):
             return not_run("the model has no trainable parameters")
         missing = [p for p in trainable if p.optimizer is None and _received(p)]
         held = [p for p in trainable if p.optimizer is not None]
-        if parameters.foreign and missing and not held:
+        if missing and not held:
             if not loop.steps:
                 return not_run("no optimizer step was recorded")
             if all(step.without_gradient for step in loop.steps):
                 return _stale(parameters, missing)
             return passed(
-                f"The optimizer updates {parameters.foreign} tensors outside the model, and its steps find their gradients; "
-                "the model itself is left as it is.",
-                evidence={"measured": 0, "outside the model": parameters.foreign},
+                "The optimizer updates tensors outside the model, and its steps find their gradients; the model is left as it is.",
+                evidence={"measured": 0, "steps": len(loop.steps)},
             )
         if parameters.unregistered and not parameters.foreign:
             return _unregistered(parameters)
-        if missing and not held and loop.manual_updates:
-            return not_run("parameters are updated by hand, beside the optimizer")
         if missing:
             return _missing(parameters, trainable, missing, held, by_hand=loop.manual_updates)
         if not held:

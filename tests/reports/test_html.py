@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import math
 import re
 from collections import Counter
@@ -72,7 +73,7 @@ def test_headings_are_in_order(page: Page) -> None:
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
 
 
 def test_ids_are_unique_and_every_link_inside_the_page_has_its_target(page: Page) -> None:
@@ -97,9 +98,17 @@ def test_start_here_shows_cause_place_fix_and_proof(full: Page) -> None:
     start, first_stage = full.words.index("Start here"), full.words.index("Wiring 1 error")
     shown = full.words[start:first_stage]
     for words in (
-        "output-activation", "TL103", "applies log-softmax itself", "train.py:31", "in forward", "return F.softmax(self.head(x), dim=1)",
-        "Return the raw scores", "Tried on your model, and it helped", "raw scores (logits)", "trainlint explain output-activation",
-    ):  # fmt: skip
+        "output-activation",
+        "TL103",
+        "applies log-softmax itself",
+        "train.py:31",
+        "in forward",
+        "return F.softmax(self.head(x), dim=1)",
+        "Return the raw scores",
+        "Tried on your model, and it helped",
+        "raw scores (logits)",
+        "trainlint explain output-activation",
+    ):
         assert words in shown, words
 
 
@@ -112,14 +121,24 @@ def test_every_finding_is_on_the_page(full: Page) -> None:
 
 def test_all_kinds_of_details_are_drawn(full: Page) -> None:
     for words in (
-        "Loss after 20 replayed steps at each learning rate", "trains well", "Gradient norm of each layer", "stem.conv", "26 values as a table",
-        "Tensors of the first batch", "64 × 3 × 32 × 32", "flagged: ", "3 cross", "CosineAnnealingLR", "3 × in a row", "The loop as it was seen",
-    ):  # fmt: skip
+        "Loss after 20 replayed steps at each learning rate",
+        "trains well",
+        "Gradient norm of each layer",
+        "stem.conv",
+        "26 values as a table",
+        "Tensors of the first batch",
+        "64 × 3 × 32 × 32",
+        "flagged: ",
+        "3 cross",
+        "CosineAnnealingLR",
+        "3 × in a row",
+        "The loop as it was seen",
+    ):
         assert words in full.words, words
     charts = [a for tag, a in full.tags if tag == "svg" and a.get("role") == "img"]
     assert len(charts) == 2 * 6
     assert all(a["aria-label"] for a in charts)
-    assert "short runs: loss 1.4 at learning rate 1e-6" in "".join(full.words)
+    assert "short runs: loss 1.394 at learning rate 1e-6" in full.words
 
 
 def test_seven_stages_with_their_state(full: Page) -> None:
@@ -196,6 +215,13 @@ def test_a_chart_says_in_words_what_it_shows() -> None:
     )
 
 
+def test_names_of_bars_keep_what_tells_them_apart() -> None:
+    labels = tuple(f"transformer.h.{i}.attn.c_attn.weight" for i in range(3))
+    drawn = draw(Bars(title="t", value_label="v", labels=labels, values=(1.0, 2.0, 3.0)), "p")
+    assert ">transformer.h.2.attn.c_attn.weight</text>" in drawn.wide
+    assert ">…2.attn.c_attn.w…</text>" in drawn.narrow or ">…2.attn.c_attn.…</text>" in drawn.narrow
+
+
 def event(kind: str, line: int = 1) -> TimelineEvent:
     return TimelineEvent(kind=kind, label=kind, file="train.py", line=line)
 
@@ -204,12 +230,17 @@ def event(kind: str, line: int = 1) -> TimelineEvent:
     ("kinds", "rows"),
     [
         ("", []),
-        ("train batch forward step batch forward step batch forward step eval batch forward",
-         ["train batch forward step ×1", "batch forward step ×2", "eval batch forward ×1"]),
-        ("clear forward backward step clear forward backward step schedule", ["clear forward backward step ×1", "clear forward backward step schedule ×1"]),
+        (
+            "train batch forward step batch forward step batch forward step eval batch forward",
+            ["train batch forward step ×1", "batch forward step ×2", "eval batch forward ×1"],
+        ),
+        (
+            "clear forward backward step clear forward backward step schedule",
+            ["clear forward backward step ×1", "clear forward backward step schedule ×1"],
+        ),
         ("forward backward forward backward step", ["forward backward forward backward step ×1"]),
     ],
-)  # fmt: skip
+)
 def test_a_timeline_has_a_row_for_each_iteration_and_folds_equal_ones(kinds: str, rows: list[str]) -> None:
     timeline = Timeline(title="t", events=tuple(map(event, kinds.split())))
     assert [f"{' '.join(e.kind for e in row.events)} ×{row.times}" for row in timeline_rows(timeline)] == rows

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,19 +35,28 @@ integer = st.integers(-(2**53), 2**53)
 mark = st.builds(Mark, label=text, x=st.none() | number, x2=st.none() | number, y=st.none() | number)
 line = st.builds(Line, name=text, x=tuples(number), y=tuples(number))
 detail: st.SearchStrategy[Detail] = st.one_of(
-    st.builds(Series, title=text, x_label=text, y_label=text, lines=tuples(line), log_x=st.booleans(), log_y=st.booleans(), marks=tuples(mark)),
     st.builds(
-        Bars, title=text, value_label=text, labels=tuples(text), values=tuples(number), log=st.booleans(), marks=tuples(mark),
+        Series, title=text, x_label=text, y_label=text, lines=tuples(line), log_x=st.booleans(), log_y=st.booleans(), marks=tuples(mark)
+    ),
+    st.builds(
+        Bars,
+        title=text,
+        value_label=text,
+        labels=tuples(text),
+        values=tuples(number),
+        log=st.booleans(),
+        marks=tuples(mark),
         highlight=tuples(integer),
     ),
     st.builds(Table, title=text, columns=tuples(text), rows=tuples(tuples(cell | number | integer | st.none()))),
     st.builds(ImageGrid, title=text, pictures=tuples(st.builds(Picture, png=text, caption=text, flagged=st.booleans())), note=text),
     st.builds(Code, title=text, text=text, first_line=integer, highlight=st.none() | integer),
     st.builds(
-        Timeline, title=text,
+        Timeline,
+        title=text,
         events=tuples(st.builds(TimelineEvent, kind=text, label=text, file=text, line=integer, flagged=st.booleans())),
     ),
-)  # fmt: skip
+)
 json_value = st.recursive(
     st.none() | st.booleans() | integer | number | cell,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(text, inner, max_size=2),
@@ -82,13 +93,16 @@ def reports(draw: st.DrawFn) -> Report:
         start_here=draw(st.sampled_from([None, *findings])),
         cost=draw(
             st.builds(
-                Cost, seconds=number, step_seconds=st.none() | number, step_equivalents=st.none() | number,
+                Cost,
+                seconds=number,
+                step_seconds=st.none() | number,
+                step_equivalents=st.none() | number,
                 probes=st.dictionaries(text, number, max_size=2),
             )
         ),
         overview=draw(tuples(detail)),
         version=draw(text),
-    )  # fmt: skip
+    )
 
 
 @settings(max_examples=150, deadline=None)
@@ -114,13 +128,29 @@ def test_schema() -> None:
     assert data["start_here"]["name"] == "output-activation"
     first = next(f for f in data["findings"] if f["code"] == "TL103")
     assert list(first) == [
-        "code", "name", "stage", "verdict", "severity", "message", "evidence", "location", "fix", "proof", "blocked_by", "reason", "why",
-        "source", "details",
-    ]  # fmt: skip
+        "code",
+        "name",
+        "stage",
+        "verdict",
+        "severity",
+        "message",
+        "evidence",
+        "location",
+        "fix",
+        "proof",
+        "blocked_by",
+        "reason",
+        "why",
+        "source",
+        "details",
+    ]
     assert (first["stage"], first["verdict"], first["severity"]) == (1, "fail", "error")
     assert first["location"] == {
-        "file": "train.py", "line": 31, "function": "forward", "text": "return F.softmax(self.head(x), dim=1)",
-    }  # fmt: skip
+        "file": "train.py",
+        "line": 31,
+        "function": "forward",
+        "text": "return F.softmax(self.head(x), dim=1)",
+    }
     assert [d["type"] for d in data["overview"]] == ["images", "timeline", "series", "series", "table"]
     assert {f["verdict"] for f in data["findings"]} == {"pass", "fail", "blocked", "not-run"}
 
@@ -168,3 +198,30 @@ def test_a_broken_detail_is_refused_with_a_reason(overview: list[Any]) -> None:
     data = json.loads(to_json(samples.empty())) | {"overview": overview}
     with pytest.raises(UsageError, match="not a trainlint report"):
         from_json(json.dumps(data))
+
+
+def test_the_documented_example_is_a_report() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "json-schema.md").read_text(encoding="utf-8")
+    example = re.search(r"```json\n(.*?)```", document, re.S)
+    assert example is not None
+    report = from_json(example[1])
+    assert report.start_here is report["output-activation"]
+    assert json.loads(to_json(report)) == json.loads(example[1])
+
+
+def test_every_key_is_documented() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "json-schema.md").read_text(encoding="utf-8")
+
+    def keys(value: Any) -> set[str]:
+        if isinstance(value, list):
+            return set().union(*map(keys, value))
+        free = {"evidence", "environment", "probes"}
+        return (
+            {k for key, inner in value.items() for k in {key} | (set() if key in free else keys(inner))}
+            if isinstance(value, dict)
+            else set()
+        )
+
+    assert {
+        key for key in keys(json.loads(to_json(samples.eight_findings()))) if f"`{key}`" not in document and f'"{key}"' not in document
+    } == set()

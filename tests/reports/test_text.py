@@ -119,10 +119,13 @@ def test_lines_are_wrapped_to_the_width_but_code_and_places_are_not() -> None:
     ("report", "verdict"),
     [
         (samples.all_passed(), "No fault found in examples/digits.py\n10 passed, 3 not run"),
-        (samples.crashed(), "The script raised an error in train.py\nWhat was recorded until then was judged: 2 checks passed, 11 could not be judged.\n"),
+        (
+            samples.crashed(),
+            "The script raised an error in train.py\nWhat was recorded until then was judged: 2 checks passed, 11 could not be judged.\n",
+        ),
         (samples.empty(), "Nothing could be judged in Net\n"),
     ],
     ids=["passed", "crashed", "empty"],
-)  # fmt: skip
+)
 def test_verdict(report: Report, verdict: str) -> None:
     assert verdict in render(report)

@@ -238,7 +238,7 @@ class Recorder:
 
     def _batch_of(self, tape: Tape | None) -> Batch | None:
         """The kept batch whose tensors the step used; the latest when no tape tells."""
-        if tape is not None and tape.batch_source is not None:
+        if tape is not None and tape.batch_source is not None and tape.batch_source < len(self._handed):
             return self._handed[tape.batch_source][0]
         return self._last_batch
 
@@ -317,8 +317,13 @@ class Recorder:
 
     def step_begun(self, optimizer: Optimizer) -> None:
         """An optimizer is about to step."""
+        unknown = id(optimizer) not in self._optimizers
         self.optimizer_built(optimizer)
         seen = self._optimizers[id(optimizer)]
+        if unknown:  # built before the recorder listened
+            ids = {id(p) for p in seen.parameters}
+            seen.held = [b.index for b in self.recording.backwards if b.reached & ids]
+            seen.pending = list(seen.held)
         self._was_writing, self.writer.active = self.writer.active, False
         now = time.monotonic()
         done = self.steps_done

@@ -16,12 +16,12 @@ def phrase():
     return f"{random.choice(articles)} {random.choice(adjectives)} {random.choice(nouns)}"
 
 
-text = " ".join(f"{phrase()} {random.choice(verbs)} {phrase()}." for _ in range(5000))
+text = " ".join(f"{phrase()} {random.choice(verbs)} {phrase()}." for _ in range(2000))
 chars = sorted(set(text))
 data = torch.tensor([chars.index(c) for c in text])
 split = int(0.9 * len(data))
 train_data, val_data = data[:split], data[split:]
-block, batch_size = 48, 32
+block, batch_size = 32, 32
 
 
 def get_batch(source):
@@ -32,7 +32,7 @@ def get_batch(source):
 
 
 class CharGRU(nn.Module):
-    def __init__(self, vocab, width=128):
+    def __init__(self, vocab, width=64):
         super().__init__()
         self.embed = nn.Embedding(vocab, width)
         self.rnn = nn.GRU(width, width, batch_first=True)
@@ -46,12 +46,12 @@ class CharGRU(nn.Module):
 
 
 model = CharGRU(len(chars))
-optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
 val_batches = [get_batch(val_data) for _ in range(10)]
 
-for epoch in range(4):
+for epoch in range(3):
     model.train()
-    for step in range(100):
+    for step in range(80):
         x, y = get_batch(train_data)
         loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten())  # fault: init-loss
         optimizer.zero_grad()

@@ -1,0 +1,132 @@
+"""Checks how the gradient scaler of mixed-precision training is used.
+
+## What it checks
+
+- **Error** (a **warning** for optimizers like Adam, which divide the gradient by its own size): gradients are clipped while they still
+  carry the scaler's factor, and the clipping bites. After unscaling, the step is shorter by that factor.
+- **Error** (or **warning** likewise): the loss is scaled, but the optimizer steps by itself, not through the scaler, without unscaling.
+- **Warning**: the scaler skipped every recorded step, five or more, because gradients overflowed.
+
+A disabled scaler passes, and so do a few skipped steps at the start, while the scaler looks for its factor.
+
+## Why it matters
+
+The scaler multiplies the loss by 65,536 at first, so that small float16 gradients do not underflow. Whoever looks at the gradients
+before they are unscaled (clipping, a plain `optimizer.step()`) sees them 65,536 times too large.
+
+## Example
+
+```python
+scaler.scale(loss).backward()
+torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)     # clips the scaled gradients
+scaler.step(optimizer)
+scaler.update()
+```
+
+## Fix
+
+Unscale before looking at the gradients.
+
+```python
+scaler.scale(loss).backward()
+scaler.unscale_(optimizer)
+torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+scaler.step(optimizer)
+scaler.update()
+```
+
+## Thresholds
+
+- Five skipped steps: five halvings of the initial factor of 65,536 leave 2,048; float16 holds values up to 65,504, so sound gradients
+  fit by then.
+- Steps around the scaler: all of them, because one of several optimizers may do without it.
+
+## References
+
+- PyTorch, Automatic Mixed Precision examples, Gradient clipping:
+  https://docs.pytorch.org/docs/stable/notes/amp_examples.html#gradient-clipping
+- Micikevicius et al. 2018, Mixed Precision Training: https://arxiv.org/abs/1710.03740
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainlint.finding import Fix, Severity, Stage
+from trainlint.measurements import Loop, Optimizers, Step
+from trainlint.rule import Rule, Verdict, failed, not_run, passed
+
+#: Skipped steps, none of them taken, from which on the scaler does not find a factor.
+SKIPPED = 5
+
+_ORDER = Fix(
+    summary="Unscale the gradients before clipping them.",
+    code="scaler.scale(loss).backward()\nscaler.unscale_(optimizer)\n"
+    "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)\nscaler.step(optimizer)\nscaler.update()",
+)
+_STEP = Fix(summary="Let the scaler take the step.", code="scaler.scale(loss).backward()\nscaler.step(optimizer)\nscaler.update()")
+
+
+class Amp(Rule):
+    """A gradient scaler whose factor is taken for the gradients' own size."""
+
+    code = "TL314"
+    name = "amp"
+    stage = Stage.GRADIENTS
+    severity = Severity.ERROR
+    summary = "Gradients are unscaled before they are clipped or used"
+    why = "Whoever looks at the gradients before they are unscaled sees them 65,536 times too large."
+    source = "PyTorch, Automatic Mixed Precision examples: https://docs.pytorch.org/docs/stable/notes/amp_examples.html"
+    requires = (Loop, Optimizers)
+
+    def judge(self, loop: Loop, optimizers: Optimizers) -> Verdict:
+        """Look at scaled clipping, at steps around the scaler, and at skipped steps."""
+        if not loop.gradient_scaler:
+            return not_run("no gradient scaler is in use")
+        if not loop.steps:
+            return not_run("no optimizer step was recorded")
+        plain = {optimizer.index for optimizer in optimizers.optimizers if "SGD" in optimizer.kind}
+        clipped = [step for step in loop.steps if step.clipped_scaled and _bites(step)]
+        if len(clipped) >= 2:
+            step = clipped[-1]
+            return failed(
+                f"Gradients are clipped to {step.clip_max_norm:g} while they carry the scaler's factor (norm {step.clipped:,.0f}), "
+                f"so that {len(clipped)} of {len(loop.steps)} steps are far too short.",
+                severity=Severity.ERROR if step.optimizer in plain else Severity.WARNING,
+                evidence={"measured": step.clipped, "threshold": step.clip_max_norm, "steps": len(clipped)},
+                location=step.clip_where,
+                fix=_ORDER,
+            )
+        around = [step for step in loop.steps if not step.scaler]
+        if len(around) == len(loop.steps) and not any(event.kind == "unscale" for event in loop.events):
+            step = around[-1]
+            return failed(
+                f"The loss is scaled, but all {len(around)} steps are taken by optimizer.step() itself, not through the scaler: "
+                "the gradients keep its factor.",
+                severity=Severity.ERROR if step.optimizer in plain else Severity.WARNING,
+                evidence={"measured": len(around), "expected": 0},
+                location=step.where,
+                fix=_STEP,
+            )
+        return _skipped(loop.steps)
+
+
+def _skipped(steps: Sequence[Step]) -> Verdict:
+    skipped = sum(step.skipped for step in steps)
+    evidence: dict[str, str | float | None] = {"measured": skipped, "threshold": SKIPPED, "steps": len(steps)}
+    if skipped == len(steps) and skipped >= SKIPPED:
+        return failed(
+            f"The gradient scaler skipped all {skipped} recorded steps because gradients overflowed: nothing was learned so far.",
+            severity=Severity.WARNING,
+            evidence={**evidence},
+            location=steps[-1].where,
+            fix=Fix(
+                summary="Call scaler.update() after each step, or use bfloat16, which needs no scaler.",
+                code='with torch.autocast("cuda", dtype=torch.bfloat16):\n    loss = criterion(model(inputs), targets)\nloss.backward()',
+            ),
+        )
+    return passed(f"The scaler took {len(steps) - skipped} of {len(steps)} steps, with unscaled gradients.", evidence={**evidence})
+
+
+def _bites(step: Step) -> bool:
+    return step.clipped is not None and step.clip_max_norm is not None and step.clipped > step.clip_max_norm

@@ -1,0 +1,163 @@
+"""Checks that gradient clipping leaves steps that still move the weights.
+
+## What it checks
+
+How far clipping shortens the gradients, and how long the steps are that remain.
+
+- **Error** (SGD): at every recorded step the norm is cut to less than a hundredth, and the step that remains changes the weights by
+  less than float32 resolves.
+- **Warning** (SGD): the same, and the step that remains changes the weights by less than 1e-5 of themselves.
+- **Error or warning** (optimizers like Adam): the clipped gradient lies below the optimizer's epsilon, by a hundred times or at all, so
+  that dividing by its own size no longer makes up for it.
+
+Clipping a norm of 10 to 1.0 is healthy, even at every step: that is what clipping is for. With Adam a constant factor hardly matters,
+and a threshold that never bites does no harm.
+
+## Why it matters
+
+A threshold in the wrong unit (1e-6 instead of 1.0, or applied to scaled gradients) clips every step to nothing. The loss then stands
+still at its starting value, and the learning rate gets the blame.
+
+## Example
+
+```python
+torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=1e-6)
+```
+
+## Fix
+
+Set the threshold a little above the usual norm, so that only outliers are cut. 1.0 fits many models with mean-reduced losses.
+
+```python
+torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
+```
+
+## Thresholds
+
+- A hundredth: public programs clip norms of 0.5 to 30 at 0.25 to 1.0; to be calibrated.
+- 1.2e-7: the relative resolution of float32; a smaller change is lost in rounding.
+- 1e-5: a hundredth of the usual update ratio of 1e-3 (CS231n).
+- Adam's epsilon, 1e-8 when it is not set (Kingma and Ba 2015).
+
+## References
+
+- Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural networks: https://arxiv.org/abs/1211.5063
+- Zhang et al. 2020, Why Gradient Clipping Accelerates Training: https://arxiv.org/abs/1905.11881
+- PyTorch, clip_grad_norm_: https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trainlint.details import Line, Mark, Series
+from trainlint.finding import Fix, Severity, Stage
+from trainlint.measurements import Loop, OptimizerInfo, Optimizers, Parameters, Step
+from trainlint.rule import Rule, Verdict, failed, not_run, passed
+
+#: What is left of the norm, below which clipping is looked at closely.
+LEFT = 1e-2
+#: Relative change of the weights by one step: lost in rounding, and clearly too small.
+LOST, SMALL = 1.2e-7, 1e-5
+#: Adam's epsilon where the optimizer does not say, and the distance below it at which an update is gone.
+EPSILON, GONE = 1e-8, 1e-2
+
+
+class GradClip(Rule):
+    """Clipping that nullifies the steps."""
+
+    code = "TL316"
+    name = "grad-clip"
+    stage = Stage.GRADIENTS
+    severity = Severity.ERROR
+    summary = "Clipped gradients still move the weights"
+    why = "A threshold in the wrong unit clips every step to nothing; the loss stands still and the learning rate gets the blame."
+    source = "Pascanu, Mikolov and Bengio 2013: https://arxiv.org/abs/1211.5063"
+    requires = (Loop, Optimizers, Parameters)
+    blocked_by = ("amp",)
+
+    def judge(self, loop: Loop, optimizers: Optimizers, parameters: Parameters) -> Verdict:
+        """Ask each optimizer's steps what clipping left of them."""
+        if not any(step.clipped is not None for step in loop.steps):
+            return not_run("gradients are not clipped by their norm")
+        said = []
+        for optimizer in optimizers.optimizers:
+            steps = [step for step in loop.steps if step.optimizer == optimizer.index and not step.skipped]
+            clipped = [step for step in steps if _left(step) < 1.0]
+            left = statistics.median(_left(step) for step in steps) if steps else 1.0
+            if steps and all(_left(step) < LEFT for step in steps):
+                remains = _remains(optimizer, clipped, parameters)
+                if remains and remains.value < remains.enough:
+                    return _nullified(optimizer, clipped, left, remains)
+            said.append((len(clipped), len(steps), left))
+        active, total, left = max(said, default=(0, 0, 1.0))
+        return passed(
+            f"Clipping is active at {active} of {total} steps and leaves {left:.1%} of the norm in the median.",
+            evidence={"measured": left, "threshold": LEFT, "active": active, "steps": total},
+        )
+
+
+@dataclass(frozen=True)
+class _Remains:
+    """What is left of a step, in the unit that matters for its optimizer."""
+
+    value: float
+    enough: float
+    gone: float
+    words: str
+
+
+def _left(step: Step) -> float:
+    """Factor that clipping put on the gradient; 1 when it did not bite."""
+    if step.clip_after_step or not step.clipped or step.clip_max_norm is None or not math.isfinite(step.clipped):
+        return 1.0
+    return min(1.0, step.clip_max_norm / step.clipped)
+
+
+def _remains(optimizer: OptimizerInfo, clipped: Sequence[Step], parameters: Parameters) -> _Remains | None:
+    mine = [p for p in parameters.parameters if p.optimizer == optimizer.index and p.requires_grad]
+    norm = max(step.clip_max_norm or 0.0 for step in clipped)
+    if "SGD" in optimizer.kind:
+        weight = math.hypot(*(p.weight_norm for p in mine))
+        rate = max((group.lr / max(0.01, 1.0 - group.momentum) for group in optimizer.groups), default=0.0)
+        if not weight or not rate:
+            return None
+        change = rate * norm / weight
+        return _Remains(change, SMALL, LOST, f"a step changes the weights by {change:.1g} of themselves")
+    elements = sum(p.size for p in mine)
+    if not elements:
+        return None
+    eps = optimizer.options.get("eps", EPSILON)
+    epsilon = float(eps) if isinstance(eps, (int, float)) else EPSILON
+    size = norm / math.sqrt(elements)
+    return _Remains(size, epsilon, epsilon * GONE, f"the gradient is {size:.1g} an element, its epsilon {epsilon:.0e}")
+
+
+def _nullified(optimizer: OptimizerInfo, clipped: Sequence[Step], left: float, remains: _Remains) -> Verdict:
+    norms = tuple(step.clipped or 0.0 for step in clipped)
+    limit = clipped[-1].clip_max_norm or 0.0
+    middle = statistics.median(norms)
+    return failed(
+        f"Clipping to {limit:g} leaves {left:.1g} of the gradient at all {len(clipped)} steps of {optimizer.kind} "
+        f"(norm {middle:.2g}): {remains.words}.",
+        severity=Severity.ERROR if remains.value < remains.gone else Severity.WARNING,
+        evidence={"measured": left, "threshold": LEFT, "norm": middle, "max_norm": limit, "remaining step": remains.value},
+        location=clipped[-1].clip_where,
+        fix=Fix(
+            summary="Set the threshold a little above the usual norm of the gradient.",
+            code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm={max(norms):.1g})",
+        ),
+        details=(
+            Series(
+                title="Gradient norm before clipping",
+                x_label="step",
+                y_label="norm",
+                lines=(Line(name=optimizer.kind, x=tuple(float(i + 1) for i in range(len(norms))), y=norms),),
+                log_y=True,
+                marks=(Mark(label="clipped to", y=limit),),
+            ),
+        ),
+    )

@@ -1,0 +1,311 @@
+"""Checks that a schedule is stepped as often as it was built for, and in the right direction.
+
+## What it checks
+
+How often `scheduler.step()` comes (after each optimizer step, once an epoch, never), against the length the scheduler was built for and
+the length of the run, where both are known.
+
+- **Built for steps, stepped once an epoch**: an **error** when the learning rate then never reaches half of its peak (OneCycleLR stays
+  in its warm-up), else a **warning**.
+- **Built for epochs, stepped after each batch**: an **error** when the learning rate is below a hundredth of its start before the first
+  epoch is over, else a **warning** (a cosine swings up and down every few batches). A **note** when it is not known that there is a
+  second epoch.
+- **Never stepped** although an epoch went by: an **error** when it was to warm up from a fifth of its peak or less, else a **warning**.
+- **Warning**: a cosine that climbs back up because the run is longer than its `T_max`; a schedule built for batches that accumulation
+  steps more rarely; ReduceLROnPlateau with `mode` against the direction of its metric.
+
+Restarting and cyclic schedules may be shorter than the run, rising ones (warm-ups) too. Schedulers inside others (SequentialLR) and
+beside others on the same optimizer are not asked to be stepped themselves. A run cut short for a test (`--epochs 1`) passes.
+
+## Why it matters
+
+A schedule counts calls, not epochs. Stepped a hundred times too rarely it does nothing, a hundred times too often it has ended before
+the model has seen the data once.
+
+## Example
+
+```python
+scheduler = OneCycleLR(optimizer, max_lr=1e-2, epochs=EPOCHS, steps_per_epoch=len(loader))
+for epoch in range(EPOCHS):
+    train(model, loader, optimizer)
+    scheduler.step()                        # EPOCHS calls; it was built for EPOCHS * len(loader)
+```
+
+## Fix
+
+Step where the schedule's unit goes by, or give its length in the unit in which it is stepped.
+
+```python
+for x, y in loader:
+    criterion(model(x), y).backward()
+    optimizer.step()
+    scheduler.step()
+    optimizer.zero_grad()
+```
+
+## Thresholds
+
+- Three times too few or too many calls, together with a length that fits the other unit within a quarter: one that is a little short is
+  a choice, one that is off by the number of batches is a mix-up.
+- A hundredth of the starting learning rate: two of the usual tenfold decays, with the first epoch still running.
+- A tenth of the peak at the end of a cosine: an annealed run ends below it.
+
+## References
+
+- Smith and Topin 2017, Super-Convergence (one cycle over all iterations): https://arxiv.org/abs/1708.07120
+- PyTorch, OneCycleLR (to be called after every batch):
+  https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.OneCycleLR.html
+- Loshchilov and Hutter 2017, SGDR: https://arxiv.org/abs/1608.03983
+- PyTorch, ReduceLROnPlateau: https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ReduceLROnPlateau.html
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from trainlint.details import Line, Mark, Series
+from trainlint.finding import Fix, Severity, Stage
+from trainlint.measurements import Loop, Optimizers, SchedulerInfo
+from trainlint.rule import Rule, Verdict, failed, not_run, passed
+
+#: Calls too few or too many by this factor, and how closely the length has to fit the other unit.
+FACTOR, FIT = 3.0, 1.25
+#: Of its start, before the first epoch is over: the learning rate is gone.
+GONE = 0.01
+#: Of its peak: a start from below this is a warm-up; an end above it is not annealed.
+WARMUP, ANNEALED = 0.2, 0.1
+#: A length that is hardly meant in epochs.
+MANY_EPOCHS = 1000
+#: Schedules that start over by design.
+PERIODIC = ("CosineAnnealingWarmRestarts", "CyclicLR")
+#: Schedules that are made to be stepped after every batch.
+PER_STEP = ("OneCycleLR", "CyclicLR")
+
+
+@dataclass(frozen=True)
+class _Run:
+    """How long the run is, as far as it is known."""
+
+    loop: Loop
+    epochs: int | None
+    steps: int | None
+    """Optimizer steps in a full epoch."""
+
+    @property
+    def total(self) -> int | None:
+        """Optimizer steps of the whole run."""
+        return self.epochs * self.steps if self.epochs and self.steps else None
+
+
+class ScheduleCadence(Rule):
+    """A schedule stepped too often, too rarely, never, or in the wrong direction."""
+
+    code = "TL402"
+    name = "schedule-cadence"
+    stage = Stage.LEARNING_RATE
+    severity = Severity.ERROR
+    summary = "Schedules are stepped as often as they were built for"
+    why = "A schedule counts calls: too few and it does nothing, too many and it has ended before the data was seen once."
+    source = "PyTorch, OneCycleLR: https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.OneCycleLR.html"
+    requires = (Optimizers, Loop)
+    blocked_by = ("loop-order",)
+
+    def judge(self, optimizers: Optimizers, loop: Loop) -> Verdict:
+        """Ask each schedule each question; the gravest answer is told."""
+        schedulers = optimizers.schedulers
+        if not schedulers:
+            return not_run("no learning-rate scheduler is in use")
+        run = _Run(loop, optimizers.epochs, optimizers.steps_per_epoch)
+        stepped = {scheduler.optimizer for scheduler in schedulers if scheduler.calls}
+        faults = [fault for scheduler in schedulers for fault in _faults(scheduler, run, beside=scheduler.optimizer in stepped)]
+        if faults:
+            return min(faults, key=lambda fault: fault.severity.rank if fault.severity else 0)
+        known = [scheduler for scheduler in schedulers if scheduler.cadence in ("step", "epoch")]
+        if not known:
+            return not_run("it could not be seen how often the scheduler is stepped")
+        first = known[0]
+        unit = {"step": "after each optimizer step", "epoch": "once an epoch"}[first.cadence]
+        return passed(
+            f"{first.kind} is stepped {unit}" + (f" and built for {first.horizon:,} calls." if first.horizon else "."),
+            evidence={"measured": first.cadence, "horizon": first.horizon, "epochs": run.epochs, "steps an epoch": run.steps},
+            details=_curve(first, None),
+        )
+
+
+def _faults(scheduler: SchedulerInfo, run: _Run, *, beside: bool) -> Iterator[Verdict]:
+    """Yield what is wrong with one schedule. ``beside``: a schedule of the same optimizer was stepped."""
+    yield from _plateau(scheduler)
+    if not scheduler.calls and not beside:
+        yield from _never(scheduler, run)
+    elif scheduler.cadence == "epoch":
+        yield from _too_rare(scheduler, run)
+        yield from _climbs(scheduler, run.epochs)
+    elif scheduler.cadence == "step":
+        mixed_up = list(_too_often(scheduler, run))
+        yield from mixed_up or _climbs(scheduler, run.total)
+        yield from _accumulated(scheduler, run)
+
+
+def _plateau(scheduler: SchedulerInfo) -> Iterator[Verdict]:
+    rises, mode = scheduler.metric_rises, scheduler.mode or "min"
+    if scheduler.kind == "ReduceLROnPlateau" and rises is not None and rises != (mode == "max"):
+        wanted = "max" if rises else "min"
+        yield failed(
+            f'ReduceLROnPlateau has mode="{mode}" but is given a metric that {"rises" if rises else "falls"} with success '
+            f"({', '.join(f'{value:.3g}' for value in scheduler.metric[:3])}): it lowers the learning rate while the model improves.",
+            severity=Severity.WARNING,
+            evidence={"measured": mode, "expected": wanted, "metric": list(scheduler.metric[:10])},
+            location=scheduler.where,
+            fix=Fix(summary="Set mode to the direction of success.", code=f'scheduler = ReduceLROnPlateau(optimizer, mode="{wanted}")'),
+        )
+
+
+def _never(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
+    if not run.loop.has_loader or run.loop.epochs_begun < 2 or scheduler.kind == "SWALR":
+        return
+    preview = scheduler.preview
+    low = bool(preview) and preview[0] <= WARMUP * max(preview)
+    stays = f" stays at {preview[0]:.2g}" if preview else " stays as it is"
+    peak = f" and never reaches {max(preview):.2g}" if low else ""
+    yield failed(
+        f"{scheduler.kind} was built but never stepped in {run.loop.epochs_begun - 1} full epochs: the learning rate{stays}{peak}.",
+        severity=Severity.ERROR if low else Severity.WARNING,
+        evidence={"measured": 0, "horizon": scheduler.horizon, "epochs": run.loop.epochs_begun - 1},
+        location=scheduler.where,
+        fix=Fix(
+            summary=f"Step it {'after each optimizer step' if scheduler.kind in PER_STEP else 'once an epoch'}.",
+            code="optimizer.step()\nscheduler.step()" if scheduler.kind in PER_STEP else "validate(model)\nscheduler.step()",
+        ),
+        details=_curve(scheduler, None),
+    )
+
+
+def _too_rare(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
+    """Built for steps, stepped once an epoch."""
+    horizon, preview = scheduler.horizon, scheduler.preview
+    if not horizon or not run.steps or run.steps < FACTOR:
+        return
+    if run.total and run.epochs:
+        batches = run.total * max(1, run.loop.accumulation)
+        mixed_up = _fits(horizon, run.total) or _fits(horizon, batches)
+        share, calls = run.epochs / horizon, f"{run.epochs} epochs make {run.epochs} calls"
+    else:
+        plausible = scheduler.kind in PER_STEP or horizon >= MANY_EPOCHS
+        mixed_up = plausible and horizon >= FACTOR * run.steps and horizon % run.steps == 0
+        share, calls = 1 / run.steps, f"an epoch has {run.steps:,} steps"
+    if not mixed_up:
+        return
+    reached = max(preview[: 1 + math.ceil(share * len(preview))], default=0.0)
+    short = bool(preview) and reached < 0.5 * max(preview)
+    effect = f"the learning rate does not get beyond {reached:.2g} of {max(preview):.2g}" if short else "the learning rate hardly changes"
+    yield failed(
+        f"{scheduler.kind} was built for {horizon:,} steps but is stepped once an epoch ({calls}): {effect}.",
+        severity=Severity.ERROR if short and run.epochs else Severity.WARNING,
+        evidence={"measured": run.epochs, "expected": horizon, "threshold": FACTOR, "steps an epoch": run.steps},
+        location=scheduler.where,
+        fix=Fix(
+            summary='Step it after each optimizer step (in Lightning: "interval": "step").',
+            code="optimizer.step()\nscheduler.step()      # inside the loop over batches",
+        ),
+        details=_curve(scheduler, share * len(preview)),
+    )
+
+
+def _too_often(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
+    """Built for epochs, stepped after each batch."""
+    steps = run.steps
+    if not steps or scheduler.kind in (*PERIODIC, *PER_STEP):
+        return
+    left = _left_after_epoch(scheduler, steps)
+    if left is not None and left < GONE / 10:
+        effect, gone = f"the learning rate falls to {left:.0e} of its start within the first epoch", True
+    elif scheduler.horizon and scheduler.horizon * FACTOR <= (run.total or steps) and _falls(scheduler):
+        if run.epochs and scheduler.horizon > 1.1 * run.epochs:
+            return
+        swings = scheduler.kind == "CosineAnnealingLR"
+        effect = f"the learning rate swings up and down every {scheduler.horizon} steps" if swings else "it has ended by then"
+        gone = not swings and scheduler.preview[-1] < GONE * max(scheduler.preview)
+    else:
+        return
+    built = f"is built for {scheduler.horizon:,} calls" if scheduler.horizon else "decays at every call"
+    grave = gone and bool(run.epochs) and (scheduler.horizon or 0) < steps
+    yield failed(
+        f"{scheduler.kind} {built} but is stepped after each of {steps:,} steps an epoch: {effect}.",
+        severity=Severity.ERROR if grave else Severity.WARNING if run.epochs or run.loop.epochs_begun > 1 else Severity.NOTE,
+        evidence={"measured": run.total, "expected": scheduler.horizon, "threshold": FACTOR, "steps an epoch": steps},
+        location=scheduler.where,
+        fix=Fix(
+            summary="Step it once an epoch, or give its length in steps.",
+            code="for epoch in range(epochs):\n    train(model, loader, optimizer)\n    scheduler.step()",
+        ),
+        details=_curve(scheduler, None),
+    )
+
+
+def _climbs(scheduler: SchedulerInfo, calls: int | None) -> Iterator[Verdict]:
+    """A cosine longer than its half period."""
+    horizon = scheduler.horizon
+    if scheduler.kind != "CosineAnnealingLR" or not horizon or not calls or calls < FIT * horizon:
+        return
+    end = 0.5 * (1.0 + math.cos(math.pi * calls / horizon))
+    if end > ANNEALED:
+        yield failed(
+            f"CosineAnnealingLR is at its minimum after {horizon:,} of {calls:,} calls and climbs back to {end:.0%} of the peak.",
+            severity=Severity.WARNING,
+            evidence={"measured": end, "expected": 0.0, "threshold": ANNEALED, "T_max": horizon, "calls": calls},
+            location=scheduler.where,
+            fix=Fix(summary="Set T_max to the calls of the whole run.", code=f"scheduler = CosineAnnealingLR(optimizer, T_max={calls})"),
+            details=_curve(scheduler, None),
+        )
+
+
+def _accumulated(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
+    """Built for batches, stepped only when gradients have accumulated."""
+    share = run.loop.accumulation
+    if share < 2 or not run.total or not scheduler.horizon or not _fits(scheduler.horizon, run.total * share):
+        return
+    yield failed(
+        f"{scheduler.kind} was built for {scheduler.horizon:,} calls, one a batch, but gradients accumulate over {share} batches: "
+        f"it is stepped {run.total:,} times and ends after 1/{share} of its course.",
+        severity=Severity.WARNING,
+        evidence={"measured": run.total, "expected": scheduler.horizon, "accumulation": share},
+        location=scheduler.where,
+        fix=Fix(summary="Divide its length by the accumulation.", code=f"total_steps = epochs * len(loader) // {share}"),
+        details=_curve(scheduler, len(scheduler.preview) / share),
+    )
+
+
+def _fits(length: int, unit: int) -> bool:
+    return unit / FIT <= length <= unit * FIT
+
+
+def _falls(scheduler: SchedulerInfo) -> bool:
+    """Whether it ends clearly below its peak; a warm-up does not."""
+    return bool(scheduler.preview) and scheduler.preview[-1] < 0.5 * max(scheduler.preview)
+
+
+def _left_after_epoch(scheduler: SchedulerInfo, steps: int) -> float | None:
+    """Share of the learning rate that one epoch leaves of a decay without an end."""
+    gamma, width = scheduler.options.get("gamma"), scheduler.options.get("step_size", 1)
+    if scheduler.kind not in ("ExponentialLR", "StepLR") or not isinstance(gamma, (int, float)) or not isinstance(width, (int, float)):
+        return None
+    return float(gamma) ** (steps // max(1, width)) if 0.0 < gamma < 1.0 else None
+
+
+def _curve(scheduler: SchedulerInfo, end: float | None) -> tuple[Series, ...]:
+    """Draw the schedule, with the place where the run ends on it."""
+    preview = scheduler.preview
+    if not preview:
+        return ()
+    scale = (scheduler.horizon or len(preview)) / len(preview)
+    return (
+        Series(
+            title=f"{scheduler.kind} as it was built",
+            x_label="call of scheduler.step()",
+            y_label="learning rate",
+            lines=(Line(name="learning rate", x=tuple(i * scale for i in range(len(preview))), y=preview),),
+            marks=() if end is None else (Mark(label="the run ends here", x=end * scale),),
+        ),
+    )

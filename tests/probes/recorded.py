@@ -1,0 +1,55 @@
+"""Records what a function trains, as a scan of a script would."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from trainlint.record.frames import Frames
+from trainlint.record.hooks import listening
+from trainlint.record.recorder import Recorder, StopRecording
+from trainlint.record.recording import Recording
+from trainlint.settings import Settings
+
+__all__ = ["measured", "record", "train"]
+
+
+def record(run: Callable[[], Any], settings: Settings | None = None) -> Recording:
+    """What the recorder saw of ``run()``."""
+    recorder = Recorder(settings or Settings(), Frames(), lambda recording: None)
+    with listening(recorder), suppress(StopRecording):
+        run()
+    recorder.finish()
+    return recorder.recording
+
+
+def train(
+    model: nn.Module,
+    loader: Iterable[Any],
+    loss: Callable[[nn.Module, Any], Tensor],
+    optimizer: Optimizer | None = None,
+    epochs: int = 2,
+) -> Recording:
+    """The recording of a plain loop; ``loss(model, batch)`` gives what goes to backward()."""
+    optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=1e-3)
+
+    def run() -> None:
+        for _ in range(epochs):
+            for batch in loader:
+                optimizer.zero_grad()
+                loss(model, batch).backward()
+                optimizer.step()
+
+    return record(run)
+
+
+def measured(probe: Callable[..., Any], recording: Recording, seconds: float = 60.0) -> Any:
+    """What a probe makes of a recording."""
+    with torch.enable_grad():
+        return probe(recording, time.monotonic() + seconds, Settings())
