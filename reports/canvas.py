@@ -97,6 +97,9 @@ class Canvas:
         """The drawing as inline SVG, less the rows at the top that no text uses."""
         from matplotlib.backends.backend_svg import FigureCanvasSVG
 
+        for side in (self.axes.xaxis, self.axes.yaxis):
+            if side.get_scale() == "log":
+                side.set_ticks(_log_ticks(*sorted(side.get_view_interval())))
         buffer = io.StringIO()
         FigureCanvasSVG(self.figure).print_figure(
             buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -106,12 +109,12 @@ class Canvas:
 
     def scale(self, axis: str, *, log: bool) -> None:
         """Set the scale of the ``x`` or ``y`` axis, with few and short tick labels."""
-        from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+        from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
         side = self.axes.xaxis if axis == "x" else self.axes.yaxis
         if log:
             (self.axes.set_xscale if axis == "x" else self.axes.set_yscale)("log")
-        side.set_major_locator(LogLocator(numticks=6 if axis == "y" else 5) if log else MaxNLocator(5))
+        side.set_major_locator(MaxNLocator(5))
         side.set_minor_locator(NullLocator())
         side.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
 
@@ -166,6 +169,21 @@ class Canvas:
         """Text in one of the rows above the plot, the lowest of which is 0."""
         self.rows = max(self.rows, row + 1)
         self.figure.text(x / self.width, 1 - (self.plot_top - 9 - _ROW * row) / self.height, visible(text), color=colour, ha=align)
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Three to six round numbers on a logarithmic scale, even where it spans less than a decade."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for multiples in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [m * 10.0**e for e in decades for m in multiples if low <= m * 10.0**e <= high]
+        if len(ticks) <= 6:
+            break
+    if len(ticks) > 6:
+        return ticks[:: math.ceil(len(ticks) / 6)]
+    if len(ticks) >= 3:
+        return ticks
+    step = 10.0 ** math.floor(math.log10((high - low) / 2))
+    return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)][:: max(1, math.ceil((high - low) / step / 5))]
 
 
 def _tick(value: float) -> str:

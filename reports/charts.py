@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 
 from markupsafe import Markup
 
@@ -214,7 +214,8 @@ def _tick_names(labels: Sequence[str], letters: int) -> list[str]:
     """The labels in at most ``letters``: first without the dotted beginning that all share, then without their ends."""
     shared = 0
     if any(len(label) > letters for label in labels):
-        shared = commonprefix(list(labels)).rfind(".") + 1
+        same = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*labels, strict=False))
+        shared = "".join(column[0] for column in same).rfind(".") + 1
     names = [f"…{label[shared:]}" if shared else label for label in labels]
     return [visible(name if len(name) <= letters else f"{name[: letters - 1].rstrip('.')}…") for name in names]
 

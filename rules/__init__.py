@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from trainlint.rule import Rule
+from trainlint_rules.amp import Amp
 from trainlint_rules.batch_view import BatchView
 from trainlint_rules.channel_order import ChannelOrder
 from trainlint_rules.class_imbalance import ClassImbalance
 from trainlint_rules.coupled_weight_decay import CoupledWeightDecay
+from trainlint_rules.dead_units import DeadUnits
 from trainlint_rules.decay_groups import DecayGroups
 from trainlint_rules.eval_mode import EvalMode
 from trainlint_rules.frozen_params import FrozenParams
+from trainlint_rules.grad_clip import GradClip
 from trainlint_rules.gradient_accumulation import GradientAccumulation
+from trainlint_rules.gradient_exploding import GradientExploding
+from trainlint_rules.gradient_vanishing import GradientVanishing
 from trainlint_rules.init_loss import InitLoss
 from trainlint_rules.init_scale import InitScale
 from trainlint_rules.input_degenerate import InputDegenerate
@@ -27,18 +32,53 @@ from trainlint_rules.output_activation import OutputActivation
 from trainlint_rules.overfit_batch import OverfitBatch
 from trainlint_rules.params_not_optimized import ParamsNotOptimized
 from trainlint_rules.sample_mixing import SampleMixing
+from trainlint_rules.schedule_cadence import ScheduleCadence
+from trainlint_rules.schedule_order import ScheduleOrder
 from trainlint_rules.shuffle import Shuffle
 from trainlint_rules.train_mode import TrainMode
+from trainlint_rules.update_ratio import UpdateRatio
 
 __all__ = ["EXPLAINS", "RULES"]
 
+#: In the order of the playbook's stages; within a stage a cause stands before its symptoms.
 RULES: tuple[type[Rule], ...] = (
     InitLoss, LabelRange, OutputActivation, LossShape, LossReduction, InitScale, SampleMixing,
     BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, ClassImbalance, Shuffle,
-    FrozenParams, ParamsNotOptimized, NoGradient, TrainMode, EvalMode, GradientAccumulation, LoopOrder, NonFiniteRule, OverfitBatch,
-    LearningRateRange,
+    NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch,
+    LearningRateRange, ScheduleCadence, ScheduleOrder,
     CoupledWeightDecay, DecayGroups,
 )  # fmt: skip
 
-#: Cause -> symptoms: when the rule on the left fails, it is why those on the right fail.
-EXPLAINS: dict[str, tuple[str, ...]] = {}
+_SLOW = ("overfit-batch", "lr-range", "update-ratio")
+_NO_SIGNAL = (*_SLOW, "gradient-vanishing", "init-loss")
+_BLOWN_UP = (*_SLOW, "gradient-exploding", "init-loss", "grad-clip", "dead-units")
+
+#: Cause -> symptoms: when the rule on the left fails, it is why those on the right fail. The one place where this is written down.
+EXPLAINS: dict[str, tuple[str, ...]] = {
+    "input-finite": ("non-finite", "input-scale", "input-degenerate", *_BLOWN_UP),
+    "label-range": ("non-finite", "init-loss", "overfit-batch", "class-imbalance"),
+    "output-activation": (*_NO_SIGNAL, "dead-units", "loss-shape", "class-imbalance"),
+    "loss-shape": (*_NO_SIGNAL, "class-imbalance"),
+    "sample-mixing": ("overfit-batch", "init-loss"),
+    "loss-reduction": ("gradient-exploding", "lr-range", "non-finite", "grad-clip", "update-ratio", "init-loss", "overfit-batch"),
+    "init-scale": ("init-loss", "gradient-exploding", "gradient-vanishing", "dead-units", "lr-range", "update-ratio", "overfit-batch", "non-finite", "grad-clip"),
+    "init-loss": ("gradient-exploding", "lr-range", "update-ratio", "grad-clip"),
+    "channel-order": ("input-scale", *_SLOW),
+    "input-scale": ("init-scale", "init-loss", "dead-units", "gradient-exploding", "gradient-vanishing", "non-finite", "grad-clip", *_SLOW),
+    "input-degenerate": (*_NO_SIGNAL, "dead-units"),
+    "no-gradient": ("frozen-params", "params-not-optimized", "loop-order", *_NO_SIGNAL),
+    "frozen-params": ("no-gradient", *_SLOW),
+    "params-not-optimized": ("frozen-params", "no-gradient", *_SLOW),
+    "train-mode": ("init-scale", "gradient-vanishing", "gradient-exploding", "dead-units", *_SLOW),
+    "gradient-accumulation": ("loop-order", "loss-reduction", "gradient-exploding", "lr-range", "update-ratio", "grad-clip"),
+    "loop-order": ("gradient-accumulation", "no-gradient", *_SLOW),
+    "amp": ("grad-clip", "gradient-vanishing", "non-finite", "update-ratio", "gradient-exploding"),
+    "grad-clip": ("update-ratio",),
+    "non-finite": ("gradient-exploding", "gradient-vanishing", "dead-units", *_SLOW),
+    "gradient-exploding": ("update-ratio", "lr-range", "non-finite", "grad-clip"),
+    "dead-units": ("gradient-vanishing", *_SLOW),
+    "gradient-vanishing": _SLOW,
+    "overfit-batch": ("lr-range", "update-ratio"),
+    "lr-range": ("update-ratio", "gradient-exploding"),
+    "schedule-cadence": ("schedule-order", "lr-range"),
+}  # fmt: skip

@@ -17,7 +17,7 @@ from trainlint.record.recorder import Recorder, StopRecording
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings
 
-__all__ = ["measured", "record", "train"]
+__all__ = ["fit", "measured", "record", "train"]
 
 
 def record(run: Callable[[], Any], settings: Settings | None = None) -> Recording:
@@ -29,24 +29,19 @@ def record(run: Callable[[], Any], settings: Settings | None = None) -> Recordin
     return recorder.recording
 
 
-def train(
-    model: nn.Module,
-    loader: Iterable[Any],
-    loss: Callable[[nn.Module, Any], Tensor],
-    optimizer: Optimizer | None = None,
-    epochs: int = 2,
-) -> Recording:
-    """The recording of a plain loop; ``loss(model, batch)`` gives what goes to backward()."""
+def train(model: nn.Module, loader: Iterable[Any], loss: Callable[[nn.Module, Any], Tensor], optimizer: Optimizer | None = None) -> Recording:
+    """The recording of :func:`fit`."""
+    return record(lambda: fit(model, loader, loss, optimizer))
+
+
+def fit(model: nn.Module, loader: Iterable[Any], loss: Callable[[nn.Module, Any], Tensor], optimizer: Optimizer | None = None) -> None:
+    """A plain loop; ``loss(model, batch)`` gives what goes to backward()."""
     optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=1e-3)
-
-    def run() -> None:
-        for _ in range(epochs):
-            for batch in loader:
-                optimizer.zero_grad()
-                loss(model, batch).backward()
-                optimizer.step()
-
-    return record(run)
+    for _ in range(2):
+        for batch in loader:
+            optimizer.zero_grad()
+            loss(model, batch).backward()
+            optimizer.step()
 
 
 def measured(probe: Callable[..., Any], recording: Recording, seconds: float = 60.0) -> Any:

@@ -26,7 +26,7 @@ _MOST_TRAIN, _MOST_VAL = 8, 4
 _MOST_LEAVES = 32
 
 
-def measure_batches(recording: Recording, deadline: float, settings: Settings) -> Batches:  # noqa: ARG001
+def measure_batches(recording: Recording, deadline: float, settings: Settings) -> Batches:
     """Describe the recorded batches; for a loop without a DataLoader what entered the model and the loss."""
     flow = DataFlow(recording)
     train = _views(flow, "train", _MOST_TRAIN, deadline)

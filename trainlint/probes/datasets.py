@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 from trainlint.record.structure import tensor_leaves
 from trainlint.record.tape import random_kept
 
-__all__ = ["Samples", "class_names", "label_vectors", "randomness_kept", "sampler_of", "size_of", "transform_text", "wrapped"]
+__all__ = ["Samples", "class_names", "label_vectors", "randomness_kept", "sampler_of", "size_of", "spread", "transform_text", "wrapped"]
 
 #: Attributes under which datasets keep one label a sample (torchvision and its imitators).
 _LABEL_NAMES = ("targets", "labels", "target", "label", "y", "_labels", "_targets")
@@ -47,9 +48,17 @@ def size_of(dataset: Any) -> int | None:
         return None
 
 
+def spread(size: int, passes: int = 256) -> Iterator[int]:
+    """Yield 0 … size-1, so that wherever one stops, what came is spread over the whole range; in order when ``size`` is small."""
+    stride = -(-size // passes)
+    step = next(s for s in range(max(1, round(stride * 0.618)), 2 * stride + 2) if math.gcd(s, stride) == 1)
+    for turn in range(stride):
+        yield from range(turn * step % stride, size, stride)
+
+
 def wrapped(dataset: Any) -> Iterator[Any]:
     """Yield the dataset and those inside it (Subset, ConcatDataset, home-made wrappers), outermost first."""
-    queue, seen = [dataset], set()
+    queue, seen = [dataset], set[int]()
     while queue and len(seen) < 16:
         current = queue.pop(0)
         if id(current) in seen:
@@ -122,9 +131,8 @@ def label_vectors(dataset: Any) -> Iterator[Numbers]:
             held = getattr(dataset, name, None)
             if held is None and isinstance(columns, list) and name in columns:
                 held = dataset[name][:]
-            labels = _as_labels(held, size)
-            if labels is not None:
-                yield labels
+            if (found := _as_labels(held, size)) is not None:
+                yield found
         for inner in list(wrapped(dataset))[1:]:
             if size_of(inner) == size:
                 yield from label_vectors(inner)

@@ -153,9 +153,10 @@ def _overflow(given: _Given) -> str:
     low, high = _range(given.tensors)
     if math.isnan(low):
         return ""
-    infinite = any(bool(torch.isinf(r).any()) for r in given.results)
-    if infinite and given.results:
-        return f"values up to {max(high, -low):.3g} overflow {_kind(given.results[0])} (largest {torch.finfo(given.results[0].dtype).max:.3g})"
+    for result in given.results:
+        most = torch.finfo(result.dtype).max
+        if bool(torch.isinf(result).any()) or max(high, -low) > math.sqrt(most):
+            return f"overflow: {_kind(result)} ends at {most:.3g}, and inputs lie between {low:.3g} and {high:.3g}"
     return f"inputs between {low:.3g} and {high:.3g}"
 
 

@@ -62,7 +62,7 @@ def rows_of_batch(title: str, entered: Values, targets: Targets, names: Mapping[
             cells.append([_text(row, decode) for row in values[:_ROWS].tolist()])
             continue
         for column in range(min(values.shape[1], _COLUMNS - len(columns))):
-            columns.append(path if values.shape[1] == 1 else f"{path} column {column}")
+            columns.append(path if values.shape[1] == 1 else f"{path}[:, {column}]")
             cells.append([_number(v) for v in values[:_ROWS, column].tolist()])
     if not columns:
         return None
@@ -77,9 +77,9 @@ def rows_of_batch(title: str, entered: Values, targets: Targets, names: Mapping[
 
 def _as_pictures(tensor: Tensor) -> Tensor | None:
     """(B, C, H, W) pictures of a tensor that looks like some."""
-    if looks_channels_last(tensor):
+    if looks_channels_last(tensor.shape):
         return tensor.movedim(-1, 1)
-    if is_picture(tensor):
+    if is_picture(tensor.shape):
         return tensor
     square = tensor.dim() == 3 and tensor.shape[1] == tensor.shape[2] >= 8
     return tensor[:, None] if square and tensor.dtype in (torch.uint8, torch.float32, torch.float64, torch.float16) else None
@@ -132,10 +132,9 @@ def _decoder(loader: DataLoader[Any] | None) -> Callable[[Sequence[int]], str] |
     for owner in (loader.collate_fn, *wrapped(loader.dataset)):
         for name in ("tokenizer", "vocab", "vocabulary"):
             with suppress(Exception):
-                tokenizer = getattr(owner, name, None)
-                if callable(getattr(tokenizer, "decode", None)):
-                    tokenizer.decode([0, 0])
-                    return lambda row, t=tokenizer: str(t.decode(list(row)))  # type: ignore[misc]
+                decode: Any = getattr(getattr(owner, name, None), "decode", None)
+                if callable(decode) and isinstance(decode([0, 0]), str):
+                    return lambda row, d=decode: str(d(list(row)))  # type: ignore[misc]
         for held in (owner, *(getattr(owner, name, None) for name in ("vocab", "vocabulary", "tokenizer"))):
             words = getattr(held, "itos", None) or getattr(held, "idx2char", None) or getattr(held, "id_to_token", None)
             if isinstance(words, Mapping | list | tuple) and words:

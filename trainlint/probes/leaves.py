@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -12,13 +15,13 @@ from trainlint.measurements import Leaf
 __all__ = ["Role", "describe", "is_picture", "looks_channels_last"]
 
 Role = Literal["input", "target", "other"]
+Values = npt.NDArray[Any]
+Truth = npt.NDArray[np.bool_]
 
 #: Different values that are counted, channels or columns that are described, rows that are named.
 _MOST_DISTINCT, _MOST_CHANNELS, _MOST_ROWS = 1000, 64, 64
-#: Elements up to which values are summed in double precision, and among which different values are counted.
-_EXACT, _COUNTED = 2**22, 2**18
-_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+#: Elements among which different values are counted.
+_COUNTED = 2**18
 #: Shorter side from which a (B, H, W, 3) tensor is taken for pictures rather than for points or small feature maps.
 _SIDE = 8
 
@@ -30,14 +33,13 @@ def describe(path: str, role: Role, tensor: Tensor, *, beside_tokens: bool = Fal
         values = _plain(tensor)
     except (RuntimeError, NotImplementedError, TypeError):
         return Leaf(path=path, role=role, kind="tensor", shape=shape, dtype=dtype)
-    if not values.numel():
-        return Leaf(path=path, role=role, kind=_kind(values, role, binary=False, beside_tokens=beside_tokens), shape=shape, dtype=dtype)
-    finite = torch.isfinite(values)
-    broken = int((~finite).sum())
-    known = (values[finite] if broken else values.reshape(-1)).to(torch.float64 if values.numel() <= _EXACT else torch.float32)
-    binary = bool(((known == 0) | (known == 1)).all())
-    kind = _kind(values, role, binary=binary, beside_tokens=beside_tokens)
-    if broken and values.dim() > 1 and bool((known == 0).all()) and bool((values[~finite] == -torch.inf).all()):
+    finite = np.isfinite(values)
+    broken = int(values.size - np.count_nonzero(finite))
+    known = values[finite] if broken else values.reshape(-1)
+    if not known.size:
+        return Leaf(path=path, role=role, kind=_kind(values, role, False, beside_tokens), shape=shape, dtype=dtype, nonfinite=broken)
+    kind = _kind(values, role, bool(((known == 0) | (known == 1)).all()), beside_tokens)
+    if broken and values.ndim > 1 and not known.any() and bool((values[~finite] == -np.inf).all()):
         kind = "mask"  # added to attention scores: 0 where allowed, -inf where not
     means, stds = _by_channel(values, finite, kind)
     constant, repeated = _rows(values)
@@ -47,33 +49,33 @@ def describe(path: str, role: Role, tensor: Tensor, *, beside_tokens: bool = Fal
         kind=kind,
         shape=shape,
         dtype=dtype,
-        minimum=float(known.min()) if known.numel() else 0.0,
-        maximum=float(known.max()) if known.numel() else 0.0,
-        mean=float(known.mean()) if known.numel() else 0.0,
-        std=float(known.std(correction=0)) if known.numel() else 0.0,
+        minimum=float(known.min()),
+        maximum=float(known.max()),
+        mean=float(known.mean(dtype=np.float64)),
+        std=float(known.std(dtype=np.float64)),
         channel_mean=means,
         channel_std=stds,
-        distinct=min(torch.unique(known[:_COUNTED]).numel(), _MOST_DISTINCT),
+        distinct=min(np.unique(known[:_COUNTED]).size, _MOST_DISTINCT),
         nonfinite=broken,
         nonfinite_rows=_broken_rows(finite) if broken else (),
         constant_rows=constant,
         repeated_rows=repeated,
-        channels_last=looks_channels_last(values),
+        channels_last=looks_channels_last(shape),
     )
 
 
-def is_picture(tensor: Tensor) -> bool:
-    """Whether a tensor has the shape of channels-first pictures: (B, C, H, W) with 1, 3 or 4 channels."""
-    return tensor.dim() == 4 and tensor.shape[1] in (1, 3, 4) and min(tensor.shape[2:]) >= 4 and not looks_channels_last(tensor)
+def is_picture(shape: Sequence[int]) -> bool:
+    """Whether this is the shape of channels-first pictures: (B, C, H, W) with 1, 3 or 4 channels."""
+    return len(shape) == 4 and shape[1] in (1, 3, 4) and min(shape[2:]) >= 4
 
 
-def looks_channels_last(tensor: Tensor) -> bool:
+def looks_channels_last(shape: Sequence[int]) -> bool:
     """Whether the last axis looks like colours: (B, H, W, 3 or 4)."""
-    return tensor.dim() == 4 and tensor.shape[-1] in (3, 4) and tensor.shape[1] not in (1, 3, 4) and min(tensor.shape[1:3]) >= _SIDE
+    return len(shape) == 4 and shape[-1] in (3, 4) and shape[1] not in (1, 3, 4) and min(shape[1:3]) >= _SIDE
 
 
-def _plain(tensor: Tensor) -> Tensor:
-    """The values on the CPU as a dense, real tensor; booleans become 0 and 1."""
+def _plain(tensor: Tensor) -> Values:
+    """The values as a dense, real array; booleans become 0 and 1."""
     tensor = tensor.detach()
     if tensor.is_quantized:
         tensor = tensor.dequantize()
@@ -83,54 +85,49 @@ def _plain(tensor: Tensor) -> Tensor:
         tensor = torch.view_as_real(tensor)
     tensor = tensor.cpu()
     if tensor.dtype is torch.bool:
-        return tensor.to(torch.uint8)
-    if tensor.dtype in (*_INTEGERS, *_FLOATS):
-        return tensor
-    return tensor.to(torch.float32 if tensor.is_floating_point() else torch.int64)
+        tensor = tensor.to(torch.uint8)
+    elif tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64):
+        tensor = tensor.float()
+    return tensor.numpy()
 
 
-def _kind(values: Tensor, role: Role, *, binary: bool, beside_tokens: bool) -> str:
-    whole = not values.is_floating_point()
-    axes = values.dim()
-    one_each = axes == 1 or (axes == 2 and values.shape[1] == 1)
+def _kind(values: Values, role: Role, binary: bool, beside_tokens: bool) -> str:
+    whole = values.dtype.kind in "iu"
+    axes = values.ndim
     if axes == 0:
         return "scalar"
-    if one_each:
+    if axes == 1 or (axes == 2 and values.shape[1] == 1):
         if role == "input" and whole and not binary:
             return "tokens"  # the id of a user, an item, a class to condition on
         return "labels" if whole or (binary and role == "target") else "scalar"
-    if is_picture(values) and not (role == "target" and (whole or binary)):
+    if is_picture(values.shape) and not (role == "target" and (whole or binary)):
         return "image"
+    if whole and axes > 3 and not binary:
+        return "mask" if role == "target" else "tensor"
     if whole or (binary and role == "target"):
-        if axes > 3 or binary:
-            return "mask"
-        return "tokens" if role == "input" or beside_tokens else "mask"
+        return "tokens" if not binary and (role == "input" or beside_tokens) else "mask"
     return {2: "table", 3: "sequence"}.get(axes, "tensor")
 
 
-def _by_channel(values: Tensor, finite: Tensor, kind: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _by_channel(values: Values, finite: Truth, kind: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation along axis 1 over finite elements."""
     if kind not in ("image", "table"):
         return (), ()
-    means, stds = [], []
-    for channel in range(min(values.shape[1], _MOST_CHANNELS)):
-        known = values[:, channel][finite[:, channel]].double()
-        means.append(float(known.mean()) if known.numel() else 0.0)
-        stds.append(float(known.std(correction=0)) if known.numel() else 0.0)
-    return tuple(means), tuple(stds)
+    channels = range(min(values.shape[1], _MOST_CHANNELS))
+    known = [found if (found := values[:, c][finite[:, c]]).size else np.zeros(1) for c in channels]
+    return tuple(float(k.mean(dtype=np.float64)) for k in known), tuple(float(k.std(dtype=np.float64)) for k in known)
 
 
-def _rows(values: Tensor) -> tuple[int, int]:
+def _rows(values: Values) -> tuple[int, int]:
     """``(constant, repeated)``: samples whose elements are all the same, and samples equal to an earlier one."""
-    if values.dim() == 0:
+    if values.ndim == 0:
         return 0, 0
-    rows = values.reshape(values.shape[0], -1).contiguous()
-    constant = int((rows == rows[:, :1]).all(dim=1).sum()) if rows.shape[1] > 1 else 0
-    seen = {row.tobytes() for row in rows.view(torch.uint8).numpy()}
-    return constant, rows.shape[0] - len(seen)
+    rows = values.reshape(values.shape[0], -1)
+    constant = int((rows == rows[:, :1]).all(axis=1).sum()) if rows.shape[1] > 1 else 0
+    return constant, len(rows) - len({row.tobytes() for row in rows})
 
 
-def _broken_rows(finite: Tensor) -> tuple[int, ...]:
-    if finite.dim() == 0:
+def _broken_rows(finite: Truth) -> tuple[int, ...]:
+    if finite.ndim == 0:
         return ()
-    return tuple((~finite).reshape(finite.shape[0], -1).any(dim=1).nonzero().flatten().tolist()[:_MOST_ROWS])
+    return tuple(np.flatnonzero((~finite).reshape(len(finite), -1).any(axis=1)).tolist()[:_MOST_ROWS])

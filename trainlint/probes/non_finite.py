@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from trainlint.measurements import NonFinite
-from trainlint.probes.datasets import randomness_kept, sampler_of
+from trainlint.probes.datasets import randomness_kept
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.origin import Origin, find_origin, is_finite
 from trainlint.probes.replay import usable
@@ -191,7 +191,8 @@ def _raw_batches(loader: DataLoader[Any]) -> Iterator[Any]:
 @contextmanager
 def _randomness_kept(loader: DataLoader[Any]) -> Iterator[None]:
     """Leave all random generators, the loader's own among them, as they were found."""
-    held = {id(g): g for o in (loader, loader.sampler, sampler_of(loader)) if isinstance(g := getattr(o, "generator", None), torch.Generator)}
+    owners = (loader, loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None))
+    held = {id(g): g for o in owners if isinstance(g := getattr(o, "generator", None), torch.Generator)}
     states = [(g, g.get_state()) for g in held.values()]
     try:
         with randomness_kept():

@@ -64,7 +64,7 @@ def draw(images: Tensor, captions: Sequence[str]) -> tuple[tuple[Picture, ...], 
 def draw_masks(masks: Tensor) -> tuple[Picture, ...]:
     """Pictures of ``(B, H, W)`` class maps: each class a shade of grey, negative ones black."""
     shown = masks[:MOST_PICTURES].detach().cpu().float().nan_to_num(0.0).clamp(min=0)
-    shades = (shown / max(float(shown.max()), 1.0) * 255).round()
+    shades = shown / max(float(shown.max()), 1.0) * 255
     return tuple(Picture(png=_encode(shade[None]), caption="its mask") for shade in shades)
 
 
@@ -89,5 +89,5 @@ def _encode(picture: Tensor) -> str:
     elif side < _SMALL:
         factor = -(-_SMALL // side)
         picture = picture.repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2)
-    pixels = picture.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
-    return base64.b64encode(encode_png(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))).decode("ascii")
+    pixels = np.rint(picture.permute(1, 2, 0).numpy()).clip(0, 255).astype(np.uint8)
+    return base64.b64encode(encode_png(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)).decode("ascii")

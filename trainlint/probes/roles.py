@@ -46,20 +46,24 @@ class Flow:
 def trace(tape: Tape, sources: Collection[int], main: int | None = None) -> Flow:
     """Follow source slots through the operations of a tape. ``main`` is the source whose first layer is of interest."""
     ahead = _parameters_ahead(tape)
-    learned = {s for s, t in tape.outside.items() if isinstance(t, nn.Parameter) or t.requires_grad}
+    parameters = tape.leaves.keys() | tape.parameters.keys()
+    learned = set(parameters)
     carried: dict[int, frozenset[int]] = {s: frozenset([s]) for s in sources}
     scored: set[int] = set()
     inputs: set[int] = set()
     targets: set[int] = set()
+    touched = {main}
     first_layer, rescaled = "", False
     for position, op in enumerate(tape.operations):
         plain = frozenset[int]().union(*(carried.get(s, ()) for s in op.inputs if s not in learned))
         made = op.outputs if op.mutates is None else (*op.outputs, op.mutates)
         mixed = any(s in learned for s in op.inputs)
-        if main in plain and not first_layer and op.module is not None:
-            if mixed or "Norm" in type(op.module).__name__:
-                first_layer = type(op.module).__name__
-            elif op.name in _RESCALES:
+        if not first_layer and any(s in touched for s in op.inputs):
+            touched.update(made)
+            kind = type(op.module).__name__ if op.module is not None else ""
+            if kind and (any(s in parameters for s in op.inputs) or "Norm" in kind):
+                first_layer = kind
+            elif kind and not mixed and op.name in _RESCALES:
                 rescaled = True
         if not mixed:
             carried.update((s, plain) for s in made if plain)
@@ -202,7 +206,7 @@ class DataFlow:
         self.loose.append((backward, inputs, [(f"target {i}", t) for i, t in enumerate(targets)]))
 
     def _settle(self, told: dict[tuple[int, str], set[Role]], met: set[tuple[int, str]]) -> None:
-        """One role each. A tensor that is both input and target is an input, but a class label that some layer also looks up is a target."""
+        """One role each. What is both input and target is an input, but a class label that some layer also looks up is a target."""
         leaves = {(_loader(b), path): t for b in self.recording.batches for path, t in b.leaves.items()}
         plain = {key[0] for key, roles in told.items() if roles == {"input"}}
         for key, roles in told.items():
@@ -252,7 +256,7 @@ def _equal(leaf: Tensor, tensor: Tensor) -> bool:
         for most in (32, None):  # the first few values tell nearly all tensors apart
             mine, theirs = leaf.reshape(-1)[:most], tensor.detach().reshape(-1)[:most]
             mine = mine.to(theirs.device, theirs.dtype)
-            if not bool(torch.isclose(mine, theirs, rtol=0.0, atol=0.0, equal_nan=True).all()):
+            if not torch.equal(mine, theirs) and not torch.equal(mine.nan_to_num(), theirs.nan_to_num()):
                 return False
     except (RuntimeError, NotImplementedError, TypeError):
         return False

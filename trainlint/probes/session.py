@@ -31,29 +31,17 @@ from trainlint.measurements import (
 )  # fmt: skip
 from trainlint.probes.activations import measure_activations
 from trainlint.probes.batches import measure_batches
-try:  # TEMP
-    from trainlint.probes.data_scan import measure_data_scan
-except ImportError:
-    measure_data_scan=None
+from trainlint.probes.data_scan import measure_data_scan
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.learning_rate import measure_learning_rate
 from trainlint.probes.loop import measure_loop, measure_optimizers
 from trainlint.probes.loss import measure_loss
-try:  # TEMP
-    from trainlint.probes.mixing import measure_mixing
-except ImportError:
-    measure_mixing=None
-try:  # TEMP
-    from trainlint.probes.non_finite import measure_non_finite
-except ImportError:
-    measure_non_finite=None
+from trainlint.probes.mixing import measure_mixing
+from trainlint.probes.non_finite import measure_non_finite
 from trainlint.probes.overfit import measure_overfit
 from trainlint.probes.parameters import measure_parameters
 from trainlint.probes.replay import measure_replay
-try:  # TEMP
-    from trainlint.probes.sample_order import measure_sample_order
-except ImportError:
-    measure_sample_order=None
+from trainlint.probes.sample_order import measure_sample_order
 from trainlint.record.recording import Recording, Snapshot, state_tensors
 from trainlint.record.tape import random_kept
 from trainlint.registry import Catalogue

@@ -12,7 +12,7 @@ ROWS, COLUMNS = np.mgrid[0:SIDE, 0:SIDE]
 def draw(count, seed):
     """Pictures as a camera gives them, (N, rows, columns, colours), and classes: figure * 2 + warm."""
     rng = np.random.default_rng(seed)
-    pictures = rng.normal(0.5, 0.2, (count, SIDE, SIDE, 3))
+    pictures = rng.normal(0.5, 0.15, (count, SIDE, SIDE, 3))
     figure, warm = rng.integers(0, FIGURES, count), rng.integers(0, 2, count)
     for picture, f, w in zip(pictures, figure, warm):
         y, x = rng.integers(4, SIDE - 4, 2)
@@ -51,7 +51,7 @@ def main():
     val_loader = DataLoader(TensorDataset(x_val, y_val), batch_size=120)
     model = FigureNet(x_train.shape[1], FIGURES * 2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for epoch in range(5):
+    for epoch in range(6):
         model.train()
         for x, y in train_loader:
             loss = F.cross_entropy(model(x), y)

@@ -1,0 +1,248 @@
+"""Whole scans of real scripts in real processes: what is found, what is left behind, and how bad input ends."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HEALTHY = """
+import torch, torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+torch.manual_seed(0)
+x = torch.randn(400, 10)
+data = TensorDataset(x, (x[:, :3].sum(1) > 0).long() + (x[:, 3] > 0).long())
+train_loader, val_loader = DataLoader(data, 32, shuffle=True), DataLoader(data, 64)
+model = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 3))
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+for epoch in range(30):
+    model.train()
+    for inputs, labels in train_loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(inputs), labels)
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        hits = sum((model(a).argmax(1) == b).sum().item() for a, b in val_loader)
+"""
+
+
+def run(folder: Path, source: str, *options: str, name: str = "train.py", timeout: float = 240, env: dict[str, str] | None = None):
+    (folder / name).write_text(source)
+    report = folder.parent / f"{folder.name}-report.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "trainlint", "scan", "--format", "json", "--output", str(report), *options[: options.index("--") if "--" in options else None],
+         name, *(options[options.index("--") :] if "--" in options else ())],
+        cwd=folder, capture_output=True, text=True, timeout=timeout, env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+    )  # fmt: skip
+    return done, json.loads(report.read_text()) if report.exists() else None
+
+
+def names(report, verdict: str = "fail") -> list[str]:
+    return [f["name"] for f in report["findings"] if f["verdict"] == verdict]
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else "folder" for p in sorted(folder.rglob("*"))}
+
+
+def test_a_healthy_script_is_clean(tmp_path: Path) -> None:
+    done, report = run(tmp_path, HEALTHY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [f for f in report["findings"] if f["verdict"] == "fail" and f["severity"] != "note"] == []
+    assert report["start_here"] is None
+    assert "init-loss" in names(report, "pass")
+
+
+def test_a_bug_is_found_first_and_at_its_line(tmp_path: Path) -> None:
+    done, report = run(tmp_path, HEALTHY.replace("        optimizer.zero_grad()\n", ""))
+    assert done.returncode == 1
+    assert report["start_here"]["name"] == "gradient-accumulation"
+    finding = next(f for f in report["findings"] if f["name"] == "gradient-accumulation")
+    line = (tmp_path / "train.py").read_text().splitlines()[finding["location"]["line"] - 1]
+    assert line.strip() in ("loss.backward()", "optimizer.step()")
+    assert "zero_grad" in finding["fix"]["code"]
+
+
+def test_arguments_working_folder_and_sibling_modules_are_as_python_would_set_them(tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("WIDTH = 32\n")
+    source = "import argparse, sys, os\nfrom helper import WIDTH\nparser = argparse.ArgumentParser()\nparser.add_argument('--lr', type=float)\n"
+    source += "args = parser.parse_args()\nassert args.lr == 0.003 and sys.argv[0] == 'train.py' and __name__ == '__main__' and WIDTH == 32\n"
+    done, report = run(tmp_path, source + HEALTHY.replace("lr=3e-3", "lr=args.lr"), "--", "--lr", "0.003")
+    assert done.returncode == 0, done.stderr
+    assert "--lr 0.003" in report["subject"]["command"]
+
+
+def test_selected_rules_alone_are_judged(tmp_path: Path) -> None:
+    _, report = run(tmp_path, HEALTHY, "--select", "init-loss,TL303", "--ignore", "TL303")
+    assert [f["name"] for f in report["findings"]] == ["init-loss"]
+
+
+WRITES = HEALTHY + """
+import os, pathlib, numpy as np
+os.makedirs("runs/a", exist_ok=True)
+torch.save(model.state_dict(), "best.pt")
+model.load_state_dict(torch.load("best.pt"))
+torch.save(model.state_dict(), "runs/a/last.pt")
+np.save("curve.npy", np.zeros(3))
+pathlib.Path("log.txt").open("a").write("more")
+open("config.yaml", "w").write("changed")
+assert open("config.yaml").read() == "changed" and os.path.exists("best.pt") and "best.pt" in os.listdir(".")
+os.remove("old.ckpt")
+assert not os.path.exists("old.ckpt")
+os.rename("best.pt", "final.pt")
+torch.load("final.pt")
+"""
+
+
+def test_nothing_of_the_users_is_changed_and_nothing_left_behind(tmp_path: Path) -> None:
+    for name in ("log.txt", "config.yaml", "old.ckpt"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "data").mkdir()
+    source = WRITES.replace("range(30)", "range(1)")
+    (tmp_path / "train.py").write_text(source)
+    before = fingerprint(tmp_path)
+    done, report = run(tmp_path, source, "--select", "init-loss")
+    assert done.returncode == 0, done.stderr
+    assert report["subject"]["status"] == "recorded"
+    assert fingerprint(tmp_path) == before
+
+
+def test_checkpoints_of_every_epoch_leave_no_trace_when_the_scan_stops_the_script(tmp_path: Path) -> None:
+    (tmp_path / "best.pt").write_text("the user's own checkpoint")
+    source = HEALTHY + '    torch.save(model.state_dict(), "best.pt")\n'
+    (tmp_path / "train.py").write_text(source)
+    before = fingerprint(tmp_path)
+    run(tmp_path, source, "--select", "init-loss")
+    assert fingerprint(tmp_path) == before
+
+
+BAD = {
+    "raises before its first step": ("import torch\nraise ValueError('no data here')", "no data here"),
+    "never trains": ("import torch\nprint(torch.ones(2))", "without training anything"),
+    "has a syntax error": ("def broken(:\n", "SyntaxError"),
+    "calls sys.exit": ("import sys\nsys.exit('need --data')", "need --data"),
+    "calls os._exit": ("import os\nos._exit(3)", "os._exit"),
+    "kills itself": ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
+    "imports what is not there": ("import not_a_module_at_all", "not_a_module_at_all"),
+    "has an empty loader": (
+        "import torch\nfrom torch.utils.data import DataLoader, TensorDataset\n"
+        "for x, in DataLoader(TensorDataset(torch.zeros(0, 2))):\n    pass\n",
+        "without training anything",
+    ),
+    "has a loader that raises in a worker": (
+        "import torch\nfrom torch.utils.data import DataLoader, Dataset\n\n\nclass Bad(Dataset):\n    def __len__(self):\n        return 8\n\n"
+        "    def __getitem__(self, i):\n        raise KeyError('broken sample')\n\n\nfor x in DataLoader(Bad(), num_workers=1):\n    pass\n",
+        "broken sample",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_script_that_cannot_be_judged_ends_with_one_message_and_exit_code_2(kind: str, tmp_path: Path) -> None:
+    source, says = BAD[kind]
+    done, _ = run(tmp_path, source)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "trainlint/record" not in done.stderr  # no frame of ours over their script
+
+
+def test_a_missing_script_names_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "train_model.py").write_text("")
+    done = subprocess.run([sys.executable, "-m", "trainlint", "scan", "trian.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no such file" in done.stderr
+    assert "train_model.py" in done.stderr
+
+
+def test_an_unknown_rule_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    done, _ = run(tmp_path, HEALTHY, "--select", "shufle")
+    assert done.returncode == 2
+    assert "did you mean 'shuffle'" in done.stderr
+
+
+def test_a_crash_after_some_steps_still_gives_a_report(tmp_path: Path) -> None:
+    source = HEALTHY.replace("    model.eval()", "    raise RuntimeError('validation broke')")
+    done, report = run(tmp_path, source)
+    assert done.returncode == 2
+    assert "validation broke" in done.stderr
+    assert "after some training steps" in done.stderr
+    assert report["subject"]["status"] == "crashed"
+    assert "init-loss" in names(report, "pass")
+
+
+def test_a_loss_that_is_nan_at_once_is_named(tmp_path: Path) -> None:
+    done, report = run(tmp_path, HEALTHY.replace("F.cross_entropy(model(inputs), labels)", "F.cross_entropy(model(inputs) * float('nan'), labels)"))
+    assert done.returncode == 1
+    assert report["start_here"]["name"] == "non-finite"
+
+
+def test_a_budget_too_small_gives_reasons_not_guesses(tmp_path: Path) -> None:
+    done, report = run(tmp_path, HEALTHY, "--budget", "0.5s")
+    assert done.returncode in (0, 2)
+    assert report is not None
+    reasons = [f["reason"] for f in report["findings"] if f["verdict"] == "not-run"]
+    assert any("budget" in r for r in reasons)
+
+
+def test_ctrl_c_ends_the_scan_with_what_was_seen_and_no_process_left(tmp_path: Path) -> None:
+    source = HEALTHY.replace("        optimizer.step()", "        optimizer.step(); __import__('time').sleep(3)") + "# a-mark-for-this-test\n"
+    (tmp_path / "slow_training_script.py").write_text(source)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainlint", "scan", "slow_training_script.py", "--no-html"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(14)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == 2, out + err
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    alive = [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"slow_training_script" in _read(p)]
+    assert alive == []
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_a_script_that_swallows_every_exception_is_ended_all_the_same(tmp_path: Path) -> None:
+    body = HEALTHY.replace("for epoch in range(30):", "for epoch in range(10**9):\n  try:").replace("\n    ", "\n     ")
+    source = body.replace("  try:\n", "  try:\n", 1) + "  except BaseException:\n     pass\n"
+    done, report = run(tmp_path, source, "--select", "init-loss")
+    assert done.returncode == 0, done.stderr
+    assert report["subject"]["status"] == "recorded"
+
+
+def test_a_module_is_run_as_python_dash_m_would(tmp_path: Path) -> None:
+    package = tmp_path / "pkg"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "sizes.py").write_text("WIDTH = 32\n")
+    (package / "train.py").write_text("from .sizes import WIDTH\n" + HEALTHY)
+    done = subprocess.run(
+        [sys.executable, "-m", "trainlint", "scan", "-m", "pkg.train", "--select", "init-loss", "--no-html"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_evidence_is_judged_again_without_torch(tmp_path: Path) -> None:
+    run(tmp_path, HEALTHY.replace("        optimizer.zero_grad()\n", ""), "--save-evidence", "evidence.jsonl")
+    code = (
+        "import sys\nfrom trainlint.cli import main\n"
+        "try:\n    main(['judge', 'evidence.jsonl'])\nexcept SystemExit as stop:\n    assert 'torch' not in sys.modules, 'torch'\n    sys.exit(stop.code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "gradient-accumulation" in done.stdout

@@ -1,0 +1,273 @@
+"""Runs the forward of the recorded step again with one sample's input, or one token, exchanged for another.
+
+What changes then depends on that sample or token. All else is held still: dropout is off, batch norm keeps the statistics of the
+recorded batch, and random draws are repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.roles import trace
+from trainlint.record.recording import Backward, Recording
+from trainlint.record.structure import batch_size
+from trainlint.record.tape import Operation, Ref, Tape, tensors_in, without_regularisation
+
+__all__ = ["MOVES", "Exchange", "Source", "position_of", "sample_of"]
+
+#: Operations that only move elements. Labels put on the elements of their first argument move along.
+MOVES = frozenset({
+    "T", "__getitem__", "as_strided", "broadcast_to", "cat", "chunk", "clone", "concat", "contiguous", "data", "detach", "expand",
+    "expand_as", "flatten", "flip", "gather", "index_select", "masked_fill", "masked_select", "moveaxis", "movedim", "narrow",
+    "_pack_padded_sequence", "_pad_packed_sequence", "pad", "permute", "ravel", "repeat", "repeat_interleave", "reshape", "reshape_as",
+    "roll", "select", "split", "squeeze", "stack", "swapaxes", "swapdims", "t", "take_along_dim", "tensor_split", "transpose", "unbind",
+    "unflatten", "unfold", "unsqueeze", "view", "view_as",
+})  # fmt: skip
+#: Operations that change the type or the device only.
+_CASTS = frozenset({
+    "bfloat16", "cpu", "cuda", "double", "float", "half", "int", "long", "to", "type", "type_as",
+})  # fmt: skip
+_SPAN = 2**20
+#: Batches with more elements are not labelled element by element.
+_MOST_LABELLED = 2**24
+_BATCH_NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Floating values that enter the model: a tensor of the batch, or what an embedding looked up."""
+
+    slot: int
+    made: bool
+    """By an operation, and not by the loader."""
+    values: Tensor
+    labels: Tensor
+    """Which sample and position an element belongs to, for the first axes; see :func:`sample_of` and :func:`position_of`."""
+    leaf: int
+    """Slot of the batch tensor it comes from."""
+
+
+def sample_of(labels: Tensor) -> Tensor:
+    """Number of the sample; -1 where unknown."""
+    return torch.where(labels > 0, (labels - 1).div(_SPAN, rounding_mode="floor"), -1)
+
+
+def position_of(labels: Tensor) -> Tensor:
+    """Index along the sequence; -1 where unknown."""
+    return torch.where(labels > 0, (labels - 1) % _SPAN, -1)
+
+
+class Exchange:
+    """The recorded step, its samples, and what it gives when some of them are exchanged."""
+
+    def __init__(self, tape: Tape, backward: Backward, recording: Recording) -> None:
+        self.tape = tape
+        tensors = {s: tape.pristine.get(s, tape.outside[s]) for s in tape.batch.values()}
+        if not tensors or not trace(tape, tensors).inputs:  # a loop without a loader, or one that converts its batches outside of torch
+            own = {b.data_ptr() for m in recording.models() for b in m.buffers() if b.numel()}
+            tensors |= {s: tape.pristine.get(s, t) for s, t in tape.constants.items() if t.numel() > 1 and t.data_ptr() not in own}
+        self.samples, self.certain = _samples(tape, backward, tensors)
+        """Samples in the batch, and whether the loader says so."""
+        if self.samples < 2:
+            msg = "the recorded batch holds one sample only" if self.samples else "no tensor of the batch has one row a sample"
+            raise CannotMeasureError(msg)
+        flow = trace(tape, tensors)
+        self.leaves = {s: t for s, t in tensors.items() if s in flow.inputs or not flow.inputs}
+        """Tensors that enter the model, by slot."""
+        self.axes = {s: a for s, t in tensors.items() if (a := self._axis(t)) is not None}
+        self.certain &= not any(t.dim() > 1 and t.shape[0] == t.shape[1] for t in self.leaves.values())
+        self.labels: dict[int, Tensor] = {s: self._labelled(tensors[s], a) for s, a in self.axes.items() if tensors[s].numel() <= _MOST_LABELLED}
+        """Labels of the elements of a slot, where they were only moved since the loader."""
+        self.origin: dict[int, int] = {s: s for s in self.labels}
+        """Slot of the batch tensor that labelled elements come from."""
+        self.sources: list[Source] = []
+        self._statistics: dict[int, tuple[Tensor, Tensor]] = {}
+        self._labelling = False
+        self._embedded: dict[int, Tensor] = {}
+        self._observe: Any = None
+
+    # -- running -------------------------------------------------------------------------------------------------------
+
+    def begin(self, keep: tuple[int, ...]) -> dict[int, Tensor]:
+        """Run as recorded: returns ``keep`` slots, follows labels and finds the sources."""
+        self._labelling = True
+        try:
+            kept = self._replay({}, {}, keep)
+        finally:
+            self._labelling = False
+        self.sources = list(self._leaf_sources())
+        known = {s.leaf for s in self.sources}
+        self.sources += [s for s in self._embedding_sources() if s.leaf not in known]
+        if not self.sources:
+            msg = "the batch has no floating values and no tokens that an embedding looks up"
+            raise CannotMeasureError(msg)
+        return kept
+
+    def again(self, keep: tuple[int, ...], observe: Any = None) -> dict[int, Tensor]:
+        """Run as recorded once more."""
+        return self._replay({}, {}, keep, observe)
+
+    def without(self, sample: int, keep: tuple[int, ...], observe: Any = None) -> dict[int, Tensor]:
+        """Run with the input of one sample exchanged for that of another."""
+        return self._with({s.slot: _exchanged(s, sample) for s in self.sources}, keep, observe)
+
+    def disturbed(self, leaf: int, position: int, keep: tuple[int, ...], observe: Any = None) -> dict[int, Tensor]:
+        """Run with what was looked up for one position of a token tensor disturbed, in every sample."""
+        return self._with({s.slot: _disturbed(s, position) for s in self.sources if s.leaf == leaf}, keep, observe)
+
+    def _with(self, values: Mapping[int, Tensor], keep: tuple[int, ...], observe: Any) -> dict[int, Tensor]:
+        made = {s.slot for s in self.sources if s.made}
+        fill = {s: t for s, t in values.items() if s not in made}
+        return self._replay(fill, {s: t for s, t in values.items() if s in made}, keep, observe)
+
+    def _replay(
+        self, fill: Mapping[int, Tensor], other: Mapping[int, Tensor], keep: tuple[int, ...], observe: Any = None
+    ) -> dict[int, Tensor]:
+        try:
+            return self.tape.replay(
+                fill, replace=other, keep=keep, random_of=self.tape, change=self._held_still, observe=observe, grad=False
+            )
+        except (RuntimeError, IndexError, ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
+            msg = f"the step does not run with one sample exchanged ({type(error).__name__})"
+            raise CannotMeasureError(msg) from error
+
+    def _held_still(self, op: Operation) -> Operation:
+        calmed = without_regularisation(op)
+        return replace(calmed, call=partial(self._call, op, calmed.call))
+
+    def _call(self, op: Operation, call: Any, *args: Any, **kwargs: Any) -> Any:
+        if op.name == "batch_norm" and len(args) <= len(_BATCH_NORM):
+            given = dict(zip(_BATCH_NORM, args, strict=False)) | kwargs
+            if given.get("training"):
+                return self._normalise(op, **given)
+        if self._labelling and (op.name in MOVES or op.name in _CASTS) and op.inputs:
+            self._move_labels(op, call, args, kwargs)
+        result = call(*args, **kwargs)
+        if self._labelling and (slot := _looked_up(op, self.tape)) is not None and slot in self.labels and isinstance(result, Tensor):
+            self._embedded[op.outputs[0]] = result.detach().clone()
+            self.origin[op.outputs[0]] = slot
+        return result
+
+    def _normalise(self, op: Operation, **given: Any) -> Tensor:
+        """Batch norm by the statistics of the first run."""
+        x: Tensor = given["input"]
+        if id(op) not in self._statistics:
+            axes = [a for a in range(x.dim()) if a != 1]
+            self._statistics[id(op)] = x.detach().float().mean(axes), x.detach().float().var(axes, correction=0)
+        mean, variance = self._statistics[id(op)]
+        if x.dtype is torch.float64:
+            mean, variance = mean.double(), variance.double()
+        return F.batch_norm(x, mean, variance, given.get("weight"), given.get("bias"), False, 0.0, given.get("eps", 1e-5))
+
+    # -- labels --------------------------------------------------------------------------------------------------------
+
+    def _axis(self, tensor: Tensor) -> int | None:
+        return next((axis for axis, size in enumerate(tensor.shape[:2]) if size == self.samples), None)
+
+    def _labelled(self, tensor: Tensor, axis: int) -> Tensor:
+        """Labels of a batch tensor: its sample, and its index along the other of the first two axes."""
+        numbers = torch.arange(tensor.shape[axis], device=tensor.device) * _SPAN + 1
+        labels = numbers.view([-1 if a == axis else 1 for a in range(tensor.dim())])
+        if tensor.dim() > 1:
+            other = 1 - axis
+            labels = labels + torch.arange(tensor.shape[other], device=tensor.device).view([-1 if a == other else 1 for a in range(tensor.dim())])
+        return labels.expand(tensor.shape).contiguous()
+
+    def _move_labels(self, op: Operation, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        first = next((s for s in op.inputs if s in self.labels), None)
+        if first is None or not args:
+            return
+        if isinstance(args[0], list | tuple):
+            data: Any = [self.labels.get(s, torch.zeros_like(t, dtype=torch.long)) for s, t in zip(op.inputs, tensors_in(args[0]), strict=False)]
+        elif op.inputs[0] == first:
+            data = self.labels[first]
+        else:
+            return
+        with suppress(RuntimeError, IndexError, ValueError, TypeError):
+            moved = list(tensors_in(call(data, *args[1:], **kwargs)))
+            if op.name in _CASTS:
+                moved = [data.to(m.device) for m in moved]  # low precision would not hold the labels
+            for slot, labels in zip(op.outputs, moved, strict=False):
+                self.labels[slot] = labels
+                self.origin[slot] = self.origin[first]
+
+    # -- sources -------------------------------------------------------------------------------------------------------
+
+    def _leaf_sources(self) -> Iterator[Source]:
+        for slot, tensor in self.leaves.items():
+            content = tensor.is_floating_point() or (tensor.dtype is not torch.bool and tensor.dim() > 2) or tensor.dtype is torch.uint8
+            if not content or not tensor.dim() or tensor.numel() < 2:
+                continue
+            axis = self.axes.get(slot)
+            if axis is None:
+                msg = f"a tensor of shape {tuple(tensor.shape)} enters the model in a batch of {self.samples} samples, so rows are not samples"
+                raise CannotMeasureError(msg)
+            yield Source(slot, False, tensor, self._labelled(tensor[(slice(None),) * (axis + 1) + (0,) * (tensor.dim() - axis - 1)], axis), slot)
+
+    def _embedding_sources(self) -> Iterator[Source]:
+        for slot, values in self._embedded.items():
+            ids = self.origin[slot]
+            labels = self.labels[ids]
+            if values.shape[: labels.dim()] == labels.shape and self.origin[ids] in self.leaves:
+                yield Source(slot, True, values, labels, self.origin[ids])
+
+
+def _samples(tape: Tape, backward: Backward, tensors: Mapping[int, Tensor]) -> tuple[int, bool]:
+    """Number of samples in the batch, and whether the loader says so."""
+    batch = backward.batch
+    sizes = {size for t in tensors.values() for size in t.shape[:2]}
+    if batch is not None and batch.iteration is not None and tape.batch:
+        asked = batch.iteration.indices
+        chosen = asked[batch.position] if batch.position < len(asked) else None
+        loader = batch.iteration.loader.loader
+        told = len(chosen) if isinstance(chosen, list) else loader.batch_size or getattr(loader.batch_sampler, "batch_size", None)
+        if told in sizes:
+            return int(told), True
+    given = {name: t for name, t in backward.inputs if t.dim() and not t.requires_grad}
+    return batch_size(given if given and not tape.batch else {str(s): t for s, t in tensors.items()}), False
+
+
+def _looked_up(op: Operation, tape: Tape) -> int | None:
+    """Slot of the ids, for operations that look something up for each of them."""
+    if op.name in ("embedding", "one_hot"):
+        ids = op.argument(0, "input")
+    elif op.name == "__getitem__" and op.inputs and op.inputs[0] in tape.parameters and len(op.inputs) == 2:
+        ids = op.args[1]
+    else:
+        return None
+    return ids.slot if isinstance(ids, Ref) else None
+
+
+def _exchanged(source: Source, sample: int) -> Tensor:
+    owner = sample_of(source.labels)
+    values = source.values.clone()
+    mine = values[owner == sample]
+    for other in sorted(set(owner.flatten().tolist()) - {sample, -1}, key=lambda k: (k <= sample, k))[:8]:
+        theirs = values[owner == other]
+        if theirs.shape == mine.shape and not torch.equal(theirs, mine):
+            values[owner == sample] = theirs
+            return values
+    return _noisy(values, owner == sample)
+
+
+def _disturbed(source: Source, position: int) -> Tensor:
+    return _noisy(source.values.clone(), position_of(source.labels) == position)
+
+
+def _noisy(values: Tensor, where: Tensor) -> Tensor:
+    held = values[where]
+    if not values.is_floating_point():
+        values[where] = held.roll(1, -1)  # another class of a one-hot code
+        return values
+    spread = float(values.float().std(correction=0)) or 1.0
+    values[where] = held + (spread * torch.randn_like(held, dtype=torch.float32)).to(held.dtype)
+    return values
