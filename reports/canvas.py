@@ -97,9 +97,11 @@ class Canvas:
         """The drawing as inline SVG, less the rows at the top that no text uses."""
         from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-        for side in (self.axes.xaxis, self.axes.yaxis):
+        across = int(self.axes.get_position().width * self.width / (9 * CHARACTER))
+        for side, most in ((self.axes.xaxis, across), (self.axes.yaxis, 6)):
             if side.get_scale() == "log":
-                side.set_ticks(_log_ticks(*sorted(side.get_view_interval())))
+                low, high = sorted(side.get_view_interval())
+                side.set_ticks(_log_ticks(low, high, most))
         buffer = io.StringIO()
         FigureCanvasSVG(self.figure).print_figure(
             buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -171,16 +173,16 @@ class Canvas:
         self.figure.text(x / self.width, 1 - (self.plot_top - 9 - _ROW * row) / self.height, visible(text), color=colour, ha=align)
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers on a logarithmic scale, even where it spans less than a decade."""
+def _log_ticks(low: float, high: float, most: int) -> list[float]:
+    """A few round numbers on a logarithmic scale, even where it spans less than a decade."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for multiples in ((1, 2, 5), (1, 3), (1,)):
         ticks = [m * 10.0**e for e in decades for m in multiples if low <= m * 10.0**e <= high]
-        if len(ticks) <= 6:
+        if len(ticks) <= most:
             break
-    if len(ticks) > 6:
-        return ticks[:: math.ceil(len(ticks) / 6)]
-    if len(ticks) >= 3:
+    if len(ticks) > most:
+        return ticks[:: math.ceil(len(ticks) / most)]
+    if len(ticks) >= min(most, 3):
         return ticks
     step = 10.0 ** math.floor(math.log10((high - low) / 2))
     return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)][:: max(1, math.ceil((high - low) / step / 5))]

@@ -106,8 +106,8 @@ class ClassImbalance(Rule):
         if train is None or sum(train.counts.values()) < LABELS:
             seen = sum(train.counts.values()) if train else 0
             return not_run(f"only {seen} labels could be counted, fewer than the {LABELS} that are needed")
-        if order.sequential and not train.complete:
-            return not_run("the scan saw only the first part of a loader with a fixed order, which need not be like the rest")
+        if order.iterable and not train.complete:
+            return not_run("only the beginning of an IterableDataset was read, which need not be like the rest")
         val = next((c for c in scan.labels if c.phase == "val" and c.path == train.path), None)
         return (
             _single(train, scan, call)

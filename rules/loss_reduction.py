@@ -46,8 +46,8 @@ optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 ## References
 
 - Bengio, Practical Recommendations for Gradient-Based Training of Deep Architectures: <https://arxiv.org/abs/1206.5533>
-- Goyal et al., Accurate, Large Minibatch SGD, section 2 on the learning rate and the batch size, section 3 on losses
-  summed by mistake: <https://arxiv.org/abs/1706.02677>
+- Goyal et al., Accurate, Large Minibatch SGD, section 2 on the learning rate and the batch size, section 3 on how a
+  loss is normalised: <https://arxiv.org/abs/1706.02677>
 - PyTorch, KLDivLoss, on `reduction="batchmean"`:
   <https://docs.pytorch.org/docs/stable/generated/torch.nn.KLDivLoss.html>
 """

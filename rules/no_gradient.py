@@ -83,12 +83,13 @@ class NoGradient(Rule):
     why = "A parameter without gradient never changes; what lies behind the cut still learns a little, which hides the fault."
     source = "PyTorch, Autograd mechanics: https://docs.pytorch.org/docs/stable/notes/autograd.html"
     requires = (Parameters, Loop)
-    blocked_by = ("frozen-params",)
 
     def judge(self, parameters: Parameters, loop: Loop) -> Verdict:
         """Ask whether the loss has a graph, what is behind a cut, and what is left without explanation."""
         stepped = {step.optimizer for step in loop.steps}
         trainable = [p for p in parameters.parameters if p.requires_grad and (p.optimizer is None or p.optimizer in stepped or not stepped)]
+        if not any(p.requires_grad for p in parameters.parameters):
+            return not_run("every parameter is frozen")
         if not parameters.loss_has_graph:
             return _no_graph(parameters)
         if not trainable:

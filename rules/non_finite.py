@@ -67,7 +67,7 @@ REMEDIES: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "log log2 log10 log1p",
-        "Take the logarithm inside the loss (cross_entropy, log_softmax, logsigmoid), or keep its argument away from 0.",
+        "Use the function that takes the logarithm safely (cross_entropy, log_softmax, torch.special.entr), or keep its argument off 0.",
         "log_p = F.log_softmax(logits, dim=1)  # not torch.log(F.softmax(logits, dim=1))",
     ),
     ("div truediv reciprocal division mean", "Keep the divisor away from 0.", "mean = total / count.clamp(min=1)"),

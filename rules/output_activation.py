@@ -4,12 +4,14 @@
 
 The operation that made the input of each loss call in the first training step, and the values it produced:
 
-| loss | expects | flagged | |---|---|---| | `cross_entropy` | logits | softmax, sigmoid, ReLU or tanh before it; rows
-that sum to one | | `nll_loss`, `ctc_loss` | log-probabilities | raw scores, probabilities without a logarithm | |
-`kl_div` | log-probabilities | softmax | | `binary_cross_entropy` | probabilities | raw logits, ReLU, a softmax over
-several labels that hold at once | | `binary_cross_entropy_with_logits` | logits | sigmoid, softmax, their logarithms,
-ReLU, tanh | | `mse_loss`, `l1_loss`, Huber | anything that reaches the target | ReLU before negative targets, sigmoid
-before targets outside [0, 1] … |
+| loss | expects | flagged |
+|---|---|---|
+| `cross_entropy` | logits | softmax, sigmoid, ReLU or tanh before it; rows that sum to one |
+| `nll_loss`, `ctc_loss` | log-probabilities | raw scores, probabilities without a logarithm |
+| `kl_div` | log-probabilities | softmax |
+| `binary_cross_entropy` | probabilities | raw logits, ReLU, a softmax over labels that hold at once |
+| `binary_cross_entropy_with_logits` | logits | sigmoid, softmax, their logarithms, ReLU, tanh |
+| `mse_loss`, `l1_loss`, Huber | what reaches the target | ReLU before negative targets, sigmoid before targets outside [0, 1] … |
 
 For every loss: a softmax over the batch axis, and a softmax over a single output, which is always 1. `log_softmax` with
 `nll_loss`, `sigmoid` with `binary_cross_entropy` and the logarithm of probabilities with `nll_loss` are right;
@@ -93,7 +95,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "silu": (-0.2785, math.inf),
     "log_softmax": (-math.inf, 0.0),
     "logsigmoid": (-math.inf, 0.0),
-    "log_sigmoid": (-math.inf, 0.0),
 }
 
 LOGITS = Fix(
@@ -184,7 +185,7 @@ def _cross_entropy(call: LossCall) -> Verdict | None:
 
 
 def _log_probabilities_expected(call: LossCall) -> Verdict | None:
-    if call.input_log_probabilities or call.input_activation in {"log_softmax", "log", "logsigmoid", "log_sigmoid"}:
+    if call.input_log_probabilities or call.input_activation in {"log_softmax", "log", "logsigmoid"}:
         return None
     if call.input_activation == "softmax" or call.input_rows_sum_to_one:
         return _fault(

@@ -11,8 +11,8 @@ lowest value that any model could reach (0 for hard labels, the entropy of smoot
   input and loss, and more epochs will not mend it.
 - *Still falling* when the steps ran out: not judged.
 
-Losses without a known floor are not judged, and a batch in which equal inputs have different targets gets a warning
-that names them.
+Losses without a known floor and models with fewer parameters than the batch has samples are not judged, and a batch in
+which equal inputs have different targets gets a warning that says so.
 
 ## Why it matters
 
@@ -77,6 +77,15 @@ NOT_FITTED_WITHOUT_CLASSES = 0.8
 STILL_FALLING = 0.05
 MIN_STEPS = 30
 
+TRY_IT = """\
+x, y = next(iter(train_loader))
+for step in range(200):
+    optimizer.zero_grad()
+    loss = criterion(model(x), y)
+    loss.backward()
+    optimizer.step()
+print(loss.item())  # should be close to 0"""
+
 
 class OverfitBatch(Rule):
     """Judges how far a single batch could be learned by heart."""
@@ -123,15 +132,9 @@ class OverfitBatch(Rule):
             evidence=_evidence(overfit),
             location=overfit.where,
             fix=Fix(
-                summary="Mend the other findings first, then look for missing activations between layers, input that forward() throws away, "
-                "targets that belong to other inputs, and a layer too narrow to carry the answer.",
-                code="x, y = next(iter(train_loader))\n"
-                "for step in range(200):\n"
-                "    optimizer.zero_grad()\n"
-                "    loss = criterion(model(x), y)\n"
-                "    loss.backward()\n"
-                "    optimizer.step()\n"
-                "print(loss.item())  # should be close to 0",
+                summary="Mend the other findings first, then look for missing activations between layers, input that forward() "
+                "throws away, targets that belong to other inputs, and a layer too narrow to carry the answer.",
+                code=TRY_IT,
             ),
             details=_curves(overfit),
         )

@@ -8,8 +8,8 @@ The order of indices of two epochs, and the labels in that order.
   and a classification loss learns from them.
 - **Warning**: the order is the same in every epoch (no `shuffle=True`, a permutation drawn once, a `DistributedSampler`
   whose `set_epoch` is never called), or labels come in long stretches.
-- **Note**: the same where the samples have no labels. A language model that carries its state from batch to batch must
-  read its text in order.
+- **Note**: the same for text or signals without a label each, which a model that carries its state from batch to batch
+  must read in order; and for a sampler of your own.
 
 Healthy and passed: datasets that draw a random sample for an index, a single batch that holds all data, a run of one
 epoch over mixed data, samplers that weigh or group samples anew each epoch.
@@ -38,7 +38,6 @@ With a `DistributedSampler`, call `sampler.set_epoch(epoch)` at the start of eac
 
 - Sorted: a Wald-Wolfowitz z of -6 or less (by chance once in 10 ** 9 orders), and either no more stretches than twice
   the classes or batches whose most frequent label takes up 70 % of the room between its overall share and 1.
-- Continuous targets: a correlation of neighbours of 0.9 or more. To be calibrated.
 - Labels of at least 50 samples must be known to speak of sorting. When all that are known are of one class out of three
   or more, this is an error too; of two classes, where the other may be rare, a warning.
 
@@ -52,13 +51,12 @@ With a `DistributedSampler`, call `sampler.set_epoch(epoch)` at the start of eac
 
 from __future__ import annotations
 
-import itertools
-import statistics
-
 from trainlint.details import Line, Series
 from trainlint.finding import Fix, Json, Severity, Stage
-from trainlint.measurements import Loss, Optimizers, SampleOrder
+from trainlint.measurements import Batches, Loss, Optimizers, SampleOrder
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+
+from ._inputs import main_input
 
 #: Wald-Wolfowitz z below which labels do not come in random order: once in 10 ** 9 by chance.
 SORTED_Z = -6.0
@@ -68,12 +66,8 @@ STRETCHES = 2
 PURE = 0.7
 #: Less than this and even sorted labels leave batches mixed enough.
 MIXED = 0.2
-#: Correlation of neighbouring continuous targets that is a trend. To be calibrated.
-TREND = 0.9
 #: Labels that must be known.
 LABELS = 50
-#: Different values from which targets count as continuous.
-CONTINUOUS = 50
 #: Points drawn in the chart.
 DRAWN = 400
 
@@ -92,9 +86,9 @@ class Shuffle(Rule):
     summary = "Training samples come in a new, mixed order in every epoch"
     why = "Gradients are right on average only when samples are drawn at random: sorted by class, each stretch unlearns the one before."
     source = "Bengio, Practical recommendations for gradient-based training, section 3.1: https://arxiv.org/abs/1206.5533"
-    requires = (SampleOrder, Loss, Optimizers)
+    requires = (SampleOrder, Loss, Optimizers, Batches)
 
-    def judge(self, order: SampleOrder, loss: Loss, optimizers: Optimizers) -> Verdict:
+    def judge(self, order: SampleOrder, loss: Loss, optimizers: Optimizers, batches: Batches) -> Verdict:
         """Judge sorting first, then repetition; both only where the order is no design."""
         if order.random_dataset:
             return passed("An index gives another sample each time, so the order is no fixed one.")
@@ -111,19 +105,13 @@ class Shuffle(Rule):
             return not_run("the order of a second epoch could not be read")
         if not fixed:
             return passed(f"{order.sampler or 'The loader'} draws a new order in each epoch.", evidence=_evidence(order))
-        if _trends(order):
-            return _same(
-                order, f"The training loader hands out its {_count(order)}samples along a trend of their targets, the same in every epoch."
-            )
         if optimizers.epochs == 1:
             return passed("The order is fixed, but there is only one epoch and labels are mixed.", evidence=_evidence(order))
-        if order.distributed and order.set_epoch_called is False:
-            return _same(order, "set_epoch() is never called, so the DistributedSampler repeats the same order in every epoch.")
-        return _same(order, f"The training loader hands out its {_count(order)}samples in the same order in every epoch.")
+        return _same(order, _may_carry_state(order, batches))
 
 
 def _in_stretches(order: SampleOrder) -> bool:
-    return len(order.labels) >= LABELS and order.label_runs > 1 and order.runs_z <= SORTED_Z
+    return len(order.labels) >= LABELS and order.runs_z <= SORTED_Z
 
 
 def _purity(order: SampleOrder) -> float:
@@ -138,9 +126,10 @@ def _sorted(order: SampleOrder, *, learns_classes: bool) -> Verdict:
     plain = order.sampler in PLAIN_SAMPLERS and not order.iterable
     certain = learns_classes and plain and (purity >= PURE or (blocks and purity >= MIXED))
     how = "sorted by class" if blocks else "in stretches of the same class"
+    stretches = f"{order.label_runs} stretch{'es' if order.label_runs > 1 else ''}"
     share = f", and {order.batch_label_share:.0%} of a batch have the same label" if order.batch_label_share is not None else ""
     return failed(
-        f"Training samples come {how}: {order.label_runs} stretches of equal labels in {len(order.labels):,} samples, "
+        f"Training samples come {how}: {stretches} of equal labels in {len(order.labels):,} samples, "
         f"where {order.expected_runs:.0f} are expected in random order{share}.",
         severity=Severity.ERROR if certain else Severity.WARNING,
         evidence={**_evidence(order), "measured": order.label_runs, "expected": round(order.expected_runs, 1), "threshold": SORTED_Z},
@@ -165,28 +154,28 @@ def _one_class(order: SampleOrder, loss: Loss) -> Verdict | None:
     )
 
 
-def _same(order: SampleOrder, message: str) -> Verdict:
-    designed = order.sampler not in PLAIN_SAMPLERS
-    severity = Severity.WARNING if order.labels and not designed else Severity.NOTE
-    unlabelled = "" if order.labels else " That is right for a model that carries its state from batch to batch, and for nothing else."
+def _may_carry_state(order: SampleOrder, batches: Batches) -> bool:
+    """Whether this can be text or a signal that is read on from batch to batch."""
+    leaf = main_input(batches.train[0]) if batches.train else None
+    return not order.labels and leaf is not None and leaf.kind in ("tokens", "sequence")
+
+
+def _same(order: SampleOrder, carries_state: bool) -> Verdict:
+    if order.distributed and order.set_epoch_called is False:
+        message = "set_epoch() is never called, so the DistributedSampler repeats the same order in every epoch."
+    else:
+        message = f"The training loader hands out its {_count(order)}samples in the same order in every epoch."
+    if carries_state:
+        message += " That is right for a model that carries its state from batch to batch, and for no other."
+    designed = carries_state or order.sampler not in PLAIN_SAMPLERS
     return failed(
-        message + unlabelled,
-        severity=severity,
+        message,
+        severity=Severity.NOTE if designed else Severity.WARNING,
         evidence={**_evidence(order), "measured": "the same order in every epoch", "expected": "a new order in every epoch"},
         location=order.where,
         fix=_fix(order),
         details=(_picture(order),) if len(order.labels) >= LABELS else (),
     )
-
-
-def _trends(order: SampleOrder) -> bool:
-    """Whether continuous targets follow each other like points of a curve."""
-    labels = order.labels
-    if len(labels) < LABELS or len(set(labels)) < CONTINUOUS or min(labels) == max(labels):
-        return False
-    mean, variance = statistics.fmean(labels), statistics.pvariance(labels)
-    neighbours = statistics.fmean((a - mean) * (b - mean) for a, b in itertools.pairwise(labels))
-    return variance > 0 and neighbours / variance >= TREND
 
 
 def _count(order: SampleOrder) -> str:
@@ -203,6 +192,11 @@ def _fix(order: SampleOrder) -> Fix:
         return Fix(
             summary="Mix the files, or keep a buffer of samples and draw from it at random.",
             code="dataset = dataset.shuffle(buffer_size=10_000)",
+        )
+    if order.sampler == "RandomSampler":
+        return Fix(
+            summary="Seed once, before the first epoch: a seed that is set in each epoch draws the same permutation again.",
+            code="torch.manual_seed(seed)\nfor epoch in range(epochs):",
         )
     return Fix(
         summary="Let the training loader shuffle; validation needs no shuffling.",

@@ -62,8 +62,6 @@ from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: Events drawn in the timeline.
 DRAWN = 60
-#: Modules named in the evidence.
-NAMED = 6
 
 
 class TrainMode(Rule):
@@ -123,9 +121,9 @@ def _partly(loop: Loop, pretrained: bool) -> Verdict:
             "Batch norm of the loaded model is kept in evaluation mode, which is common in fine-tuning.", evidence=_evidence(loop)
         )
     return failed(
-        f"{len(loop.eval_mode_modules)} layers ({_list(affected)}) stay in evaluation mode while the model around them trains.",
+        f"{_list(affected)} layers stay in evaluation mode while the model around them is in training mode.",
         severity=Severity.WARNING,
-        evidence={**_evidence(loop), "measured": len(loop.eval_mode_modules), "expected": 0, "threshold": 0},
+        evidence={**_evidence(loop), "measured": len(affected), "expected": 0, "threshold": 0},
         location=loop.eval_set_where or loop.eval_mode_where,
         fix=Fix(
             summary="Call train() on the whole model after its parts are loaded: from_pretrained() returns them in evaluation mode.",
@@ -195,6 +193,5 @@ def _evidence(loop: Loop) -> dict[str, Json]:
         "train_forwards": loop.train_forwards,
         "eval_mode_forwards": loop.eval_mode_forwards,
         "layers": list(_affected(loop)),
-        "modules": list(loop.eval_mode_modules[:NAMED]),
         "since_epoch": loop.eval_mode_epoch,
     }

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from tests.probes.recorded import measured, record, train
+from .recorded import measured, record, train
 from trainlint.probes.activations import measure_activations
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.record.recording import Recording

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from tests.probes.recorded import fit, measured, record, train
+from .recorded import fit, measured, record, train
 from trainlint.measurements import NonFinite
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.non_finite import measure_non_finite

@@ -17,7 +17,7 @@ def image(**changes: object) -> Leaf:
         "role": "input",
         "kind": "image",
         "shape": (32, 1, 28, 28),
-        "dtype": "torch.float32",
+        "dtype": "float32",
         "maximum": 1.0,
         "std": 0.3,
     }
@@ -25,7 +25,7 @@ def image(**changes: object) -> Leaf:
 
 
 def labels(**changes: object) -> Leaf:
-    facts = {"path": "[1]", "role": "target", "kind": "labels", "shape": (32,), "dtype": "torch.int64", "maximum": 9.0, "distinct": 10}
+    facts = {"path": "[1]", "role": "target", "kind": "labels", "shape": (32,), "dtype": "int64", "maximum": 9.0, "distinct": 10}
     return Leaf(**{**facts, **changes})
 
 
@@ -50,9 +50,7 @@ def test_passes_with_the_pictures_and_a_table_of_ranges():
 
 
 def test_shows_what_the_loop_made_of_an_input():
-    batch = BatchView(
-        phase="train", leaves=(image(dtype="torch.uint8", maximum=255.0), labels()), inputs=(image(minimum=-2.1, maximum=2.6),)
-    )
+    batch = BatchView(phase="train", leaves=(image(dtype="uint8", maximum=255.0), labels()), inputs=(image(minimum=-2.1, maximum=2.6),))
     table = Rule().judge(Batches(train=(batch,))).details[-1]
     assert isinstance(table, Table)
     assert [row[6:8] for row in table.rows if row[1] == "[0]"] == [(0.0, 255.0), (-2.1, 2.6)]

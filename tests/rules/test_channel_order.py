@@ -15,7 +15,7 @@ def leaf(shape: tuple[int, ...], *, kind: str = "image", channels_last: bool = F
         role="input",
         kind=kind,
         shape=shape,
-        dtype="torch.float32",
+        dtype="float32",
         maximum=1.0,
         mean=0.4,
         std=0.25,

@@ -109,8 +109,8 @@ def test_soft_targets_have_no_counts():
     assert judge(TEN, cross_entropy(10, target_is_probabilities=True)).kind == "not-run"
 
 
-def test_the_first_part_of_a_fixed_order_need_not_be_like_the_rest():
-    assert judge({"0": 600, "1": 4}, bce(), order=SampleOrder(sequential=True), complete=False).kind == "not-run"
+def test_the_beginning_of_an_iterable_dataset_need_not_be_like_the_rest():
+    assert judge({"0": 600, "1": 4}, bce(), order=SampleOrder(iterable=True), complete=False).kind == "not-run"
 
 
 def test_warns_of_classes_that_only_validation_has():

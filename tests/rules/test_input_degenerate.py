@@ -11,12 +11,12 @@ LOADER = Location("train.py", 14)
 
 
 def image(**changes: object) -> Leaf:
-    facts = {"path": "[0]", "role": "input", "kind": "image", "shape": (32, 1, 8, 8), "dtype": "torch.float32", "maximum": 1.0, "std": 0.3}
+    facts = {"path": "[0]", "role": "input", "kind": "image", "shape": (32, 1, 8, 8), "dtype": "float32", "maximum": 1.0, "std": 0.3}
     return Leaf(**{**facts, **changes})
 
 
 def judge(leaf: Leaf, count: int = 3, classes: int = 10) -> Verdict:
-    labels = Leaf(path="[1]", role="target", kind="labels", shape=(32,), dtype="torch.int64", distinct=classes)
+    labels = Leaf(path="[1]", role="target", kind="labels", shape=(32,), dtype="int64", distinct=classes)
     return InputDegenerate().judge(Batches(train=(BatchView(phase="train", leaves=(leaf, labels), inputs=(leaf,), where=LOADER),) * count))
 
 

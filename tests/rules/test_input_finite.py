@@ -12,12 +12,12 @@ FINE = NonFinite(steps=6)
 
 
 def table(**changes: object) -> Leaf:
-    facts = {"path": "[0]", "role": "input", "kind": "table", "shape": (32, 30), "dtype": "torch.float32", "minimum": -2.0, "maximum": 2.0}
+    facts = {"path": "[0]", "role": "input", "kind": "table", "shape": (32, 30), "dtype": "float32", "minimum": -2.0, "maximum": 2.0}
     return Leaf(**{**facts, **changes})
 
 
 def target(**changes: object) -> Leaf:
-    facts = {"path": "[1]", "role": "target", "kind": "scalar", "shape": (32, 12), "dtype": "torch.float32", "maximum": 1.0}
+    facts = {"path": "[1]", "role": "target", "kind": "scalar", "shape": (32, 12), "dtype": "float32", "maximum": 1.0}
     return Leaf(**{**facts, **changes})
 
 
@@ -59,7 +59,7 @@ def test_masked_missing_targets_of_a_multi_task_model_pass():
 
 
 def test_an_additive_attention_mask_is_infinite_by_design():
-    mask = Leaf(path="['mask']", role="input", kind="tensor", shape=(8, 16, 16), dtype="torch.float32", nonfinite=960)
+    mask = Leaf(path="['mask']", role="input", kind="tensor", shape=(8, 16, 16), dtype="float32", nonfinite=960)
     sample = NonFiniteSample(phase="train", path="['mask']", index=0, value="-inf")
     assert InputFinite().judge(batches(table(), mask), scan(sample), FINE).kind == "pass"
 
@@ -71,7 +71,7 @@ def test_an_input_without_any_number_is_no_mask():
 
 
 def test_values_that_reach_neither_model_nor_loss_are_left_alone():
-    weight = Leaf(path="['meta']", role="other", kind="scalar", shape=(32,), dtype="torch.float64")
+    weight = Leaf(path="['meta']", role="other", kind="scalar", shape=(32,), dtype="float64")
     sample = NonFiniteSample(phase="train", path="['meta']", index=5)
     assert InputFinite().judge(batches(table(), weight), scan(sample), FINE).kind == "pass"
 

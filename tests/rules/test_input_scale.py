@@ -18,7 +18,7 @@ def image(minimum: float, maximum: float, mean: float, std: float, channels: int
         role="input",
         kind="image",
         shape=(64, channels, side, side),
-        dtype="torch.float32",
+        dtype="float32",
         minimum=minimum,
         maximum=maximum,
         mean=mean,
@@ -36,7 +36,7 @@ def table(means: tuple[float, ...], stds: tuple[float, ...]) -> Leaf:
         role="input",
         kind="table",
         shape=(32, len(means)),
-        dtype="torch.float32",
+        dtype="float32",
         minimum=min(m - 2 * s for m, s in zip(means, stds, strict=True)),
         maximum=max(m + 2 * s for m, s in zip(means, stds, strict=True)),
         mean=mean,
@@ -95,7 +95,7 @@ def test_only_notes_raw_pixels_before_a_convolution_with_batch_norm():
 
 
 def test_judges_what_entered_the_model_not_what_the_loader_gave():
-    loaded = Leaf(path="[0]", role="input", kind="image", shape=(64, 1, 28, 28), dtype="torch.uint8", maximum=255.0, mean=33.0, std=79.0)
+    loaded = Leaf(path="[0]", role="input", kind="image", shape=(64, 1, 28, 28), dtype="uint8", maximum=255.0, mean=33.0, std=79.0)
     batch = BatchView(phase="train", leaves=(loaded,), inputs=(NORMALISED,), where=LOADER)
     assert InputScale().judge(Batches(train=(batch,), first_layer="Conv2d"), Loss(), MLP).kind == "pass"
 
@@ -125,7 +125,7 @@ def test_ids_in_a_float_table_are_at_most_a_note():
 
 
 def test_a_time_step_beside_a_picture_is_not_the_data():
-    step = Leaf(path="t", role="input", kind="scalar", shape=(64,), dtype="torch.float32", maximum=999.0, mean=500.0, std=288.0)
+    step = Leaf(path="t", role="input", kind="scalar", shape=(64,), dtype="float32", maximum=999.0, mean=500.0, std=288.0)
     batch = BatchView(phase="train", leaves=(NORMALISED, step), inputs=(NORMALISED, step))
     assert InputScale().judge(Batches(train=(batch,), first_layer="Conv2d"), Loss(), MLP).kind == "pass"
 
@@ -201,5 +201,5 @@ def test_the_worst_fault_speaks_and_names_the_others():
 
 
 def test_token_ids_are_not_judged():
-    tokens = Leaf(path="[0]", role="input", kind="tokens", shape=(32, 20), dtype="torch.int64", maximum=29999.0, mean=5000.0, std=5000.0)
+    tokens = Leaf(path="[0]", role="input", kind="tokens", shape=(32, 20), dtype="int64", maximum=29999.0, mean=5000.0, std=5000.0)
     assert judge(tokens, first_layer="Embedding").kind == "not-run"

@@ -9,7 +9,7 @@ from trainlint_rules.shuffle import Shuffle
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Loss, LossCall, Optimizers, SampleOrder
+from trainlint.measurements import Batches, BatchView, Leaf, Loss, LossCall, Optimizers, SampleOrder
 from trainlint.rule import Verdict
 
 LOADER = Location("train.py", 18)
@@ -42,8 +42,10 @@ def order(labels: Sequence[float] = (), *, batch: int = 32, **changes: object) -
     return SampleOrder(**{**facts, **changes})
 
 
-def judge(facts: SampleOrder, loss: Loss = CLASSES, epochs: int | None = None) -> Verdict:
-    return Shuffle().judge(facts, loss, Optimizers(epochs=epochs))
+def judge(facts: SampleOrder, loss: Loss = CLASSES, epochs: int | None = None, kind: str = "image") -> Verdict:
+    leaf = Leaf(path="[0]", role="input", kind=kind, shape=(32, 3, 8, 8), dtype="float32")
+    batches = Batches(train=(BatchView(phase="train", leaves=(leaf,), inputs=(leaf,)),))
+    return Shuffle().judge(facts, loss, Optimizers(epochs=epochs), batches)
 
 
 def test_errs_when_samples_come_sorted_by_class():
@@ -89,9 +91,26 @@ def test_warns_when_set_epoch_is_never_called():
 
 
 def test_text_read_in_order_is_a_note():
-    verdict = judge(order(), Loss(calls=(LossCall(kind="cross_entropy", classes=10000),)))
+    verdict = judge(order(), Loss(calls=(LossCall(kind="cross_entropy", classes=10000),)), kind="tokens")
     assert verdict.severity is Severity.NOTE
     assert "carries its state" in verdict.message
+
+
+def test_warns_of_a_fixed_order_of_pictures_whose_labels_are_not_used():
+    assert judge(order(), Loss(calls=(LossCall(kind="mse_loss"),))).severity is Severity.WARNING
+
+
+def test_a_permutation_that_is_drawn_again_points_at_the_seed():
+    verdict = judge(order(MIXED, sampler="RandomSampler", sequential=False))
+    assert verdict.severity is Severity.WARNING
+    assert "Seed once" in verdict.fix.summary
+
+
+def test_the_first_samples_may_all_be_of_one_class_when_the_rest_is_known():
+    facts = order([0.0] * 4096, size=60000, expected_runs=3687.0, runs_z=-200.0, overall_label_share=0.1)
+    verdict = judge(facts)
+    assert verdict.severity is Severity.ERROR
+    assert "1 stretches" not in verdict.message
 
 
 def test_a_dataset_that_draws_at_random_has_no_fixed_order():
@@ -122,12 +141,6 @@ def test_a_fixed_order_by_a_sampler_of_its_own_is_a_note():
 def test_imbalanced_but_mixed_labels_are_not_sorted():
     labels = [float(i % 33 == 0) for i in range(1000)]
     assert judge(order(labels, sampler="RandomSampler", sequential=False, same_each_epoch=False)).kind == "pass"
-
-
-def test_warns_of_targets_that_follow_a_curve():
-    verdict = judge(order([math.sin(i / 80) for i in range(1000)]), Loss(calls=(LossCall(kind="mse_loss"),)))
-    assert verdict.severity is Severity.WARNING
-    assert "trend" in verdict.message
 
 
 def test_an_iterable_dataset_in_mixed_order_is_not_judged():

@@ -18,7 +18,7 @@ from trainlint.probes.roles import DataFlow
 from trainlint.record.recording import Batch, Recording
 from trainlint.settings import Settings
 
-__all__ = ["measure_batches", "phase_of"]
+__all__ = ["measure_batches"]
 
 #: Batches described of each phase.
 _MOST_TRAIN, _MOST_VAL = 8, 4
@@ -46,21 +46,8 @@ def measure_batches(recording: Recording, deadline: float, settings: Settings) -
     )
 
 
-def phase_of(recording: Recording, batch: Batch) -> str:
-    """The phase of a recorded batch; the first loader's batches count as training when nothing was trained yet."""
-    phase = batch.iteration.phase if batch.iteration is not None else "train"
-    if phase != "train" and not recording.backwards and batch.iteration is not None:
-        return "train" if batch.iteration.loader is _first_loader(recording) else phase
-    return phase
-
-
-def _first_loader(recording: Recording) -> Any:
-    return next((b.iteration.loader for b in recording.batches if b.iteration is not None), None)
-
-
 def _views(flow: DataFlow, phase: str, most: int, deadline: float) -> tuple[BatchView, ...]:
-    recording = flow.recording
-    chosen = [b for b in recording.batches if phase_of(recording, b) == phase and b.leaves][:most]
+    chosen = [b for b in flow.recording.batches if flow.phase(b) == phase and b.leaves][:most]
     views: list[BatchView] = []
     for batch in chosen:
         if views and time.monotonic() > deadline:

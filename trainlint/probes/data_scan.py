@@ -15,7 +15,6 @@ from torch.utils.data import Subset, TensorDataset
 
 from trainlint.location import Location
 from trainlint.measurements import DataScan, LabelCount, NonFiniteSample
-from trainlint.probes.batches import phase_of
 from trainlint.probes.datasets import Samples, label_vectors, randomness_kept, spread
 from trainlint.probes.leaves import describe
 from trainlint.probes.roles import DataFlow
@@ -38,7 +37,7 @@ def measure_data_scan(recording: Recording, deadline: float, settings: Settings)
     scans: list[_Scan] = []
     where: dict[str, Location] = {}
     for phase in ("train", "val"):
-        loaders = _loaders(recording, phase)
+        loaders = _loaders(flow, phase)
         end = min(deadline, time.monotonic() + _SECONDS)
         for place, entry in enumerate(loaders):
             if (location := recording.frames.location(entry.place)) is not None:
@@ -60,11 +59,10 @@ def measure_data_scan(recording: Recording, deadline: float, settings: Settings)
     )
 
 
-def _loaders(recording: Recording, phase: str) -> list[Loader]:
-    found = {
-        id(b.iteration.loader): b.iteration.loader for b in recording.batches if b.iteration is not None and phase_of(recording, b) == phase
-    }
-    return list((found or {id(entry): entry for entry in recording.loaders_of(phase)}).values())
+def _loaders(flow: DataFlow, phase: str) -> list[Loader]:
+    kept = [b for b in flow.recording.batches if b.iteration is not None and flow.phase(b) == phase]
+    found = {id(b.iteration.loader): b.iteration.loader for b in kept if b.iteration is not None}
+    return list((found or {id(entry): entry for entry in flow.recording.loaders_of(phase)}).values())
 
 
 def _targets(flow: DataFlow, phase: str, entry: Loader) -> set[str]:

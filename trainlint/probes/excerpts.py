@@ -137,7 +137,7 @@ def _decoder(loader: DataLoader[Any] | None) -> Callable[[Sequence[int]], str] |
                     return lambda row, d=decode: str(d(list(row)))  # type: ignore[misc]
         for held in (owner, *(getattr(owner, name, None) for name in ("vocab", "vocabulary", "tokenizer"))):
             words = getattr(held, "itos", None) or getattr(held, "idx2char", None) or getattr(held, "id_to_token", None)
-            if isinstance(words, Mapping | list | tuple) and words:
+            if isinstance(words, Mapping | list | tuple | str) and words:
                 between = "" if all(len(str(w)) == 1 for w in list(words.values() if isinstance(words, Mapping) else words)[:50]) else " "
                 table = dict(words) if isinstance(words, Mapping) else dict(enumerate(words))
                 return lambda row, t=table, b=between: b.join(str(t.get(i, f"<{i}>")) for i in row)  # type: ignore[misc]

@@ -80,11 +80,13 @@ class Exchange:
         if self.samples < 2:
             msg = "the recorded batch holds one sample only" if self.samples else "no tensor of the batch has one row a sample"
             raise CannotMeasureError(msg)
+        self.tensors = tensors
+        """Tensors of the batch by slot, targets among them."""
         flow = trace(tape, tensors)
         self.leaves = {s: t for s, t in tensors.items() if s in flow.inputs or not flow.inputs}
         """Tensors that enter the model, by slot."""
         self.axes = {s: a for s, t in tensors.items() if (a := self._axis(t)) is not None}
-        self.certain &= not any(t.dim() > 1 and t.shape[0] == t.shape[1] for t in self.leaves.values())
+        self.certain &= not any(t.dim() > 1 and t.shape[0] == t.shape[1] for t in tensors.values())
         self.labels: dict[int, Tensor] = {s: self._labelled(tensors[s], a) for s, a in self.axes.items() if tensors[s].numel() <= _MOST_LABELLED}
         """Labels of the elements of a slot, where they were only moved since the loader."""
         self.origin: dict[int, int] = {s: s for s in self.labels}

@@ -7,19 +7,208 @@ those that may. When others change too, each operation's output is looked at, fr
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from trainlint.measurements import Mixing
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.exchange import MOVES, Exchange, position_of, sample_of
-from trainlint.probes.spread import Spread
-from trainlint.record.recording import Recording, state_tensors
-from trainlint.record.structure import batch_size
-from trainlint.record.tape import Operation, Ref, Tape
+from trainlint.probes.exchange import MOVES, Exchange
+from trainlint.probes.next_token import Leak, sees_next_token
+from trainlint.probes.predictions import Prediction, effects_by_rows, predictions
+from trainlint.probes.spread import NOISE, Spread
+from trainlint.record.recording import Recording
+from trainlint.record.tape import Operation, Tape
 from trainlint.settings import Settings
 
 __all__ = ["measure_mixing"]
+
+#: Samples that are exchanged, one after the other.
+_TRIED = 4
+_NORMALISERS = frozenset({"softmax", "log_softmax", "softmin", "gumbel_softmax", "normalize"})
+_MATRIX_PRODUCTS = frozenset({
+    "addmm", "baddbmm", "bmm", "cdist", "cosine_similarity", "einsum", "linear", "matmul", "mm", "__matmul__", "__rmatmul__",
+})  # fmt: skip
+#: Operations that bring rows into another order, or combine a few: sorting by length, mixup, negatives from the batch.
+_REORDERS = frozenset({"__getitem__", "__setitem__", "flip", "gather", "index_copy", "index_put_", "index_select", "roll", "take_along_dim"})
+#: Operations that combine rows by an index, as graph layers do.
+_BY_INDEX = _REORDERS | frozenset({
+    "apply", "index_add", "index_add_", "index_reduce_", "scatter", "scatter_", "scatter_add", "scatter_add_", "scatter_reduce",
+    "scatter_reduce_", "segment_reduce", "spmm",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Across:
+    """What exchanging samples showed."""
+
+    share: float = 0.0
+    operation: Operation | None = None
+    mixed: bool = False
+    contrastive: bool = False
+
+
+def measure_mixing(recording: Recording, deadline: float, settings: Settings) -> Mixing:
+    """Exchange samples, then tokens, at the present weights.
+
+    ``share`` is the largest change of another sample's prediction over the largest of the exchanged sample's own.
+    """
+    tape, backward = recording.tape, recording.tape_backward
+    if tape is None or backward is None or recording.trust == "none":
+        msg = f"the recorded step cannot be replayed: {recording.trust_reason}"
+        raise CannotMeasureError(msg)
+    exchange = Exchange(tape, backward, recording)
+    judged = predictions(tape, exchange.samples)
+    if not judged:
+        msg = "the loss is a formula of its own within the model, so predictions of single samples cannot be told"
+        raise CannotMeasureError(msg)
+    kept = exchange.begin(tuple(p.slot for p in judged))
+    across: _Across | None = None
+    try:
+        across = _across(exchange, judged, kept, deadline)
+    except CannotMeasureError as error:
+        reason = str(error)
+    leak = sees_next_token(exchange, judged, kept, deadline)
+    if across is None and leak is None:
+        raise CannotMeasureError(reason)
+    return _measurement(recording, exchange, across, leak)
+
+
+def _measurement(recording: Recording, exchange: Exchange, across: _Across | None, leak: Leak | None) -> Mixing:
+    operation = leak.operation if leak is not None and leak.share > NOISE else across.operation if across is not None else None
+    return Mixing(
+        across_samples=across.mixed if across is not None else None,
+        samples=exchange.samples,
+        share=across.share if across is not None else 0.0,
+        first_where=recording.frames.location(operation.place) if operation is not None else None,
+        operation=operation.name.strip("_") if operation is not None else "",
+        future_tokens=leak.share > NOISE if leak is not None else None,
+        future_share=leak.share if leak is not None else 0.0,
+        contrastive=across is not None and across.contrastive,
+    )
+
+
+def _across(exchange: Exchange, judged: list[Prediction], kept: dict[int, Tensor], deadline: float) -> _Across:
+    slots = tuple(p.slot for p in judged)
+    control = exchange.again(slots)
+    noise = {p: float(p.changes(kept[p.slot], control[p.slot]).max()) for p in judged}
+    worst: dict[Prediction, tuple[float, int]] = {}
+    for sample in _spaced(exchange.samples):
+        after = exchange.without(sample, slots)
+        for prediction in judged:
+            change = prediction.changes(kept[prediction.slot], after[prediction.slot])
+            effects = prediction.effects(exchange, change, sample) or effects_by_rows(change, exchange.samples, {sample})
+            if effects is not None and max(effects) > 10 * noise[prediction]:
+                worst[prediction] = max(worst.get(prediction, (0.0, sample)), (_share(effects), sample))
+        if time.monotonic() > deadline:
+            break
+    if not worst:
+        msg = "no prediction changes with the input of its sample, or none can be told to belong to one"
+        raise CannotMeasureError(msg)
+    share = max(s for s, _ in worst.values())
+    result = _Across(share)
+    for prediction, (own_share, sample) in worst.items():
+        if own_share > NOISE:
+            found = _explain(exchange, prediction, sample, kept)
+            result = replace(result, contrastive=result.contrastive or found.contrastive)
+            if found.mixed:
+                return replace(found, share=own_share)
+    return result
+
+
+def _spaced(count: int) -> list[int]:
+    return sorted({0, 1, count // 2, count - 1})[:_TRIED]
+
+
+def _share(effects: tuple[float, float]) -> float:
+    own, others = effects
+    return others / own if own else float(others > 0)
+
+
+def _explain(exchange: Exchange, prediction: Prediction, sample: int, kept: dict[int, Tensor]) -> _Across:
+    """Find the operation that mixes, and tell a slip from a design."""
+    after: dict[int, Tensor] = {}
+    spread = Spread(
+        exchange.tape,
+        exchange.samples,
+        lambda observe: exchange.again((), observe),
+        lambda observe: after.update(exchange.without(sample, (prediction.slot,), observe)),
+    )
+    rows, reorder = _allowed(exchange.tape, spread, sample)
+    change = prediction.changes(kept[prediction.slot], after[prediction.slot])
+    effects = effects_by_rows(change, exchange.samples, rows)
+    if effects is not None and _share(effects) <= NOISE:
+        return _misplaced(exchange, prediction, change, sample, reorder)
+    op = spread.first_beyond(prediction.slot, lambda numbers: torch.isin(numbers, torch.tensor(sorted(rows), device=numbers.device)))
+    if op is None:
+        msg = "samples depend on each other from the start of the recorded step"
+        raise CannotMeasureError(msg)
+    return _judge(exchange, prediction, op)
+
+
+def _allowed(tape: Tape, spread: Spread, sample: int) -> tuple[set[int], Operation | None]:
+    """Rows that a sample may change after reorderings by an index, and the last of those."""
+    rows, last = {sample}, None
+    for op in tape.operations:
+        if op.name not in _REORDERS:
+            continue
+        allowed = torch.tensor(sorted(rows))
+        if all(spread.within(s, lambda n, a=allowed: torch.isin(n.cpu(), a)) for s in op.inputs if s in tape.producers):
+            for slot in op.outputs if op.mutates is None else (*op.outputs, op.mutates):
+                new = spread.rows(slot)
+                if new and not new <= rows and 2 * len(new) <= spread.count:
+                    rows, last = rows | new, op
+    return rows, last
+
+
+def _misplaced(exchange: Exchange, prediction: Prediction, change: Tensor, sample: int, reorder: Operation | None) -> _Across:
+    """Each sample keeps to a row of its own, or to those it was mixed into by index: is it the row of its target?"""
+    effects = prediction.effects(exchange, change, sample)
+    if effects is None or not exchange.certain or (reorder is not None and effects[0] > NOISE * effects[1]):
+        return _Across()
+    moves = [exchange.tape.operations[p] for p in exchange.tape.upstream(prediction.slot)]
+    return _Across(operation=reorder or next((op for op in moves if op.name in MOVES), None), mixed=True)
+
+
+def _judge(exchange: Exchange, prediction: Prediction, op: Operation) -> _Across:
+    """Whether an operation that mixes samples does so by a slip. Raises CannotMeasureError where that cannot be told."""
+    tape = exchange.tape
+    learned = any(tape.operations[p].module is not None for s in op.inputs for p in tape.upstream(s))
+    paired = prediction.target in exchange.labels
+    square = _is_square(tape.shapes.get(op.outputs[0], ()) if op.outputs else (), exchange.samples)
+    if _has_edges(exchange):
+        msg = "the step is given links between rows, as in a graph, where mixing is meant"
+        raise CannotMeasureError(msg)
+    if op.module is None and learned and op.name not in MOVES and not (op.name in _NORMALISERS and prediction.classes and paired):
+        return _Across(contrastive=True)  # the loss compares samples
+    if op.name in _MATRIX_PRODUCTS and square and not paired:
+        return _Across(contrastive=True)
+    if op.module is None and not learned and op.name not in MOVES:
+        msg = f"the loop combines samples before the model sees them ({op.name.strip('_')})"
+        raise CannotMeasureError(msg)
+    if op.name in _BY_INDEX:
+        msg = f"rows are combined by an index ({op.name.strip('_')}), as in a graph, where that is meant"
+        raise CannotMeasureError(msg)
+    if not exchange.certain and op.name not in MOVES and op.name not in _NORMALISERS:
+        msg = "which axis of the batch counts the samples is not known without a DataLoader"
+        raise CannotMeasureError(msg)
+    return _Across(operation=op, mixed=True)
+
+
+def _is_square(shape: Collection[int], samples: int) -> bool:
+    """Whether a matrix compares samples with samples (or two views of each)."""
+    sizes = list(shape)[-2:]
+    return len(sizes) == 2 and all(s and s % samples == 0 for s in sizes)
+
+
+def _has_edges(exchange: Exchange) -> bool:
+    """Whether the step is given links between samples: a sparse or square matrix over them, or a list of pairs."""
+    return any(
+        t.layout is not torch.strided
+        or tuple(t.shape) == (exchange.samples, exchange.samples)
+        or (t.dim() == 2 and t.shape[0] == 2 and t.dtype is torch.long and exchange.samples != 2)
+        for s, t in exchange.tape.outside.items()
+        if s not in exchange.tape.parameters
+    )

@@ -113,6 +113,8 @@ class DataFlow:
     """id of a recorded batch -> what the model was called with, by path; tensors that the loop changed are called ``input 0`` …"""
     loose: list[tuple[Backward, list[tuple[str, Tensor]], list[tuple[str, Tensor]]]] = field(default_factory=list)
     """backward() calls that used no recorded batch, with their inputs and targets."""
+    trained: set[int] = field(default_factory=set)
+    """Loaders whose batches were trained on."""
     changed: bool = False
     """The loop changes inputs between the loader and the model."""
     first_layer: str = ""
@@ -134,6 +136,7 @@ class DataFlow:
                 self._follow_loose(backward, given)
                 continue
             self._enter(batch, named)
+            self.trained.update(_loader(b) for b in (batch, *(b for b, _, _ in named)) if b is not None)
             met.update((_loader(b), path) for b, path, _ in named if b is not None)
             if backward.tape is not None and batch is backward.batch:
                 self._follow(backward.tape, batch, told)
@@ -145,6 +148,17 @@ class DataFlow:
         if (loader, path) in self.roles:
             return self.roles[loader, path]
         return next((role for (_, other), role in self.roles.items() if other == path), "other")
+
+    def phase(self, batch: Batch) -> str:
+        """``train``, ``val`` or empty; the first loader's batches count as training when nothing was trained yet."""
+        if batch.iteration is None:
+            return "train"
+        phase = batch.iteration.phase
+        if not phase and batch.iteration.loader.index in self.trained:  # of several loaders side by side only the last is seen training
+            return "train"
+        if phase != "train" and not self.recording.backwards:
+            return "train" if _loader(batch) == _loader(self.recording.batches[0]) else phase
+        return phase
 
     def _data(self, tensors: Iterable[Tensor]) -> list[Tensor]:
         """The tensors that hold data: neither scalars, nor made by a layer before, nor the state of a recurrent layer."""

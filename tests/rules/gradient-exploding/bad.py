@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 class PixelRNN(nn.Module):
-    def __init__(self, hidden=96, classes=10):
+    def __init__(self, hidden=64, classes=10):
         super().__init__()
         self.rnn = nn.RNN(1, hidden, batch_first=True)
         nn.init.orthogonal_(self.rnn.weight_hh_l0, gain=2.0)
@@ -26,7 +26,7 @@ def load_sequences():
 
 
 def fit(model, train_loader, val_loader, epochs, lr):
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     criterion = nn.CrossEntropyLoss()
     for epoch in range(epochs):
         model.train()
@@ -54,7 +54,7 @@ def main():
     train_loader = DataLoader(TensorDataset(pixels[train], labels[train]), batch_size=32, shuffle=True)
     val_loader = DataLoader(TensorDataset(pixels[val], labels[val]), batch_size=128)
     model = PixelRNN()  # fault: gradient-exploding
-    fit(model, train_loader, val_loader, epochs=10, lr=0.01)
+    fit(model, train_loader, val_loader, epochs=8, lr=2e-3)
 
 
 if __name__ == "__main__":

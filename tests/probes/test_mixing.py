@@ -1,0 +1,443 @@
+"""Which sample's and which token's input reaches a prediction."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils.data import DataLoader, TensorDataset
+
+from .recorded import measured, record, train
+from trainlint.measurements import Mixing
+from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.mixing import measure_mixing
+
+B, T, D, K = 6, 5, 8, 3
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+def loader(*columns: torch.Tensor, **options) -> DataLoader:
+    return DataLoader(TensorDataset(*columns), B, **options)
+
+
+def sequences(labels=(B * 8,)) -> DataLoader:
+    return loader(torch.randn(B * 8, T, D), torch.randint(0, K, labels))
+
+
+def classify(model, batch):
+    return F.cross_entropy(model(batch[0]), batch[1])
+
+
+def mix(model, data, loss=classify) -> Mixing:
+    return measured(measure_mixing, train(model, data, loss))
+
+
+class Net(nn.Module):
+    """A model made of named layers and a forward function of itself and its inputs."""
+
+    def __init__(self, forward, **layers):
+        super().__init__()
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+        self.run = forward
+
+    def forward(self, *inputs):
+        return self.run(self, *inputs)
+
+
+# -- slips -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_view_of_the_last_hidden_states_mixes_samples():
+    def forward(net, x):
+        _, h = net.rnn(x)
+        h = net.drop(h)
+        return net.head(h.view(x.shape[0], -1))
+
+    net = Net(forward, rnn=nn.GRU(D, 7, bidirectional=True, batch_first=True), drop=nn.Dropout(0.2), head=nn.Linear(14, K))
+    found = mix(net, sequences())
+    assert (found.across_samples, found.operation, found.samples) == (True, "view", B)
+    assert found.share > 0.1
+    assert "h.view(" in found.first_where.text
+
+
+def test_a_recurrent_layer_that_takes_the_batch_for_time():
+    net = Net(lambda net, x: net.head(net.rnn(x)[0][:, -1]), rnn=nn.LSTM(D, 7), head=nn.Linear(7, K))
+    found = mix(net, sequences())
+    assert (found.across_samples, found.operation) == (True, "lstm")
+
+
+def test_attention_that_takes_the_batch_for_time():
+    block = nn.TransformerEncoder(nn.TransformerEncoderLayer(D, 2, 16), 1, enable_nested_tensor=False)
+    found = mix(Net(lambda net, x: net.head(net.block(x).mean(1)), block=block, head=nn.Linear(D, K)), sequences())
+    assert (found.across_samples, found.operation) == (True, "multi_head_attention_forward")
+
+
+def test_attention_written_by_hand_over_the_batch():
+    def forward(net, x):
+        q, k, v = net.qkv(x).chunk(3, dim=-1)
+        return net.head(torch.softmax(q @ k.t(), dim=-1) @ v)
+
+    data = loader(torch.randn(B * 8, D), torch.randint(0, K, (B * 8,)))
+    found = mix(Net(forward, qkv=nn.Linear(D, 3 * D), head=nn.Linear(D, K)), data)
+    assert (found.across_samples, found.contrastive) == (True, False)
+    assert "q @ k.t()" in found.first_where.text
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_softmax_over_the_batch(inside):
+    data = loader(torch.randn(B * 8, D), torch.randint(0, K, (B * 8,)))
+    if inside:
+        found = mix(nn.Sequential(nn.Linear(D, K), nn.Softmax(dim=0)), data)
+    else:
+        found = mix(nn.Linear(D, K), data, lambda model, batch: F.nll_loss(F.log_softmax(model(batch[0]), dim=0), batch[1]))
+    assert found.across_samples
+    assert found.operation in ("softmax", "log_softmax")
+
+
+def test_a_reshape_in_the_loop_where_a_transpose_was_meant():
+    net = Net(lambda net, x: net.head(net.rnn(x)[0][-1]), rnn=nn.LSTM(D, 7), head=nn.Linear(7, K))
+    found = mix(net, sequences(), lambda model, batch: F.cross_entropy(model(batch[0].reshape(T, B, D)), batch[1]))
+    assert (found.across_samples, found.operation) == (True, "reshape")
+
+
+def test_predictions_that_are_flattened_time_first_and_targets_batch_first():
+    net = Net(lambda net, x: net.head(net.rnn(x.transpose(0, 1))[0]), rnn=nn.LSTM(D, 7), head=nn.Linear(7, K))
+    found = mix(net, sequences((B * 8, T)), lambda m, b: F.cross_entropy(m(b[0]).reshape(-1, K), b[1].reshape(-1)))
+    assert (found.across_samples, found.operation) == (True, "reshape")
+
+
+def test_rows_sorted_by_length_and_never_sorted_back():
+    def forward(net, x, lengths):
+        order = lengths.argsort(descending=True)
+        packed = pack_padded_sequence(x[order], lengths[order], batch_first=True)
+        return net.head(net.rnn(packed)[1][-1])
+
+    net = Net(forward, rnn=nn.GRU(D, 7, batch_first=True), head=nn.Linear(7, K))
+    lengths = torch.tensor([2, 5, 3, 1, 4, 5] * 8)
+    data = loader(torch.randn(B * 8, T, D), lengths, torch.randint(0, K, (B * 8,)))
+    found = mix(net, data, lambda m, b: F.cross_entropy(m(b[0], b[1]), b[2]))
+    assert (found.across_samples, found.operation) == (True, "getitem")
+    assert "x[order]" in found.first_where.text
+
+
+def test_statistics_over_the_batch_are_named():
+    net = Net(lambda net, x: net.head(net.body(x) - net.body(x).mean(0)), body=nn.Linear(D, D), head=nn.Linear(D, K))
+    found = mix(net, loader(torch.randn(B * 8, D), torch.randint(0, K, (B * 8,))))
+    assert (found.across_samples, found.operation) == (True, "mean")
+
+
+# -- sound pipelines ---------------------------------------------------------------------------------------------------
+
+
+def body(*layers: nn.Module) -> nn.Sequential:
+    return nn.Sequential(*layers)
+
+
+def packed(net, x, lengths):
+    sequence = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+    output, _ = pad_packed_sequence(net.rnn(sequence)[0], batch_first=True, total_length=T)
+    return net.head(output.sum(1))
+
+
+def attention():
+    return nn.TransformerEncoder(nn.TransformerEncoderLayer(D, 2, 16, batch_first=True), 1, enable_nested_tensor=False)
+
+
+def triple(model, batch):
+    return F.cross_entropy(model(batch[0], batch[1]), batch[2])
+
+
+def mixup(model, batch):
+    x, y = batch
+    order, share = torch.randperm(len(x)), 0.7
+    out = model(share * x + (1 - share) * x[order])
+    return share * F.cross_entropy(out, y) + (1 - share) * F.cross_entropy(out, y[order])
+
+
+def cutmix(model, batch):
+    x, y = batch[0].clone(), batch[1]
+    order = torch.randperm(len(x))
+    x[:, :, :4] = x[order][:, :, :4]
+    out = model(x)
+    return 0.5 * F.cross_entropy(out, y) + 0.5 * F.cross_entropy(out, y[order])
+
+
+N = B * 8
+SOUND = {
+    "batch norm": (
+        lambda: body(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(4 * 16, K)),
+        lambda: loader(torch.randn(N, 1, 6, 6), torch.randint(0, K, (N,))), classify,
+    ),
+    "batch norm without running statistics": (
+        lambda: body(nn.Linear(D, D), nn.BatchNorm1d(D, track_running_stats=False), nn.Linear(D, K)),
+        lambda: loader(torch.randn(N, D), torch.randint(0, K, (N,))), classify,
+    ),
+    "recurrent, batch first": (
+        lambda: Net(lambda net, x: net.head(net.rnn(x)[0][:, -1]), rnn=nn.LSTM(D, 7, batch_first=True), head=nn.Linear(7, K)), sequences, classify,
+    ),
+    "recurrent, time first by transpose": (
+        lambda: Net(lambda net, x: net.head(net.rnn(x.transpose(0, 1))[0][-1]), rnn=nn.LSTM(D, 7), head=nn.Linear(7, K)), sequences, classify,
+    ),
+    "attention": (lambda: Net(lambda net, x: net.head(net.block(x).mean(1)), block=attention(), head=nn.Linear(D, K)), sequences, classify),
+    "packed sequences": (
+        lambda: Net(packed, rnn=nn.GRU(D, 7, batch_first=True), head=nn.Linear(7, K)),
+        lambda: loader(torch.randn(N, T, D), torch.tensor([2, 5, 3, 1, 4, 5] * 8), torch.randint(0, K, (N,))), triple,
+    ),
+    "mixup": (lambda: nn.Linear(D, K), lambda: loader(torch.randn(N, D), torch.randint(0, K, (N,))), mixup),
+    "cutmix": (
+        lambda: body(nn.Flatten(), nn.Linear(64, K)), lambda: loader(torch.randn(N, 1, 8, 8), torch.randint(0, K, (N,))), cutmix,
+    ),
+    "segmentation": (lambda: nn.Conv2d(1, K, 3, padding=1), lambda: loader(torch.randn(N, 1, 8, 8), torch.randint(0, K, (N, 8, 8))), classify),
+    "tagging": (
+        lambda: nn.Linear(D, K), lambda: sequences((N, T)),
+        lambda m, b: F.cross_entropy(m(b[0]).view(-1, K), b[1].view(-1)),
+    ),
+    "tagging, classes in the middle": (
+        lambda: nn.Linear(D, K), lambda: sequences((N, T)), lambda m, b: F.cross_entropy(m(b[0]).transpose(1, 2), b[1]),
+    ),
+    "autoencoder": (
+        lambda: body(nn.Flatten(), nn.Linear(64, 4), nn.Linear(4, 64)), lambda: loader(torch.rand(N, 1, 8, 8)),
+        lambda m, b: F.mse_loss(m(b[0]), b[0].view(len(b[0]), -1), reduction="sum"),
+    ),
+    "regression that broadcasts": (
+        lambda: nn.Linear(D, 1), lambda: loader(torch.randn(N, D), torch.randn(N)), lambda m, b: F.mse_loss(m(b[0]), b[1]),
+    ),
+    "loss by hand": (
+        lambda: nn.Linear(D, K), lambda: loader(torch.randn(N, 2, D)), lambda m, b: (m(b[0][:, 0]) - m(b[0][:, 1])).pow(2).sum(1).mean(),
+    ),
+    "patches as a larger batch": (
+        lambda: Net(lambda net, x: net.head(net.body(x.reshape(-1, D)).view(x.shape[0], T, -1).mean(1)), body=nn.Linear(D, 7), head=nn.Linear(7, K)),
+        sequences, classify,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_samples_of_sound_pipelines_keep_to_themselves(name):
+    model, data, loss = SOUND[name]
+    found = mix(model(), data(), loss)
+    assert found.across_samples is False, found
+    assert found.operation == ""
+    assert not found.contrastive
+
+
+def test_batches_of_time_first_sequences_are_known_by_the_loaders_batch_size():
+    def collate(samples):
+        return torch.stack([x for x, _ in samples], 1), torch.stack([y for _, y in samples])
+
+    data = DataLoader(TensorDataset(torch.randn(N, T, D), torch.randint(0, K, (N,))), B, collate_fn=collate)
+    net = Net(lambda net, x: net.head(net.rnn(x)[0][-1]), rnn=nn.LSTM(D, 7), head=nn.Linear(7, K))
+    assert mix(net, data).across_samples is False
+
+
+# -- comparisons by design ---------------------------------------------------------------------------------------------
+
+
+def two_views(model, batch):
+    a, b = F.normalize(model(batch[0]), dim=1), F.normalize(model(batch[1]), dim=1)
+    return a, b
+
+
+def clip(model, batch):
+    a, b = two_views(model, batch)
+    return F.cross_entropy(a @ b.t() / 0.1, torch.arange(len(a)))
+
+
+def simclr(model, batch):
+    z = torch.cat(two_views(model, batch))
+    similar = (z @ z.t() / 0.5).masked_fill(torch.eye(len(z), dtype=torch.bool), -1e9)
+    return F.cross_entropy(similar, (torch.arange(len(z)) + len(z) // 2) % len(z))
+
+
+def test_losses_that_compare_samples_are_no_mixing():
+    for loss in (clip, simclr):
+        found = mix(nn.Linear(D, 7), loader(torch.randn(N, D), torch.randn(N, D)), loss)
+        assert (found.across_samples, found.contrastive) == (False, True)
+
+
+def test_a_comparison_within_the_model_is_no_mixing():
+    net = Net(lambda net, x, y: net.a(x) @ net.b(y).t(), a=nn.Linear(D, 7), b=nn.Linear(D, 7))
+    data = loader(torch.randn(N, D), torch.randn(N, D))
+    found = mix(net, data, lambda m, b: F.cross_entropy(m(*b), torch.arange(B)))
+    assert (found.across_samples, found.contrastive) == (False, True)
+
+
+def test_negatives_from_the_batch_are_no_mixing():
+    def loss(model, batch):
+        anchor = model(batch[0])
+        return F.triplet_margin_loss(anchor, model(batch[1]), anchor.roll(1, 0))
+
+    assert mix(nn.Linear(D, 7), loader(torch.randn(N, D), torch.randn(N, D)), loss).across_samples is False
+
+
+# -- what cannot be told -----------------------------------------------------------------------------------------------
+
+
+def test_nodes_of_a_graph_are_no_samples():
+    features, links, labels = torch.randn(30, D), (torch.rand(30, 30) > 0.8).float(), torch.randint(0, K, (30,))
+    model = nn.Linear(D, K)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def run():
+        for _ in range(8):
+            optimizer.zero_grad()
+            F.cross_entropy(links @ model(features), labels).backward()
+            optimizer.step()
+
+    with pytest.raises(CannotMeasureError):
+        measured(measure_mixing, record(run))
+
+
+def test_batches_whose_rows_are_not_samples():
+    def collate(samples):
+        x = torch.cat([x[: 2 + i % 3] for i, (x, _) in enumerate(samples)])
+        owner = torch.cat([torch.full((2 + i % 3,), i) for i in range(len(samples))])
+        return x, owner, torch.stack([y for _, y in samples])
+
+    data = DataLoader(TensorDataset(torch.randn(N, T, D), torch.randint(0, K, (N,))), B, collate_fn=collate)
+
+    def loss(model, batch):
+        x, owner, y = batch
+        return F.cross_entropy(torch.zeros(B, K).index_add(0, owner, model(x)), y)
+
+    with pytest.raises(CannotMeasureError, match="rows are not samples"):
+        mix(nn.Linear(D, K), data, loss)
+
+
+def test_a_sequence_axis_without_a_loader_stays_unknown():
+    tokens = torch.randint(0, 9, (60, T))
+    net = Net(lambda net, x: net.head(net.rnn(net.embed(x))[0]), embed=nn.Embedding(9, D), rnn=nn.LSTM(D, 7), head=nn.Linear(7, 9))
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+
+    def run():
+        for start in range(0, 40, 5):
+            optimizer.zero_grad()
+            F.cross_entropy(net(tokens[start : start + 8]).view(-1, 9), tokens[start + 1 : start + 9].reshape(-1)).backward()
+            optimizer.step()
+
+    with pytest.raises(CannotMeasureError):
+        measured(measure_mixing, record(run))
+
+
+# -- tokens to come ----------------------------------------------------------------------------------------------------
+
+L, V = 12, 20
+
+
+def language_model(causal: bool = True, length: int = L) -> nn.Module:
+    def forward(net, ids):
+        mask = nn.Transformer.generate_square_subsequent_mask(ids.shape[1]) if causal else None
+        h = net.embed(ids) + net.places(torch.arange(ids.shape[1]))
+        return net.head(net.block(h, mask=mask))
+
+    return Net(forward, embed=nn.Embedding(V, D), places=nn.Embedding(length, D), block=attention(), head=nn.Linear(D, V))
+
+
+def text(length: int = L + 1) -> torch.Tensor:
+    return torch.randint(1, V, (N, length))
+
+
+def shifted_pair(model, batch):
+    return F.cross_entropy(model(batch[0]).flatten(0, 1), batch[1].flatten())
+
+
+def shift_in_loop(model, batch):
+    ids = batch[0]
+    return F.cross_entropy(model(ids[:, :-1]).transpose(1, 2), ids[:, 1:])
+
+
+def shift_of_logits(model, batch):
+    ids = batch[0]
+    return F.cross_entropy(model(ids)[:, :-1].reshape(-1, V), ids[:, 1:].reshape(-1))
+
+
+def shift_by_padding(model, batch):
+    labels = F.pad(batch[1], (0, 1), value=-100)[..., 1:].contiguous()
+    return F.cross_entropy(model(batch[0]).view(-1, V), labels.view(-1), ignore_index=-100)
+
+
+def padded_labels(ids: torch.Tensor) -> torch.Tensor:
+    labels = ids.clone()
+    labels[:, L - 3 :] = -100
+    return labels
+
+
+LANGUAGE = {
+    "pair": (lambda ids: (ids[:, :-1], ids[:, 1:]), shifted_pair),
+    "shift in the loop": (lambda ids: (ids,), shift_in_loop),
+    "shift of the logits": (lambda ids: (ids[:, :-1],), shift_of_logits),
+    "shift by padding": (lambda ids: (ids[:, :-1], padded_labels(ids[:, :-1])), shift_by_padding),
+}
+
+
+@pytest.mark.parametrize("name", LANGUAGE)
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_next_token_model_needs_a_causal_mask(name, causal):
+    columns, loss = LANGUAGE[name]
+    found = mix(language_model(causal), loader(*columns(text())), loss)
+    assert found.future_tokens is (not causal)
+    assert found.across_samples is False
+    if not causal:
+        assert found.future_share > 0.01
+        assert found.operation == "multi_head_attention_forward"
+        assert "net.block(" in found.first_where.text
+
+
+def test_a_bidirectional_recurrent_language_model_sees_the_answer():
+    net = Net(
+        lambda net, ids: net.head(net.rnn(net.embed(ids))[0]),
+        embed=nn.Embedding(V, D), rnn=nn.GRU(D, 7, batch_first=True, bidirectional=True), head=nn.Linear(14, V),
+    )  # fmt: skip
+    found = mix(net, loader(text()[:, :-1], text()[:, 1:]), shifted_pair)
+    assert found.future_tokens is None, "targets that are other texts make no language model"
+    ids = text()
+    found = mix(net, loader(ids[:, :-1], ids[:, 1:]), shifted_pair)
+    assert (found.future_tokens, found.operation) == (True, "gru")
+
+
+def test_one_hot_tokens_are_tokens():
+    net = Net(lambda net, ids: net.head(net.rnn(F.one_hot(ids, V).float())[0]), rnn=nn.GRU(V, 7, batch_first=True), head=nn.Linear(7, V))
+    ids = text()
+    found = mix(net, loader(ids[:, :-1], ids[:, 1:]), shifted_pair)
+    assert (found.future_tokens, found.across_samples) == (False, False)
+
+
+def test_masked_language_models_and_autoencoders_look_both_ways_by_design():
+    ids = text(L)
+    hidden = torch.rand(ids.shape) < 0.2
+    masked = loader(ids.masked_fill(hidden, 0), ids.masked_fill(~hidden, -100))
+    assert mix(language_model(causal=False), masked, shifted_pair).future_tokens is None
+    assert mix(language_model(causal=False), loader(ids, ids), shifted_pair).future_tokens is None
+
+
+def test_a_classifier_of_texts_is_no_language_model():
+    net = Net(lambda net, ids: net.head(net.embed(ids).mean(1)), embed=nn.Embedding(V, D), head=nn.Linear(D, K))
+    found = mix(net, loader(text(L), torch.randint(0, K, (N,))))
+    assert (found.future_tokens, found.across_samples) == (None, False)
+
+
+def test_a_language_model_without_a_loader():
+    ids, model = text(), language_model(causal=False)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def run():
+        for _ in range(8):
+            rows = torch.randint(0, N, (B,))
+            optimizer.zero_grad()
+            shifted_pair(model, (ids[rows, :-1], ids[rows, 1:])).backward()
+            optimizer.step()
+
+    found = measured(measure_mixing, record(run))
+    assert (found.future_tokens, found.across_samples) == (True, False)
+
+
+def test_a_step_that_cannot_be_replayed_cannot_be_measured():
+    with pytest.raises(CannotMeasureError, match="cannot be replayed"):
+        measured(measure_mixing, record(lambda: None))

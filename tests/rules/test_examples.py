@@ -1,0 +1,60 @@
+"""Each rule's scripts, scanned for real: the bad one fails at its marked line, the good one passes and raises no error at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainlint.finding import Severity
+from trainlint.registry import load_catalogue
+
+HERE = Path(__file__).parent
+RULES = load_catalogue().rules
+#: Rules whose bad script the recorder cannot see fail here, with the reason.
+FRAMEWORKS = {"lightning": "lightning", "transformers": "transformers", "accelerate": "accelerate", "timm": "timm", "sklearn": "sklearn"}
+
+
+def scan(script: Path, tmp_path: Path) -> dict:
+    for module, package in FRAMEWORKS.items():
+        if f"import {module}" in script.read_text() or f"from {module}" in script.read_text():
+            pytest.importorskip(package)
+    report = tmp_path / "report.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "trainlint", "scan", script.name, "--format", "json", "--output", str(report)],
+        cwd=script.parent, capture_output=True, text=True, timeout=280, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert report.exists(), done.stderr
+    assert done.returncode in (0, 1), done.stderr
+    return json.loads(report.read_text())
+
+
+def failures(report: dict, *severities: str) -> list[str]:
+    return [f"{f['name']}: {f['message']}" for f in report["findings"] if f["verdict"] == "fail" and f["severity"] in severities]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
+def test_the_bad_script_fails_where_it_is_marked(rule, tmp_path: Path) -> None:
+    script = HERE / rule.name / "bad.py"
+    report = scan(script, tmp_path)
+    finding = next(f for f in report["findings"] if f["name"] == rule.name)
+    assert finding["verdict"] == "fail", finding["reason"] or finding["message"]
+    assert finding["fix"]["summary"]
+    marked = [n for n, line in enumerate(script.read_text().splitlines(), 1) if f"# fault: {rule.name}" in line]
+    if marked:
+        assert finding["location"] is not None
+        assert min(abs(finding["location"]["line"] - n) for n in marked) <= 1, (finding["location"], marked)
+    if rule.severity is Severity.ERROR and finding["severity"] != "note":
+        assert report["start_here"] is not None
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
+def test_the_good_script_passes_and_nothing_calls_it_wrong(rule, tmp_path: Path) -> None:
+    report = scan(HERE / rule.name / "good.py", tmp_path)
+    finding = next(f for f in report["findings"] if f["name"] == rule.name)
+    assert finding["verdict"] == "pass", finding["reason"] or finding["message"]
+    assert failures(report, "error") == []

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from trainlint_rules.frozen_params import FrozenParams
+
+from trainlint.finding import Severity
+from trainlint.location import Location
+from trainlint.measurements import ParameterInfo, Parameters
+
+FREEZE = Location("train.py", 8)
+
+
+def parameter(
+    name: str, *, trainable: bool = True, kind: str = "Linear", shape: tuple[int, ...] = (64, 64), **facts: object
+) -> ParameterInfo:
+    size = 1
+    for side in shape:
+        size *= side
+    values = {"optimizer": 0, "module": name.rpartition(".")[0], "norm_or_bias": len(shape) < 2, **facts}
+    return ParameterInfo(name=name, module_kind=kind, shape=shape, size=size, requires_grad=trainable, **values)
+
+
+def judge(*parameters: ParameterInfo, **facts: object):
+    return FrozenParams().judge(Parameters(parameters=parameters, model="Net", frozen_where=FREEZE, **facts))
+
+
+def test_passes_when_everything_is_trainable():
+    assert judge(parameter("a.weight"), parameter("a.bias", shape=(64,))).kind == "pass"
+
+
+def test_fails_when_everything_is_frozen():
+    verdict = judge(parameter("a.weight", trainable=False), parameter("b.weight", trainable=False), pretrained=True)
+    assert verdict.severity is Severity.ERROR
+    assert verdict.location == FREEZE
+
+
+def test_warns_of_frozen_random_weights():
+    verdict = judge(parameter("features.0.weight", trainable=False, kind="Conv2d"), parameter("head.weight"))
+    assert verdict.severity is Severity.WARNING
+    assert verdict.evidence["measured"] == 0.5
+    assert "the optimizer holds them" in verdict.message
+    assert verdict.fix is not None
+    assert verdict.fix.code == "model.features.requires_grad_(True)"
+
+
+def test_passes_a_frozen_backbone_with_loaded_weights():
+    verdict = judge(parameter("features.0.weight", trainable=False), parameter("head.weight", shape=(10, 64)), pretrained=True)
+    assert verdict.kind == "pass"
+
+
+def test_warns_when_the_frozen_backbones_batchnorm_moves():
+    verdict = judge(
+        parameter("features.0.weight", trainable=False), parameter("head.weight"), pretrained=True, batchnorm_moving_while_frozen=20
+    )
+    assert verdict.severity is Severity.WARNING
+    assert "20 BatchNorm" in verdict.message
+
+
+def test_passes_frozen_embeddings_and_position_tables():
+    verdict = judge(
+        parameter("embedding.weight", trainable=False, kind="Embedding", shape=(9000, 64)),
+        parameter("position", trainable=False, kind="Encoder", shape=(1, 64, 64)),
+        parameter("head.weight"),
+    )
+    assert verdict.kind == "pass"
+
+
+def test_passes_a_momentum_copy_of_a_trained_network():
+    verdict = judge(
+        parameter("online.0.weight"),
+        parameter("online.2.weight", shape=(32, 64)),
+        parameter("target.0.weight", trainable=False, optimizer=None),
+        parameter("target.2.weight", trainable=False, optimizer=None, shape=(32, 64)),
+    )
+    assert verdict.kind == "pass"
+
+
+def test_passes_a_discriminator_that_is_frozen_only_while_the_generator_steps():
+    verdict = judge(parameter("g.0.weight"), parameter("d.0.weight", trainable=False, optimizer=1, gradient_norms=(0.0, 0.4)))
+    assert verdict.kind == "pass"
+
+
+def test_passes_a_small_fixed_filter():
+    assert judge(parameter("blur.weight", trainable=False, kind="Conv2d", shape=(3, 1, 3, 3)), parameter("head.weight")).kind == "pass"
+
+
+def test_does_not_judge_a_run_without_parameters():
+    assert judge().kind == "not-run"

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+from trainlint_rules.init_scale import InitScale
+
+from trainlint.finding import Severity
+from trainlint.location import Location
+from trainlint.measurements import Activation, Activations
+
+HERE = Location("net.py", 14)
+
+
+def layer(std: float, kind: str = "linear", *, identical: bool = False, module: str = "") -> Activation:
+    return Activation(module=module, kind=kind, std=std, absolute_max=4 * std, identical_samples=identical, units=128, where=HERE)
+
+
+def judge(*layers: Activation):
+    return InitScale().judge(Activations(layers=layers))
+
+
+def stack(*stds: float) -> list[Activation]:
+    return [layer(std, kind) for std in stds for kind in ("linear", "relu")]
+
+
+def test_passes_when_the_scale_is_kept():
+    verdict = judge(*stack(0.6, 0.5, 0.4, 0.4))
+    assert verdict.kind == "pass"
+    assert "0.6" in verdict.message
+
+
+def test_fails_when_the_output_explodes():
+    verdict = judge(*stack(8.0, 90.0, 900.0, 9000.0), layer(40000.0, module="head"))
+    assert verdict.kind == "fail"
+    assert verdict.severity is Severity.ERROR
+    assert verdict.evidence["measured"] == pytest.approx(5000.0)
+    assert verdict.location == HERE
+    assert "head (linear)" in verdict.message
+
+
+def test_warns_when_a_later_normalisation_tames_the_growth():
+    verdict = judge(*stack(1.0, 50.0, 400.0), layer(1.0, "layer_norm"), layer(0.5))
+    assert verdict.severity is Severity.WARNING
+
+
+def test_fails_when_every_sample_looks_the_same_from_some_layer_on():
+    verdict = judge(*stack(0.6, 0.3), *[layer(0.05, identical=True), layer(0.03, "sigmoid", identical=True)] * 3)
+    assert verdict.severity is Severity.ERROR
+    assert "From layer 5 of 10" in verdict.message
+
+
+def test_names_of_layer_classes_are_known_too():
+    verdict = judge(*stack(0.6, 0.3), *[layer(0.05, "Linear", identical=True)] * 3)
+    assert verdict.kind == "fail"
+
+
+def test_passes_a_zero_initialised_head():
+    assert judge(*stack(0.6, 0.5, 0.5), layer(0.0, identical=True), layer(0.0, "softmax", identical=True)).kind == "pass"
+
+
+def test_passes_layer_scale_and_zero_initialised_branches():
+    block = [layer(0.5), layer(1e-6, "mul"), layer(0.0, "batch_norm", identical=True)]
+    assert judge(layer(1.0, "conv2d"), *block, *block, layer(1.0, "layer_norm"), layer(0.4)).kind == "pass"
+
+
+def test_passes_position_embeddings_that_are_equal_for_all_samples():
+    assert judge(layer(0.02, "embedding"), layer(0.02, "embedding", identical=True), layer(1.0, "layer_norm"), layer(0.5)).kind == "pass"
+
+
+def test_passes_small_embeddings_before_a_layer_norm():
+    assert judge(layer(0.02, "embedding"), layer(1.0, "layer_norm"), layer(1.2), layer(0.6)).kind == "pass"
+
+
+def test_passes_large_inputs_whose_scale_the_network_keeps():
+    assert judge(*stack(150.0, 90.0, 60.0), layer(40.0)).kind == "pass"
+
+
+def test_does_not_judge_a_single_layer():
+    assert judge(layer(0.5)).kind == "not-run"

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from trainlint_rules.schedule_cadence import ScheduleCadence
+
+from trainlint.finding import Severity
+from trainlint.location import Location
+from trainlint.measurements import Loop, Optimizers, SchedulerInfo
+
+BUILT = Location("train.py", 17)
+COSINE = tuple(0.05 * (1 + math.cos(math.pi * i / 100)) for i in range(101))
+CYCLE = tuple(4e-5 + (1e-3 - 4e-5) * i / 30 for i in range(30)) + tuple(1e-3 * (1 - i / 70) for i in range(70))
+
+
+def scheduler(kind: str, cadence: str, horizon: int | None = None, preview: tuple[float, ...] = COSINE, **facts: object) -> SchedulerInfo:
+    facts = {"calls": 0 if cadence == "never" else 5, "optimizer": 0, "where": BUILT, **facts}
+    return SchedulerInfo(kind=kind, cadence=cadence, horizon=horizon, preview=preview, **facts)
+
+
+def judge(*schedulers: SchedulerInfo, epochs: int | None = None, steps: int | None = 100, begun: int = 2, accumulation: int = 1):
+    optimizers = Optimizers(schedulers=schedulers, epochs=epochs, steps_per_epoch=steps)
+    return ScheduleCadence().judge(optimizers, Loop(epochs_begun=begun, has_loader=begun > 0, accumulation=accumulation))
+
+
+def test_passes_schedules_in_their_own_unit():
+    assert judge(scheduler("CosineAnnealingLR", "epoch", 30), epochs=30).kind == "pass"
+    assert judge(scheduler("OneCycleLR", "step", 3000, CYCLE), epochs=30).kind == "pass"
+    assert judge(scheduler("OneCycleLR", "epoch", 30, CYCLE), epochs=30).kind == "pass"
+
+
+def test_fails_when_one_cycle_never_leaves_its_warm_up():
+    verdict = judge(scheduler("OneCycleLR", "epoch", 3000, CYCLE), epochs=30)
+    assert verdict.severity is Severity.ERROR
+    assert verdict.location == BUILT
+    assert "built for 3,000 steps" in verdict.message
+
+
+def test_warns_when_the_number_of_epochs_is_not_known():
+    assert judge(scheduler("OneCycleLR", "epoch", 3000, CYCLE)).severity is Severity.WARNING
+    assert judge(scheduler("CosineAnnealingLR", "epoch", 3000)).severity is Severity.WARNING
+
+
+def test_warns_when_a_cosine_in_steps_is_stepped_once_an_epoch():
+    assert judge(scheduler("CosineAnnealingLR", "epoch", 3000), epochs=30).severity is Severity.WARNING
+
+
+def test_warns_when_a_cosine_in_epochs_swings_every_few_batches():
+    verdict = judge(scheduler("CosineAnnealingLR", "step", 30), epochs=30)
+    assert verdict.severity is Severity.WARNING
+    assert "every 30 steps" in verdict.message
+    assert judge(scheduler("CosineAnnealingLR", "step", 30)).severity is Severity.WARNING
+
+
+def test_only_notes_a_schedule_that_may_be_all_of_a_short_run():
+    assert judge(scheduler("CosineAnnealingLR", "step", 30), begun=1).severity is Severity.NOTE
+
+
+def test_fails_when_milestones_in_epochs_are_over_within_the_first():
+    steps = (0.1,) * 30 + (0.01,) * 30 + (1e-3,) * 20 + (1e-4,)
+    verdict = judge(scheduler("MultiStepLR", "step", 80, steps), epochs=90)
+    assert verdict.severity is Severity.ERROR
+
+
+def test_warns_when_an_exponential_decay_counts_batches():
+    decay = scheduler("ExponentialLR", "step", None, (), options={"gamma": 0.9})
+    verdict = judge(decay)
+    assert verdict.severity is Severity.WARNING
+    assert "within the first epoch" in verdict.message
+    assert judge(decay, epochs=20).severity is Severity.ERROR
+    assert judge(scheduler("ExponentialLR", "step", None, (), options={"gamma": 0.9999})).kind == "pass"
+
+
+def test_warns_of_a_schedule_that_is_never_stepped():
+    assert judge(scheduler("CosineAnnealingLR", "never", 30)).severity is Severity.WARNING
+
+
+def test_fails_when_the_warm_up_is_never_stepped():
+    verdict = judge(scheduler("OneCycleLR", "never", 3000, CYCLE))
+    assert verdict.severity is Severity.ERROR
+    assert "never reaches 0.001" in verdict.message
+
+
+def test_does_not_judge_before_an_epoch_went_by():
+    assert judge(scheduler("CosineAnnealingLR", "never", 30), begun=1).kind == "not-run"
+    assert judge(scheduler("CosineAnnealingLR", "never", 30), begun=0).kind == "not-run"
+
+
+def test_passes_schedules_inside_or_beside_others():
+    inner = scheduler("CosineAnnealingLR", "never", 90)
+    assert judge(scheduler("LinearLR", "epoch", 5, (0.01, 0.1)), inner, scheduler("SequentialLR", "epoch"), epochs=100).kind == "pass"
+
+
+def test_passes_weight_averaging_that_starts_late():
+    assert judge(scheduler("SWALR", "never", preview=())).kind == "not-run"
+
+
+def test_passes_a_warm_up_that_is_short_on_purpose():
+    assert judge(scheduler("LinearLR", "step", 20, (1e-5, 1e-4, 1e-3)), epochs=30).kind == "pass"
+
+
+def test_passes_restarts_that_are_counted_in_fractions_of_epochs():
+    assert judge(scheduler("CosineAnnealingWarmRestarts", "step", 10), epochs=30).kind == "pass"
+
+
+def test_passes_cycles_shorter_than_the_run():
+    assert judge(scheduler("CyclicLR", "step", None, ()), epochs=30).kind == "pass"
+
+
+def test_passes_a_run_cut_short_for_a_test():
+    assert judge(scheduler("CosineAnnealingLR", "epoch", 200), epochs=3).kind == "pass"
+    assert judge(scheduler("OneCycleLR", "step", 3000, CYCLE), epochs=1).kind == "pass"
+
+
+def test_passes_an_epoch_schedule_whose_length_happens_to_be_a_multiple():
+    assert judge(scheduler("CosineAnnealingLR", "epoch", 200), steps=25).kind == "pass"
+
+
+def test_passes_tiny_epochs():
+    assert judge(scheduler("CosineAnnealingLR", "step", 500), steps=1).kind == "pass"
+
+
+def test_warns_when_the_cosine_climbs_back():
+    verdict = judge(scheduler("CosineAnnealingLR", "epoch", 50), epochs=100)
+    assert verdict.severity is Severity.WARNING
+    assert "100%" in verdict.message
+    assert judge(scheduler("CosineAnnealingLR", "epoch", 20), epochs=100).kind == "pass"
+
+
+def test_warns_when_accumulation_shortens_the_course():
+    verdict = judge(scheduler("OneCycleLR", "step", 12_000, CYCLE), epochs=30, accumulation=4)
+    assert verdict.severity is Severity.WARNING
+    assert "1/4" in verdict.message
+
+
+@pytest.mark.parametrize(("mode", "rises"), [("min", True), ("max", False)])
+def test_warns_when_plateau_looks_the_wrong_way(mode: str, rises: bool):
+    plateau = scheduler("ReduceLROnPlateau", "epoch", None, (), mode=mode, metric_rises=rises, metric=(0.71, 0.82))
+    assert judge(plateau).severity is Severity.WARNING
+
+
+@pytest.mark.parametrize(("mode", "rises"), [("min", False), ("max", True), ("min", None), ("", False)])
+def test_passes_plateau_in_the_right_or_an_unknown_direction(mode: str, rises: bool | None):
+    assert judge(scheduler("ReduceLROnPlateau", "epoch", None, (), mode=mode, metric_rises=rises)).kind == "pass"
+
+
+def test_does_not_judge_an_unknown_cadence_or_no_scheduler():
+    assert judge(scheduler("LambdaLR", "unknown", None)).kind == "not-run"
+    assert judge().kind == "not-run"

@@ -1,0 +1,102 @@
+"""The judge: order, blocking, broken rules, the root cause."""
+
+from __future__ import annotations
+
+import pytest
+
+from trainlint.engine import Judge, root_cause
+from trainlint.finding import Fix, Outcome, Severity, Stage
+from trainlint.measurements import Loop, Loss, Measurement, Unmeasured
+from trainlint.registry import Catalogue
+from trainlint.rule import Rule, Verdict, failed, not_run, passed
+
+
+def rule(name: str, verdict, *, requires=(Loop,), blocked_by=(), stage=Stage.WIRING, code="TL199") -> Rule:
+    def judge(self, *measurements) -> Verdict:
+        return verdict(*measurements) if callable(verdict) else verdict
+
+    kind = type(name, (Rule,), {
+        "code": code, "name": name, "stage": stage, "severity": Severity.ERROR, "summary": "it holds", "why": "it matters.", "source": "a paper",
+        "requires": requires, "blocked_by": blocked_by, "judge": judge,
+    })  # fmt: skip
+    return kind()
+
+
+def bad(severity: Severity = Severity.ERROR) -> Verdict:
+    return failed("broken", severity=severity, fix=Fix(summary="mend it"))
+
+
+def judge(*rules: Rule, measure=None, explains=None):
+    known = measure or (lambda kind: Loop() if kind is Loop else Unmeasured(name=kind.name, reason="nothing to see"))
+    return Judge(Catalogue(rules, explains or {}), known).findings()
+
+
+def test_a_rule_is_handed_what_it_requires_and_nothing_else() -> None:
+    seen = []
+    judge(rule("looks", lambda *m: seen.append(m) or passed("fine")))
+    assert [[type(m) for m in args] for args in seen] == [[Loop]]
+
+
+def test_each_measurement_is_asked_for_once() -> None:
+    asked: list[type[Measurement]] = []
+
+    def measure(kind):
+        asked.append(kind)
+        return Loop()
+
+    judge(rule("a", passed("ok")), rule("b", passed("ok")), measure=measure)
+    assert asked == [Loop]
+
+
+def test_a_missing_measurement_makes_the_rule_not_run_with_its_reason() -> None:
+    (finding,) = judge(rule("needs-loss", passed("ok"), requires=(Loss,)))
+    assert (finding.outcome, finding.reason) == (Outcome.NOT_RUN, "nothing to see")
+
+
+def test_a_rule_is_blocked_by_an_earlier_error_without_being_measured() -> None:
+    asked = []
+
+    def measure(kind):
+        asked.append(kind)
+        return Loop()
+
+    first, second = judge(rule("cause", bad()), rule("symptom", bad(), requires=(Loss,), blocked_by=("cause",)), measure=measure)
+    assert second.outcome is Outcome.BLOCKED
+    assert second.blocked_by == first.name
+    assert asked == [Loop]
+
+
+def test_a_warning_blocks_nothing() -> None:
+    _, second = judge(rule("cause", bad(Severity.WARNING)), rule("symptom", bad(), blocked_by=("cause",)))
+    assert second.outcome is Outcome.FAIL
+
+
+def test_a_rule_that_breaks_never_looks_like_a_pass_and_never_ends_the_run() -> None:
+    broken, after = judge(rule("broken", lambda loop: 1 / 0), rule("after", passed("fine")))
+    assert broken.outcome is Outcome.NOT_RUN
+    assert "ZeroDivisionError" in broken.reason
+    assert after.outcome is Outcome.PASS
+
+
+def test_not_run_carries_the_rules_own_reason() -> None:
+    (finding,) = judge(rule("shy", not_run("no classes here")))
+    assert finding.reason == "no classes here"
+
+
+@pytest.mark.parametrize(
+    ("failures", "explains", "first"),
+    [
+        ([("a", Severity.ERROR), ("b", Severity.ERROR)], {}, "a"),
+        ([("a", Severity.WARNING), ("b", Severity.ERROR)], {}, "b"),
+        ([("a", Severity.ERROR), ("b", Severity.ERROR)], {"b": ("a",)}, "b"),
+        ([("a", Severity.ERROR), ("b", Severity.WARNING)], {"b": ("a",)}, "b"),
+        ([("a", Severity.ERROR), ("b", Severity.ERROR), ("c", Severity.ERROR)], {"c": ("b",), "b": ("a",)}, "c"),
+        ([("a", Severity.ERROR), ("b", Severity.ERROR)], {"a": ("b",), "b": ("a",)}, "a"),
+        ([("a", Severity.NOTE)], {}, None),
+        ([], {}, None),
+    ],
+)
+def test_the_root_cause_is_the_failure_that_no_other_explains(failures, explains, first) -> None:
+    findings = judge(*(rule(name, bad(severity)) for name, severity in failures))
+    found = root_cause(findings, explains)
+    assert (found.name if found else None) == first
