@@ -1,6 +1,6 @@
 """Handwritten digits from scikit-learn with a small CNN. It trains, but validation accuracy stays far below what it could be.
 
-    trainlint scan examples/digits.py
+trainlint scan examples/digits.py
 """
 
 import torch

@@ -6,11 +6,12 @@ The labels of the training part are counted in a scan of the loader. Where one c
 should make up for it: class weights or `pos_weight` in the loss, a weighted sampler, or a loss of the script's own.
 
 - **Warning**: a ratio of 15 or more, one class that holds at least half of all samples, and nothing that makes up for it;
-  classes that occur in validation but never in training; a single class.
+  classes that occur in validation but never in training; a single class; a language model scored on targets of which
+  half or more are one token (padding that counts in the loss).
 - **Note**: a ratio of 50 or more without a dominating class (a long tail), multi-label targets of which less than 1 % are
   positive, or classes that are missing from a validation part that was read to its end.
 
-Not judged: losses over positions (pixels, tokens), whose classes are uneven by nature; losses that are not reduced by
+Not judged: other losses over positions (pixels, tags), whose classes are uneven by nature; losses that are not reduced by
 the loss function, which a script may weigh itself; several optimizers.
 
 ## Why it matters
@@ -40,7 +41,8 @@ decision threshold instead; then ignore this rule.
 
 - Ratio 15 (a rare class of 6 % of two): Buda et al. find that accuracy of CNNs suffers from ratios of 10 on and heavily
   from 50 on. To be calibrated.
-- At least 100 labels must have been counted.
+- At least 100 labels must have been counted. A token with half of all positions: the most frequent character of
+  English text, the space, has less than a fifth. A vocabulary: 10 tokens, the digits. To be calibrated.
 
 ## References
 
@@ -56,8 +58,10 @@ from collections.abc import Mapping
 
 from trainlint.details import Bars
 from trainlint.finding import Fix, Severity, Stage
-from trainlint.measurements import DataScan, LabelCount, Loss, LossCall, SampleOrder
+from trainlint.measurements import Batches, DataScan, LabelCount, Leaf, Loss, LossCall, SampleOrder
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+
+from ._inputs import main_input
 
 #: Most frequent over rarest class: Buda et al. see harm from 10 on. To be calibrated.
 RATIO = 15.0
@@ -67,6 +71,8 @@ TAIL_RATIO = 50.0
 DOMINANT = 0.5
 #: Share of positives in multi-label targets below which they are rare.
 RARE_POSITIVES = 0.01
+#: Tokens from which a vocabulary is one of text; with fewer, half of all positions can be of one kind by nature.
+VOCABULARY = 10
 #: Labels that must have been counted.
 LABELS = 100
 #: Classes drawn in the chart, most frequent first.
@@ -88,10 +94,10 @@ class ClassImbalance(Rule):
     summary = "Classes are even enough, or loss or sampler make up for it"
     why = "Where one class dominates, a model that ignores the others has a low loss and a splendid accuracy, and is useless."
     source = "Buda et al., A systematic study of the class imbalance problem in CNNs: https://arxiv.org/abs/1710.05381"
-    requires = (Loss, DataScan, SampleOrder)
+    requires = (Loss, DataScan, SampleOrder, Batches)
     blocked_by = ("label-range",)
 
-    def judge(self, loss: Loss, scan: DataScan, order: SampleOrder) -> Verdict:
+    def judge(self, loss: Loss, scan: DataScan, order: SampleOrder, batches: Batches) -> Verdict:
         """Judge the labels of the one classification loss; first its balance, then what validation holds."""
         call = next((c for c in loss.calls if c.kind in (*BINARY, *CLASSES)), None)
         if call is None:
@@ -100,8 +106,9 @@ class ClassImbalance(Rule):
             return not_run("several optimizers take turns, so the labels counted need not be those that the loss sees")
         if call.target_is_probabilities and call.kind not in BINARY:
             return not_run("targets are probabilities (mixup, soft labels), which have no counts")
-        if call.elements > call.batch_size > 0:
-            return _many_targets(call)
+        leaf = main_input(batches.train[0]) if batches.train else None
+        if call.elements > (leaf.shape[0] if leaf and leaf.shape else call.batch_size) > 0:
+            return _padding(call, leaf) or _many_targets(call)
         train = next((c for c in scan.labels if c.phase == "train" and _fits(c, call)), None)
         if train is None or sum(train.counts.values()) < LABELS:
             seen = sum(train.counts.values()) if train else 0
@@ -200,6 +207,29 @@ def _missing(train: LabelCount, val: LabelCount | None, scan: DataScan, call: Lo
             code="train_idx, val_idx = train_test_split(range(len(labels)), test_size=0.2, stratify=labels)",
         ),
         details=(_bars(train.counts),),
+    )
+
+
+def _padding(call: LossCall, leaf: Leaf | None) -> Verdict | None:
+    """Catch a token that dominates what a language model is scored on; other classes of tokens have a vocabulary of their own."""
+    classes = call.classes or 0
+    text = leaf is not None and leaf.kind == "tokens" and leaf.maximum < classes and classes >= VOCABULARY
+    if not text or call.weighted or call.reduction == "none":
+        return None
+    counts = {float(value): count for value, count in (call.target_values or {}).items() if float(value) != call.ignore_index}
+    token = max(counts, key=counts.__getitem__, default=0.0)
+    share = counts[token] / sum(counts.values()) if counts else 0.0
+    if share < DOMINANT:
+        return None
+    return failed(
+        f"{share:.0%} of the tokens that the loss scores are token {token:g}: most of what is learned is to predict it, probably padding.",
+        severity=Severity.WARNING,
+        evidence={"measured": share, "expected": "no token that dominates", "threshold": DOMINANT, "token": token},
+        location=call.where,
+        fix=Fix(
+            summary="Leave padding out of the loss.",
+            code=f"loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index={token:g})",
+        ),
     )
 
 

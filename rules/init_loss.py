@@ -138,8 +138,9 @@ class InitLoss(Rule):
                 return verdict
         site = sites[0]
         start = "the model" if loss.at_init else f"the model ({loss.not_at_init_because or 'not at its first step'})"
+        scaled = ", but its logits are scaled on purpose" if site.value > site.limit and site.call.input_operation in SCALING else ""
         return passed(
-            f"The first {site.call.kind} of {start} is {site.value:.3g}; guessing costs {site.chance:.3g}{_how(site)}.",
+            f"The first {site.call.kind} of {start} is {site.value:.3g}; guessing costs {site.chance:.3g}{_how(site)}{scaled}.",
             evidence=_evidence(site, loss),
         )
 

@@ -5,7 +5,8 @@
 The targets of each class loss, in the first training step and, where the loader hands them to the loss unchanged, over
 the labels of the whole data set (up to the budget):
 
-- class indices below 0 or at K and above, for K outputs (`ignore_index` left out);
+- class indices below 0 or at K and above, for K outputs (`ignore_index` left out); a note when only validation has
+  them;
 - labels that run from 1 to K - 1, so that output 0 is never trained: labels counted from one;
 - a class loss over a single output, which is always 0;
 - floating-point labels where class indices are needed, soft labels outside [0, 1];
@@ -161,11 +162,14 @@ def _soft_faults(call: LossCall) -> Iterator[Verdict]:
 
 
 def _outside(call: LossCall, labels: _Labels, outputs: int) -> Iterator[Verdict]:
-    """Labels that no output answers. A negative one that only a later batch holds may be filtered out before the loss."""
+    """Find labels that no output answers; validation may count on its own, a later batch may drop negative ones before the loss."""
     low, high = min(labels.counts), max(labels.counts)
     if low >= 0 and high < outputs:
         return
-    certain = labels.source == "batch" or (labels.phase == "train" and high >= outputs)
+    if labels.phase == "val":
+        severity = Severity.NOTE
+    else:
+        severity = Severity.ERROR if labels.source == "batch" or high >= outputs else Severity.WARNING
     where = "the first batch" if labels.source == "batch" else {"train": "the training data", "val": "the validation data"}[labels.phase]
     if low == 1 and high == outputs:
         fix = Fix(summary="Labels are counted from one: count them from zero.", code="target = target - 1")
@@ -179,7 +183,7 @@ def _outside(call: LossCall, labels: _Labels, outputs: int) -> Iterator[Verdict]
     yield _fail(
         call,
         f"Labels in {where} go from {low} to {high}, but {outputs} outputs can only answer 0 to {outputs - 1}.",
-        Severity.ERROR if certain else Severity.WARNING,
+        severity,
         fix,
         labels,
     )

@@ -148,6 +148,9 @@ def _course(own: Trial | None, rates: LearningRate) -> str:
 
 def _failure(rates: LearningRate, best: Trial, message: str, severity: Severity) -> Verdict:
     suggestion = f"{rates.suggestion or best.lr:.2g}"
+    line = _optimizer_line(rates, suggestion)
+    assigned = re.match(r"([\w.]+)\s*=[^=]", line)
+    optimizer = assigned[1] if assigned else "optimizer"
     return failed(
         message,
         severity=severity,
@@ -155,9 +158,9 @@ def _failure(rates: LearningRate, best: Trial, message: str, severity: Severity)
         location=rates.where,
         fix=Fix(
             summary=f"Use {suggestion}; with one cycle it is the peak, and the schedule is stepped after every optimizer step.",
-            code=f"{_optimizer_line(rates, suggestion)}\n"
+            code=f"{line}\n"
             "scheduler = torch.optim.lr_scheduler.OneCycleLR(\n"
-            f"    optimizer, max_lr={suggestion}, total_steps=epochs * len(train_loader), cycle_momentum=False\n"
+            f"    {optimizer}, max_lr={suggestion}, total_steps=epochs * len(train_loader), cycle_momentum=False\n"
             ")",
         ),
         details=_curves(rates),
@@ -166,7 +169,7 @@ def _failure(rates: LearningRate, best: Trial, message: str, severity: Severity)
 
 def _optimizer_line(rates: LearningRate, lr: str) -> str:
     """Put the rate into the user's own line, where it states one."""
-    text = rates.where.text if rates.where else ""
+    text = re.sub(r"\s+#.*$", "", rates.where.text) if rates.where else ""
     line, changed = re.subn(r"\blr\s*=\s*[\w.+-]+(?=\s*[,)])", f"lr={lr}", text, count=1)
     return line if changed else f"optimizer = torch.optim.{rates.optimizer}(model.parameters(), lr={lr})"
 

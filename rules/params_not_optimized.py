@@ -150,7 +150,7 @@ def _missing(
     by_hand: bool,
 ) -> Verdict:
     weights = [p for p in missing if not p.norm_or_bias]
-    replaced = bool(parameters.foreign) and trainable[-1] in missing
+    replaced = bool(parameters.foreign) and (trainable[-1] in missing or not parameters.pretrained)
     meant = by_hand or (parameters.pretrained and not replaced)
     names = ", ".join(p.name for p in (weights or missing)[:NAMED]) + (", …" if len(weights or missing) > NAMED else "")
     share = sum(p.size for p in missing) / max(1, sum(p.size for p in trainable))

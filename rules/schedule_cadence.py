@@ -15,7 +15,8 @@ the length of the run, where both are known.
   steps more rarely; ReduceLROnPlateau with `mode` against the direction of its metric.
 
 Restarting and cyclic schedules may be shorter than the run, rising ones (warm-ups) too. Schedulers inside others (SequentialLR) and
-beside others on the same optimizer are not asked to be stepped themselves. A run cut short for a test (`--epochs 1`) passes.
+beside others on the same optimizer are not asked to be stepped themselves, nor are those that a framework steps (it calls the optimizer
+with a closure and the scheduler when it pleases). A run cut short for a test (`--epochs 1`) passes.
 
 ## Why it matters
 
@@ -163,16 +164,16 @@ def _plateau(scheduler: SchedulerInfo) -> Iterator[Verdict]:
 
 
 def _never(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
-    if not run.loop.has_loader or run.loop.epochs_begun < 2 or scheduler.kind == "SWALR":
+    if not run.loop.has_loader or run.loop.epochs_begun < 2 or run.loop.closure or scheduler.kind == "SWALR":
         return
-    preview = scheduler.preview
+    preview, full = scheduler.preview, run.loop.epochs_begun - 1
     low = bool(preview) and preview[0] <= WARMUP * max(preview)
     stays = f" stays at {preview[0]:.2g}" if preview else " stays as it is"
     peak = f" and never reaches {max(preview):.2g}" if low else ""
     yield failed(
-        f"{scheduler.kind} was built but never stepped in {run.loop.epochs_begun - 1} full epochs: the learning rate{stays}{peak}.",
+        f"{scheduler.kind} was built but not stepped in {full} {'epoch' if full == 1 else 'epochs'}: the learning rate{stays}{peak}.",
         severity=Severity.ERROR if low else Severity.WARNING,
-        evidence={"measured": 0, "horizon": scheduler.horizon, "epochs": run.loop.epochs_begun - 1},
+        evidence={"measured": 0, "horizon": scheduler.horizon, "epochs": full},
         location=scheduler.where,
         fix=Fix(
             summary=f"Step it {'after each optimizer step' if scheduler.kind in PER_STEP else 'once an epoch'}.",

@@ -5,7 +5,7 @@
 The order of indices of two epochs, and the labels in that order.
 
 - **Error**: the order is fixed and sorted by class, so that a batch holds one class or few (a runs test on the labels),
-  and a classification loss learns from them.
+  and a classification loss, or one of the script's own, learns from them.
 - **Warning**: the order is the same in every epoch (no `shuffle=True`, a permutation drawn once, a `DistributedSampler`
   whose `set_epoch` is never called), or labels come in long stretches.
 - **Note**: the same for text or signals without a label each, which a model that carries its state from batch to batch
@@ -96,7 +96,7 @@ class Shuffle(Rule):
             return passed(f"All {order.size:,} samples are in one batch, so their order does not matter.")
         fixed = order.sequential if order.same_each_epoch is None else order.same_each_epoch
         if _in_stretches(order) and (fixed or order.iterable):
-            return _sorted(order, learns_classes=any(call.kind in CLASS_LOSSES for call in loss.calls))
+            return _sorted(order, learns_classes=not loss.calls or any(call.kind in CLASS_LOSSES for call in loss.calls))
         if fixed and (verdict := _one_class(order, loss)):
             return verdict
         if order.iterable:

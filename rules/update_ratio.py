@@ -131,13 +131,13 @@ def _outside(
 ) -> Verdict:
     small = value < USUAL
     rate = max((group.lr for group in optimizer.groups), default=0.0)
-    who = "even the fastest tenth of the weight matrices" if small else "the median weight matrix"
+    who = "even its fastest weight matrices" if small else "the median weight matrix"
     order = USUAL / value if small and value else value / USUAL
     times = f"{order:,.0f} times {'less' if small else 'more'} than usual" if order else "not at all"
     wanted = rate * USUAL / value if value else None
     at_fault = tuple(i for i, ratio in enumerate(ratios) if (ratio < threshold if small else ratio > threshold))
     return failed(
-        f"A step of {optimizer.kind} (lr {rate:.2g}) changes {who} by {value:.1g} of itself, {times}.",
+        f"A step of {optimizer.kind} (lr {rate:.2g}) changes {who} by {value:.1g} times the norm, {times}.",
         severity=Severity.WARNING,
         evidence={"measured": value, "expected": USUAL, "threshold": threshold, "lr": rate},
         location=optimizer.where,

@@ -173,9 +173,9 @@ class OnceOnly(IterableDataset):
 @pytest.mark.parametrize(
     ("model", "loader", "options", "says"),
     [
-        (lambda: print, lambda: [], {}, "must be a torch.nn.Module"),
+        (lambda: print, list, {}, "must be a torch.nn.Module"),
         (mlp, lambda: 3, {}, "something to iterate batches from"),
-        (mlp, lambda: [], {}, "gave no batch"),
+        (mlp, list, {}, "gave no batch"),
         (mlp, lambda: DataLoader(data(n=4), 16, drop_last=True), {}, "drop_last"),
         (mlp, lambda: (b for b in DataLoader(data(), 16)), {}, "use it up"),
         (mlp, lambda: DataLoader(OnceOnly()), {}, "starts afresh"),

@@ -29,7 +29,9 @@ def record(run: Callable[[], Any], settings: Settings | None = None) -> Recordin
     return recorder.recording
 
 
-def train(model: nn.Module, loader: Iterable[Any], loss: Callable[[nn.Module, Any], Tensor], optimizer: Optimizer | None = None) -> Recording:
+def train(
+    model: nn.Module, loader: Iterable[Any], loss: Callable[[nn.Module, Any], Tensor], optimizer: Optimizer | None = None
+) -> Recording:
     """The recording of :func:`fit`."""
     return record(lambda: fit(model, loader, loss, optimizer))
 

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from .recorded import measured, record, train
 from trainlint.probes.activations import measure_activations
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.record.recording import Recording
+
+from .recorded import measured, record, train
 
 
 def loader(features: int = 6, classes: int = 3, batch: int = 8) -> DataLoader:

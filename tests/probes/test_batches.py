@@ -302,3 +302,85 @@ def test_odd_tensors_are_described_without_an_error():
 def test_nothing_trained_is_a_reason():
     with pytest.raises(CannotMeasureError, match="no training batch"):
         measured(measure_batches, record(lambda: None))
+
+
+def test_a_validation_loader_of_another_structure_does_not_inherit_roles():
+    model = nn.Linear(5, 5)
+    pairs = TensorDataset(torch.randn(16, 5), torch.randn(16, 5))
+    gallery = TensorDataset(torch.randn(16, 5), torch.arange(16) % 4)
+
+    def run() -> None:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(2):
+            for a, b in DataLoader(pairs, 4):
+                (model(a) - model(b)).square().mean().backward()
+                optimizer.step()
+            with torch.no_grad():
+                for x, _ in DataLoader(gallery, 8):
+                    model(x)
+
+    batches = measured(measure_batches, record(run))
+    assert roles(batches.train[0]) == {"[0]": ("input", "table"), "[1]": ("input", "table")}
+    assert roles(batches.val[0])["[1]"] == ("other", "labels")
+
+
+def test_next_token_targets_without_a_loader_are_tokens():
+    ids = torch.randint(0, 20, (500,), generator=torch.Generator().manual_seed(0))
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(20, 20)
+
+        def forward(self, x, y):
+            return F.cross_entropy(self.embed(x).view(-1, 20), y.reshape(-1))
+
+    model = Model()
+
+    def run() -> None:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(13):
+            rows = ids[step * 36 : step * 36 + 36].view(4, 9)
+            model(rows[:, :-1], rows[:, 1:]).backward()
+            optimizer.step()
+
+    view = measured(measure_batches, record(run)).train[0]
+    assert roles(view) == {"input 0": ("input", "tokens"), "target 0": ("target", "tokens")}
+
+
+def test_a_pass_that_only_reads_statistics_is_not_taken_for_training():
+    data = TensorDataset(torch.rand(16, 3, 8, 8) * 255, torch.arange(16) % 4)
+    model = conv()
+
+    def run() -> None:
+        loader = DataLoader(data, 8)
+        mean = torch.stack([x.mean() for x, _ in loader]).mean()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(2):
+            for x, y in loader:
+                F.cross_entropy(model((x - mean) / 255), y).backward()
+                optimizer.step()
+
+    batches = measured(measure_batches, record(run))
+    assert all(leaf.maximum < 1 for view in batches.train for leaf in view.inputs)
+    assert all(view.inputs for view in batches.train)
+
+
+def test_masks_and_indices_on_the_way_to_the_loss_are_no_targets():
+    graph = nn.Linear(5, 3)
+    features, labels, chosen = torch.randn(20, 5), torch.arange(20) % 3, torch.arange(8)
+
+    def run() -> None:
+        optimizer = torch.optim.SGD(graph.parameters(), lr=0.1)
+        for _ in range(13):
+            F.cross_entropy(graph(features)[chosen], labels[chosen]).backward()
+            optimizer.step()
+
+    view = measured(measure_batches, record(run)).train[0]
+    assert [(leaf.path, leaf.kind, leaf.maximum) for leaf in view.leaves if leaf.role == "target"] == [("target 0", "labels", 2.0)]
+
+
+def test_labels_that_pick_log_probabilities_are_targets():
+    loader = DataLoader(TensorDataset(torch.randn(16, 5), torch.arange(16) % 3), 8)
+    view = first(train(nn.Linear(5, 3), loader, lambda m, b: -m(b[0]).log_softmax(1).gather(1, b[1][:, None]).mean()))
+    assert roles(view) == {"[0]": ("input", "table"), "[1]": ("target", "labels")}

@@ -9,10 +9,11 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.data import DataLoader, TensorDataset
 
-from .recorded import measured, record, train
 from trainlint.measurements import Mixing
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.mixing import measure_mixing
+
+from .recorded import measured, record, train
 
 B, T, D, K = 6, 5, 8, 3
 
@@ -180,10 +181,12 @@ SOUND = {
         lambda: loader(torch.randn(N, D), torch.randint(0, K, (N,))), classify,
     ),
     "recurrent, batch first": (
-        lambda: Net(lambda net, x: net.head(net.rnn(x)[0][:, -1]), rnn=nn.LSTM(D, 7, batch_first=True), head=nn.Linear(7, K)), sequences, classify,
+        lambda: Net(lambda net, x: net.head(net.rnn(x)[0][:, -1]), rnn=nn.LSTM(D, 7, batch_first=True), head=nn.Linear(7, K)),
+        sequences, classify,
     ),
     "recurrent, time first by transpose": (
-        lambda: Net(lambda net, x: net.head(net.rnn(x.transpose(0, 1))[0][-1]), rnn=nn.LSTM(D, 7), head=nn.Linear(7, K)), sequences, classify,
+        lambda: Net(lambda net, x: net.head(net.rnn(x.transpose(0, 1))[0][-1]), rnn=nn.LSTM(D, 7), head=nn.Linear(7, K)),
+        sequences, classify,
     ),
     "attention": (lambda: Net(lambda net, x: net.head(net.block(x).mean(1)), block=attention(), head=nn.Linear(D, K)), sequences, classify),
     "packed sequences": (
@@ -194,7 +197,9 @@ SOUND = {
     "cutmix": (
         lambda: body(nn.Flatten(), nn.Linear(64, K)), lambda: loader(torch.randn(N, 1, 8, 8), torch.randint(0, K, (N,))), cutmix,
     ),
-    "segmentation": (lambda: nn.Conv2d(1, K, 3, padding=1), lambda: loader(torch.randn(N, 1, 8, 8), torch.randint(0, K, (N, 8, 8))), classify),
+    "segmentation": (
+        lambda: nn.Conv2d(1, K, 3, padding=1), lambda: loader(torch.randn(N, 1, 8, 8), torch.randint(0, K, (N, 8, 8))), classify,
+    ),
     "tagging": (
         lambda: nn.Linear(D, K), lambda: sequences((N, T)),
         lambda m, b: F.cross_entropy(m(b[0]).view(-1, K), b[1].view(-1)),
@@ -213,7 +218,9 @@ SOUND = {
         lambda: nn.Linear(D, K), lambda: loader(torch.randn(N, 2, D)), lambda m, b: (m(b[0][:, 0]) - m(b[0][:, 1])).pow(2).sum(1).mean(),
     ),
     "patches as a larger batch": (
-        lambda: Net(lambda net, x: net.head(net.body(x.reshape(-1, D)).view(x.shape[0], T, -1).mean(1)), body=nn.Linear(D, 7), head=nn.Linear(7, K)),
+        lambda: Net(
+            lambda net, x: net.head(net.body(x.reshape(-1, D)).view(x.shape[0], T, -1).mean(1)), body=nn.Linear(D, 7), head=nn.Linear(7, K)
+        ),
         sequences, classify,
     ),
 }  # fmt: skip
@@ -256,17 +263,18 @@ def simclr(model, batch):
     return F.cross_entropy(similar, (torch.arange(len(z)) + len(z) // 2) % len(z))
 
 
-def test_losses_that_compare_samples_are_no_mixing():
-    for loss in (clip, simclr):
-        found = mix(nn.Linear(D, 7), loader(torch.randn(N, D), torch.randn(N, D)), loss)
-        assert (found.across_samples, found.contrastive) == (False, True)
+@pytest.mark.parametrize("loss", [clip, simclr])
+def test_losses_that_compare_samples_do_so_by_design(loss):
+    found = mix(nn.Linear(D, 7), loader(torch.randn(N, D), torch.randn(N, D)), loss)
+    assert (found.across_samples, found.contrastive) == (True, True)
+    assert found.share > 0
 
 
-def test_a_comparison_within_the_model_is_no_mixing():
+def test_a_comparison_within_the_model_is_a_design_too():
     net = Net(lambda net, x, y: net.a(x) @ net.b(y).t(), a=nn.Linear(D, 7), b=nn.Linear(D, 7))
     data = loader(torch.randn(N, D), torch.randn(N, D))
     found = mix(net, data, lambda m, b: F.cross_entropy(m(*b), torch.arange(B)))
-    assert (found.across_samples, found.contrastive) == (False, True)
+    assert (found.across_samples, found.contrastive) == (True, True)
 
 
 def test_negatives_from_the_batch_are_no_mixing():

@@ -171,6 +171,15 @@ def test_a_dataset_that_draws_its_own_samples_is_told_from_augmentation():
         def __getitem__(self, index: int):
             return torch.full((4,), float(index)) + torch.rand(4), index % 2
 
+    class Flipped(Pairs):
+        def __getitem__(self, index: int):
+            x = torch.rand(4, generator=torch.Generator().manual_seed(index))
+            return x.flip(0) if random.random() < 0.5 else x, index % 2
+
+    class Matched(Pairs):
+        def __getitem__(self, index: int):
+            return torch.rand(4), index % 2
+
     class Crops(Dataset):
         def __len__(self) -> int:
             return 200
@@ -181,7 +190,9 @@ def test_a_dataset_that_draws_its_own_samples_is_told_from_augmentation():
 
     random.seed(0)
     assert order(DataLoader(Pairs(), 20)).random_dataset
+    assert order(DataLoader(Matched(), 20)).random_dataset
     assert not order(DataLoader(Augmented(), 20)).random_dataset
+    assert not order(DataLoader(Flipped(), 20)).random_dataset
     crops = train(nn.Linear(8, 8), DataLoader(Crops(), 20), lambda m, x: F.mse_loss(m(x), x))
     assert measured(measure_sample_order, crops).random_dataset
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import samples
+
 from trainlint_reports.html import HtmlRenderer
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 import samples
-from trainlint_reports import RENDERERS
 
 from trainlint.finding import Report
 from trainlint.registry import load_renderers
+from trainlint_reports import RENDERERS
 
 REPORTS = [samples.eight_findings(), samples.all_passed(), samples.crashed(), samples.hostile(), samples.empty()]
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import samples
-from trainlint_reports.charts import draw, summarise
-from trainlint_reports.html import HtmlRenderer
-from trainlint_reports.outline import timeline_rows
 
 from trainlint.details import Bars, Line, Mark, Series, Table, Timeline, TimelineEvent
 from trainlint.finding import Report
+from trainlint_reports.charts import draw, summarise
+from trainlint_reports.html import HtmlRenderer
+from trainlint_reports.outline import timeline_rows
 
 SAMPLES = {make.__name__: make() for make in (samples.eight_findings, samples.all_passed, samples.crashed, samples.hostile, samples.empty)}
 

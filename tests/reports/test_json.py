@@ -12,13 +12,13 @@ import pytest
 import samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trainlint_reports.json_report import JsonRenderer
 
 from trainlint.details import Bars, Code, Detail, ImageGrid, Line, Mark, Picture, Series, Table, Timeline, TimelineEvent
 from trainlint.errors import UsageError
 from trainlint.finding import Cost, Finding, Fix, Outcome, Proof, Report, Severity, Stage, Subject
 from trainlint.location import Location
 from trainlint.serialise import from_json, to_json
+from trainlint_reports.json_report import JsonRenderer
 
 #: Where a number may stand these three words mean the number, so they are no text there.
 WORDS = {"nan", "inf", "-inf"}

@@ -4,10 +4,10 @@ import re
 
 import pytest
 import samples
-from trainlint_reports.text import TextRenderer
 
 from trainlint.finding import Cost, Fix, Outcome, Proof, Report, Severity, Subject
 from trainlint.location import Location
+from trainlint_reports.text import TextRenderer
 
 render = TextRenderer().render
 

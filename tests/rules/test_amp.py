@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from trainlint_rules.amp import Amp
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Event, Loop, OptimizerInfo, Optimizers, Step
+from trainlint_rules.amp import Amp
 
 CLIP, STEP = Location("train.py", 18), Location("train.py", 20)
 

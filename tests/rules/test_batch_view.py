@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from trainlint_rules.batch_view import BatchView as Rule
-
 from trainlint.details import ImageGrid, Picture, Table
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Batches, BatchView, Leaf
+from trainlint_rules.batch_view import BatchView as Rule
 
 LOADER = Location("train.py", 12)
 GRID = ImageGrid(title="Training batch", pictures=(Picture(png="", caption="3"),))

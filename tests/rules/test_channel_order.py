@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from trainlint_rules.channel_order import ChannelOrder
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Batches, BatchView, Leaf, ParameterInfo, Parameters
+from trainlint_rules.channel_order import ChannelOrder
 
 LOADER = Location("train.py", 14)
 

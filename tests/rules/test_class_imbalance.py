@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import pytest
-from trainlint_rules.class_imbalance import ClassImbalance
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import DataScan, LabelCount, Loss, LossCall, SampleOrder
+from trainlint.measurements import Batches, BatchView, DataScan, LabelCount, Leaf, Loss, LossCall, SampleOrder
 from trainlint.rule import Verdict
+from trainlint_rules.class_imbalance import ClassImbalance
 
 CRITERION, VAL_SET = Location("train.py", 30), Location("train.py", 12)
 PORES = {"0.0": 2328, "1.0": 72}
 TEN = {str(i): 100 + i for i in range(10)}
+IMAGES = Leaf(path="[0]", role="input", kind="image", shape=(64, 1, 24, 24), dtype="float32")
 
 
 def bce(**changes: object) -> LossCall:
@@ -36,12 +37,14 @@ def judge(
     order: SampleOrder | None = None,
     optimizers: int = 1,
     complete: bool = True,
+    leaf: Leaf = IMAGES,
 ) -> Verdict:
     labels = [LabelCount(phase="train", path="[1]", counts=counts, complete=complete)]
     if val is not None:
         labels.append(LabelCount(phase="val", path="[1]", counts=val, complete=True))
     scan = DataScan(samples_seen=sum(counts.values()), labels=tuple(labels), where={"val": VAL_SET})
-    return ClassImbalance().judge(Loss(calls=calls, optimizers=optimizers), scan, order or SampleOrder(sampler="RandomSampler"))
+    batches = Batches(train=(BatchView(phase="train", leaves=(leaf,), inputs=(leaf,)),))
+    return ClassImbalance().judge(Loss(calls=calls, optimizers=optimizers), scan, order or SampleOrder(sampler="RandomSampler"), batches)
 
 
 def test_warns_of_few_positives_and_a_plain_loss():
@@ -82,6 +85,31 @@ def test_a_long_tail_is_only_a_note():
 
 def test_positions_of_text_or_pictures_are_uneven_by_nature():
     assert judge(TEN, cross_entropy(50, elements=64 * 119, target_values={"0": 6000, "7": 1616})).kind == "pass"
+
+
+def tokens(maximum: float) -> Leaf:
+    return Leaf(path="[0]", role="input", kind="tokens", shape=(32, 119), dtype="int64", maximum=maximum)
+
+
+def language_model(**changes: object) -> LossCall:
+    facts = {"elements": 3808, "batch_size": 3808, "target_values": {"0": 2856, "3": 400, "4": 302, "5": 250}}
+    return cross_entropy(32, **{**facts, **changes})
+
+
+def test_warns_of_padding_that_a_language_model_is_scored_on():
+    verdict = judge(TEN, language_model(), leaf=tokens(31))
+    assert verdict.severity is Severity.WARNING
+    assert "75% of the tokens" in verdict.message
+    assert "ignore_index=0" in verdict.fix.code
+
+
+def test_ignored_padding_passes():
+    call = language_model(ignore_index=0, elements=952)
+    assert judge(TEN, call, leaf=tokens(31)).kind == "pass"
+
+
+def test_tags_of_words_are_mostly_of_one_kind():
+    assert judge(TEN, language_model(), leaf=tokens(29_999)).kind == "pass"
 
 
 def test_rare_positives_of_many_labels_are_a_note():

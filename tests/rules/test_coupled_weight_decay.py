@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from trainlint_rules.coupled_weight_decay import CoupledWeightDecay
 
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import GroupInfo, OptimizerInfo, Optimizers, ParameterInfo, Parameters
 from trainlint.rule import Verdict
+from trainlint_rules.coupled_weight_decay import CoupledWeightDecay
 
 WHERE = Location("train.py", 25)
 

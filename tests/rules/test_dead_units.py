@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from trainlint_rules.dead_units import DeadUnits
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Activation, Activations
+from trainlint_rules.dead_units import DeadUnits
 
 HERE = Location("net.py", 22)
 

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from trainlint_rules.decay_groups import DecayGroups
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import GroupInfo, OptimizerInfo, Optimizers
 from trainlint.rule import Verdict
+from trainlint_rules.decay_groups import DecayGroups
 
 WHERE = Location("train.py", 25)
 

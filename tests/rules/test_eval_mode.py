@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from trainlint_rules.eval_mode import EvalMode
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Loop, ParameterInfo, Parameters, ValidationPass
 from trainlint.rule import Verdict
+from trainlint_rules.eval_mode import EvalMode
 
 CALL, LOOP = Location("train.py", 34), Location("train.py", 33)
 

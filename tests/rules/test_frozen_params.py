@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from trainlint_rules.frozen_params import FrozenParams
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import ParameterInfo, Parameters
+from trainlint_rules.frozen_params import FrozenParams
 
 FREEZE = Location("train.py", 8)
 

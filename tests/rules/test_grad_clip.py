@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from trainlint_rules.grad_clip import GradClip
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import GroupInfo, Loop, OptimizerInfo, Optimizers, ParameterInfo, Parameters, Step
+from trainlint_rules.grad_clip import GradClip
 
 CLIP = Location("train.py", 21)
 

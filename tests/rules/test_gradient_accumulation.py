@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from trainlint_rules.gradient_accumulation import GradientAccumulation
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Event, Loop, OptimizerInfo, Optimizers, Step
+from trainlint_rules.gradient_accumulation import GradientAccumulation
 
 STEP, BACKWARD = Location("train.py", 30), Location("train.py", 28)
 

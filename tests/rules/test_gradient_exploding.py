@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from trainlint_rules.gradient_exploding import GradientExploding
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Loop, Loss, LossCall, ParameterInfo, Parameters, Step
+from trainlint_rules.gradient_exploding import GradientExploding
 
 STEP = Step(optimizer=0, where=Location("train.py", 30), backwards=1, kept=1)
 CALLS = (LossCall(kind="cross_entropy"),)

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from trainlint_rules.gradient_vanishing import GradientVanishing
 
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import ParameterInfo, Parameters
+from trainlint_rules.gradient_vanishing import GradientVanishing
 
 BUILT = Location("train.py", 9)
 

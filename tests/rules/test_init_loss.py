@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import math
 
-from trainlint_rules.init_loss import InitLoss
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Loss, LossCall
+from trainlint_rules.init_loss import InitLoss
 
 LN10 = math.log(10)
 LINE = Location("train.py", 41)
@@ -79,7 +78,9 @@ def test_a_loaded_model_may_be_below_chance_but_not_worse_than_guessing():
 
 
 def test_margin_losses_that_scale_their_logits_are_no_fault():
-    assert judge(call(value=16.7, input_operation="mul")).kind == "pass"
+    verdict = judge(call(value=16.7, input_operation="mul"))
+    assert verdict.kind == "pass"
+    assert "scaled on purpose" in verdict.message
 
 
 def test_scores_given_to_nll_loss_are_left_to_output_activation():

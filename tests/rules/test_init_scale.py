@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from trainlint_rules.init_scale import InitScale
 
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Activation, Activations
+from trainlint_rules.init_scale import InitScale
 
 HERE = Location("net.py", 14)
 

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from trainlint_rules.input_degenerate import InputDegenerate
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Batches, BatchView, Leaf
 from trainlint.rule import Verdict
+from trainlint_rules.input_degenerate import InputDegenerate
 
 LOADER = Location("train.py", 14)
 

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from trainlint_rules.input_finite import InputFinite
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Batches, BatchView, DataScan, Leaf, NonFinite, NonFiniteSample
+from trainlint_rules.input_finite import InputFinite
 
 DATASET, LOADER = Location("train.py", 20), Location("train.py", 25)
 SCANNED = DataScan(samples_seen=426, where={"train": DATASET})

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from trainlint_rules.input_scale import InputScale
 
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Activation, Activations, Batches, BatchView, Leaf, Loss, LossCall
 from trainlint.rule import Verdict
+from trainlint_rules.input_scale import InputScale
 
 LOADER, VAL_LOADER, CRITERION = Location("train.py", 20), Location("train.py", 21), Location("train.py", 30)
 MLP = Activations(layers=(Activation(module="0", kind="Linear"), Activation(module="1", kind="ReLU")))

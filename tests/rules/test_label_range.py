@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from trainlint_rules.label_range import LabelRange
 
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Batches, BatchView, DataScan, LabelCount, Leaf, Loss, LossCall
+from trainlint_rules.label_range import LabelRange
 
 LINE = Location("train.py", 30)
 NOTHING = Batches(), DataScan()
@@ -102,6 +102,16 @@ def test_outputs_beyond_the_highest_label_are_a_note():
 def test_a_negative_label_further_on_may_be_filtered_out_and_is_a_warning():
     first = [0, 1, 2]
     assert judge(call(labels=first, classes=3), loader(first, [*first * 40, -1])).severity is Severity.WARNING
+
+
+def test_validation_that_counts_from_one_on_its_own_is_a_note():
+    first = [0, 1, 2]
+    batches, scan = loader(first, first * 40)
+    _, validation = loader(first, [1, 2, 3] * 10, phase="val")
+    both = DataScan(samples_seen=150, labels=(*scan.labels, *validation.labels))
+    verdict = judge(call(labels=first, classes=3), (batches, both))
+    assert verdict.severity is Severity.NOTE
+    assert "validation data" in verdict.message
 
 
 def test_one_output_for_a_class_loss_learns_nothing():

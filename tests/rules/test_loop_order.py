@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from trainlint_rules.loop_order import LoopOrder
-
 from trainlint.details import Timeline
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Event, Loop, Step
+from trainlint_rules.loop_order import LoopOrder
 
 CLEAR, STEP, BACKWARD, CLIP = (Location("train.py", line) for line in (10, 20, 15, 18))
 WHERE = {"clear": CLEAR, "step": STEP, "backward": BACKWARD, "clip": CLIP}

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import math
 
-from trainlint_rules.loss_reduction import LossReduction
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import GroupInfo, Loss, LossCall, OptimizerInfo, Optimizers
+from trainlint_rules.loss_reduction import LossReduction
 
 LINE = Location("train.py", 60)
 

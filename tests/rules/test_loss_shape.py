@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from trainlint_rules.loss_shape import LossShape
 
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Loss, LossCall
+from trainlint_rules.loss_shape import LossShape
 
 LINE = Location("train.py", 33)
 

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import math
 
-from trainlint_rules.lr_range import LearningRateRange
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import LearningRate, Trial
+from trainlint_rules.lr_range import LearningRateRange
 
-LINE = Location("train.py", 12, text="opt = torch.optim.AdamW(net.parameters(), lr=args.lr, weight_decay=0.01)")
+LINE = Location("train.py", 12, text="opt = torch.optim.AdamW(net.parameters(), lr=args.lr, weight_decay=0.01)  # as in the paper")
 
 #: Learning rate -> loss at the end of a short run that begins at 2.3; None where it diverges.
 ENDS = {1e-7: 2.2999, 1e-6: 2.298, 1e-5: 2.28, 1e-4: 2.0, 1e-3: 0.9, 3e-3: 0.6, 1e-2: 0.8, 1e-1: 2.4, 1.0: None}
@@ -80,8 +79,9 @@ def test_a_warm_up_that_begins_at_zero_is_no_fault():
 
 def test_the_fix_puts_the_rate_into_the_users_own_line():
     code = judge(1e-6).fix.code
-    assert code.startswith("opt = torch.optim.AdamW(net.parameters(), lr=0.003, weight_decay=0.01)")
+    assert code.startswith("opt = torch.optim.AdamW(net.parameters(), lr=0.003, weight_decay=0.01)\n")
     assert "OneCycleLR" in code
+    assert "    opt, max_lr=0.003" in code
     assert judge(1e-6, where=None).fix.code.startswith("optimizer = torch.optim.AdamW(model.parameters(), lr=0.003)")
 
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from trainlint_rules.no_gradient import NoGradient
 
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import GraphCut, Loop, ParameterInfo, Parameters, Step
+from trainlint_rules.no_gradient import NoGradient
 
 CUT = Location("net.py", 17)
 LOOP = Loop(optimizers=1, stepped_optimizers=1, steps=(Step(optimizer=0, backwards=1, kept=1),) * 3)

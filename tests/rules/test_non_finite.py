@@ -3,11 +3,11 @@ from __future__ import annotations
 import math
 
 import pytest
-from trainlint_rules.non_finite import NonFiniteRule
 
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Loop, NonFinite, Step
+from trainlint_rules.non_finite import NonFiniteRule
 
 LINE = Location("train.py", 27)
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from trainlint_rules.output_activation import OutputActivation
 
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Loss, LossCall
+from trainlint_rules.output_activation import OutputActivation
 
 LOSS_LINE, HEAD_LINE = Location("train.py", 50), Location("train.py", 22)
 

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from trainlint_rules.overfit_batch import OverfitBatch
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Attempt, Overfit, ParameterInfo, Parameters
+from trainlint_rules.overfit_batch import OverfitBatch
 
 LINE = Location("train.py", 70)
 

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from trainlint_rules.params_not_optimized import ParamsNotOptimized
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Loop, ParameterInfo, Parameters, Step, UnregisteredModule
+from trainlint_rules.params_not_optimized import ParamsNotOptimized
 
 BUILT = Location("train.py", 20)
 STEPS = (Step(optimizer=0, backwards=1, kept=1), Step(optimizer=0, backwards=1, kept=1))

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from trainlint_rules.sample_mixing import SampleMixing
 
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Batches, BatchView, Leaf, Mixing
+from trainlint_rules.sample_mixing import SampleMixing
 
 LINE = Location("model.py", 18)
 

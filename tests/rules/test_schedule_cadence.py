@@ -3,11 +3,11 @@ from __future__ import annotations
 import math
 
 import pytest
-from trainlint_rules.schedule_cadence import ScheduleCadence
 
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Loop, Optimizers, SchedulerInfo
+from trainlint_rules.schedule_cadence import ScheduleCadence
 
 BUILT = Location("train.py", 17)
 COSINE = tuple(0.05 * (1 + math.cos(math.pi * i / 100)) for i in range(101))
@@ -19,9 +19,11 @@ def scheduler(kind: str, cadence: str, horizon: int | None = None, preview: tupl
     return SchedulerInfo(kind=kind, cadence=cadence, horizon=horizon, preview=preview, **facts)
 
 
-def judge(*schedulers: SchedulerInfo, epochs: int | None = None, steps: int | None = 100, begun: int = 2, accumulation: int = 1):
+def judge(
+    *schedulers: SchedulerInfo, epochs: int | None = None, steps: int | None = 100, begun: int = 2, accumulation: int = 1, **facts: bool
+):
     optimizers = Optimizers(schedulers=schedulers, epochs=epochs, steps_per_epoch=steps)
-    return ScheduleCadence().judge(optimizers, Loop(epochs_begun=begun, has_loader=begun > 0, accumulation=accumulation))
+    return ScheduleCadence().judge(optimizers, Loop(epochs_begun=begun, has_loader=begun > 0, accumulation=accumulation, **facts))
 
 
 def test_passes_schedules_in_their_own_unit():
@@ -85,6 +87,10 @@ def test_fails_when_the_warm_up_is_never_stepped():
 def test_does_not_judge_before_an_epoch_went_by():
     assert judge(scheduler("CosineAnnealingLR", "never", 30), begun=1).kind == "not-run"
     assert judge(scheduler("CosineAnnealingLR", "never", 30), begun=0).kind == "not-run"
+
+
+def test_leaves_it_to_a_framework_when_to_step():
+    assert judge(scheduler("OneCycleLR", "never", 30, CYCLE), closure=True).kind == "not-run"
 
 
 def test_passes_schedules_inside_or_beside_others():

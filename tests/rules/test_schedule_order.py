@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from trainlint_rules.schedule_order import ScheduleOrder
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Event, Loop, Optimizers, SchedulerInfo, Step
+from trainlint_rules.schedule_order import ScheduleOrder
 
 EARLY, RESUME = Location("train.py", 25), Location("train.py", 12)
 STEP = Step(optimizer=0, backwards=1, kept=1)

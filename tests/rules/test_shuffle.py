@@ -5,12 +5,12 @@ import math
 from collections.abc import Sequence
 
 import pytest
-from trainlint_rules.shuffle import Shuffle
 
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Batches, BatchView, Leaf, Loss, LossCall, Optimizers, SampleOrder
 from trainlint.rule import Verdict
+from trainlint_rules.shuffle import Shuffle
 
 LOADER = Location("train.py", 18)
 CLASSES = Loss(calls=(LossCall(kind="cross_entropy", classes=5),))
@@ -80,6 +80,10 @@ def test_warns_of_stretches_that_are_no_sorting():
 
 def test_sorted_samples_without_a_classification_loss_are_a_warning():
     assert judge(order(SORTED), Loss(calls=(LossCall(kind="mse_loss"),))).severity is Severity.WARNING
+
+
+def test_a_formula_of_the_script_that_learns_from_sorted_labels_is_an_error():
+    assert judge(order(SORTED), Loss()).severity is Severity.ERROR
 
 
 def test_warns_when_set_epoch_is_never_called():

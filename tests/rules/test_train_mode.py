@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from trainlint_rules.train_mode import TrainMode
-
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Event, Loop, Parameters
 from trainlint.rule import Verdict
+from trainlint_rules.train_mode import TrainMode
 
 TRAIN, EVAL, EPOCH, FORWARD = (Location("train.py", line) for line in (40, 20, 45, 46))
 BATCH_NORM = ("BatchNorm2d", "Dropout")

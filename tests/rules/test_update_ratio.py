@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from trainlint_rules.update_ratio import UpdateRatio
 
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import GroupInfo, OptimizerInfo, Optimizers, ParameterInfo, Parameters, SchedulerInfo
+from trainlint_rules.update_ratio import UpdateRatio
 
 BUILT = Location("train.py", 12)
 

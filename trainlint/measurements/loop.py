@@ -201,4 +201,4 @@ class Optimizers(Measurement):
     steps_per_epoch: int | None = None
     """Optimizer steps in a full, uncompressed training epoch (from len(loader) and the accumulation seen)."""
     epochs: int | None = None
-    """Number of epochs the script means to run, where it could be read from the loop; None otherwise."""
+    """Epochs that the script means to run: the length of the ``range`` loop around the training loader; None when there is none."""

@@ -20,7 +20,7 @@ from trainlint.probes.replay import usable
 from trainlint.probes.weights import weights_at
 from trainlint.record.recording import Backward, Recording
 from trainlint.record.structure import batch_size
-from trainlint.record.tape import Operation
+from trainlint.record.tape import Operation, Tape
 from trainlint.settings import Settings
 
 __all__ = ["measure_activations"]
@@ -48,8 +48,8 @@ _LAYERS = (
 )  # fmt: skip
 #: Same calls of a layer that are described, as in a loop over time; and layers described in all.
 _MOST_CALLS, _MOST_LAYERS = 4, 1000
-#: Recorded batches on which a unit must be zero to count as dead.
-_MOST_BATCHES = 8
+#: Further recorded batches on which a unit must be zero to count as dead, and the most seconds for them.
+_MOST_BATCHES, _MOST_SECONDS = 4, 5.0
 #: Relative difference of the replayed loss that still shows the same step: state such as spectral norm's moves with each forward.
 _SAME_LOSS = 0.1
 #: Relative difference up to which outputs count as equal: the rounding of a few float32 operations.
@@ -118,13 +118,14 @@ class _Layers:
         batches = [
             b.leaves for b in self.recording.batches if b is not self.backward.batch and b.iteration and b.iteration.phase == "train"
         ]
-        for fill in usable(self.tape, batches)[:_MOST_BATCHES]:
-            if time.monotonic() > self.deadline:
+        until = min(self.deadline, time.monotonic() + _MOST_SECONDS)
+        for fill in usable(self.tape, batches[:_MOST_BATCHES]):
+            if time.monotonic() > until:
                 return
             yield fill
 
     def _observe(self, position: int, op: Operation, made: tuple[Tensor, ...]) -> None:
-        outputs = op.outputs if op.mutates is None else (*op.outputs, op.mutates)
+        outputs = Tape._made(op)
         if any(s in self.varied for s in op.inputs):
             self.varied.update(outputs)
         name = _plain(op.name)

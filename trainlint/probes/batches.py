@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -62,7 +63,7 @@ def _view(flow: DataFlow, batch: Batch, phase: str, *, draw: bool) -> BatchView:
     roles = {path: flow.role(index, path) for path in batch.leaves}
     entered = [(p, t) for p, t in flow.entered.get(id(batch), []) if roles.get(p) != "target"]
     entered = _of_batch(entered, batch)
-    if phase == "val" and flow.changed and not entered:
+    if flow.changed and not entered:
         # What the loop made of these is not known, so nothing may be said about them as inputs.
         roles = {path: "other" if role == "input" else role for path, role in roles.items()}
     named = list(batch.leaves.items())[:_MOST_LEAVES]
@@ -95,6 +96,8 @@ def _loose_views(flow: DataFlow) -> Iterator[BatchView]:
         inputs = [describe(p, "input", t) for p, t in entered[:_MOST_LEAVES]]
         tokens = any(leaf.kind == "tokens" for leaf in inputs)
         labels = [describe(p, "target", t, beside_tokens=tokens) for p, t in targets[:_MOST_LEAVES]]
+        sizes = {math.prod(leaf.shape) for leaf in inputs if leaf.kind == "tokens" and len(leaf.shape) > 1}
+        labels = [replace(leaf, kind="tokens") if leaf.kind == "labels" and math.prod(leaf.shape) in sizes else leaf for leaf in labels]
         loader = backward.iteration.loader if backward.iteration is not None else None
         view = BatchView(
             phase="train",

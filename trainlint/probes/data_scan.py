@@ -15,8 +15,9 @@ from torch.utils.data import Subset, TensorDataset
 
 from trainlint.location import Location
 from trainlint.measurements import DataScan, LabelCount, NonFiniteSample
-from trainlint.probes.datasets import Samples, label_vectors, randomness_kept, spread
+from trainlint.probes.datasets import Samples, is_rebuilt, label_vectors, spread
 from trainlint.probes.leaves import describe
+from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.roles import DataFlow
 from trainlint.record.recording import Loader, Recording
 from trainlint.settings import Settings
@@ -61,8 +62,12 @@ def measure_data_scan(recording: Recording, deadline: float, settings: Settings)
 
 def _loaders(flow: DataFlow, phase: str) -> list[Loader]:
     kept = [b for b in flow.recording.batches if b.iteration is not None and flow.phase(b) == phase]
-    found = {id(b.iteration.loader): b.iteration.loader for b in kept if b.iteration is not None}
-    return list((found or {id(entry): entry for entry in flow.recording.loaders_of(phase)}).values())
+    found = [b.iteration.loader for b in kept if b.iteration is not None] or flow.recording.loaders_of(phase)
+    unique: list[Loader] = []
+    for entry in found:  # a loader may be built anew in each epoch
+        if not any(is_rebuilt(entry, other) for other in unique):
+            unique.append(entry)
+    return unique
 
 
 def _targets(flow: DataFlow, phase: str, entry: Loader) -> set[str]:

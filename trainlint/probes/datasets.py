@@ -1,12 +1,11 @@
-"""Reads a user's dataset without disturbing it: single samples as the loader would hand them out, labels, class names."""
+"""Reads a user's dataset: single samples as the loader would hand them out, labels, class names."""
 
 from __future__ import annotations
 
 import math
-import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
+from trainlint.record.recording import Loader
 from trainlint.record.structure import tensor_leaves
-from trainlint.record.tape import random_kept
 
-__all__ = ["Samples", "class_names", "label_vectors", "randomness_kept", "sampler_of", "size_of", "spread", "transform_text", "wrapped"]
+__all__ = ["Samples", "class_names", "is_rebuilt", "label_vectors", "sampler_of", "size_of", "spread", "transform_text", "wrapped"]
 
 #: Attributes under which datasets keep one label a sample (torchvision and its imitators).
 _LABEL_NAMES = ("targets", "labels", "target", "label", "y", "_labels", "_targets")
@@ -26,18 +25,6 @@ _LABEL_NAMES = ("targets", "labels", "target", "label", "y", "_labels", "_target
 _MOST_LABELS = 10_000_000
 
 Numbers = npt.NDArray[Any]
-
-
-@contextmanager
-def randomness_kept() -> Iterator[None]:
-    """Leave the generators of torch, numpy and Python as they were found."""
-    python, legacy = random.getstate(), np.random.get_state()
-    try:
-        with random_kept():
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)
 
 
 def size_of(dataset: Any) -> int | None:
@@ -75,13 +62,20 @@ def wrapped(dataset: Any) -> Iterator[Any]:
 
 def sampler_of(loader: DataLoader[Any]) -> Any:
     """The sampler that decides the order, looked up inside batch samplers and the shells that frameworks put around them."""
-    sampler: Any = loader.batch_sampler or loader.sampler
+    sampler: Any = loader.batch_sampler if loader.batch_sampler is not None else loader.sampler
     for _ in range(8):
-        inner = getattr(sampler, "batch_sampler", None) or getattr(sampler, "sampler", None)
+        inner = getattr(sampler, "batch_sampler", getattr(sampler, "sampler", None))
         if inner is None or inner is sampler or not hasattr(inner, "__iter__"):
             break
         sampler = inner
     return sampler
+
+
+def is_rebuilt(entry: Loader, other: Loader) -> bool:
+    """Whether two loaders are one, built anew by the same line over the same data."""
+    mine, theirs = entry.loader.dataset, other.loader.dataset
+    alike = mine is theirs or (type(mine) is type(theirs) and size_of(mine) == size_of(theirs))
+    return entry is other or (entry.place == other.place and alike)
 
 
 def class_names(dataset: Any) -> dict[int, str]:
@@ -170,6 +164,11 @@ class Samples:
         if chosen is not None:
             return [int(i) for i in chosen]
         return range(size_of(self.dataset) or 0)
+
+    @property
+    def single(self) -> bool:
+        """Whether an index stands for one sample; without automatic batching it may be a whole batch."""
+        return self.loader.batch_sampler is not None or self.by_lists
 
     @property
     def stacked(self) -> bool:

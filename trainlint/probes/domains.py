@@ -85,15 +85,9 @@ def _root(given: _Given) -> str:
 
 
 def _division(given: _Given) -> str:
-    if given.name == "reciprocal":
-        above, below = 1.0, given[0]
-    elif given.op.name.strip("_").startswith("r"):
-        above, below = given[1], given[0]
-    else:
-        above, below = given[0], given[1] if given[1] is not None else given.kwargs.get("other")
-    if above is None or below is None:
-        return ""
-    above, below = torch.as_tensor(above), torch.as_tensor(below)
+    second = given[1] if given[1] is not None else given.kwargs.get("other", 1.0)
+    reflected = given.op.name.strip("_").startswith("r")  # rtruediv, reciprocal
+    above, below = (torch.as_tensor(v) for v in ((second, given[0]) if reflected else (given[0], second)))
     if not bool((below == 0).any()):
         return ""
     both = (above.to(below.device) == 0) & (below == 0)
@@ -169,7 +163,7 @@ def _power_at_zero(given: _Given) -> str:
     at_zero = bool((given.tensors[0] == 0).any())
     if isinstance(exponent, int | float) and exponent < 1 and at_zero:
         return f"0 to the power {exponent:g}, where its gradient is infinite"
-    return "0 to a power that is learned: log of 0 in its gradient" if isinstance(exponent, Tensor) and exponent.requires_grad and at_zero else ""
+    return "0 to a power that is a tensor: log of 0 in its gradient" if isinstance(exponent, Tensor) and at_zero else ""
 
 
 def _norm_of_zero(given: _Given) -> str:
@@ -187,7 +181,8 @@ def _arc_at_edge(given: _Given) -> str:
 
 
 def _angle_of_nothing(given: _Given) -> str:
-    return "atan2 of (0, 0), where its gradient is 0 / 0" if len(given.tensors) > 1 and bool(((given.tensors[0] == 0) & (given.tensors[1] == 0)).any()) else ""
+    nothing = len(given.tensors) > 1 and bool(((given.tensors[0] == 0) & (given.tensors[1] == 0)).any())
+    return "atan2 of (0, 0), where its gradient is 0 / 0" if nothing else ""
 
 
 def _decomposition(given: _Given) -> str:

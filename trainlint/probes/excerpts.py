@@ -57,6 +57,8 @@ def rows_of_batch(title: str, entered: Values, targets: Targets, names: Mapping[
         if values.dim() != 2 or values.is_complex():
             continue
         whole = not values.is_floating_point()
+        if whole and values.shape[1] > 1 and columns and values.max() <= 1:
+            continue  # which positions count is seen in the tokens themselves
         if whole and values.shape[1] > 1:
             columns.append(path)
             cells.append([_text(row, decode) for row in values[:_ROWS].tolist()])
@@ -99,8 +101,9 @@ def _label(targets: Targets, row: int, samples: int, names: Mapping[int, str]) -
         values = tensor[row].detach().reshape(-1).tolist()
         if len(values) == 1:
             value = values[0]
-            whole = leaf.kind == "labels" and value == int(value)
-            said.append(f"{int(value)}: {names[int(value)]}" if whole and int(value) in names else f"{value:.4g}")
+            # A 0 or 1 of floating type mostly asks another question than which of the dataset's classes it is.
+            named = leaf.kind == "labels" and value == int(value) and (len(names) == 2 or "int" in leaf.dtype)
+            said.append(f"{int(value)}: {names[int(value)]}" if named and int(value) in names else f"{value:.4g}")
         elif leaf.kind == "mask" and len(leaf.shape) == 2 and leaf.maximum <= 1:
             said.append("classes " + (", ".join(names.get(i, str(i)) for i, v in enumerate(values) if v) or "none"))
         elif len(leaf.shape) == 2 and len(values) <= 4:

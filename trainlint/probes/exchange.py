@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.roles import trace
+from trainlint.probes.flow import trace
 from trainlint.record.recording import Backward, Recording
 from trainlint.record.structure import batch_size
 from trainlint.record.tape import Operation, Ref, Tape, tensors_in, without_regularisation
@@ -87,7 +87,8 @@ class Exchange:
         """Tensors that enter the model, by slot."""
         self.axes = {s: a for s, t in tensors.items() if (a := self._axis(t)) is not None}
         self.certain &= not any(t.dim() > 1 and t.shape[0] == t.shape[1] for t in tensors.values())
-        self.labels: dict[int, Tensor] = {s: self._labelled(tensors[s], a) for s, a in self.axes.items() if tensors[s].numel() <= _MOST_LABELLED}
+        small = {s: a for s, a in self.axes.items() if tensors[s].numel() <= _MOST_LABELLED}
+        self.labels = {s: _labelled(tensors[s], a) for s, a in small.items()}
         """Labels of the elements of a slot, where they were only moved since the loader."""
         self.origin: dict[int, int] = {s: s for s in self.labels}
         """Slot of the batch tensor that labelled elements come from."""
@@ -175,21 +176,13 @@ class Exchange:
     def _axis(self, tensor: Tensor) -> int | None:
         return next((axis for axis, size in enumerate(tensor.shape[:2]) if size == self.samples), None)
 
-    def _labelled(self, tensor: Tensor, axis: int) -> Tensor:
-        """Labels of a batch tensor: its sample, and its index along the other of the first two axes."""
-        numbers = torch.arange(tensor.shape[axis], device=tensor.device) * _SPAN + 1
-        labels = numbers.view([-1 if a == axis else 1 for a in range(tensor.dim())])
-        if tensor.dim() > 1:
-            other = 1 - axis
-            labels = labels + torch.arange(tensor.shape[other], device=tensor.device).view([-1 if a == other else 1 for a in range(tensor.dim())])
-        return labels.expand(tensor.shape).contiguous()
-
     def _move_labels(self, op: Operation, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         first = next((s for s in op.inputs if s in self.labels), None)
         if first is None or not args:
             return
         if isinstance(args[0], list | tuple):
-            data: Any = [self.labels.get(s, torch.zeros_like(t, dtype=torch.long)) for s, t in zip(op.inputs, tensors_in(args[0]), strict=False)]
+            joined = zip(op.inputs, tensors_in(args[0]), strict=False)
+            data: Any = [self.labels.get(s, torch.zeros_like(t, dtype=torch.long)) for s, t in joined]
         elif op.inputs[0] == first:
             data = self.labels[first]
         else:
@@ -211,9 +204,10 @@ class Exchange:
                 continue
             axis = self.axes.get(slot)
             if axis is None:
-                msg = f"a tensor of shape {tuple(tensor.shape)} enters the model in a batch of {self.samples} samples, so rows are not samples"
+                msg = f"rows are not samples: a tensor of shape {tuple(tensor.shape)} enters the model in a batch of {self.samples} samples"
                 raise CannotMeasureError(msg)
-            yield Source(slot, False, tensor, self._labelled(tensor[(slice(None),) * (axis + 1) + (0,) * (tensor.dim() - axis - 1)], axis), slot)
+            outer = tensor.flatten(axis + 1)[..., 0] if tensor.dim() > axis + 1 else tensor
+            yield Source(slot, False, tensor, _labelled(outer, axis), slot)
 
     def _embedding_sources(self) -> Iterator[Source]:
         for slot, values in self._embedded.items():
@@ -236,6 +230,16 @@ def _samples(tape: Tape, backward: Backward, tensors: Mapping[int, Tensor]) -> t
             return int(told), True
     given = {name: t for name, t in backward.inputs if t.dim() and not t.requires_grad}
     return batch_size(given if given and not tape.batch else {str(s): t for s, t in tensors.items()}), False
+
+
+def _labelled(tensor: Tensor, axis: int) -> Tensor:
+    """Labels of a batch tensor's elements: the sample along ``axis``, and the index along the other of the first two axes."""
+
+    def along(wanted: int) -> Tensor:
+        return torch.arange(tensor.shape[wanted], device=tensor.device).view([-1 if a == wanted else 1 for a in range(tensor.dim())])
+
+    labels = along(axis) * _SPAN + 1
+    return (labels + along(1 - axis) if tensor.dim() > 1 else labels).expand(tensor.shape).contiguous()
 
 
 def _looked_up(op: Operation, tape: Tape) -> int | None:

@@ -21,9 +21,9 @@ __all__ = ["measure_learning_rate"]
 #: Neighbouring trials are half a decade apart.
 _STRIDE = math.sqrt(10.0)
 #: Steps of a trial, and the least that says anything.
-_STEPS, _LEAST_STEPS = 30, 10
+_STEPS, _LEAST_STEPS = 24, 9
 #: Steps over which a trial's learning rate rises, so that a rate meant to be warmed up to is not blamed for its start.
-_WARM_UP = 5
+_WARM_UP = 4
 #: A learning rate belongs to the band when it makes at least this share of the best one's progress.
 _BAND = 0.5
 _LOWEST, _HIGHEST = 1e-8, 1e3
@@ -85,7 +85,8 @@ def _affordable(recording: Recording, trial: Rehearsal, deadline: float) -> int:
     return min(steps, _STEPS)
 
 
-def _run(trial: Rehearsal, lr: float, initial: float, steps: int) -> Trial:
+def _run(trial: Rehearsal, lr: float, initial: float, steps: int, rival: Trial | None = None) -> Trial:
+    """One trial; given up half-way when a rival has by then made more than four times its progress."""
     trial.rewind()
     optimizer = trial.own_optimizer(lr)
     full = [g["lr"] for g in optimizer.param_groups]
@@ -94,12 +95,16 @@ def _run(trial: Rehearsal, lr: float, initial: float, steps: int) -> Trial:
     for step in range(steps):
         for group, own in zip(optimizer.param_groups, full, strict=True):
             group["lr"] = own * min(1.0, (step + 1) / _WARM_UP)
-        losses.append(trial.step(optimizer, trial.fills[step % len(trial.fills)]))
+        losses.append(trial.step(optimizer, trial.fills[step % len(trial.fills)], max_norm=trial.max_norm))
         if not math.isfinite(losses[-1]) or (step >= _WARM_UP and initial > 0 and losses[-1] > _EXPLODED * max(initial, losses[0])):
             diverged = True
             break
+        if rival is not None and step == steps // 2:
+            rivals = initial - statistics.fmean(rival.losses[step - 3 : step + 1])
+            if rivals > 0.05 * abs(initial) and initial - statistics.fmean(losses[-4:]) < 0.25 * rivals:
+                break
     finite = [x for x in losses if math.isfinite(x)]
-    tail = finite[-max(1, len(finite) // 4) :]
+    tail = finite[-max(1, len(finite) // 3) :]
     score = math.inf if diverged or not finite else statistics.fmean(tail)
     return Trial(lr=lr, losses=tuple(losses), diverged=diverged, score=score if math.isfinite(score) else math.inf)
 
@@ -107,23 +112,23 @@ def _run(trial: Rehearsal, lr: float, initial: float, steps: int) -> Trial:
 def _walk(
     trial: Rehearsal, trials: dict[float, Trial], start: float, direction: float, initial: float, steps: int, deadline: float
 ) -> None:
-    """Go on in one direction until two trials in a row make less than a quarter of the best progress."""
-    lr, useless = start, 0
+    """Go on in one direction until a trial falls out of the band."""
+    lr = start
     for _ in range(_REACH):
         lr *= direction
         if not _LOWEST <= lr <= _HIGHEST or time.monotonic() > deadline:
             return
-        trials[lr] = _run(trial, lr, initial, steps)
+        leader = min((t for t in trials.values() if len(t.losses) == steps), key=lambda t: t.score, default=None)
+        trials[lr] = _run(trial, lr, initial, steps, leader)
         best = max(initial - t.score for t in trials.values())
         made = initial - trials[lr].score
-        # Nothing learned anywhere yet: keep looking, the band may lie further on.
-        useless = useless + 1 if trials[lr].diverged or (best > 0.05 * abs(initial) and made < 0.25 * best) else 0
-        if useless >= 2:
+        # While nothing is learned anywhere the band may lie further on.
+        if trials[lr].diverged or (best > 0.05 * abs(initial) and made < _BAND * best):
             return
 
 
 def _band(trials: dict[float, Trial], initial: float) -> tuple[float | None, float | None, float | None]:
-    """Ends of the band, interpolated on the log scale, and the middle of the best stretch."""
+    """Ends of the band, interpolated on the log scale, and its middle."""
     rates = sorted(trials)
     progress = [initial - trials[lr].score if math.isfinite(trials[lr].score) else -math.inf for lr in rates]
     top = max(progress)
@@ -138,9 +143,8 @@ def _band(trials: dict[float, Trial], initial: float) -> tuple[float | None, flo
         high += 1
     lower = _crossing(rates[low - 1], rates[low], share[low - 1], share[low]) if low > 0 else rates[low]
     upper = _crossing(rates[high + 1], rates[high], share[high + 1], share[high]) if high < len(rates) - 1 else rates[high]
-    # A third of the way down from the upper end: fast, with room to the edge.
-    suggestion = math.exp(math.log(upper) - (math.log(upper) - math.log(lower)) / 3)
-    return lower, upper, suggestion
+    # Short runs flatter high rates, so the middle of the band, not its upper end, is suggested.
+    return lower, upper, math.sqrt(lower * upper)
 
 
 def _crossing(outer: float, inner: float, outer_share: float, inner_share: float) -> float:
@@ -155,14 +159,14 @@ def _sweep(trial: Rehearsal, initial: float, deadline: float) -> tuple[tuple[flo
     trial.rewind()
     optimizer = trial.own_optimizer(1.0)
     own = [g["lr"] for g in optimizer.param_groups]
-    count = 40
+    count = 24
     rates: list[float] = []
     losses: list[float] = []
     for step in range(count):
         lr = 1e-6 * (10.0 / 1e-6) ** (step / (count - 1))
         for group, factor in zip(optimizer.param_groups, own, strict=True):
             group["lr"] = lr * factor
-        losses.append(trial.step(optimizer, trial.fills[step % len(trial.fills)]))
+        losses.append(trial.step(optimizer, trial.fills[step % len(trial.fills)], max_norm=trial.max_norm))
         rates.append(lr)
         if not math.isfinite(losses[-1]) or losses[-1] > _EXPLODED * max(abs(initial), 1e-12) or time.monotonic() > deadline:
             break

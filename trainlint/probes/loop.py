@@ -176,7 +176,7 @@ def measure_optimizers(recording: Recording, deadline: float, settings: Settings
         optimizers=tuple(_optimizer(recording, o) for o in recording.training),
         schedulers=tuple(_scheduler(recording, s, bool(loaders)) for s in kept),
         steps_per_epoch=steps_per_epoch,
-        epochs=_epochs_planned(recording),
+        epochs=next((entry.planned for entry in loaders), None),
     )
 
 
@@ -195,11 +195,6 @@ def _steps_per_epoch(recording: Recording) -> int | None:
         return None
     accumulation = Counter(len(s.backwards) for s in recording.steps if s.backwards).most_common(1)
     return max(1, round(length / (accumulation[0][0] if accumulation and len(recording.training) == 1 else 1)))
-
-
-def _epochs_planned(recording: Recording) -> int | None:
-    """The number of epochs, where a scheduler was built from it and the loader's length."""
-    return None
 
 
 def _optimizer(recording: Recording, seen: OptimizerSeen) -> OptimizerInfo:
@@ -297,15 +292,13 @@ def _cadence(recording: Recording, seen: SchedulerSeen, steps: int, has_loader: 
 
 
 def _metric_rises(recording: Recording, seen: SchedulerSeen) -> bool | None:
-    """Whether a plateau scheduler was fed something that grows with success: a value that is an accuracy by its range and by
-    having no training loss near it.
-    """
+    """Whether a plateau scheduler was fed something that grows with success, by what its line calls it."""
     metrics = [m for _, _, _, m in seen.calls if m is not None and math.isfinite(m)]
     losses = [b.value for b in recording.backwards if math.isfinite(b.value)]
     if not metrics or not losses:
         return None
-    text = (recording.frames.location(seen.calls[0][2]) or None) and recording.frames.location(seen.calls[0][2]).text.lower()  # type: ignore[union-attr]
-    words = text or ""
+    place = recording.frames.location(seen.calls[0][2])
+    words = place.text.lower() if place else ""
     if any(w in words for w in ("loss", "err", "rmse", "mse", "mae", "perplexity", "ppl", "wer", "nll")):
         return False
     if any(w in words for w in ("acc", "f1", "auc", "iou", "dice", "map", "recall", "precision", "score", "bleu", "psnr")):
@@ -318,10 +311,6 @@ def _preview(scheduler: Any, seen: SchedulerSeen) -> tuple[float, ...]:
     horizon = min(_horizon(scheduler, seen) or 100, 2000)
     if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau) or getattr(scheduler, "optimizer", None) is None:
         return ()
-    memo: dict[int, Any] = {}
-    for group in scheduler.optimizer.param_groups:
-        for parameter in group["params"]:
-            memo[id(parameter)] = nn.Parameter(torch.zeros(1), requires_grad=False)
     try:
         twin = copy.copy(scheduler)
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=float(scheduler.base_lrs[0]))

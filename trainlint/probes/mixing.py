@@ -7,7 +7,7 @@ those that may. When others change too, each operation's output is looked at, fr
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import torch
@@ -32,7 +32,9 @@ _MATRIX_PRODUCTS = frozenset({
     "addmm", "baddbmm", "bmm", "cdist", "cosine_similarity", "einsum", "linear", "matmul", "mm", "__matmul__", "__rmatmul__",
 })  # fmt: skip
 #: Operations that bring rows into another order, or combine a few: sorting by length, mixup, negatives from the batch.
-_REORDERS = frozenset({"__getitem__", "__setitem__", "flip", "gather", "index_copy", "index_put_", "index_select", "roll", "take_along_dim"})
+_REORDERS = frozenset({
+    "__getitem__", "__setitem__", "flip", "gather", "index_copy", "index_put_", "index_select", "roll", "take_along_dim",
+})  # fmt: skip
 #: Operations that combine rows by an index, as graph layers do.
 _BY_INDEX = _REORDERS | frozenset({
     "apply", "index_add", "index_add_", "index_reduce_", "scatter", "scatter_", "scatter_add", "scatter_add_", "scatter_reduce",
@@ -53,7 +55,8 @@ class _Across:
 def measure_mixing(recording: Recording, deadline: float, settings: Settings) -> Mixing:
     """Exchange samples, then tokens, at the present weights.
 
-    ``share`` is the largest change of another sample's prediction over the largest of the exchanged sample's own.
+    ``share`` is the largest change of another sample's prediction over the largest of the exchanged sample's own. Losses that compare
+    samples by design are told by ``contrastive``; rows that a loop combines on purpose (mixup) are no mixing.
     """
     tape, backward = recording.tape, recording.tape_backward
     if tape is None or backward is None or recording.trust == "none":
@@ -79,7 +82,7 @@ def measure_mixing(recording: Recording, deadline: float, settings: Settings) ->
 def _measurement(recording: Recording, exchange: Exchange, across: _Across | None, leak: Leak | None) -> Mixing:
     operation = leak.operation if leak is not None and leak.share > NOISE else across.operation if across is not None else None
     return Mixing(
-        across_samples=across.mixed if across is not None else None,
+        across_samples=across.mixed or across.contrastive if across is not None else None,
         samples=exchange.samples,
         share=across.share if across is not None else 0.0,
         first_where=recording.frames.location(operation.place) if operation is not None else None,
@@ -141,7 +144,7 @@ def _explain(exchange: Exchange, prediction: Prediction, sample: int, kept: dict
     effects = effects_by_rows(change, exchange.samples, rows)
     if effects is not None and _share(effects) <= NOISE:
         return _misplaced(exchange, prediction, change, sample, reorder)
-    op = spread.first_beyond(prediction.slot, lambda numbers: torch.isin(numbers, torch.tensor(sorted(rows), device=numbers.device)))
+    op = spread.first_beyond(prediction.slot, _among(rows))
     if op is None:
         msg = "samples depend on each other from the start of the recorded step"
         raise CannotMeasureError(msg)
@@ -152,19 +155,20 @@ def _allowed(tape: Tape, spread: Spread, sample: int) -> tuple[set[int], Operati
     """Rows that a sample may change after reorderings by an index, and the last of those."""
     rows, last = {sample}, None
     for op in tape.operations:
-        if op.name not in _REORDERS:
-            continue
-        allowed = torch.tensor(sorted(rows))
-        if all(spread.within(s, lambda n, a=allowed: torch.isin(n.cpu(), a)) for s in op.inputs if s in tape.producers):
-            for slot in op.outputs if op.mutates is None else (*op.outputs, op.mutates):
+        if op.name in _REORDERS and all(spread.within(s, _among(rows)) for s in op.inputs if s in tape.producers):
+            for slot in Tape._made(op):
                 new = spread.rows(slot)
                 if new and not new <= rows and 2 * len(new) <= spread.count:
                     rows, last = rows | new, op
     return rows, last
 
 
+def _among(rows: set[int]) -> Callable[[Tensor], Tensor]:
+    return lambda numbers: torch.isin(numbers, torch.tensor(sorted(rows), device=numbers.device))
+
+
 def _misplaced(exchange: Exchange, prediction: Prediction, change: Tensor, sample: int, reorder: Operation | None) -> _Across:
-    """Each sample keeps to a row of its own, or to those it was mixed into by index: is it the row of its target?"""
+    """Find out whether the one row that each sample keeps to (or those it was mixed into by an index) is its target's."""
     effects = prediction.effects(exchange, change, sample)
     if effects is None or not exchange.certain or (reorder is not None and effects[0] > NOISE * effects[1]):
         return _Across()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from trainlint.measurements import NonFinite
-from trainlint.probes.datasets import randomness_kept
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.origin import Origin, find_origin, is_finite
+from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.replay import usable
 from trainlint.probes.weights import state_kept, weights_at
 from trainlint.record.recording import Backward, Recording
@@ -54,37 +54,24 @@ def measure_non_finite(recording: Recording, deadline: float, settings: Settings
 
 
 def _explain(recording: Recording, broken: Backward, steps: int) -> NonFinite:
-    origin = None
-    for weights in _weights_then(recording, broken):
-        with weights_at(recording, weights), suppress(*_REFUSALS):
-            for tape, fill in _replays(recording, broken):
-                origin = origin or find_origin(tape, fill)
-        if origin is not None:
-            break
+    origin, replayed = None, False
+    with weights_at(recording, recording.broken_state or recording.initial), suppress(*_REFUSALS):
+        for tape, fill in _replays(recording, broken):
+            origin, replayed = find_origin(tape, fill), True
     step = 1 + sum(s.happening < broken.happening for s in recording.steps)
-    if origin is None:
-        what = "gradient" if math.isfinite(broken.value) else "loss"
-        bad = next((i for i, norm in broken.norms.items() if not math.isfinite(norm)), None)
-        return NonFinite(
-            steps=steps, found=True, step=step, what=what, where=recording.frames.location(broken.place), loss=broken.value,
-            parameter=_parameter_names(recording).get(bad, "") if bad is not None else "",
-        )  # fmt: skip
-    return _found(recording, origin, broken, steps, step, broken.value)
-
-
-def _weights_then(recording: Recording, broken: Backward) -> Iterator[Mapping[int, Tensor]]:
-    """The weights with which the step may have run, the surest first."""
-    kept: dict[int, Tensor] = getattr(broken, "weights", {})
-    if kept:
-        yield kept
-        return
-    stepped_before = any(s.happening < broken.happening for s in recording.steps)
-    if not stepped_before:
-        yield recording.initial
-        return
-    if all(is_finite(t) for model in recording.models() for t in model.parameters()):
-        yield {}
-    yield recording.initial
+    if origin is not None:
+        return _found(recording, origin, broken, steps, step, broken.value)
+    bad = next((i for i, norm in broken.norms.items() if not math.isfinite(norm)), None)
+    return NonFinite(
+        steps=steps,
+        found=True,
+        step=step,
+        what="gradient" if math.isfinite(broken.value) else "loss",
+        where=recording.frames.location(broken.place),
+        parameter=_parameter_names(recording).get(bad, "") if bad is not None else "",
+        detail="its values are finite, but their squares are beyond float32" if replayed and math.isfinite(broken.value) else "",
+        loss=broken.value,
+    )
 
 
 def _replays(recording: Recording, broken: Backward) -> Iterator[tuple[Tape, dict[int, Tensor] | None]]:
@@ -132,11 +119,13 @@ def _takes_batches(recording: Recording, tape: Tape) -> bool:
     fed = set(tape.batch.values())
     for other in others[-1:]:
         pairs = corresponding(tape, other)
-        return pairs is not None and all(
-            s in fed or (t.shape == tape.outside[s].shape and torch.equal(tape.pristine.get(s, tape.outside[s]), t)) for s, t in pairs.items()
-        )
+        return pairs is not None and all(s in fed or _equal(tape.pristine.get(s, tape.outside[s]), t) for s, t in pairs.items())
     sizes = {tape.outside[s].shape[0] for s in fed if tape.outside[s].dim()}
     return not any(t.dim() and t.shape[0] in sizes for t in tape.constants.values())
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
 
 
 def _try_further(recording: Recording, tape: Tape, steps: int, until: float) -> NonFinite:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from trainlint.probes.domains import gradient_words, plain_name, result_words
 from trainlint.record.tape import Operation, Tape, random_state, restore_random
@@ -71,7 +72,7 @@ class _Search:
         if not is_finite(loss):
             return self._forward()
         leaves = tape.leaves
-        hooks = [t.register_hook(self._gradient_noter(s)) for s, t in leaves.items()]
+        hooks = [_hook(t, self._gradient_noter(s)) for s, t in leaves.items()]
         try:
             found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True) if loss.requires_grad and leaves else ()
         finally:
@@ -84,12 +85,11 @@ class _Search:
         restore_random(self.random)
         return self.tape.replay({s: t.clone() for s, t in self.fill.items()}, random_of=self.random_of, **options)  # type: ignore[arg-type]
 
-    def _note(self, position: int, op: Operation, made: tuple[Tensor, ...]) -> None:
-        slots = op.outputs if op.mutates is None else (*op.outputs, op.mutates)
-        for slot, tensor in zip(slots, made, strict=False):
+    def _note(self, _: int, op: Operation, made: tuple[Tensor, ...]) -> None:
+        for slot, tensor in zip(Tape._made(op), made, strict=False):
             self.values[slot] = _kinds(tensor)
             if tensor.requires_grad and not tensor.is_leaf:
-                tensor.register_hook(self._gradient_noter(slot))
+                _hook(tensor, self._gradient_noter(slot))
 
     def _gradient_noter(self, slot: int) -> Callable[[Tensor], None]:
         def note(gradient: Tensor) -> None:
@@ -157,8 +157,7 @@ class _Search:
         return Origin("gradient", op, plain_name(op.name) if op is not None else "", detail, leaf=tape.leaves[leaf])
 
     def _made(self, position: int) -> tuple[int, ...]:
-        op = self.tape.operations[position]
-        return op.outputs if op.mutates is None else (*op.outputs, op.mutates)
+        return Tape._made(self.tape.operations[position])
 
     def _inputs_of(self, positions: list[int]) -> dict[int, Tensor]:
         """Values of the slots that some operations take and give, by another replay."""
@@ -167,11 +166,15 @@ class _Search:
         wanted = {s for p in positions for s in (*self.tape.operations[p].inputs, *self._made(p))}
         kept: dict[int, Tensor] = {s: t for s, t in {**self.tape.outside, **self.tape.pristine, **self.fill}.items() if s in wanted}
 
-        def keep(position: int, op: Operation, made: tuple[Tensor, ...]) -> None:
-            kept.update((s, t.detach().clone()) for s, t in zip(self._made(position), made, strict=False) if s in wanted)
+        def keep(_: int, op: Operation, made: tuple[Tensor, ...]) -> None:
+            kept.update((s, t.detach().clone()) for s, t in zip(Tape._made(op), made, strict=False) if s in wanted)
 
         self._replay(observe=keep, grad=False, until=max(positions))
         return kept
+
+
+def _hook(tensor: Tensor, note: Callable[[Tensor], None]) -> RemovableHandle:
+    return tensor.register_hook(note)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _kinds(tensor: Tensor) -> int:
@@ -181,9 +184,7 @@ def _kinds(tensor: Tensor) -> int:
     values = values.coalesce().values() if values.is_sparse else values
     if values.is_complex():
         values = torch.view_as_real(values)
-    return (
-        _NAN * bool(torch.isnan(values).any()) | _MINUS * bool(torch.isneginf(values).any()) | _PLUS * bool(torch.isposinf(values).any())
-    )
+    return _NAN * bool(torch.isnan(values).any()) | _MINUS * bool(torch.isneginf(values).any()) | _PLUS * bool(torch.isposinf(values).any())
 
 
 def _rows(tensor: Tensor, path: str) -> str:

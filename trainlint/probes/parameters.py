@@ -172,8 +172,6 @@ def _unregistered(recording: Recording, model: nn.Module, known: set[int]) -> It
     """Modules and parameters in plain lists, dicts and tuples, which parameters() does not see."""
     for module in model.modules():
         for attribute, value in vars(module).items():
-            if attribute.startswith("_") and attribute in nn.Module.__dict__.get("__annotations__", {}):
-                continue
             if isinstance(value, list | tuple | dict) and attribute not in ("_modules", "_parameters", "_buffers"):
                 items = list(value.values()) if isinstance(value, dict) else list(value)
                 held = [i for i in items if isinstance(i, nn.Module | nn.Parameter)]

@@ -57,7 +57,7 @@ def effects_by_rows(change: Tensor, count: int, samples: set[int]) -> tuple[floa
                 own = torch.zeros(count, dtype=torch.bool, device=held.device)
                 own[sorted(samples)] = True
                 found.append((_largest(held[own]), _largest(held[~own])))
-    return min(found, key=lambda pair: (pair[1] / pair[0] if pair[0] else float("inf") if pair[1] else 0.0), default=None)
+    return min(found, key=lambda pair: pair[1] / pair[0] if pair[0] else float("inf") if pair[1] else 0.0, default=None)
 
 
 def _largest(values: Tensor) -> float:

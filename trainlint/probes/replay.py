@@ -57,15 +57,33 @@ class Rehearsal:
         """Gradients for ``leaves``; the user's ``.grad`` is not touched."""
         return torch.autograd.grad(loss, self.leaves, allow_unused=True)
 
-    def step(self, optimizer: Optimizer, fill: dict[int, Tensor] | None, change: Callable[[Operation], Operation] | None = None) -> float:
-        """One replayed training step; returns the loss before it."""
-        loss = self.loss(fill, change=change)
+    def step(
+        self,
+        optimizer: Optimizer,
+        fill: dict[int, Tensor] | None,
+        change: Callable[[Operation], Operation] | None = None,
+        max_norm: float | None = None,
+    ) -> float:
+        """One replayed training step, gradients clipped to ``max_norm``; returns the loss before it, NaN when torch refused."""
+        try:
+            loss = self.loss(fill, change=change)
+        except (RuntimeError, ValueError, ArithmeticError):  # weights gone astray: a loss that checks its input's range
+            return math.nan
         value = float(loss.detach())
         if math.isfinite(value):
             for leaf, gradient in zip(self.leaves, self.gradients(loss), strict=True):
                 leaf.grad = gradient
+            if max_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self.leaves, max_norm)
             optimizer.step()
         return value
+
+    @property
+    def max_norm(self) -> float | None:
+        """The limit that the script clips gradient norms to at every step; None when it does not."""
+        steps = [s for o in self.recording.training for s in o.steps]
+        limits = {s.clip[1] for s in steps if s.clip is not None and s.clip[0] is not None and not s.clip[3]}
+        return limits.pop() if len(limits) == 1 and all(s.clip is not None for s in steps) else None
 
     def rewind(self) -> None:
         """Put back the weights and buffers that the script began with."""

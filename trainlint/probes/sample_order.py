@@ -18,29 +18,24 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from trainlint.measurements import SampleOrder
-from trainlint.probes.datasets import Samples, label_vectors, randomness_kept, sampler_of, size_of, spread
+from trainlint.probes.datasets import Samples, is_rebuilt, label_vectors, sampler_of, size_of, spread
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.leaves import describe
+from trainlint.probes.randomness import draws_samples, randomness_kept
 from trainlint.probes.roles import DataFlow
 from trainlint.record.recording import Iteration, Loader, Recording
-from trainlint.record.structure import tensor_leaves
-from trainlint.record.tape import random_state, restore_random
 from trainlint.settings import Settings
 
 __all__ = ["expected_runs", "measure_sample_order"]
 
 #: Indices looked at; datasets whose sampler may have to make a list of this length at once are not asked again.
 _MOST, _MOST_LISTED = 4096, 20_000_000
-#: Seconds for reading labels sample by sample, and for reading some samples twice.
+#: Seconds for reading labels sample by sample, and for reading some samples repeatedly.
 _SECONDS = 1.5
-#: Samples from all over the dataset that its own array of labels must agree with.
-_AGREE = 32
-#: Samples that are read twice, and how often.
-_REPEATED, _TIMES = 6, 3
+#: Samples from all over the dataset that its own array of labels must agree with; the fewest, where reading takes long.
+_AGREE, _FEWEST = 32, 4
 #: A random order repeats by chance; from this probability on two equal epochs are no evidence.
 _CHANCE = 1e-3
-#: Two readings of one index that are this far apart, compared with two different indices, show different samples. To be calibrated.
-_APART = 0.7
 
 
 def measure_sample_order(recording: Recording, deadline: float, settings: Settings) -> SampleOrder:
@@ -48,15 +43,17 @@ def measure_sample_order(recording: Recording, deadline: float, settings: Settin
     loaders = recording.loaders_of("train")
     if not loaders:
         raise CannotMeasureError("the script trains without a DataLoader, so the order of samples is in its own hands")
-    entry = max(loaders, key=lambda one: sum(i.backwards for i in one.iterations))
+    most = max(loaders, key=lambda one: sum(i.backwards for i in one.iterations))
+    entries = [one for one in loaders if is_rebuilt(one, most)]
     end = min(deadline, time.monotonic() + 2 * _SECONDS)
     with randomness_kept(), torch.no_grad():
-        return _measure(recording, entry, end)
+        return _measure(recording, entries, end)
 
 
-def _measure(recording: Recording, entry: Loader, end: float) -> SampleOrder:
+def _measure(recording: Recording, entries: Sequence[Loader], end: float) -> SampleOrder:
+    entry = entries[0]
     loader = entry.loader
-    passes = [i for i in entry.iterations if i.phase == "train"]
+    passes = sorted((i for one in entries for i in one.iterations if i.phase == "train"), key=lambda i: i.begun)
     sampler = sampler_of(loader)
     recorded = [list(_flat(i.indices))[:_MOST] for i in passes[:2]]
     indices = next((i.indices for i in passes if i.indices), [])
@@ -65,7 +62,9 @@ def _measure(recording: Recording, entry: Loader, end: float) -> SampleOrder:
     flow = DataFlow(recording)
     path = _label_path(flow, entry)
     batch_size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or (len(indices[0]) if samples.by_lists else None)
-    labels, everywhere = _labels(samples, first, path, min(end, time.monotonic() + _SECONDS)) if path and first else ([], [])
+    labels, everywhere = (
+        _labels(samples, first, path, min(end, time.monotonic() + _SECONDS)) if path and first and samples.single else ([], [])
+    )
     if not labels and path:
         labels = _recorded_labels(recording, passes[0], path)
     expected, deviation = expected_runs(labels, everywhere if same and len(everywhere) > len(labels) else ())
@@ -89,7 +88,7 @@ def _measure(recording: Recording, entry: Loader, end: float) -> SampleOrder:
         runs_z=(runs - expected) / deviation if deviation else 0.0,
         batch_label_share=_share_in_batches(labels, batch_size),
         overall_label_share=_top_share(everywhere or labels) if labels else None,
-        random_dataset=not samples.iterable and _is_random(samples, first, flow, entry, end),
+        random_dataset=not samples.iterable and draws_samples(samples, first, lambda p: flow.role(entry.index, p), end),
         distributed=distributed,
         set_epoch_called=told if distributed else None,
     )
@@ -124,7 +123,7 @@ def _epochs(loader: DataLoader[Any], recorded: Sequence[list[int]], size: int | 
     same = first[:common] == second[:common] if _is_telling(common, size) else None
     if size is None or size > _MOST_LISTED:
         return first, second, same
-    copies = _fresh(loader.batch_sampler or loader.sampler)
+    copies = _fresh(loader.sampler if loader.batch_sampler is None else loader.batch_sampler)
     ahead, later = _stretch(copies), _stretch(copies)
     common = min(len(ahead), len(later))
     fixed = ahead[:common] == later[:common] if _is_telling(common, size) else None
@@ -206,9 +205,11 @@ def _labels(samples: Samples, order: Sequence[int], path: str, end: float) -> tu
             if time.monotonic() > middle:
                 break
             read[pool[position]] = _one(samples[pool[position]][path])
-            if len(read) == min(_AGREE, len(pool)) and (vector := _agreeing(samples, read)) is not None:
-                chosen = vector if isinstance(pool, range) else vector[np.asarray(pool)]
-                return vector[np.asarray(order)].tolist(), chosen.tolist()
+            if len(read) == _AGREE and _agreeing(samples, read) is not None:
+                break
+        if len(read) >= min(_FEWEST, len(pool)) and (vector := _agreeing(samples, read)) is not None:
+            everywhere = vector if isinstance(pool, range) else vector[np.asarray(pool)]
+            return vector[np.asarray(order)].tolist(), everywhere.tolist()
         for index in order:
             if time.monotonic() > end:
                 break
@@ -244,61 +245,3 @@ def _share_in_batches(labels: Sequence[float], batch_size: int | None) -> float 
     batches = [labels[start : start + batch_size] for start in range(0, len(labels), batch_size)]
     full = [batch for batch in batches if len(batch) == batch_size]
     return sum(map(_top_share, full)) / len(full) if full else None
-
-
-def _is_random(samples: Samples, order: Sequence[int], flow: DataFlow, entry: Loader, end: float) -> bool:
-    """Whether the dataset draws its samples itself, so that an index does not stand for a sample.
-
-    Augmentation changes a sample's input and leaves its label; where there is no label, two readings of one index must be about as
-    far apart as readings of two.
-    """
-    try:
-        indices = list(dict.fromkeys(order))[:: max(1, len(set(order)) // _REPEATED)][:_REPEATED]
-        readings: dict[int, list[dict[str, Tensor]]] = {}
-        for index in indices:
-            if time.monotonic() > end:
-                break
-            raw = [samples.raw(index) for _ in range(_TIMES)]
-            if all(_same(raw[0], other) for other in raw[1:]):
-                continue
-            readings[index] = []
-            for sample in raw:
-                state = random_state()  # a collate function may draw too, which is no matter of the dataset
-                readings[index].append(samples.leaves(sample))
-                restore_random(state)
-        if not readings:
-            return False
-        paths = list(next(iter(readings.values()))[0])
-        roles = {path: flow.role(entry.index, path) for path in paths}
-        chosen = [p for p in paths if roles[p] == "target"] or [p for p in paths if roles[p] == "input"] or paths
-        return any(_differs(path, [[leaves[path] for leaves in drawn] for drawn in readings.values()]) for path in chosen)
-    except Exception:
-        return False
-
-
-def _same(sample: Any, other: Any) -> bool:
-    """Whether two raw samples are equal as far as their tensors, arrays and numbers go."""
-    if isinstance(sample, Tensor) and isinstance(other, Tensor):
-        return sample.shape == other.shape and torch.equal(sample.nan_to_num(), other.nan_to_num())
-    if isinstance(sample, dict) and isinstance(other, dict):
-        return sample.keys() == other.keys() and all(_same(sample[k], other[k]) for k in sample)
-    if isinstance(sample, list | tuple) and isinstance(other, list | tuple):
-        return len(sample) == len(other) and all(map(_same, sample, other))
-    if isinstance(sample, np.ndarray | np.generic):
-        return bool(np.array_equal(sample, other, equal_nan=sample.dtype.kind == "f"))
-    if isinstance(sample, int | float | str | bytes):
-        return sample == other or sample != sample
-    mine, theirs = list(tensor_leaves(sample)), list(tensor_leaves(other))
-    return all(_same(a, b) for (_, a), (_, b) in zip(mine, theirs, strict=False))
-
-
-def _differs(path: str, drawn: Sequence[Sequence[Tensor]]) -> bool:
-    """Whether readings of one index are as different as readings of others; for class labels, whether they differ at all."""
-    values = [[t.detach().double().reshape(-1).nan_to_num() for t in readings] for readings in drawn]
-    if all(v.numel() == 1 for readings in values for v in readings):
-        return any(not torch.equal(readings[0], other) for readings in values for other in readings[1:])
-    if len({v.numel() for readings in values for v in readings}) > 1:
-        return len({r[0].numel() for r in values}) < len({v.numel() for readings in values for v in readings})
-    within = [float((readings[0] - other).abs().mean()) for readings in values for other in readings[1:]]
-    between = [float((a[0] - b[0]).abs().mean()) for a, b in itertools.combinations(values, 2)]
-    return bool(between) and sum(within) / len(within) > _APART * sum(between) / len(between)

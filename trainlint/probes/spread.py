@@ -30,13 +30,13 @@ class Spread:
         self.tape, self.count = tape, count
         before: dict[int, list[Tensor]] = {}
         self.reached: dict[int, list[Tensor]] = {}
-        """Slot of an output that changed -> for each axis that can hold the rows, and each way to hold them, the numbers of those reached."""
+        """Slot of an output that changed -> the numbers of the rows reached, for each way in which its axes can hold them."""
 
         def remember(position: int, op: Operation, made: tuple[Tensor, ...]) -> None:
-            before.update((s, _sums(t, count)) for s, t in zip(_made(op), made, strict=False))
+            before.update((s, _sums(t, count)) for s, t in zip(Tape._made(op), made, strict=False))
 
         def compare(position: int, op: Operation, made: tuple[Tensor, ...]) -> None:
-            for slot, tensor in zip(_made(op), made, strict=False):
+            for slot, tensor in zip(Tape._made(op), made, strict=False):
                 rows = list(self._reached(before.get(slot, []), _sums(tensor, count)))
                 if rows and rows[0].numel():
                     self.reached[slot] = rows[1:]
@@ -53,8 +53,8 @@ class Spread:
             if old.numel() == 1 or old is before[0]:
                 yield where
                 continue
-            yield (where * self.count).div(old.numel(), rounding_mode="floor").unique()
-            yield (where % self.count).unique()
+            yield torch.unique((where * self.count).div(old.numel(), rounding_mode="floor"))
+            yield torch.unique(where % self.count)
 
     def within(self, slot: int, allowed: Callable[[Tensor], Tensor]) -> bool:
         """Whether an output changed in allowed rows only, by any way to read its axes."""
@@ -76,10 +76,6 @@ class Spread:
             if not beyond:
                 return op
             slot = beyond[0]
-
-
-def _made(op: Operation) -> tuple[int, ...]:
-    return op.outputs if op.mutates is None else (*op.outputs, op.mutates)
 
 
 def _sums(tensor: Tensor, count: int) -> list[Tensor]:

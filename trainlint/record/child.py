@@ -27,6 +27,7 @@ def main(job_file: str) -> None:
     """Run the job written in a JSON file by the supervisor. Never returns."""
     job: dict[str, Any] = json.loads(Path(job_file).read_text("utf-8"))
     folder = Path(job_file).parent
+    import msgspec
     import torch
 
     from trainlint.evidence import EvidenceWriter
@@ -38,7 +39,7 @@ def main(job_file: str) -> None:
     from trainlint.registry import load_catalogue
     from trainlint.settings import Settings
 
-    settings = Settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in job["settings"].items()})
+    settings = msgspec.convert(job["settings"], Settings)
     catalogue = load_catalogue().choose(settings.select, settings.ignore)
     evidence = EvidenceWriter(folder / "evidence.jsonl")
     evidence.line("status", environment=_environment(torch))

@@ -29,7 +29,7 @@ def listening(recorder: Recorder) -> Iterator[None]:
     with ExitStack() as stack:
         for install in (_loaders, _modules, _gradients, _optimizers, _schedulers, _modes, _compilation):
             install(recorder, lambda owner, name, new: _replace(stack, owner, name, new))
-        before = register_optimizer_step_pre_hook(lambda optimizer, *_: recorder.step_begun(optimizer) if recorder.on else None)
+        before = register_optimizer_step_pre_hook(_step_begun(recorder))
         stack.callback(before.remove)
         after = register_optimizer_step_post_hook(_step_ended(recorder))
         stack.callback(after.remove)
@@ -122,7 +122,7 @@ def _modules(recorder: Recorder, replace: Replace) -> None:
         outermost = not stack and next(self.parameters(), None) is not None
         if outermost:
             place = recorder.frames.here()
-            recorder.call_begun(self)
+            recorder.call_begun()
         if not stack and not outermost:
             return call(self, *args, **kwargs)  # a transform, a criterion, a metric
         stack.append(self)
@@ -232,10 +232,23 @@ def _clip(recorder: Recorder, clip: Callable[..., Any], *, by_norm: bool) -> Cal
     return clipped
 
 
+def _has_closure(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a step is handed a function that computes the loss; ``args`` begins with the optimizer itself."""
+    return any(callable(a) for a in (*args[1:], *kwargs.values()))
+
+
+def _step_begun(recorder: Recorder) -> Callable[..., None]:
+    def begun(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if recorder.on:
+            recorder.step_begun(optimizer, closure=_has_closure(args, kwargs))
+
+    return begun
+
+
 def _step_ended(recorder: Recorder) -> Callable[..., None]:
     def ended(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if recorder.on:
-            recorder.step_ended(optimizer, closure=any(callable(a) for a in (*args[1:], *kwargs.values())))
+            recorder.step_ended(optimizer, closure=_has_closure(args, kwargs))
 
     return ended
 
@@ -363,7 +376,7 @@ def _compilation(recorder: Recorder, replace: Replace) -> None:
     compile_ = torch.compile
 
     @functools.wraps(compile_)
-    def uncompiled(model: Any = None, **kwargs: Any) -> Any:
+    def uncompiled(model: Any = None, **_: Any) -> Any:
         return (lambda function: function) if model is None else model
 
     replace(torch, "compile", uncompiled)
@@ -383,7 +396,7 @@ def _compilation(recorder: Recorder, replace: Replace) -> None:
     checkpoint = torch.utils.checkpoint.CheckpointFunction
     reentrant = checkpoint.apply
 
-    def in_the_open(cls: Any, run: Callable[..., Any], preserve: bool, *args: Any) -> Any:
+    def in_the_open(_: Any, run: Callable[..., Any], preserve: bool, *args: Any) -> Any:
         return run(*args) if writer.active and recorder.on else reentrant(run, preserve, *args)
 
     replace(checkpoint, "apply", classmethod(in_the_open))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -30,7 +31,7 @@ _OWN_LOOP = "check() runs a loop of its own; `trainlint scan` judges the one in 
 
 
 def record_objects(
-    model: nn.Module, loader: Iterable[Any], catalogue: Catalogue, settings: Settings, *, loss_fn: Callable[..., Tensor] | None,
+    model: Any, loader: Any, catalogue: Catalogue, settings: Settings, *, loss_fn: Callable[..., Tensor] | None,
     optimizer: Optimizer | Sequence[Optimizer] | None, val_loader: Iterable[Any] | None, scheduler: Any,
     step: Callable[[nn.Module, Any], Tensor] | None, device: str | None,
 ) -> tuple[Evidence, str]:  # fmt: skip
@@ -47,10 +48,8 @@ def record_objects(
         with listening(recorder):
             for own in optimizers:
                 recorder.optimizer_built(own)
-            try:
+            with contextlib.suppress(StopRecording):
                 _loop(model, loader, val_loader, optimizers, loss, place, settings)
-            except StopRecording:
-                pass
         recorder.finish()
         recorder.recording.notes += notes
         session = ProbeSession(recorder.recording, settings)
@@ -105,8 +104,6 @@ def _batches(loader: Iterable[Any], name: str) -> Iterable[Any]:
     except StopRecording:
         raise
     except Exception as error:
-        if any("record/objects" in f for f in (str(error),)):
-            raise
         msg = f"{name} raised {type(error).__name__}: {error}"
         raise InputError(msg) from error
 
@@ -166,7 +163,7 @@ def _moved(batch: Any, device: torch.device) -> Any:
     return map_tensors(batch, lambda t: t if t.device == device else t.to(device))
 
 
-def _optimizers(model: nn.Module, optimizer: Optimizer | Sequence[Optimizer] | None, notes: list[str]) -> list[Optimizer]:
+def _optimizers(model: nn.Module, optimizer: Any, notes: list[str]) -> list[Optimizer]:
     if optimizer is None:
         trainable = [p for p in model.parameters() if p.requires_grad]
         if not trainable:

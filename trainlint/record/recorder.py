@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from trainlint.record.frames import Frames, Place
+from trainlint.record.planned import planned_epochs
 from trainlint.record.recording import (
     Backward,
     Batch,
@@ -82,7 +83,7 @@ class Recorder:
     @property
     def on(self) -> bool:
         """Whether to look at all: not in a forked child, not while probing, not under tracing."""
-        return self.enabled and os.getpid() == self._pid and not torch.jit.is_tracing()
+        return self.enabled and os.getpid() == self._pid and torch._C._get_tracing_state() is None
 
     @property
     def current(self) -> Iteration | None:
@@ -113,6 +114,8 @@ class Recorder:
         self.loader_built(loader)
         entry = self._loaders[loader]
         iteration = Iteration(entry, len(entry.iterations), self.frames.here(), begun=time.monotonic())
+        if iteration.number == 0:
+            entry.planned = planned_epochs(self.frames)
         entry.iterations.append(iteration)
         return iteration
 
@@ -167,12 +170,11 @@ class Recorder:
 
     # -- models --------------------------------------------------------------------------------------------------------
 
-    def call_begun(self, module: nn.Module) -> bool:
-        """A module with parameters is called from outside any other; returns whether to keep the result."""
+    def call_begun(self) -> None:
+        """A module with parameters is called from outside any other."""
         if not (self.steps_done or self.recording.backwards) and not self.recording.calls and not self._current and not self.writer.active:
             self.writer.start()
         self._check_time()
-        return True
 
     def call_ended(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, place: Place | None) -> None:
         """The call returned."""
@@ -315,8 +317,8 @@ class Recorder:
         self._optimizers[id(optimizer)] = seen
         self.recording.optimizers.append(seen)
 
-    def step_begun(self, optimizer: Optimizer) -> None:
-        """An optimizer is about to step."""
+    def step_begun(self, optimizer: Optimizer, *, closure: bool = False) -> None:
+        """An optimizer is about to step; with a closure, forward and backward happen inside the step."""
         unknown = id(optimizer) not in self._optimizers
         self.optimizer_built(optimizer)
         seen = self._optimizers[id(optimizer)]
@@ -324,7 +326,8 @@ class Recorder:
             ids = {id(p) for p in seen.parameters}
             seen.held = [b.index for b in self.recording.backwards if b.reached & ids]
             seen.pending = list(seen.held)
-        self._was_writing, self.writer.active = self.writer.active, False
+        if not closure:
+            self._was_writing, self.writer.active = self.writer.active, False
         now = time.monotonic()
         done = self.steps_done
         if self._step_ended is not None and done in _BARE:
@@ -377,7 +380,7 @@ class Recorder:
             self._recent, self._pending_inputs = [], []
             self._start_tape()
         else:
-            self.writer.active = self._was_writing and not closure
+            self.writer.active = self.writer.active if closure else self._was_writing
         self.on_progress(f"step {self.steps_done}")
         self._finish_if_done(None)
 
@@ -385,9 +388,9 @@ class Recorder:
         """Whether another optimizer has stepped on this backward() already: an alternating scheme such as a GAN's."""
         reached = self.recording.backwards[backward].reached
         for other in self.recording.optimizers:
-            if other is not seen and other.steps and other.steps[-1].happening > self.recording.backwards[backward].happening:
-                if any(id(p) in reached for p in other.parameters):
-                    return True
+            stepped = other is not seen and other.steps and other.steps[-1].happening > self.recording.backwards[backward].happening
+            if stepped and any(id(p) in reached for p in other.parameters):
+                return True
         return False
 
     def scheduler_built(self, scheduler: Any) -> None:

@@ -26,6 +26,8 @@ class Loader:
     place: Place | None
     iterations: list[Iteration] = field(default_factory=list)
     set_epoch: bool = False
+    planned: int | None = None
+    """Passes that the loop around it means to make."""
 
 
 @dataclass(eq=False)

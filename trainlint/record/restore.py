@@ -33,7 +33,8 @@ def untouched(
     states = [_optimizer_state(o) for o in optimizers]
     plain = [(s, copy.copy(vars(s)), _copied(vars(s))) for s in schedulers]
     generators = [(g, g.get_state()) for loader in loaders for g in _generators(loader)]
-    epochs = [(s, s.epoch) for loader in loaders if hasattr(s := getattr(loader, "sampler", None), "epoch")]
+    samplers: list[Any] = [getattr(loader, "sampler", None) for loader in loaders]
+    epochs = [(s, s.epoch) for s in samplers if hasattr(s, "epoch")]
     for tensor, _, _ in gradients:
         tensor.grad = None
     with random_kept(), other_random_kept():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import errno
+import importlib
 import io
 import os
 import shutil
@@ -115,7 +116,7 @@ def sandboxed(scratch: Path) -> Iterator[Overlay]:
     """While the context lasts, this process changes no file outside ``scratch``, temporary folders and caches."""
     overlay = Overlay(scratch)
     real_open, stat, lstat, access = io.open, os.stat, os.lstat, os.access
-    remove, rename, replace, mkdir, rmdir, listdir, os_open = os.remove, os.rename, os.replace, os.mkdir, os.rmdir, os.listdir, os.open
+    remove, rename, mkdir, rmdir, listdir, os_open = os.remove, os.rename, os.mkdir, os.rmdir, os.listdir, os.open
     _REAL["remove"] = remove
     _REAL["isfile"] = lambda p: _is(stat, p)
     _REAL["exists"] = lambda p: _is(lstat, p, any_kind=True)
@@ -232,7 +233,7 @@ def _compiled_writers(overlay: Overlay) -> Iterator[tuple[Any, str, Any]]:
 
         yield torch._C, name, opened
     try:
-        import safetensors.torch as tensors
+        tensors: Any = importlib.import_module("safetensors.torch")
     except ImportError:
         return
     save, load = tensors.serialize_file, tensors.safe_open

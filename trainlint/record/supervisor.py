@@ -5,6 +5,7 @@ Imports no torch, so that it is up at once and survives whatever happens to the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -165,8 +166,6 @@ def _tail(path: Path, limit: int = 4000) -> str:
 
 def _end_group(child: subprocess.Popen[bytes]) -> None:
     """No process of the script's stays behind, its workers included."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
     child.wait()

@@ -249,7 +249,7 @@ def tensors_in(result: Any) -> Iterator[Tensor]:
     yield from found
 
 
-def random_state(device: torch.device | None = None) -> Any:
+def random_state() -> Any:
     """State of the generators that an operation may draw from."""
     accelerated = {}
     if torch.cuda.is_available() and torch.cuda.is_initialized():

@@ -97,8 +97,9 @@ class TapeKeeper:
 
     @staticmethod
     def _loss(tape: Tape, fill: dict[int, torch.Tensor], random_of: Tape) -> float | None:
-        """The tape's loss; None when torch refuses. The user's graph may still be waiting for its backward, so buffers that the
-        step changes are copies here.
+        """The tape's loss; None when torch refuses.
+
+        The user's graph may still be waiting for its backward, so buffers that the step changes are copies here.
         """
         modules = {id(m): m for op in tape.operations if (m := op.module) is not None}
         buffers = {b.data_ptr() for m in modules.values() for b in m.buffers(recurse=False)}

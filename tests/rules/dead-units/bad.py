@@ -31,8 +31,8 @@ class HeatMap(nn.Module):
             nn.init.constant_(layer.bias, prior)
 
     def forward(self, x):
-        x = F.relu(self.conv1(x))  # fault: dead-units
-        x = F.relu(self.conv2(x))
+        x = F.relu(self.conv1(x))
+        x = F.relu(self.conv2(x))  # fault: dead-units
         return self.head(x)
 
 

@@ -59,6 +59,5 @@ if __name__ == "__main__":
     dataset = TensorDataset(images, torch.tensor(digits.target))
     train_set, val_set = random_split(dataset, [1437, 360], generator=torch.Generator().manual_seed(0))
     model = ConvNet()
-    for parameter in model.features.parameters():
-        parameter.requires_grad = False  # fault: frozen-params
+    model.features.requires_grad_(False)  # fault: frozen-params
     Trainer(model, train_set, val_set).fit(epochs=8)

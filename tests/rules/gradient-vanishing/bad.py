@@ -10,7 +10,7 @@ def block(width):
     return nn.Sequential(nn.Linear(width, width), nn.Sigmoid())
 
 
-def deep_network(inputs=64, width=64, depth=10, classes=10):
+def deep_network(inputs=64, width=64, depth=8, classes=10):
     return nn.Sequential(nn.Linear(inputs, width), *[block(width) for _ in range(depth)], nn.Linear(width, classes))  # fault: gradient-vanishing
 
 

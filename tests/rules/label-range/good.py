@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 @dataclass
 class Config:
-    epochs: int = 12
+    epochs: int = 8
     batch_size: int = 64
     lr: float = 3e-3
     hidden: int = 64
@@ -23,6 +23,11 @@ def load_stays(n, rng):
     return torch.from_numpy(facts), torch.from_numpy(stars).long()
 
 
+def to_labels(stars):
+    """Class indices for the numbers of stars."""
+    return stars - 1
+
+
 def run_epoch(model, loader, criterion, optimizer):
     model.train()
     for facts, label in loader:
@@ -33,24 +38,18 @@ def run_epoch(model, loader, criterion, optimizer):
 
 
 @torch.no_grad()
-def stars_right(model, loader):
-    """Share of stays whose number of stars is predicted exactly; output 0 stands for one star."""
+def accuracy(model, loader):
     model.eval()
-    right = total = 0
-    for facts, stars in loader:
-        right += (model(facts).argmax(dim=1) + 1 == stars).sum().item()
-        total += len(stars)
-    return right / total
+    return sum((model(facts).argmax(dim=1) == label).sum().item() for facts, label in loader) / len(loader.dataset)
 
 
 def main(config=Config()):
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    facts, stars = load_stays(4000, rng)
-    labels = stars - 1
-    num_classes = int(labels.max()) + 1
-    train_loader = DataLoader(TensorDataset(facts, labels), batch_size=config.batch_size, shuffle=True)
-    val_loader = DataLoader(TensorDataset(*load_stays(800, rng)), batch_size=200)
+    (facts, stars), (val_facts, val_stars) = load_stays(4000, rng), load_stays(800, rng)
+    num_classes = int(to_labels(stars).max()) + 1
+    train_loader = DataLoader(TensorDataset(facts, to_labels(stars)), batch_size=config.batch_size, shuffle=True)
+    val_loader = DataLoader(TensorDataset(val_facts, to_labels(val_stars)), batch_size=200)
 
     model = nn.Sequential(
         nn.Linear(12, config.hidden), nn.ReLU(), nn.Linear(config.hidden, config.hidden), nn.ReLU(), nn.Linear(config.hidden, num_classes)
@@ -59,7 +58,10 @@ def main(config=Config()):
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr)
     for epoch in range(config.epochs):
         run_epoch(model, train_loader, criterion, optimizer)
-        print(f"epoch {epoch + 1:2d}: stars right {stars_right(model, val_loader):.3f}")
+        print(f"epoch {epoch + 1}: val accuracy {accuracy(model, val_loader):.3f}")
+    with torch.no_grad():
+        predicted_stars = model(val_facts).argmax(dim=1) + 1
+    print(f"mean stars: given {val_stars.float().mean():.2f}, predicted {predicted_stars.float().mean():.2f}")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-"""A GRU that reads digits row by row."""
+"""A GRU that reads digits row by row, with Lightning."""
 
+import lightning as L
 import torch
-import torch.nn as nn
 from sklearn.datasets import load_digits
+from torch import nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-EPOCHS = 8
-torch.manual_seed(3)
 
-
-class RowReader(nn.Module):
-    def __init__(self, hidden=48):
+class RowReader(L.LightningModule):
+    def __init__(self, hidden=48, lr=3e-3):
         super().__init__()
+        self.lr = lr
         self.rnn = nn.GRU(input_size=8, hidden_size=hidden, batch_first=True)
         self.norm = nn.LayerNorm(hidden)
         self.out = nn.Linear(hidden, 10)
@@ -21,35 +21,39 @@ class RowReader(nn.Module):
         summary = states[:, -1]
         return self.out(self.norm(summary))
 
+    def training_step(self, batch, batch_idx):
+        rows, labels = batch
+        return F.cross_entropy(self(rows), labels)
 
-def make_loaders():
-    digits = load_digits()
-    rows = torch.as_tensor(digits.images, dtype=torch.float32)
-    rows = (rows - rows.mean()) / rows.std()
-    labels = torch.as_tensor(digits.target)
-    split = torch.randperm(len(labels))
-    train_ids, val_ids = split[:1500], split[1500:]
-    train = DataLoader(TensorDataset(rows[train_ids], labels[train_ids]), batch_size=32, shuffle=True, drop_last=True)
-    val = DataLoader(TensorDataset(rows[val_ids], labels[val_ids]), batch_size=100)
-    return train, val
+    def validation_step(self, batch, batch_idx):
+        rows, labels = batch
+        scores = self(rows)
+        self.log("val_loss", F.cross_entropy(scores, labels))
+        self.log("val_acc", (scores.argmax(1) == labels).float().mean())
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=self.lr)
 
 
-train_loader, val_loader = make_loaders()
-net = RowReader()
-loss_fn = nn.CrossEntropyLoss()
-opt = torch.optim.Adam(net.parameters(), lr=3e-3)
+class DigitsData(L.LightningDataModule):
+    def setup(self, stage=None):
+        digits = load_digits()
+        rows = torch.tensor(digits.images, dtype=torch.float32)
+        labels = torch.tensor(digits.target)
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+        rows, labels = rows[order], labels[order]
+        rows = (rows - rows[:1500].mean()) / rows[:1500].std()
+        self.train_set, self.val_set = TensorDataset(rows[:1500], labels[:1500]), TensorDataset(rows[1500:], labels[1500:])
 
-for epoch in range(1, EPOCHS + 1):
-    net.train()
-    running = 0.0
-    for rows, labels in train_loader:
-        opt.zero_grad(set_to_none=True)
-        loss = loss_fn(net(rows), labels)
-        loss.backward()
-        opt.step()
-        running += loss.item()
+    def train_dataloader(self):
+        return DataLoader(self.train_set, batch_size=50, shuffle=True)
 
-    net.eval()
-    with torch.no_grad():
-        hits = [(net(rows).argmax(-1) == labels).float().mean() for rows, labels in val_loader]
-    print(f"{epoch}: train loss {running / len(train_loader):.3f}  val acc {torch.stack(hits).mean():.3f}")
+    def val_dataloader(self):
+        return DataLoader(self.val_set, batch_size=99)
+
+
+if __name__ == "__main__":
+    L.seed_everything(0)
+    trainer = L.Trainer(max_epochs=8, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.fit(RowReader(), datamodule=DigitsData())
+    print(f"validation accuracy {trainer.callback_metrics['val_acc']:.3f}")

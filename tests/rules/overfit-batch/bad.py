@@ -30,9 +30,9 @@ def build_model(width=64):
 def train_epoch(net, loader, optimizer):
     net.train()
     for points, arm in loader:
-        loss = F.cross_entropy(net(points), arm)  # fault: overfit-batch
+        loss = F.cross_entropy(net(points), arm)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # fault: overfit-batch
         optimizer.step()
 
 

@@ -1,4 +1,4 @@
-"""Digits with a reusable body and a head for the task; functions and argparse."""
+"""Digits with an exchangeable body under a linear head; functions and argparse."""
 
 import argparse
 
@@ -8,10 +8,16 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 
+def make_body(inputs=64, width=48, depth=1):
+    sizes = [inputs] + [width] * depth
+    layers = [nn.Sequential(nn.Linear(a, b), nn.LayerNorm(b), nn.GELU()) for a, b in zip(sizes, sizes[1:])]
+    return nn.Sequential(*layers)
+
+
 class Classifier(nn.Module):
-    def __init__(self, inputs=64, width=96, classes=2):
+    def __init__(self, width=48, classes=10):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(inputs, width), nn.LayerNorm(width), nn.GELU(), nn.Linear(width, width), nn.GELU())
+        self.body = make_body(width=width)
         self.head = nn.Linear(width, classes)
 
     def forward(self, x):
@@ -50,6 +56,7 @@ def evaluate(model, loader):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--depth", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1e-3)
     args = parser.parse_args()
@@ -57,7 +64,7 @@ def main():
 
     train, val = load(args.batch_size)
     model = Classifier()
-    model.head = nn.Linear(96, 10)
+    model.body = make_body(depth=args.depth)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr)
     criterion = nn.CrossEntropyLoss()
     for epoch in range(args.epochs):
