@@ -169,7 +169,7 @@ def _uneven(counts: Mapping[str, int], call: LossCall, loss: Loss, order: Sample
         f"{message}: always answering {common} is {most / total:.1%} right." if dominant else f"{message}.",
         severity=Severity.WARNING if dominant else Severity.NOTE,
         evidence={"measured": ratio, "expected": 1.0, "threshold": RATIO if dominant else TAIL_RATIO, "labels": total},
-        location=call.where,
+        location=call.built_where or call.where,
         fix=fix,
         details=(_bars(counts),),
     )
@@ -225,7 +225,7 @@ def _padding(call: LossCall, leaf: Leaf | None) -> Verdict | None:
         f"{share:.0%} of the tokens that the loss scores are token {token:g}: most of what is learned is to predict it, probably padding.",
         severity=Severity.WARNING,
         evidence={"measured": share, "expected": "no token that dominates", "threshold": DOMINANT, "token": token},
-        location=call.where,
+        location=call.built_where or call.where,
         fix=Fix(
             summary="Leave padding out of the loss.",
             code=f"loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index={token:g})",

@@ -157,7 +157,7 @@ def _judge_sgd(call: LossCall, loss: Loss, scale: float, lr: float) -> Verdict:
         message,
         severity=severity,
         evidence=evidence,
-        location=call.where,
+        location=call.built_where or call.where,
         fix=fix,
         details=(curve,) if len(steps) > 1 else (),
     )

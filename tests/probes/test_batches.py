@@ -121,6 +121,54 @@ def test_flattened_pictures_keep_their_path():
     view = first(train(model, loader, lambda m, b: F.cross_entropy(m(b[0].flatten(1)), b[1])))
     assert [(leaf.path, leaf.kind, leaf.shape) for leaf in view.inputs] == [("[0]", "table", (8, 48))]
     assert view.leaves[0].kind == "image"
+    assert view.pictures is not None
+
+
+def test_a_batch_that_is_a_tensor_has_an_empty_path():
+    view = first(train(nn.Linear(6, 6), DataLoader(torch.rand(16, 6), 8), lambda m, x: F.mse_loss(m(x), x)))
+    assert roles(view) == {"": ("input", "table")}
+    assert [leaf.path for leaf in view.inputs] == [""]
+
+
+def test_weights_loaded_after_training_do_not_make_a_pretrained_model():
+    def batches(load_first: bool) -> Batches:
+        model = conv()
+        state = {k: v.clone() for k, v in model.state_dict().items()}
+        loader = DataLoader(TensorDataset(torch.rand(16, 3, 8, 8), torch.arange(16) % 4), 8)
+
+        def run() -> None:
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            if load_first:
+                model.load_state_dict(state)
+            for batch in loader:
+                classify(model, batch).backward()
+                optimizer.step()
+            model.load_state_dict(state)
+
+        return measured(measure_batches, record(run))
+
+    assert batches(load_first=True).pretrained
+    assert not batches(load_first=False).pretrained
+
+
+def test_labels_that_a_gan_leaves_aside_are_no_targets():
+    torch.manual_seed(0)
+    generator, critic = nn.Linear(3, 5), nn.Linear(5, 1)
+    loader = DataLoader(TensorDataset(torch.randn(32, 5), torch.arange(32) % 4), 8)
+
+    def run() -> None:
+        first_optimizer = torch.optim.SGD(generator.parameters(), lr=0.1)
+        second_optimizer = torch.optim.SGD(critic.parameters(), lr=0.1)
+        for _ in range(2):
+            for x, _ in loader:
+                made = generator(torch.randn(8, 3))
+                critic(made).mean().backward()
+                first_optimizer.step()
+                second_optimizer.zero_grad()
+                (critic(x) - critic(made.detach())).mean().backward()
+                second_optimizer.step()
+
+    assert roles(measured(measure_batches, record(run)).train[0]) == {"[0]": ("input", "table"), "[1]": ("other", "labels")}
 
 
 def test_hand_written_losses_have_targets_too():

@@ -155,6 +155,11 @@ def triple(model, batch):
     return F.cross_entropy(model(batch[0], batch[1]), batch[2])
 
 
+def in_bfloat16(model, batch):
+    with torch.autocast("cpu", torch.bfloat16):
+        return classify(model, batch)
+
+
 def mixup(model, batch):
     x, y = batch
     order, share = torch.randperm(len(x)), 0.7
@@ -216,6 +221,10 @@ SOUND = {
     ),
     "loss by hand": (
         lambda: nn.Linear(D, K), lambda: loader(torch.randn(N, 2, D)), lambda m, b: (m(b[0][:, 0]) - m(b[0][:, 1])).pow(2).sum(1).mean(),
+    ),
+    "spectral norm and reduced precision": (
+        lambda: body(nn.utils.parametrizations.spectral_norm(nn.Linear(D, D)), nn.BatchNorm1d(D), nn.Linear(D, K)),
+        lambda: loader(torch.randn(N, D), torch.randint(0, K, (N,))), in_bfloat16,
     ),
     "patches as a larger batch": (
         lambda: Net(

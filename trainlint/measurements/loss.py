@@ -18,6 +18,8 @@ class LossCall:
     kind: str
     """``cross_entropy``, ``nll_loss``, ``binary_cross_entropy``, ``binary_cross_entropy_with_logits``, ``mse_loss``, ``l1_loss`` …"""
     where: Location | None = None
+    built_where: Location | None = None
+    """Where the criterion object was built; None for a function."""
     value: float = 0.0
     """Mean over the elements when the call did not reduce."""
     reduction: str = "mean"

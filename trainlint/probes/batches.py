@@ -36,15 +36,23 @@ def measure_batches(recording: Recording, deadline: float, settings: Settings) -
         train = tuple(_loose_views(flow))
     if not train:
         raise CannotMeasureError("no training batch was seen: the script ended before its model was trained")
-    models = recording.models()
     return Batches(
         train=train,
         val=val,
-        pretrained=any(id(m) in recording.loaded for model in models for m in model.modules()),
+        pretrained=_is_pretrained(recording),
         first_layer=flow.first_layer,
         normalised_inside=flow.rescaled or "Norm" in flow.first_layer,
         in_place_of_loader=not recording.loaders_of("train"),
     )
+
+
+def _is_pretrained(recording: Recording) -> bool:
+    """Whether weights came into a trained model before its first step, not only afterwards from a checkpoint."""
+    loads = [number for number, happening in enumerate(recording.happenings) if happening.kind == "load"]
+    steps = recording.steps
+    if steps and loads and all(number > steps[0].happening for number in loads):
+        return False
+    return any(id(module) in recording.loaded for model in recording.models() for module in model.modules())
 
 
 def _views(flow: DataFlow, phase: str, most: int, deadline: float) -> tuple[BatchView, ...]:
@@ -112,6 +120,7 @@ def _loose_views(flow: DataFlow) -> Iterator[BatchView]:
 def _drawn(view: BatchView, entered: Sequence[tuple[str, Tensor]], values: dict[str, Tensor], dataset: Any, loader: Any) -> BatchView:
     """Add pictures or a table of the batch; whatever cannot be drawn is left out."""
     title = "First training batch" if view.phase == "train" else "First validation batch"
+    entered = [(path, values.get(path, tensor)) for path, tensor in entered]  # pictures before they were flattened
     targets = [(leaf, values[leaf.path]) for leaf in view.leaves if leaf.role == "target" and leaf.path in values]
     try:
         names = class_names(dataset) if dataset is not None else {}

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.flow import trace
-from trainlint.record.recording import Backward, Recording
+from trainlint.record.recording import Backward, Recording, Snapshot, state_tensors
 from trainlint.record.structure import batch_size
 from trainlint.record.tape import Operation, Ref, Tape, tensors_in, without_regularisation
 
@@ -93,10 +93,10 @@ class Exchange:
         self.origin: dict[int, int] = {s: s for s in self.labels}
         """Slot of the batch tensor that labelled elements come from."""
         self.sources: list[Source] = []
+        self._state = Snapshot(state_tensors(recording.models()))
         self._statistics: dict[int, tuple[Tensor, Tensor]] = {}
         self._labelling = False
         self._embedded: dict[int, Tensor] = {}
-        self._observe: Any = None
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -142,6 +142,8 @@ class Exchange:
         except (RuntimeError, IndexError, ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
             msg = f"the step does not run with one sample exchanged ({type(error).__name__})"
             raise CannotMeasureError(msg) from error
+        finally:
+            self._state.restore()  # what a forward keeps for the next one, as spectral norm does, would look like an effect
 
     def _held_still(self, op: Operation) -> Operation:
         calmed = without_regularisation(op)

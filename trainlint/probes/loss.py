@@ -126,6 +126,7 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
         return LossCall(
             kind=op.name,
             where=at(op.place),
+            built_where=at(recording.places.get(id(op.module))) if op.module is not None and not op.module._modules else None,
             value=value,
             reduction=reduction,
             label_smoothing=float(bound.get("label_smoothing", 0.0) or 0.0),

@@ -67,13 +67,17 @@ def measure_mixing(recording: Recording, deadline: float, settings: Settings) ->
     if not judged:
         msg = "the loss is a formula of its own within the model, so predictions of single samples cannot be told"
         raise CannotMeasureError(msg)
-    kept = exchange.begin(tuple(p.slot for p in judged))
+    slots = tuple(p.slot for p in judged)
+    kept = exchange.begin(slots)
+    control = exchange.again(slots)
+    # Some kernels add in any order; changes of the size that this makes are none.
+    noise = {p: 10 * float(p.changes(kept[p.slot], control[p.slot]).max()) for p in judged}
     across: _Across | None = None
     try:
-        across = _across(exchange, judged, kept, deadline)
+        across = _across(exchange, judged, kept, noise, deadline)
     except CannotMeasureError as error:
         reason = str(error)
-    leak = sees_next_token(exchange, judged, kept, deadline)
+    leak = sees_next_token(exchange, judged, kept, noise, deadline)
     if across is None and leak is None:
         raise CannotMeasureError(reason)
     return _measurement(recording, exchange, across, leak)
@@ -93,31 +97,30 @@ def _measurement(recording: Recording, exchange: Exchange, across: _Across | Non
     )
 
 
-def _across(exchange: Exchange, judged: list[Prediction], kept: dict[int, Tensor], deadline: float) -> _Across:
-    slots = tuple(p.slot for p in judged)
-    control = exchange.again(slots)
-    noise = {p: float(p.changes(kept[p.slot], control[p.slot]).max()) for p in judged}
+def _across(
+    exchange: Exchange, judged: list[Prediction], kept: dict[int, Tensor], noise: dict[Prediction, float], deadline: float
+) -> _Across:
     worst: dict[Prediction, tuple[float, int]] = {}
     for sample in _spaced(exchange.samples):
-        after = exchange.without(sample, slots)
+        after = exchange.without(sample, tuple(kept))
         for prediction in judged:
             change = prediction.changes(kept[prediction.slot], after[prediction.slot])
             effects = prediction.effects(exchange, change, sample) or effects_by_rows(change, exchange.samples, {sample})
-            if effects is not None and max(effects) > 10 * noise[prediction]:
-                worst[prediction] = max(worst.get(prediction, (0.0, sample)), (_share(effects), sample))
+            if effects is not None and max(effects) > noise[prediction]:
+                share = _share(effects) if effects[1] > noise[prediction] else 0.0
+                worst[prediction] = max(worst.get(prediction, (0.0, sample)), (share, sample))
         if time.monotonic() > deadline:
             break
     if not worst:
         msg = "no prediction changes with the input of its sample, or none can be told to belong to one"
         raise CannotMeasureError(msg)
-    share = max(s for s, _ in worst.values())
-    result = _Across(share)
-    for prediction, (own_share, sample) in worst.items():
-        if own_share > NOISE:
+    result = _Across(max(share for share, _ in worst.values()))
+    for prediction, (share, sample) in worst.items():
+        if share > NOISE:
             found = _explain(exchange, prediction, sample, kept)
             result = replace(result, contrastive=result.contrastive or found.contrastive)
             if found.mixed:
-                return replace(found, share=own_share)
+                return replace(found, share=share)
     return result
 
 

@@ -36,14 +36,16 @@ class Leak:
     """First operation whose output at one position depends on later ones."""
 
 
-def sees_next_token(exchange: Exchange, judged: list[Prediction], kept: dict[int, Tensor], deadline: float) -> Leak | None:
-    """Disturb single positions of the tokens; None when this is no next-token model."""
+def sees_next_token(
+    exchange: Exchange, judged: list[Prediction], kept: dict[int, Tensor], noise: dict[Prediction, float], deadline: float
+) -> Leak | None:
+    """Disturb single positions of the tokens; None when this is no next-token model. Changes below ``noise`` are none."""
     for prediction in judged:
         for source in exchange.sources:
             answers = _answers(exchange, prediction, source) if source.made and prediction.classes else None
             if answers is not None:
                 try:
-                    return _leak(exchange, prediction, source, answers, kept[prediction.slot], deadline)
+                    return _leak(exchange, prediction, source, answers, kept[prediction.slot], noise[prediction], deadline)
                 except CannotMeasureError:
                     return None
     return None
@@ -99,7 +101,9 @@ def _agrees(equal: Tensor, where: Tensor) -> bool:
     return int(where.sum()) >= _LEAST and float(equal[where].float().mean()) >= _MATCH
 
 
-def _leak(exchange: Exchange, prediction: Prediction, source: Source, answers: Tensor, before: Tensor, deadline: float) -> Leak | None:
+def _leak(
+    exchange: Exchange, prediction: Prediction, source: Source, answers: Tensor, before: Tensor, noise: float, deadline: float
+) -> Leak | None:
     known = position_of(source.labels)
     first, length = int(known.min()), int(known.max()) - int(known.min()) + 1
     worst: tuple[float, int] | None = None
@@ -111,8 +115,8 @@ def _leak(exchange: Exchange, prediction: Prediction, source: Source, answers: T
         own, future = change[answers > position], change[(answers >= 0) & (answers <= position)]
         largest = float(own.max()) if own.numel() else 0.0
         seen = float(future.max()) if future.numel() else 0.0
-        if max(largest, seen) > 0:
-            worst = max(worst or (0.0, position), (seen / largest if largest else 1.0, position))
+        if max(largest, seen) > noise:
+            worst = max(worst or (0.0, position), ((seen / largest if largest else 1.0) if seen > noise else 0.0, position))
         if time.monotonic() > deadline:
             break
     if worst is None:

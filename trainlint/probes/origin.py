@@ -174,7 +174,7 @@ class _Search:
 
 
 def _hook(tensor: Tensor, note: Callable[[Tensor], None]) -> RemovableHandle:
-    return tensor.register_hook(note)  # type: ignore[no-untyped-call, no-any-return]
+    return tensor.register_hook(note)  # type: ignore[no-any-return]
 
 
 def _kinds(tensor: Tensor) -> int:

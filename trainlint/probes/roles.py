@@ -22,6 +22,9 @@ __all__ = ["DataFlow"]
 #: backward() calls and model calls without gradients that are looked at.
 _MOST_BACKWARDS, _MOST_CALLS = 24, 64
 
+#: A tensor that a model was called with, with the batch it comes from and its path there.
+Matched = tuple[Batch | None, str | None, Tensor]
+
 
 @dataclass
 class DataFlow:
@@ -51,6 +54,7 @@ class DataFlow:
         }
         told: dict[tuple[int, str], set[Role]] = {}
         met: set[tuple[int, str]] = set()
+        taped: set[int] = set()
         for backward in self.recording.backwards[:_MOST_BACKWARDS]:
             given = self._data(t for _, t in backward.inputs)
             batch, named = self._match(given, backward.batch, self.recording.batches)
@@ -59,10 +63,15 @@ class DataFlow:
                 continue
             self._enter(batch, named)
             self.trained.update(id(b) for b in (batch, *(b for b, _, _ in named)) if b is not None)
-            met.update((_loader(b), path) for b, path, _ in named if b is not None)
+            met.update((_loader(b), path) for b, path, _ in named if b is not None and path is not None)
             if backward.tape is not None and batch is backward.batch:
+                taped.add(_loader(batch))
                 self._follow(backward.tape, batch, told, given)
         self._settle(told, met)
+        for loader in {key[0] for key in met} - taped:
+            rest = [key for key in self._examples if key[0] == loader and key not in self.roles]
+            if len(rest) == 1:  # of the usual pair one went into the model
+                self.roles[rest[0]] = "target"
         self._validation()
 
     def role(self, loader: int, path: str) -> Role:
@@ -88,26 +97,24 @@ class DataFlow:
         found = {id(t): t for t in tensors if t.dim() > 0 and t.numel() and not t.requires_grad}
         return [t for t in found.values() if not (t.dim() == 3 and (t.shape[0], t.shape[2]) in self._states)]
 
-    def _match(
-        self, given: Sequence[Tensor], likely: Batch | None, batches: Sequence[Batch]
-    ) -> tuple[Batch | None, list[tuple[Batch | None, str, Tensor]]]:
+    def _match(self, given: Sequence[Tensor], likely: Batch | None, batches: Sequence[Batch]) -> tuple[Batch | None, list[Matched]]:
         """The batch that most of the tensors come from, and for each its batch and path, where it is one of a batch's."""
         order = [*([likely] if likely else []), *(b for b in batches if b is not likely)]
-        named: list[tuple[Batch | None, str, Tensor]] = []
+        named: list[Matched] = []
         taken: set[tuple[int, str]] = set()
         for tensor in given:
             found = next(((b, p) for b in order if (p := _path_of(tensor, b, taken)) is not None), None)
             if found is not None:
                 taken.add((id(found[0]), found[1]))
-            named.append((found[0] if found else None, found[1] if found else "", tensor))
+            named.append((*(found or (None, None)), tensor))
         owners = [b for b, _, _ in named if b is not None]
         return max(owners, key=owners.count) if owners and likely not in owners else likely, named
 
-    def _enter(self, batch: Batch, named: Sequence[tuple[Batch | None, str, Tensor]]) -> None:
+    def _enter(self, batch: Batch, named: Sequence[Matched]) -> None:
         for number, (owner, path, tensor) in enumerate(named):
             entries = self.entered.setdefault(id(owner or batch), [])
             if not any(tensor is known for _, known in entries):
-                entries.append((path or f"input {number}", tensor))
+                entries.append((f"input {number}" if path is None else path, tensor))
 
     def _follow(self, tape: Tape, batch: Batch, told: dict[tuple[int, str], set[Role]], given: Sequence[Tensor]) -> None:
         paths = {slot: path for path, slot in tape.batch.items()}
@@ -155,10 +162,6 @@ class DataFlow:
         for key in met:
             self.roles.setdefault(key, "input")
         self.changed = any(role == "input" and key not in met for key, role in self.roles.items())
-        for loader in {key[0] for key in met if not any(k[0] == key[0] for k in told)}:
-            rest = [key for key in leaves if key[0] == loader and key not in self.roles]
-            if len(rest) == 1:  # the step could not be taped, and of the usual pair one went into the model
-                self.roles[rest[0]] = "target"
 
     def _validation(self) -> None:
         calls = [c for c in self.recording.calls if c.inputs and c.iteration is not None and c.iteration.phase == "val"]
@@ -166,8 +169,7 @@ class DataFlow:
             batches = [b for b in self.recording.batches if b.iteration is call.iteration]
             batch, named = self._match(self._data(call.inputs), self._batch_at(call, batches), batches)
             if batch is not None:
-                targets = {path for owner, path, _ in named if owner is not None and self.role(_loader(owner), path) == "target"}
-                self._enter(batch, [entry for entry in named if entry[1] not in targets])
+                self._enter(batch, [(b, p, t) for b, p, t in named if b is None or p is None or self.role(_loader(b), p) != "target"])
 
     def _batch_at(self, call: Call, batches: Iterable[Batch]) -> Batch | None:
         for happening in reversed(self.recording.happenings[: call.happening + 1]):

@@ -33,7 +33,7 @@ def main(job_file: str) -> None:
     from trainlint.evidence import EvidenceWriter
     from trainlint.probes.session import ProbeSession
     from trainlint.record.frames import Frames
-    from trainlint.record.hooks import listening
+    from trainlint.record.hooks import listening, note_datasets
     from trainlint.record.recorder import Recorder, StopRecording
     from trainlint.record.sandbox import sandboxed
     from trainlint.registry import load_catalogue
@@ -64,6 +64,7 @@ def main(job_file: str) -> None:
             evidence.line("progress", text=f"recording: {text}")
 
     recorder.on_progress = progress
+    note_datasets(recorder)
     _measure_before_hard_exit(recorder)
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     status, crash = "ended", ""

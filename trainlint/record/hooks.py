@@ -14,13 +14,13 @@ import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from trainlint.record.recorder import Recorder
 from trainlint.record.recording import Iteration
 
-__all__ = ["listening"]
+__all__ = ["listening", "note_datasets"]
 
 
 @contextmanager
@@ -35,6 +35,19 @@ def listening(recorder: Recorder) -> Iterator[None]:
         stack.callback(after.remove)
         stack.enter_context(recorder.writer)
         yield
+
+
+def note_datasets(recorder: Recorder) -> None:
+    """Note where each dataset is built. For a process of the recorder's own: Python cannot take a ``__new__`` off a class again."""
+
+    def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        following = super(Dataset, cls).__new__
+        made = following(cls) if following is object.__new__ else following(cls, *args, **kwargs)
+        if recorder.on:
+            recorder.recording.places[id(made)] = recorder.frames.here()
+        return made
+
+    Dataset.__new__ = __new__  # type: ignore[method-assign,assignment]
 
 
 Replace = Callable[[Any, str, Any], None]
@@ -67,6 +80,8 @@ def _loaders(recorder: Recorder, replace: Replace) -> None:
         if not recorder.on:
             return iterate(self)
         begun = recorder.iteration_begun(self)  # before the iterator, which asks for indices at once when it has workers
+        if begun is None:
+            return iterate(self)
         passes[0] = (None, begun)
         iterator = iterate(self)
         passes[id(iterator)] = (iterator, begun)
@@ -78,7 +93,7 @@ def _loaders(recorder: Recorder, replace: Replace) -> None:
         if entry is None or not recorder.on:
             return following(self)
         begun = entry[1]
-        if begun.cut_short or not recorder.wants_batch(begun):
+        if begun.cut_short or recorder.wants_batch(begun) is False:
             raise StopIteration
         recorder.writer.active, writing = False, recorder.writer.active
         try:
@@ -123,8 +138,8 @@ def _modules(recorder: Recorder, replace: Replace) -> None:
         if outermost:
             place = recorder.frames.here()
             recorder.call_begun()
-        if not stack and not outermost:
-            return call(self, *args, **kwargs)  # a transform, a criterion, a metric
+        if not stack and not outermost and self._modules:
+            return call(self, *args, **kwargs)  # a wrapper without parameters: a transform, a metric
         stack.append(self)
         try:
             output = call(self, *args, **kwargs)
@@ -166,7 +181,8 @@ def _gradients(recorder: Recorder, replace: Replace) -> None:
         try:
             seen = recorder.backward_begun(loss)
             result = run()
-            recorder.backward_ended(seen)
+            if seen is not None:
+                recorder.backward_ended(seen)
         finally:
             depth[0] -= 1
         return result

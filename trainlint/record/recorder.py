@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import time
+import traceback
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +44,30 @@ _MEASURED_STEPS = 8
 _BARE = (3, 4)
 #: Largest batch that is copied and kept, in bytes.
 _KEEP_BYTES = 256 * 2**20
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def guarded(method: Callable[Concatenate[Recorder, P], R]) -> Callable[Concatenate[Recorder, P], R | None]:
+    """A listener that fails stops listening; the user's script goes on as if it were alone."""
+
+    @functools.wraps(method)
+    def listen(self: Recorder, *args: P.args, **kwargs: P.kwargs) -> R | None:
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:
+            self.enabled = False
+            self.writer.stop()
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{os.path.basename(place.filename)}:{place.lineno}"
+            self.recording.notes.append(
+                f"recording stopped early by a fault of trainlint's own ({type(error).__name__}: {error}, {where}); please report it"
+            )
+            return None
+
+    return listen
 
 
 class StopRecording(BaseException):
@@ -102,6 +128,7 @@ class Recorder:
 
     # -- loaders -------------------------------------------------------------------------------------------------------
 
+    @guarded
     def loader_built(self, loader: DataLoader[Any]) -> None:
         """A DataLoader was constructed."""
         if loader not in self._loaders:
@@ -109,6 +136,7 @@ class Recorder:
             self._loaders[loader] = entry
             self.recording.loaders.append(entry)
 
+    @guarded
     def iteration_begun(self, loader: DataLoader[Any]) -> Iteration:
         """iter(loader) was called."""
         self.loader_built(loader)
@@ -119,6 +147,7 @@ class Recorder:
         entry.iterations.append(iteration)
         return iteration
 
+    @guarded
     def wants_batch(self, iteration: Iteration) -> bool:
         """Whether a pass may go on; False cuts it short."""
         self._finish_if_done(iteration)
@@ -134,6 +163,7 @@ class Recorder:
         iteration.cut_short |= enough
         return not enough
 
+    @guarded
     def batch_loaded(self, iteration: Iteration, batch: Any) -> None:
         """A pass handed out a batch."""
         iteration.batches += 1
@@ -170,12 +200,14 @@ class Recorder:
 
     # -- models --------------------------------------------------------------------------------------------------------
 
+    @guarded
     def call_begun(self) -> None:
         """A module with parameters is called from outside any other."""
         if not (self.steps_done or self.recording.backwards) and not self.recording.calls and not self._current and not self.writer.active:
             self.writer.start()
         self._check_time()
 
+    @guarded
     def call_ended(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, place: Place | None) -> None:
         """The call returned."""
         grad = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
@@ -206,6 +238,7 @@ class Recorder:
 
     # -- losses and gradients ------------------------------------------------------------------------------------------
 
+    @guarded
     def backward_begun(self, loss: Tensor) -> Backward:
         """backward() is about to run on ``loss``."""
         recording = self.recording
@@ -244,6 +277,7 @@ class Recorder:
             return self._handed[tape.batch_source][0]
         return self._last_batch
 
+    @guarded
     def backward_ended(self, backward: Backward) -> None:
         """Gradients are there."""
         recording = self.recording
@@ -272,6 +306,7 @@ class Recorder:
         if not recording.training and not recording.loaders_of("train") and len(recording.backwards) >= 24:
             self._finish()
 
+    @guarded
     def cleared(self, parameters: Iterable[Tensor], subject: str) -> None:
         """Gradients of some parameters were cleared."""
         place = self.frames.here()
@@ -283,6 +318,7 @@ class Recorder:
                 seen.dropped += [(b, place) for b in seen.held if b in seen.pending]
                 seen.held.clear()
 
+    @guarded
     def clipped(self, parameters: Iterable[Tensor], max_norm: float, before: float | None) -> None:
         """Gradients were clipped."""
         place = self.frames.here()
@@ -297,10 +333,12 @@ class Recorder:
 
     _unscaled = False
 
+    @guarded
     def scaled(self, factor: float) -> None:
         """A gradient scaler multiplied a loss."""
         self._scale, self._scaled, self._unscaled = factor, True, False
 
+    @guarded
     def unscaled(self) -> None:
         """A gradient scaler took its factor out of the gradients."""
         self._unscaled = True
@@ -308,6 +346,7 @@ class Recorder:
 
     # -- optimizers and schedulers -------------------------------------------------------------------------------------
 
+    @guarded
     def optimizer_built(self, optimizer: Optimizer) -> None:
         """An optimizer was constructed."""
         if id(optimizer) in self._optimizers:
@@ -317,6 +356,7 @@ class Recorder:
         self._optimizers[id(optimizer)] = seen
         self.recording.optimizers.append(seen)
 
+    @guarded
     def step_begun(self, optimizer: Optimizer, *, closure: bool = False) -> None:
         """An optimizer is about to step; with a closure, forward and backward happen inside the step."""
         unknown = id(optimizer) not in self._optimizers
@@ -344,6 +384,7 @@ class Recorder:
             if id(tensor) not in self.recording.initial and not torch.nn.parameter.is_lazy(tensor):
                 self.recording.initial[id(tensor)] = tensor.detach().clone()
 
+    @guarded
     def step_ended(self, optimizer: Optimizer, *, closure: bool = False) -> None:
         """An optimizer has stepped."""
         seen = self._optimizers[id(optimizer)]
@@ -393,6 +434,7 @@ class Recorder:
                 return True
         return False
 
+    @guarded
     def scheduler_built(self, scheduler: Any) -> None:
         """A learning-rate scheduler was constructed."""
         if id(scheduler) not in self._schedulers:
@@ -401,6 +443,7 @@ class Recorder:
             self._schedulers[id(scheduler)] = seen
             self.recording.schedulers.append(seen)
 
+    @guarded
     def scheduler_stepped(self, scheduler: Any, metric: float | None) -> None:
         """scheduler.step() returned."""
         self.scheduler_built(scheduler)

@@ -220,7 +220,7 @@ class Recording:
     broken_state: dict[int, Tensor] = field(default_factory=dict)
     """id of a parameter or buffer -> its value at that backward()."""
     places: dict[int, Place | None] = field(default_factory=dict)
-    """id of a module -> where it was built."""
+    """id of a module or dataset -> where it was built."""
     grad_off: Place | None = None
     """Where gradients were switched off and not on again."""
     frozen_at: Place | None = None
@@ -270,6 +270,17 @@ class Recording:
     def loaders_of(self, phase: str) -> list[Loader]:
         """Loaders by what was done with their batches."""
         return [entry for entry in self.loaders if any(i.phase == phase for i in entry.iterations)]
+
+    def dataset_place(self, loader: Loader) -> Place | None:
+        """Where the dataset under subsets and wrappers was built; the loader's place when that is not known."""
+        dataset: Any = loader.loader.dataset
+        place = self.places.get(id(dataset))
+        for _ in range(8):
+            dataset = getattr(dataset, "dataset", None)
+            if dataset is None:
+                break
+            place = self.places.get(id(dataset), place)
+        return place or loader.place
 
     @property
     def main(self) -> OptimizerSeen | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,16 @@ _NOT_RECORDED = frozenset({
 
 #: A step with more operations than this is a generation or sampling loop; its tape is given up.
 _MOST_OPERATIONS = 200_000
+
+
+class _Call(NamedTuple):
+    """A call's arguments, written down before it ran."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: list[int]
+    inplace: bool
+    random: Any
 
 
 class TapeWriter(TorchFunctionMode):
@@ -103,7 +113,25 @@ class TapeWriter(TorchFunctionMode):
         return self.write(name, func, args, kwargs)
 
     def write(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call ``func`` and write the call down."""
+        """Call ``func`` and write the call down. A call that cannot be written down ends the tape, never the user's step."""
+        try:
+            before = self._before(name, args, kwargs)
+        except Exception:
+            self.overflow, self.active = True, False
+            return func(*args, **kwargs)
+        self.active = False  # what it calls inside is not the user's
+        try:
+            result = func(*args, **kwargs)
+        finally:
+            self.active = True
+        try:
+            self._after(name, func, args, kwargs, result, before)
+        except Exception:
+            self.overflow, self.active = True, False
+        return result
+
+    def _before(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
+        """Write down the arguments as they are before the call changes any."""
         random = random_state() if name in _RANDOM else None
         inputs: list[int] = []
 
@@ -123,39 +151,37 @@ class TapeWriter(TorchFunctionMode):
         )
         if inplace and inputs:
             self._keep_pristine(inputs[0])
-        self.active = False  # what it calls inside is not the user's
-        try:
-            result = func(*args, **kwargs)
-        finally:
-            self.active = True
+        return _Call(recorded_args, recorded_kwargs, inputs, inplace, random)
+
+    def _after(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, call: _Call) -> None:
+        """Write down the results."""
         made = list(tensors_in(result))
         if not made and name not in ("__setitem__", "data="):
-            if name in READS and inputs:
-                self._reads.append((inputs[0], name, self.frames.here()))
-            return result
+            if name in READS and call.inputs:
+                self._reads.append((call.inputs[0], name, self.frames.here()))
+            return
         if len(self._operations) >= _MOST_OPERATIONS:
             self.overflow, self.active = True, False
-            return result
+            return
         outputs = tuple(self._new_slot(t) for t in made)
         mutates = None
-        if not made and inputs:
+        if not made and call.inputs:
             self._slot_of[id(args[0])] = mutates = len(self._alive)
             self._alive.append(args[0])
-            self._storages.append(self._storages[inputs[0]])
+            self._storages.append(self._storages[call.inputs[0]])
             self._requires.append(args[0].requires_grad)
         state = State.now(self.devices, self.off_at[-1] if self.off_at else None)
         if state != self._state:
             self._state = state
-        position = len(self._operations)
         if name in LOSS_FUNCTIONS:
-            self._observed[position] = (map_tensors(args, Tensor.detach), map_tensors(kwargs, Tensor.detach))
+            self._observed[len(self._operations)] = (map_tensors(args, Tensor.detach), map_tensors(kwargs, Tensor.detach))
+        module = self.modules[-1] if self.modules else None
         self._operations.append(
             Operation(
-                name, func, recorded_args, recorded_kwargs, tuple(inputs), outputs, mutates, self._state or state, self.frames.here(),
-                self.modules[-1] if self.modules else None, random, inplace,
+                name, func, call.args, call.kwargs, tuple(call.inputs), outputs, mutates, self._state or state, self.frames.here(), module,
+                call.random, call.inplace,
             )
         )  # fmt: skip
-        return result
 
     def _new_slot(self, tensor: Tensor, *, outside: bool = False) -> int:
         slot = len(self._alive)
