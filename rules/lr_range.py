@@ -46,6 +46,8 @@ scheduler = torch.optim.lr_scheduler.OneCycleLR(
 - 1 % of the best gain: early on, the gain grows with the rate, so this is a rate about a hundred times too low.
 - First rate below half of the configured one: a warm-up. OneCycle starts at 1/25, linear warm-ups lower.
 - OneCycle settings: PyTorch's defaults, after Smith and Topin.
+- Too low is an error from 1,000 times on, and then only without progress in the replays: a rate that is merely low trains slowly, and more
+  steps make up for it.
 
 ## References
 
@@ -66,6 +68,7 @@ from trainlint.measurements import LearningRate, Trial
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 OUTSIDE = 10.0
+HOPELESS = 1000.0
 NO_PROGRESS = 0.01
 WARMING_UP = 0.5
 SAME_RATE = 2.0
@@ -111,7 +114,7 @@ class LearningRateRange(Rule):
                 f"{rates.optimizer}'s learning rate of {rates.configured:g} is {below:.0f} times below the band that trains here "
                 f"({band}): {_course(own, rates)}, while {gain}."
             )
-            return _failure(rates, best, message, Severity.ERROR if stuck else Severity.WARNING)
+            return _failure(rates, best, message, Severity.ERROR if stuck and below > HOPELESS else Severity.WARNING)
         where = "lies in" if max(above, below) <= 1 else "lies near"
         return passed(
             f"{rates.optimizer}'s learning rate of {rates.configured:g} {where} the band of {band} that trains here.",

@@ -46,9 +46,13 @@ def test_a_rate_that_diverges_is_an_error():
 
 
 def test_a_rate_that_cannot_move_is_an_error():
-    verdict = judge(1e-6)
+    verdict = judge(1e-7, ENDS | {1e-7: 2.3026})
     assert verdict.severity is Severity.ERROR
     assert "below the band" in verdict.message
+
+
+def test_a_low_rate_that_more_steps_make_up_for_is_a_warning():
+    assert judge(1e-6).severity is Severity.WARNING
 
 
 def test_a_low_rate_that_makes_some_progress_is_a_warning():
