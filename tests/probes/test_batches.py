@@ -293,6 +293,29 @@ def test_validation_inputs_that_the_loop_changes_are_never_taken_from_the_loader
     assert all(leaf.maximum <= 1 for leaf in shown)
 
 
+def test_what_the_model_was_called_with_in_validation_is_described():
+    data = TensorDataset(torch.rand(16, 3, 8, 8) * 255, torch.arange(16) % 4)
+    model = conv()
+    given = []
+    model.register_forward_pre_hook(lambda module, args: given.append(args))
+
+    def run() -> None:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(2):
+            for x, y in DataLoader(data, 8):
+                F.cross_entropy(model(x / 255), y).backward()
+                optimizer.step()
+            with torch.no_grad():
+                for x, _ in DataLoader(data, 16):
+                    model(x)
+
+    recording = record(run)
+    for call, args in zip(recording.calls, given, strict=False):
+        call.inputs = args
+    (entered,) = measured(measure_batches, recording).val[0].inputs
+    assert (entered.path, entered.maximum > 1) == ("[0]", True)
+
+
 def test_a_loop_without_a_loader_shows_what_entered_model_and_loss():
     torch.manual_seed(0)
     x, y = torch.randn(64, 6), torch.randint(0, 3, (64,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,7 +121,8 @@ class _Scan:
                 if time.monotonic() > self.end or self._failures >= _MOST_FAILURES:
                     break
                 self._read(samples, pool[position])
-            self._complete(samples, pool)
+            with suppress(Exception):
+                self._complete(samples, pool)
         except Exception as error:
             self._failed(error, "")
 

@@ -118,7 +118,7 @@ def label_vectors(dataset: Any) -> Iterator[Numbers]:
         for parts in zip(*(label_vectors(part) for part in dataset.datasets), strict=False):
             yield np.concatenate(parts)
     elif isinstance(dataset, TensorDataset):
-        yield from (t.detach().cpu().numpy().reshape(-1) for t in dataset.tensors if t.numel() == size and not t.is_complex())
+        yield from (found for t in dataset.tensors if (found := _as_labels(t, size)) is not None)
     else:
         columns = getattr(dataset, "column_names", ())
         for name in _LABEL_NAMES:
