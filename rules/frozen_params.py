@@ -106,7 +106,7 @@ class FrozenParams(Rule):
                 ),
                 details=(_table(stuck),),
             )
-        if parameters.batchnorm_moving_while_frozen:
+        if parameters.pretrained and parameters.batchnorm_moving_while_frozen:
             count = parameters.batchnorm_moving_while_frozen
             return failed(
                 f"{count} BatchNorm layers have frozen weights but are in training mode: their running statistics move away from those "

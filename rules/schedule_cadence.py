@@ -8,8 +8,8 @@ the length of the run, where both are known.
 - **Built for steps, stepped once an epoch**: an **error** when the learning rate then never reaches half of its peak (OneCycleLR stays
   in its warm-up), else a **warning**.
 - **Built for epochs, stepped after each batch**: an **error** when the learning rate is below a hundredth of its start before the first
-  epoch is over, else a **warning** (a cosine swings up and down every few batches). A **note** when it is not known that there is a
-  second epoch.
+  epoch is over, else a **warning** (a cosine swings up and down every few batches). A **note** when the loop is not seen to go over
+  epochs: counting steps, it may draw batches from an endless loader.
 - **Never stepped** although an epoch went by: an **error** when it was to warm up from a fifth of its peak or less, else a **warning**.
 - **Warning**: a cosine that climbs back up because the run is longer than its `T_max`; a schedule built for batches that accumulation
   steps more rarely; ReduceLROnPlateau with `mode` against the direction of its metric.
@@ -91,6 +91,7 @@ class _Run:
 
     loop: Loop
     epochs: int | None
+    """Known only where the loop is seen to go over epochs: counting steps, it may draw batches from an endless loader."""
     steps: int | None
     """Optimizer steps in a full epoch."""
 
@@ -118,7 +119,7 @@ class ScheduleCadence(Rule):
         schedulers = optimizers.schedulers
         if not schedulers:
             return not_run("no learning-rate scheduler is in use")
-        run = _Run(loop, optimizers.epochs, optimizers.steps_per_epoch)
+        run = _Run(loop, optimizers.epochs if _by_epochs(loop) else None, optimizers.steps_per_epoch)
         stepped = {scheduler.optimizer for scheduler in schedulers if scheduler.calls}
         faults = [fault for scheduler in schedulers for fault in _faults(scheduler, run, beside=scheduler.optimizer in stepped)]
         if faults:
@@ -126,8 +127,7 @@ class ScheduleCadence(Rule):
         known = [scheduler for scheduler in schedulers if scheduler.cadence in ("step", "epoch")]
         if not known:
             return not_run("it could not be seen how often the scheduler is stepped")
-        first = known[0]
-        unit = {"step": "after each optimizer step", "epoch": "once an epoch"}[first.cadence]
+        first, unit = known[0], "after each optimizer step" if known[0].cadence == "step" else "once an epoch"
         return passed(
             f"{first.kind} is stepped {unit}" + (f" and built for {first.horizon:,} calls." if first.horizon else "."),
             evidence={"measured": first.cadence, "horizon": first.horizon, "epochs": run.epochs, "steps an epoch": run.steps},
@@ -220,9 +220,10 @@ def _too_often(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
     if not steps or scheduler.kind in (*PERIODIC, *PER_STEP):
         return
     left = _left_after_epoch(scheduler, steps)
+    falls = bool(scheduler.preview) and scheduler.preview[-1] < 0.5 * max(scheduler.preview)
     if left is not None and left < GONE / 10:
         effect, gone = f"the learning rate falls to {left:.0e} of its start within the first epoch", True
-    elif scheduler.horizon and scheduler.horizon * FACTOR <= (run.total or steps) and _falls(scheduler):
+    elif scheduler.horizon and scheduler.horizon * FACTOR <= (run.total or steps) and falls:
         if run.epochs and scheduler.horizon > 1.1 * run.epochs:
             return
         swings = scheduler.kind == "CosineAnnealingLR"
@@ -234,7 +235,7 @@ def _too_often(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
     grave = gone and bool(run.epochs) and (scheduler.horizon or 0) < steps
     yield failed(
         f"{scheduler.kind} {built} but is stepped after each of {steps:,} steps an epoch: {effect}.",
-        severity=Severity.ERROR if grave else Severity.WARNING if run.epochs or run.loop.epochs_begun > 1 else Severity.NOTE,
+        severity=Severity.ERROR if grave else Severity.WARNING if _by_epochs(run.loop) else Severity.NOTE,
         evidence={"measured": run.total, "expected": scheduler.horizon, "threshold": FACTOR, "steps an epoch": steps},
         location=scheduler.where,
         fix=Fix(
@@ -278,13 +279,15 @@ def _accumulated(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
     )
 
 
+def _by_epochs(loop: Loop) -> bool:
+    """Whether a ``for`` statement over the training loader holds the optimizer's step, and began again."""
+    heads = {event.where for event in loop.events if event.kind == "epoch" and event.phase != "val" and event.where}
+    inside = {step.where.function for step in loop.steps if step.where}
+    return loop.epochs_begun > 1 and any(head.function in inside and head.text.startswith(("for ", "async for ")) for head in heads)
+
+
 def _fits(length: int, unit: int) -> bool:
     return unit / FIT <= length <= unit * FIT
-
-
-def _falls(scheduler: SchedulerInfo) -> bool:
-    """Whether it ends clearly below its peak; a warm-up does not."""
-    return bool(scheduler.preview) and scheduler.preview[-1] < 0.5 * max(scheduler.preview)
 
 
 def _left_after_epoch(scheduler: SchedulerInfo, steps: int) -> float | None:

@@ -134,6 +134,14 @@ def test_statistics_over_the_batch_are_named():
     assert (found.across_samples, found.operation) == (True, "mean")
 
 
+def test_a_loss_within_the_model_hides_no_slip():
+    def forward(net, x, y):
+        return -net.head(net.rnn(x)[0][:, -1]).log_softmax(1).gather(1, y[:, None]).mean()
+
+    found = mix(Net(forward, rnn=nn.LSTM(D, 7), head=nn.Linear(7, K)), sequences(), lambda m, b: m(*b))
+    assert (found.across_samples, found.operation) == (True, "lstm")
+
+
 # -- sound pipelines ---------------------------------------------------------------------------------------------------
 
 
@@ -225,6 +233,10 @@ SOUND = {
     "spectral norm and reduced precision": (
         lambda: body(nn.utils.parametrizations.spectral_norm(nn.Linear(D, D)), nn.BatchNorm1d(D), nn.Linear(D, K)),
         lambda: loader(torch.randn(N, D), torch.randint(0, K, (N,))), in_bfloat16,
+    ),
+    "loss by hand within the model": (
+        lambda: Net(lambda net, x, y: -net.head(x).log_softmax(1).gather(1, y[:, None]).squeeze(1).mean(), head=nn.Linear(D, K)),
+        lambda: loader(torch.randn(N, D), torch.randint(0, K, (N,))), lambda m, b: m(*b),
     ),
     "patches as a larger batch": (
         lambda: Net(

@@ -15,17 +15,16 @@ from trainlint.registry import load_catalogue
 
 HERE = Path(__file__).parent
 RULES = load_catalogue().rules
-#: Rules whose bad script the recorder cannot see fail here, with the reason.
 FRAMEWORKS = {"lightning": "lightning", "transformers": "transformers", "accelerate": "accelerate", "timm": "timm", "sklearn": "sklearn"}
 
 
-def scan(script: Path, tmp_path: Path) -> dict:
+def scan(script: Path, tmp_path: Path, *options: str) -> dict:
     for module, package in FRAMEWORKS.items():
         if f"import {module}" in script.read_text() or f"from {module}" in script.read_text():
             pytest.importorskip(package)
     report = tmp_path / "report.json"
     done = subprocess.run(
-        [sys.executable, "-m", "trainlint", "scan", script.name, "--format", "json", "--output", str(report)],
+        [sys.executable, "-m", "trainlint", "scan", script.name, "--format", "json", "--output", str(report), *options],
         cwd=script.parent, capture_output=True, text=True, timeout=280, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert report.exists(), done.stderr
@@ -40,7 +39,7 @@ def failures(report: dict, *severities: str) -> list[str]:
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
 def test_the_bad_script_fails_where_it_is_marked(rule, tmp_path: Path) -> None:
     script = HERE / rule.name / "bad.py"
-    report = scan(script, tmp_path)
+    report = scan(script, tmp_path, "--select", rule.name)
     finding = next(f for f in report["findings"] if f["name"] == rule.name)
     assert finding["verdict"] == "fail", finding["reason"] or finding["message"]
     assert finding["fix"]["summary"]

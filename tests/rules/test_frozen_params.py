@@ -54,6 +54,11 @@ def test_warns_when_the_frozen_backbones_batchnorm_moves():
     assert "20 BatchNorm" in verdict.message
 
 
+def test_passes_moving_batchnorm_in_a_momentum_copy():
+    target = parameter("target.0.weight", trainable=False, optimizer=None)
+    assert judge(parameter("online.0.weight"), target, batchnorm_moving_while_frozen=1).kind == "pass"
+
+
 def test_passes_frozen_embeddings_and_position_tables():
     verdict = judge(
         parameter("embedding.weight", trainable=False, kind="Embedding", shape=(9000, 64)),

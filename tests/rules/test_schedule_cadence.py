@@ -6,10 +6,12 @@ import pytest
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Loop, Optimizers, SchedulerInfo
+from trainlint.measurements import Event, Loop, Optimizers, SchedulerInfo, Step
 from trainlint_rules.schedule_cadence import ScheduleCadence
 
 BUILT = Location("train.py", 17)
+HEAD = Location("train.py", 21, "fit", "for x, y in loader:")
+INSIDE = Location("train.py", 25, "fit", "optimizer.step()")
 COSINE = tuple(0.05 * (1 + math.cos(math.pi * i / 100)) for i in range(101))
 CYCLE = tuple(4e-5 + (1e-3 - 4e-5) * i / 30 for i in range(30)) + tuple(1e-3 * (1 - i / 70) for i in range(70))
 
@@ -20,10 +22,16 @@ def scheduler(kind: str, cadence: str, horizon: int | None = None, preview: tupl
 
 
 def judge(
-    *schedulers: SchedulerInfo, epochs: int | None = None, steps: int | None = 100, begun: int = 2, accumulation: int = 1, **facts: bool
+    *schedulers: SchedulerInfo, epochs: int | None = None, steps: int | None = 100, begun: int = 2, head: Location = HEAD, **facts: object
 ):
-    optimizers = Optimizers(schedulers=schedulers, epochs=epochs, steps_per_epoch=steps)
-    return ScheduleCadence().judge(optimizers, Loop(epochs_begun=begun, has_loader=begun > 0, accumulation=accumulation, **facts))
+    loop = Loop(
+        epochs_begun=begun,
+        has_loader=begun > 0,
+        steps=(Step(optimizer=0, where=INSIDE),) * 4,
+        events=(Event(kind="epoch", where=head),),
+        **facts,
+    )
+    return ScheduleCadence().judge(Optimizers(schedulers=schedulers, epochs=epochs, steps_per_epoch=steps), loop)
 
 
 def test_passes_schedules_in_their_own_unit():
@@ -53,6 +61,15 @@ def test_warns_when_a_cosine_in_epochs_swings_every_few_batches():
     assert verdict.severity is Severity.WARNING
     assert "every 30 steps" in verdict.message
     assert judge(scheduler("CosineAnnealingLR", "step", 30)).severity is Severity.WARNING
+
+
+@pytest.mark.parametrize(
+    "head", [Location("train.py", 21, "fit", "batches = iter(loader)"), Location("data.py", 4, "forever", "for batch in loader:")]
+)
+def test_only_notes_a_schedule_in_a_loop_that_counts_steps(head: Location):
+    verdict = judge(scheduler("CosineAnnealingLR", "step", 30), epochs=30, head=head)
+    assert verdict.severity is Severity.NOTE
+    assert judge(scheduler("CosineAnnealingLR", "step", 200), epochs=200, head=head).kind == "pass"
 
 
 def test_only_notes_a_schedule_that_may_be_all_of_a_short_run():

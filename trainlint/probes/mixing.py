@@ -25,9 +25,8 @@ from trainlint.settings import Settings
 
 __all__ = ["measure_mixing"]
 
-#: Samples that are exchanged, one after the other.
-_TRIED = 4
 _NORMALISERS = frozenset({"softmax", "log_softmax", "softmin", "gumbel_softmax", "normalize"})
+_SEQUENCE_LAYERS = frozenset({"gru", "lstm", "multi_head_attention_forward", "rnn_relu", "rnn_tanh", "scaled_dot_product_attention"})
 _MATRIX_PRODUCTS = frozenset({
     "addmm", "baddbmm", "bmm", "cdist", "cosine_similarity", "einsum", "linear", "matmul", "mm", "__matmul__", "__rmatmul__",
 })  # fmt: skip
@@ -65,7 +64,7 @@ def measure_mixing(recording: Recording, deadline: float, settings: Settings) ->
     exchange = Exchange(tape, backward, recording)
     judged = predictions(tape, exchange.samples)
     if not judged:
-        msg = "the loss is a formula of its own within the model, so predictions of single samples cannot be told"
+        msg = "no tensor that leads to the loss has one row a sample"
         raise CannotMeasureError(msg)
     slots = tuple(p.slot for p in judged)
     kept = exchange.begin(slots)
@@ -101,7 +100,7 @@ def _across(
     exchange: Exchange, judged: list[Prediction], kept: dict[int, Tensor], noise: dict[Prediction, float], deadline: float
 ) -> _Across:
     worst: dict[Prediction, tuple[float, int]] = {}
-    for sample in _spaced(exchange.samples):
+    for sample in sorted({0, 1, exchange.samples // 2, exchange.samples - 1}):
         after = exchange.without(sample, tuple(kept))
         for prediction in judged:
             change = prediction.changes(kept[prediction.slot], after[prediction.slot])
@@ -122,10 +121,6 @@ def _across(
             if found.mixed:
                 return replace(found, share=share)
     return result
-
-
-def _spaced(count: int) -> list[int]:
-    return sorted({0, 1, count // 2, count - 1})[:_TRIED]
 
 
 def _share(effects: tuple[float, float]) -> float:
@@ -197,6 +192,9 @@ def _judge(exchange: Exchange, prediction: Prediction, op: Operation) -> _Across
         raise CannotMeasureError(msg)
     if op.name in _BY_INDEX:
         msg = f"rows are combined by an index ({op.name.strip('_')}), as in a graph, where that is meant"
+        raise CannotMeasureError(msg)
+    if prediction.call is None and op.name not in MOVES | _SEQUENCE_LAYERS:
+        msg = f"samples meet in {op.name.strip('_')}, which may belong to the loss"
         raise CannotMeasureError(msg)
     if not exchange.certain and op.name not in MOVES and op.name not in _NORMALISERS:
         msg = "which axis of the batch counts the samples is not known without a DataLoader"

@@ -1,4 +1,4 @@
-"""What a recorded step predicts: the tensors that loss functions compare with targets, else what the model hands to the loss."""
+"""What a recorded step predicts: the tensors that loss functions compare with targets, else what a loss of another kind is made of."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.exchange import Exchange, sample_of
-from trainlint.record.tape import Operation, Ref, Tape
+from trainlint.record.tape import Ref, Tape
 
 __all__ = ["Prediction", "predictions"]
 
@@ -35,6 +36,9 @@ class Prediction:
 
     def changes(self, before: Tensor, after: Tensor) -> Tensor:
         """The size of the change for each element of the target (or of the prediction, where they are alike)."""
+        if before.shape != after.shape:
+            msg = "the number of predictions depends on the values in the batch"
+            raise CannotMeasureError(msg)
         change = torch.nan_to_num((after.detach() - before.detach()).abs().float(), 0.0, 0.0, 0.0)
         return change.amax(1) if self.classes and change.dim() > 1 else change
 
@@ -74,7 +78,10 @@ def predictions(tape: Tape, samples: int) -> list[Prediction]:
             slot = target.slot if isinstance(target, Ref) else None
             shapes = tape.shapes.get(given.slot, ()), tape.shapes.get(slot, ()) if slot is not None else ()
             found.append(Prediction(given.slot, position, slot, op.name in _CLASS_LOSSES and shapes[0] != shapes[1]))
-    return found or [Prediction(s) for s in _handed_over(tape) if any(size and size % samples == 0 for size in tape.shapes.get(s, ()))]
+    if found:
+        return found
+    handed_over = [s for s in _handed_over(tape) if _has_samples(tape, s, samples)]
+    return [Prediction(s) for s in handed_over or _reduced(tape, samples)]
 
 
 def _handed_over(tape: Tape) -> list[int]:
@@ -83,6 +90,22 @@ def _handed_over(tape: Tape) -> list[int]:
     return list(dict.fromkeys(s for op in tape.operations if op.module is None for s in op.inputs if s in inside))
 
 
-def is_class_loss(op: Operation) -> bool:
-    """Whether a loss function scores one class a sample."""
-    return op.name in _CLASS_LOSSES
+def _reduced(tape: Tape, samples: int) -> list[int]:
+    """Slots with something for each sample from which the loss is reduced, for a loss within the model."""
+    found: list[int] = []
+    seen: set[int] = set()
+    queue = [tape.loss]
+    while queue:
+        slot = queue.pop(0)
+        if slot in seen or slot not in tape.producers:
+            continue
+        seen.add(slot)
+        if _has_samples(tape, slot, samples):
+            found.append(slot)
+        else:
+            queue.extend(tape.operations[tape.producers[slot]].inputs)
+    return found
+
+
+def _has_samples(tape: Tape, slot: int, samples: int) -> bool:
+    return any(size and size % samples == 0 for size in tape.shapes.get(slot, ()))

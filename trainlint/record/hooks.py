@@ -83,6 +83,9 @@ def _loaders(recorder: Recorder, replace: Replace) -> None:
         if begun is None:
             return iterate(self)
         passes[0] = (None, begun)
+        kept = getattr(self, "_iterator", None)
+        if kept is not None:  # persistent workers: the same iterator again, which asks for indices while it is reset
+            passes[id(kept)] = (kept, begun)
         iterator = iterate(self)
         passes[id(iterator)] = (iterator, begun)
         return iterator
@@ -158,7 +161,7 @@ def _modules(recorder: Recorder, replace: Replace) -> None:
     @functools.wraps(load)
     def load_state_dict(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         result = load(self, *args, **kwargs)
-        if recorder.on:
+        if recorder.on and not recorder.steps_done:
             recorder.note("load", type(self).__name__)
             for module in self.modules():
                 recorder.recording.loaded[id(module)] = "load_state_dict()"

@@ -228,6 +228,8 @@ class Recorder:
         if self.current is not None:
             self.current.forwards += 1
             self.current.grad_forwards += grad
+        if not grad and self.current is not None and self.current.forwards <= self.settings.val_batches:
+            call.inputs = tuple(t.detach() for t in inputs)
         if grad:
             call.outputs = outputs
             self._recent.append(call)

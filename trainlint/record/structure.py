@@ -65,6 +65,9 @@ def map_tensors(value: Any, change: Callable[[Tensor], Any]) -> Any:
         return slice(*(map_tensors(v, change) for v in (value.start, value.stop, value.step)))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return kind(*(map_tensors(v, change) for v in value))
+    if isinstance(value, tuple) and hasattr(value, "n_fields"):  # what max(dim=...) and sort() return
+        mapped = tuple([map_tensors(v, change) for v in value])
+        return kind(mapped) if all(isinstance(v, Tensor) for v in mapped) else mapped
     return value
 
 
