@@ -53,6 +53,7 @@ class GPT(nn.Module):
         self.head = nn.Linear(64, 30)
 
     def forward(self, ids: Tensor) -> Tensor:
+        """Logits (B, T, 30) of token ids (B, T)."""
         mask = nn.Transformer.generate_square_subsequent_mask(ids.shape[1])
         return self.head(self.blocks(self.tokens(ids) + self.places(torch.arange(ids.shape[1])), mask=mask, is_causal=True))
 

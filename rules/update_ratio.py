@@ -8,8 +8,9 @@ The change that each optimizer step really made to each weight matrix, over the 
   takes a hundred thousand steps to change them. While a schedule warms up, the ratio is scaled to the learning rate it warms up to.
 - **Warning, too large**: half of the matrices move by more than 0.3 of themselves at each step.
 
-Norms, biases, embeddings, matrices that start at zero, and LBFGS (which searches along a line) are left out. So are the first steps of
-Adam as such: its updates have the size of the learning rate from the first step, and 1e-3 on weights of 0.02 is a sound 0.05.
+Norms, biases, embeddings, matrices that start at zero, and LBFGS (which searches along a line) are left out, and so are small updates
+before a layer that starts at zero: no gradient passes it at first. The first steps of Adam are no fault either: its updates have the
+size of the learning rate from the first step, and 1e-3 on weights of 0.02 is a sound 0.05.
 
 ## Why it matters
 
@@ -82,14 +83,16 @@ class UpdateRatio(Rule):
         least = SMALL * (PRETRAINED if parameters.pretrained else 1.0)
         said = []
         for optimizer in optimizers.optimizers:
-            matrices = [p for p in parameters.parameters if p.optimizer == optimizer.index and _counts(p)]
+            mine = [p for p in parameters.parameters if p.optimizer == optimizer.index]
+            matrices = [p for p in mine if _counts(p)]
+            held_back = any(p.zero_init and not p.norm_or_bias for p in mine)
             if not matrices or optimizer.kind == "LBFGS":
                 continue
             ratios = [_at_full_rate(p, optimizer, optimizers) for p in matrices]
             measured = [p.update_ratio or 0.0 for p in matrices]
             fastest = sorted(ratios)[-1 - len(ratios) // 10]
             middle = statistics.median(measured)
-            if fastest < least:
+            if fastest < least and not held_back:
                 return _outside(optimizer, matrices, ratios, fastest, threshold=least)
             if middle > LARGE and len(matrices) >= FEWEST:
                 return _outside(optimizer, matrices, measured, middle, threshold=LARGE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,11 +24,8 @@ def loaders(batch_size: int = 4, workers: int = 0) -> tuple[DataLoader, DataLoad
 
 def record(run) -> Recording:
     recorder = Recorder(Settings(), Frames(), lambda recording: None)
-    with listening(recorder):
-        try:
-            run()
-        except StopRecording:
-            pass
+    with listening(recorder), contextlib.suppress(StopRecording):
+        run()
     recorder.finish()
     return recorder.recording
 

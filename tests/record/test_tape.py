@@ -218,7 +218,7 @@ def test_replay_follows_the_weights_as_they_are_now() -> None:
 
 
 def test_other_batches_can_be_fed_by_their_path() -> None:
-    recorder, model, _ = recorded("cnn")
+    recorder, _, _ = recorded("cnn")
     tape = recorder.recording.backwards[-1].tape
     assert tape is not None
     assert set(tape.batch) == {"[0]", "[1]"}

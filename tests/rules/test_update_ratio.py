@@ -57,6 +57,10 @@ def test_passes_zero_initialised_branches_under_sgd():
     assert judge(*slow, weight(1e-3), weight(2e-3), weight(5e-3), kind="SGD").kind == "pass"
 
 
+def test_passes_small_updates_before_a_layer_that_starts_at_zero():
+    assert judge(weight(1e-9), weight(2e-9), weight(0.5, zero_init=True)).kind == "pass"
+
+
 def test_passes_fine_tuning_at_a_small_rate():
     assert judge(weight(5e-6), weight(4e-6), pretrained=True).kind == "pass"
     assert judge(weight(5e-6), weight(4e-6)).kind == "fail"

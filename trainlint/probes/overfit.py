@@ -80,8 +80,9 @@ def _left(loss: float, initial: float, floor: float) -> float:
 
 
 def _part(trial: Rehearsal, size: int) -> dict[int, Tensor] | None:
-    """The first few samples of the batch as a fill; None when the batch is small, the step is fixed to its size, or its loss is
-    not an average over samples.
+    """The first few samples of the batch as a fill.
+
+    None when the batch is small, the step is fixed to its size, or its loss is no average over samples.
     """
     tape = trial.tape
     rows = {slot: tape.outside[slot] for slot in tape.batch.values()}

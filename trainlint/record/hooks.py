@@ -47,7 +47,7 @@ def note_datasets(recorder: Recorder) -> None:
             recorder.recording.places[id(made)] = recorder.frames.here()
         return made
 
-    Dataset.__new__ = __new__  # type: ignore[method-assign,assignment]
+    Dataset.__new__ = __new__  # type: ignore[method-assign]
 
 
 Replace = Callable[[Any, str, Any], None]

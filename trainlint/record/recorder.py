@@ -54,7 +54,7 @@ def guarded(method: Callable[Concatenate[Recorder, P], R]) -> Callable[Concatena
     """A listener that fails stops listening; the user's script goes on as if it were alone."""
 
     @functools.wraps(method)
-    def listen(self: Recorder, *args: P.args, **kwargs: P.kwargs) -> R | None:
+    def listen(self: Recorder, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
         try:
             return method(self, *args, **kwargs)
         except Exception as error:
