@@ -81,7 +81,7 @@ class GradientExploding(Rule):
     why = "A step is the learning rate times the gradient: one explosion throws away what was learned, and often ends in NaN."
     source = "Pascanu, Mikolov and Bengio 2013: https://arxiv.org/abs/1211.5063"
     requires = (Parameters, Loop, Loss)
-    blocked_by = ("no-gradient",)
+    blocked_by = ("no-gradient", "non-finite")
 
     def judge(self, parameters: Parameters, loop: Loop, loss: Loss) -> Verdict:
         """Look at growth over steps, over depth, and at the norm against the loss."""

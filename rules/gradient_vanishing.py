@@ -94,7 +94,7 @@ class Depth:
     @property
     def ratio(self) -> float:
         """What arrives at the first layers of what the last ones get."""
-        return self.first / self.last if self.last else math.inf
+        return self.first / self.last
 
     @property
     def growth(self) -> float:
@@ -124,7 +124,7 @@ class GradientVanishing(Rule):
     why = "Backpropagation multiplies by each layer's slope; where the product vanishes, the first layers stay random."
     source = "Glorot and Bengio 2010: https://proceedings.mlr.press/v9/glorot10a.html"
     requires = (Parameters,)
-    blocked_by = ("no-gradient",)
+    blocked_by = ("no-gradient", "non-finite", "train-mode")
 
     def judge(self, parameters: Parameters) -> Verdict:
         """Ask what of the last third's gradients arrives in the first third of each network."""
@@ -143,6 +143,9 @@ class GradientVanishing(Rule):
         judged = [depth for depth in networks if not starts_at_zero(parameters, depth)]
         if not judged:
             return not_run("the output layer starts at zero, so the gradients before it start at zero by design")
+        judged = [depth for depth in judged if depth.last > 0.0]
+        if not judged:
+            return not_run("no finite gradient of the last layers was recorded")
         worst = min(judged, key=lambda depth: depth.ratio)
         if worst.ratio >= VANISHED:
             return passed(

@@ -85,7 +85,7 @@ class LearningRateRange(Rule):
     why = "Too high, the loss jumps or becomes NaN; too low, training takes many times as long and looks like a model that cannot learn."
     source = "Smith, Cyclical Learning Rates for Training Neural Networks, https://arxiv.org/abs/1506.01186"
     requires = (LearningRate,)
-    blocked_by = ("overfit-batch",)
+    blocked_by = ("overfit-batch", "output-activation", "loss-shape", "no-gradient", "non-finite", "train-mode")
 
     def judge(self, rates: LearningRate) -> Verdict:
         """Zero first, then how far outside the band."""

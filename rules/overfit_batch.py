@@ -100,7 +100,7 @@ class OverfitBatch(Rule):
     )
     source = "Zhang et al., Understanding Deep Learning Requires Rethinking Generalization, https://arxiv.org/abs/1611.03530"
     requires = (Overfit, Parameters)
-    blocked_by = ("non-finite", "no-gradient")
+    blocked_by = ("non-finite", "no-gradient", "output-activation", "loss-shape", "input-finite")
 
     def judge(self, overfit: Overfit, parameters: Parameters) -> Verdict:
         """Judge the best attempt."""

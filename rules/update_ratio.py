@@ -92,13 +92,17 @@ class UpdateRatio(Rule):
             measured = [p.update_ratio or 0.0 for p in matrices]
             fastest = sorted(ratios)[-1 - len(ratios) // 10]
             middle = statistics.median(measured)
-            if fastest < least and not held_back:
+            if fastest < least and held_back:
+                continue
+            if fastest < least:
                 return _outside(optimizer, matrices, ratios, fastest, threshold=least)
             if middle > LARGE and len(matrices) >= FEWEST:
                 return _outside(optimizer, matrices, measured, middle, threshold=LARGE)
             said.append((middle, matrices, measured))
         if not said:
-            return not_run("no weight matrix was updated at a learning rate above zero")
+            return not_run(
+                "no weight matrix was updated at a learning rate above zero, with gradients that no zero-initialised layer holds back"
+            )
         middle, matrices, measured = said[0]
         return passed(
             f"A step changes the median weight matrix by {middle:.1g} of itself.",

@@ -58,7 +58,7 @@ def test_passes_zero_initialised_branches_under_sgd():
 
 
 def test_passes_small_updates_before_a_layer_that_starts_at_zero():
-    assert judge(weight(1e-9), weight(2e-9), weight(0.5, zero_init=True)).kind == "pass"
+    assert judge(weight(1e-9), weight(2e-9), weight(0.5, zero_init=True)).kind == "not-run"
 
 
 def test_passes_fine_tuning_at_a_small_rate():

@@ -39,12 +39,12 @@ class Forecaster(nn.Module):
 class Experiment:
     def __init__(self):
         self.model = Forecaster()
-        self.criterion = nn.MSELoss(reduction="sum")
+        self.criterion = nn.MSELoss(reduction="sum")  # fault: loss-reduction
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.05, momentum=0.9)
 
     def step(self, past, future):
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.criterion(self.model(past), future)  # fault: loss-reduction
+        loss = self.criterion(self.model(past), future)
         loss.backward()
         self.optimizer.step()
 
