@@ -223,3 +223,31 @@ def test_training_is_bit_for_bit_the_same_under_the_recorder() -> None:
         return torch.cat([t.flatten().double() for t in model.state_dict().values()])
 
     assert torch.equal(run(watched=False), run(watched=True))
+
+
+@pytest.mark.parametrize("call", [lambda p: nn.utils.clip_grad_norm_(p, 0.5), lambda p: nn.utils.clip_grad_norm_(parameters=p, max_norm=0.5)])
+def test_clipping_is_seen_however_its_limit_is_passed(call) -> None:
+    model, (train_loader, val_loader) = nn.Linear(6, 3), loaders()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def each(i, x, y) -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        call(model.parameters())
+        optimizer.step()
+
+    steps = record(lambda: train(model, optimizer, train_loader, val_loader, each=each)).steps
+    assert all(s.clip is not None and s.clip[1] == 0.5 for s in steps[1:])
+
+
+def test_a_model_is_placed_where_it_was_asked_for_not_in_its_own_constructor() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(6, 3)
+
+    built = []
+    recording = record(lambda: built.append(Net()))
+    location = recording.frames.location(recording.places[id(built[0])])
+    assert location is not None
+    assert location.text == "recording = record(lambda: built.append(Net()))"

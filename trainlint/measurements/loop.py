@@ -111,7 +111,7 @@ class Loop(Measurement):
     eval_mode_epoch: int | None = None
     """First epoch, counted from 1, in which it happened."""
     eval_mode_modules: tuple[str, ...] = ()
-    """Mode-dependent modules (dropout, batch norm …) that were in eval mode in a training forward while the model itself was in training mode or not."""
+    """Classes of mode-dependent modules (dropout, batch norm …) that were in eval mode in a training forward while the model itself was in training mode or not."""
     mode_dependent: tuple[str, ...] = ()
     """Class names of mode-dependent layers in the model."""
     frozen_eval: bool = False

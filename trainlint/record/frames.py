@@ -44,13 +44,17 @@ class Frames:
             )
         return known
 
-    def here(self) -> Place | None:
-        """The nearest line of user code on the current stack; None when there is none (a library's thread)."""
+    def here(self, building: object = None) -> Place | None:
+        """The nearest line of user code on the current stack; None when there is none (a library's thread).
+
+        With ``building`` the object's own constructors are passed over: the line that asked for it is wanted.
+        """
         frame: FrameType | None = sys._getframe(1)
         user = self._user
         while frame is not None:
             name = frame.f_code.co_filename
-            if user.get(name, None) or (name not in user and self.is_user(name)):
+            own = building is not None and frame.f_code.co_name == "__init__" and frame.f_locals.get("self") is building
+            if not own and (user.get(name, None) or (name not in user and self.is_user(name))):
                 return (name, frame.f_lineno, frame.f_code.co_name)
             frame = frame.f_back
         return None

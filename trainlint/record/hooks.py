@@ -79,6 +79,11 @@ def _loaders(recorder: Recorder, replace: Replace) -> None:
     def __iter__(self: DataLoader[Any]) -> Any:
         if not recorder.on:
             return iterate(self)
+        for name in ("lightning.pytorch.loops.training_epoch_loop", "pytorch_lightning.loops.training_epoch_loop"):
+            loop = getattr(sys.modules.get(name), "_TrainingEpochLoop", None)
+            if loop is not None and loop not in lightning:
+                lightning.append(loop)
+                replace(loop, "_should_check_val_fx", _validating(recorder, loop._should_check_val_fx))
         begun = recorder.iteration_begun(self)  # before the iterator, which asks for indices at once when it has workers
         if begun is None:
             return iterate(self)
@@ -89,6 +94,8 @@ def _loaders(recorder: Recorder, replace: Replace) -> None:
         iterator = iterate(self)
         passes[id(iterator)] = (iterator, begun)
         return iterator
+
+    lightning: list[Any] = []
 
     @functools.wraps(following)
     def __next__(self: Any) -> Any:
@@ -129,6 +136,16 @@ def _loaders(recorder: Recorder, replace: Replace) -> None:
     replace(sampler, "set_epoch", noted)
 
 
+def _validating(recorder: Recorder, should_check: Callable[..., bool]) -> Callable[..., bool]:
+    """Lightning validates after the last batch that it counted on; an epoch that is cut short ends earlier."""
+
+    @functools.wraps(should_check)
+    def checks(self: Any, *args: Any) -> bool:
+        return should_check(self, *args) or (recorder.ends_here() and self._should_check_val_epoch())
+
+    return checks
+
+
 def _modules(recorder: Recorder, replace: Replace) -> None:
     call, init, load = nn.Module.__call__, nn.Module.__init__, nn.Module.load_state_dict
     stack = recorder.writer.modules
@@ -156,7 +173,7 @@ def _modules(recorder: Recorder, replace: Replace) -> None:
     def __init__(self: nn.Module, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
         if recorder.on:
-            recorder.recording.places[id(self)] = recorder.frames.here()
+            recorder.recording.places[id(self)] = recorder.frames.here(building=self)
 
     @functools.wraps(load)
     def load_state_dict(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -241,11 +258,12 @@ def _gradients(recorder: Recorder, replace: Replace) -> None:
 
 def _clip(recorder: Recorder, clip: Callable[..., Any], *, by_norm: bool) -> Callable[..., Any]:
     @functools.wraps(clip)
-    def clipped(parameters: Any, limit: float, *args: Any, **kwargs: Any) -> Any:
+    def clipped(parameters: Any, *args: Any, **kwargs: Any) -> Any:
         kept = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-        result = clip(kept, limit, *args, **kwargs)
-        if recorder.on:
-            recorder.clipped(kept, limit, float(result) if by_norm else None)
+        result = clip(kept, *args, **kwargs)
+        limit = args[0] if args else kwargs.get("max_norm", kwargs.get("clip_value"))
+        if recorder.on and limit is not None:
+            recorder.clipped(kept, float(limit), float(result) if by_norm else None)
         return result
 
     return clipped

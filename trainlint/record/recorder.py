@@ -153,7 +153,7 @@ class Recorder:
         self._finish_if_done(iteration)
         settings, phase = self.settings, iteration.phase
         if phase == "train":
-            enough = iteration.batches >= settings.train_batches and (iteration.steps >= 3 or iteration.batches >= 96)
+            enough = self._enough(iteration)
         elif phase == "val":
             enough = iteration.batches >= settings.val_batches and not (
                 iteration.grad_forwards and iteration.batches < settings.train_batches
@@ -162,6 +162,13 @@ class Recorder:
             enough = iteration.batches >= settings.train_batches and time.monotonic() - iteration.begun > 10
         iteration.cut_short |= enough
         return not enough
+
+    def _enough(self, iteration: Iteration) -> bool:
+        return iteration.batches >= self.settings.train_batches and (iteration.steps >= 3 or iteration.batches >= 96)
+
+    def ends_here(self) -> bool:
+        """Whether the current training pass will be cut short before its next batch."""
+        return self.on and self.current is not None and self.current.phase == "train" and self._enough(self.current)
 
     @guarded
     def batch_loaded(self, iteration: Iteration, batch: Any) -> None:
