@@ -251,3 +251,25 @@ def test_a_model_is_placed_where_it_was_asked_for_not_in_its_own_constructor() -
     location = recording.frames.location(recording.places[id(built[0])])
     assert location is not None
     assert location.text == "recording = record(lambda: built.append(Net()))"
+
+
+def test_lbfgs_trains_the_same_under_the_recorder() -> None:
+    def run(watched: bool) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        model, x = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 1)), torch.randn(40, 6)
+        optimizer = torch.optim.LBFGS(model.parameters(), lr=0.5, max_iter=4)
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(x), x.sum(1, keepdim=True))
+            loss.backward()
+            return loss
+
+        def steps() -> None:
+            for _ in range(3):
+                optimizer.step(closure)
+
+        record(steps) if watched else steps()
+        return [p.detach().clone() for p in model.parameters()]
+
+    assert all(torch.equal(a, b) for a, b in zip(run(watched=True), run(watched=False), strict=True))

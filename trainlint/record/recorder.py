@@ -101,6 +101,7 @@ class Recorder:
         self._last_batch: Batch | None = None
         self._handed: list[tuple[Batch | None, dict[str, Tensor]]] = []
         self._was_writing = False
+        self._in_closure = False
         self._step_ended: float | None = None
         self._pending_inputs: list[tuple[str, Tensor]] = []
 
@@ -320,6 +321,8 @@ class Recorder:
         """Gradients of some parameters were cleared."""
         place = self.frames.here()
         self.note("clear", subject, place)
+        if self._in_closure:
+            self._start_tape()  # what the optimizer did to the weights since the last evaluation is no part of the next
         self.recording.clear_calls += 1
         ids = {id(p) for p in parameters}
         for seen in self.recording.optimizers:
@@ -375,6 +378,7 @@ class Recorder:
             ids = {id(p) for p in seen.parameters}
             seen.held = [b.index for b in self.recording.backwards if b.reached & ids]
             seen.pending = list(seen.held)
+        self._in_closure = closure
         if not closure:
             self._was_writing, self.writer.active = self.writer.active, False
         now = time.monotonic()
@@ -396,6 +400,7 @@ class Recorder:
     @guarded
     def step_ended(self, optimizer: Optimizer, *, closure: bool = False) -> None:
         """An optimizer has stepped."""
+        self._in_closure = False
         seen = self._optimizers[id(optimizer)]
         place = self.frames.here()
         recording = self.recording

@@ -229,6 +229,9 @@ class TapeWriter(TorchFunctionMode):
         operations = [self._operations[p] for p in kept]
         made = {s for op in operations for s in Tape._made(op)}
         used = dict.fromkeys(s for op in operations for s in op.inputs if s not in made)
+        weights = {self._storages[s] for s in used if isinstance(self._alive[s], nn.Parameter)}
+        if any(op.inplace and op.inputs and self._storages[op.inputs[0]] in weights for op in operations):
+            return None  # a step that changes weights itself; playing it again would change them for real
         if any(self._alive[s].requires_grad and not self._alive[s].is_leaf for s in used):
             return None  # a graph made before this step began
         return Tape(
