@@ -194,13 +194,16 @@ def test_a_budget_too_small_gives_reasons_not_guesses(tmp_path: Path) -> None:
     assert any("budget" in r for r in reasons)
 
 
-def test_ctrl_c_ends_the_scan_with_what_was_seen_and_no_process_left(tmp_path: Path) -> None:
-    source = HEALTHY.replace("        optimizer.step()", "        optimizer.step(); __import__('time').sleep(3)") + "# a-mark-for-this-test\n"
+def test_ctrl_c_ends_the_scan_with_what_was_seen_and_no_process_left(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    mark = tmp_path_factory.mktemp("mark") / "steps"
+    source = HEALTHY.replace("        optimizer.step()", f"        optimizer.step(); open({str(mark)!r}, 'a').write('x'); __import__('time').sleep(2)")
     (tmp_path / "slow_training_script.py").write_text(source)
     process = subprocess.Popen(
         [sys.executable, "-m", "trainlint", "scan", "slow_training_script.py", "--no-html"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    time.sleep(14)
+    while not mark.exists() or len(mark.read_text()) < 2:
+        assert process.poll() is None
+        time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=90)
     assert process.returncode == 2, out + err

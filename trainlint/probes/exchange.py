@@ -73,8 +73,9 @@ class Exchange:
         self.tape = tape
         tensors = {s: tape.pristine.get(s, tape.outside[s]) for s in tape.batch.values()}
         if not tensors or not trace(tape, tensors).inputs:  # a loop without a loader, or one that converts its batches outside of torch
-            own = {b.data_ptr() for m in recording.models() for b in m.buffers() if b.numel()}
-            tensors |= {s: tape.pristine.get(s, t) for s, t in tape.constants.items() if t.numel() > 1 and t.data_ptr() not in own}
+            own = {b.data_ptr() for m in recording.models() for b in m.buffers() if b.layout is torch.strided}
+            loose = {s: t for s, t in tape.constants.items() if t.layout is torch.strided and t.numel() > 1 and t.data_ptr() not in own}
+            tensors |= {s: tape.pristine.get(s, t) for s, t in loose.items()}
         self.samples, self.certain = _samples(tape, backward, tensors)
         """Samples in the batch, and whether the loader says so."""
         if self.samples < 2:

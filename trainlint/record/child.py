@@ -68,7 +68,8 @@ def main(job_file: str) -> None:
     _measure_before_hard_exit(recorder)
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     status, crash = "ended", ""
-    with sandboxed(folder), listening(recorder):
+    project = [os.getcwd(), *([] if job["module"] else [os.path.dirname(os.path.realpath(job["script"]))])]
+    with sandboxed(folder, project), listening(recorder):
         try:
             _run_as_main(job)
         except StopRecording:

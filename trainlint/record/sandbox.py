@@ -14,7 +14,7 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ QUIET_TRACKERS = {
 class Overlay:
     """Where the script's files really are."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, project: Sequence[str] = ()) -> None:
         self.scratch = scratch
         self.journal = scratch / "folders"
         self.files: dict[str, str] = {}
@@ -55,6 +55,8 @@ class Overlay:
             if os.environ.get(k)
         ]
         self.free = tuple(os.path.realpath(p) for p in free)
+        self.scratch_root = os.path.realpath(scratch)
+        self.project = tuple(os.path.realpath(p) for p in project)
 
     def key(self, path: Any) -> str | None:
         """Absolute path of something that the script may not change; None for what it may, and for descriptors."""
@@ -63,7 +65,8 @@ class Overlay:
         except TypeError:
             return None
         full = os.path.join(os.path.realpath(os.path.dirname(text) or "."), os.path.basename(text))
-        if full.startswith(tuple(f + os.sep for f in self.free)) or full in self.free:
+        mine = full.startswith(tuple(p.rstrip(os.sep) + os.sep for p in self.project)) and not full.startswith(self.scratch_root)
+        if not mine and (full.startswith(tuple(f + os.sep for f in self.free)) or full in self.free):
             return None
         return None if full.startswith(tuple(m + os.sep for m in self.made)) else full
 
@@ -112,9 +115,12 @@ _REAL: dict[str, Any] = {"isfile": os.path.isfile, "exists": os.path.exists, "re
 
 
 @contextmanager
-def sandboxed(scratch: Path) -> Iterator[Overlay]:
-    """While the context lasts, this process changes no file outside ``scratch``, temporary folders and caches."""
-    overlay = Overlay(scratch)
+def sandboxed(scratch: Path, project: Sequence[str] = ()) -> Iterator[Overlay]:
+    """While the context lasts, this process changes no file outside ``scratch``, temporary folders and caches.
+
+    Below the ``project`` folders it changes none at all, wherever they lie.
+    """
+    overlay = Overlay(scratch, project)
     real_open, stat, lstat, access = io.open, os.stat, os.lstat, os.access
     remove, rename, mkdir, rmdir, listdir, os_open = os.remove, os.rename, os.mkdir, os.rmdir, os.listdir, os.open
     _REAL["remove"] = remove
