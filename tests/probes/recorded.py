@@ -17,7 +17,7 @@ from trainlint.record.recorder import Recorder, StopRecording
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings
 
-__all__ = ["fit", "measured", "record", "train"]
+__all__ = ["Net", "fit", "measured", "record", "train"]
 
 
 def record(run: Callable[[], Any], settings: Settings | None = None) -> Recording:
@@ -44,6 +44,19 @@ def fit(model: nn.Module, loader: Iterable[Any], loss: Callable[[nn.Module, Any]
             optimizer.zero_grad()
             loss(model, batch).backward()
             optimizer.step()
+
+
+class Net(nn.Module):
+    """A model made of named layers and a forward function of itself and its inputs."""
+
+    def __init__(self, forward: Callable[..., Any], **layers: nn.Module) -> None:
+        super().__init__()
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+        self.run = forward
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.run(self, *inputs)
 
 
 def measured(probe: Callable[..., Any], recording: Recording, seconds: float = 60.0) -> Any:

@@ -13,7 +13,7 @@ from trainlint.measurements import Mixing
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.mixing import measure_mixing
 
-from .recorded import measured, record, train
+from .recorded import Net, measured, record, train
 
 B, T, D, K = 6, 5, 8, 3
 
@@ -37,19 +37,6 @@ def classify(model, batch):
 
 def mix(model, data, loss=classify) -> Mixing:
     return measured(measure_mixing, train(model, data, loss))
-
-
-class Net(nn.Module):
-    """A model made of named layers and a forward function of itself and its inputs."""
-
-    def __init__(self, forward, **layers):
-        super().__init__()
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-        self.run = forward
-
-    def forward(self, *inputs):
-        return self.run(self, *inputs)
 
 
 # -- slips -------------------------------------------------------------------------------------------------------------
@@ -238,6 +225,12 @@ SOUND = {
         lambda: Net(lambda net, x, y: -net.head(x).log_softmax(1).gather(1, y[:, None]).squeeze(1).mean(), head=nn.Linear(D, K)),
         lambda: loader(torch.randn(N, D), torch.randint(0, K, (N,))), lambda m, b: m(*b),
     ),
+    "columns of ids with an offset each": (
+        lambda: Net(
+            lambda net, ids: net.head(net.embed(ids + torch.arange(T) * 9).flatten(1)), embed=nn.Embedding(9 * T, D), head=nn.Linear(T * D, K)
+        ),
+        lambda: loader(torch.randint(0, 9, (N, T)), torch.randint(0, K, (N,))), classify,
+    ),
     "patches as a larger batch": (
         lambda: Net(
             lambda net, x: net.head(net.body(x.reshape(-1, D)).view(x.shape[0], T, -1).mean(1)), body=nn.Linear(D, 7), head=nn.Linear(7, K)
@@ -324,6 +317,21 @@ def test_nodes_of_a_graph_are_no_samples():
         measured(measure_mixing, record(run))
 
 
+def test_nodes_with_sparse_links_are_no_samples():
+    features, links, labels = torch.randn(30, D), (torch.rand(30, 30) > 0.8).float().to_sparse(), torch.randint(0, K, (30,))
+    model = Net(lambda net, x: torch.spmm(links, net.head(x)), head=nn.Linear(D, K))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def run():
+        for _ in range(8):
+            optimizer.zero_grad()
+            F.cross_entropy(model(features)[:20], labels[:20]).backward()
+            optimizer.step()
+
+    with pytest.raises(CannotMeasureError):
+        measured(measure_mixing, record(run))
+
+
 def test_batches_whose_rows_are_not_samples():
     def collate(samples):
         x = torch.cat([x[: 2 + i % 3] for i, (x, _) in enumerate(samples)])
@@ -353,118 +361,6 @@ def test_a_sequence_axis_without_a_loader_stays_unknown():
 
     with pytest.raises(CannotMeasureError):
         measured(measure_mixing, record(run))
-
-
-# -- tokens to come ----------------------------------------------------------------------------------------------------
-
-L, V = 12, 20
-
-
-def language_model(causal: bool = True, length: int = L) -> nn.Module:
-    def forward(net, ids):
-        mask = nn.Transformer.generate_square_subsequent_mask(ids.shape[1]) if causal else None
-        h = net.embed(ids) + net.places(torch.arange(ids.shape[1]))
-        return net.head(net.block(h, mask=mask))
-
-    return Net(forward, embed=nn.Embedding(V, D), places=nn.Embedding(length, D), block=attention(), head=nn.Linear(D, V))
-
-
-def text(length: int = L + 1) -> torch.Tensor:
-    return torch.randint(1, V, (N, length))
-
-
-def shifted_pair(model, batch):
-    return F.cross_entropy(model(batch[0]).flatten(0, 1), batch[1].flatten())
-
-
-def shift_in_loop(model, batch):
-    ids = batch[0]
-    return F.cross_entropy(model(ids[:, :-1]).transpose(1, 2), ids[:, 1:])
-
-
-def shift_of_logits(model, batch):
-    ids = batch[0]
-    return F.cross_entropy(model(ids)[:, :-1].reshape(-1, V), ids[:, 1:].reshape(-1))
-
-
-def shift_by_padding(model, batch):
-    labels = F.pad(batch[1], (0, 1), value=-100)[..., 1:].contiguous()
-    return F.cross_entropy(model(batch[0]).view(-1, V), labels.view(-1), ignore_index=-100)
-
-
-def padded_labels(ids: torch.Tensor) -> torch.Tensor:
-    labels = ids.clone()
-    labels[:, L - 3 :] = -100
-    return labels
-
-
-LANGUAGE = {
-    "pair": (lambda ids: (ids[:, :-1], ids[:, 1:]), shifted_pair),
-    "shift in the loop": (lambda ids: (ids,), shift_in_loop),
-    "shift of the logits": (lambda ids: (ids[:, :-1],), shift_of_logits),
-    "shift by padding": (lambda ids: (ids[:, :-1], padded_labels(ids[:, :-1])), shift_by_padding),
-}
-
-
-@pytest.mark.parametrize("name", LANGUAGE)
-@pytest.mark.parametrize("causal", [True, False])
-def test_a_next_token_model_needs_a_causal_mask(name, causal):
-    columns, loss = LANGUAGE[name]
-    found = mix(language_model(causal), loader(*columns(text())), loss)
-    assert found.future_tokens is (not causal)
-    assert found.across_samples is False
-    if not causal:
-        assert found.future_share > 0.01
-        assert found.operation == "multi_head_attention_forward"
-        assert "net.block(" in found.first_where.text
-
-
-def test_a_bidirectional_recurrent_language_model_sees_the_answer():
-    net = Net(
-        lambda net, ids: net.head(net.rnn(net.embed(ids))[0]),
-        embed=nn.Embedding(V, D), rnn=nn.GRU(D, 7, batch_first=True, bidirectional=True), head=nn.Linear(14, V),
-    )  # fmt: skip
-    found = mix(net, loader(text()[:, :-1], text()[:, 1:]), shifted_pair)
-    assert found.future_tokens is None, "targets that are other texts make no language model"
-    ids = text()
-    found = mix(net, loader(ids[:, :-1], ids[:, 1:]), shifted_pair)
-    assert (found.future_tokens, found.operation) == (True, "gru")
-
-
-def test_one_hot_tokens_are_tokens():
-    net = Net(lambda net, ids: net.head(net.rnn(F.one_hot(ids, V).float())[0]), rnn=nn.GRU(V, 7, batch_first=True), head=nn.Linear(7, V))
-    ids = text()
-    found = mix(net, loader(ids[:, :-1], ids[:, 1:]), shifted_pair)
-    assert (found.future_tokens, found.across_samples) == (False, False)
-
-
-def test_masked_language_models_and_autoencoders_look_both_ways_by_design():
-    ids = text(L)
-    hidden = torch.rand(ids.shape) < 0.2
-    masked = loader(ids.masked_fill(hidden, 0), ids.masked_fill(~hidden, -100))
-    assert mix(language_model(causal=False), masked, shifted_pair).future_tokens is None
-    assert mix(language_model(causal=False), loader(ids, ids), shifted_pair).future_tokens is None
-
-
-def test_a_classifier_of_texts_is_no_language_model():
-    net = Net(lambda net, ids: net.head(net.embed(ids).mean(1)), embed=nn.Embedding(V, D), head=nn.Linear(D, K))
-    found = mix(net, loader(text(L), torch.randint(0, K, (N,))))
-    assert (found.future_tokens, found.across_samples) == (None, False)
-
-
-def test_a_language_model_without_a_loader():
-    ids, model = text(), language_model(causal=False)
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-
-    def run():
-        for _ in range(8):
-            rows = torch.randint(0, N, (B,))
-            optimizer.zero_grad()
-            shifted_pair(model, (ids[rows, :-1], ids[rows, 1:])).backward()
-            optimizer.step()
-
-    found = measured(measure_mixing, record(run))
-    assert (found.future_tokens, found.across_samples) == (True, False)
 
 
 def test_a_step_that_cannot_be_replayed_cannot_be_measured():

@@ -36,6 +36,10 @@ MOVES = frozenset({
 _CASTS = frozenset({
     "bfloat16", "cpu", "cuda", "double", "float", "half", "int", "long", "to", "type", "type_as",
 })  # fmt: skip
+#: Operations on single elements, which stay in their place.
+_ELEMENTWISE = frozenset({
+    "__rsub__", "add", "add_", "clamp", "clamp_", "clip", "div", "div_", "floor_divide", "mul", "mul_", "remainder", "sub", "sub_",
+})  # fmt: skip
 _SPAN = 2**20
 #: Batches with more elements are not labelled element by element.
 _MOST_LABELLED = 2**24
@@ -158,6 +162,10 @@ class Exchange:
         if self._labelling and (op.name in MOVES or op.name in _CASTS) and op.inputs:
             self._move_labels(op, call, args, kwargs)
         result = call(*args, **kwargs)
+        if self._labelling and op.name in _ELEMENTWISE and isinstance(result, Tensor):
+            kept = next((s for s in op.inputs if s in self.labels and self.labels[s].shape == result.shape), None)
+            if kept is not None:
+                self.labels[op.outputs[0]], self.origin[op.outputs[0]] = self.labels[kept], self.origin[kept]
         if self._labelling and (slot := _looked_up(op, self.tape)) is not None and slot in self.labels and isinstance(result, Tensor):
             self._embedded[op.outputs[0]] = result.detach().clone()
             self.origin[op.outputs[0]] = slot

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -87,7 +88,14 @@ class ProbeSession:
     def judge(self, catalogue: Catalogue) -> tuple[Finding, ...]:
         """Measure what the rules of a catalogue need, in their order, and judge it."""
         # Whatever modes the user's code was in when it was interrupted, probes run in torch's defaults.
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False), random_kept():
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.autocast("cpu", enabled=False),
+            random_kept(),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")  # replays would repeat the warnings of the user's own step
             modes = [(m, m.training) for model in self.recording.models() for m in model.modules()]
             try:
                 for kind in _ALWAYS:

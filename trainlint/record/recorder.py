@@ -102,6 +102,7 @@ class Recorder:
         self._handed: list[tuple[Batch | None, dict[str, Tensor]]] = []
         self._was_writing = False
         self._in_closure = False
+        self._last_step_backward = 0
         self._step_ended: float | None = None
         self._pending_inputs: list[tuple[str, Tensor]] = []
 
@@ -321,7 +322,7 @@ class Recorder:
         """Gradients of some parameters were cleared."""
         place = self.frames.here()
         self.note("clear", subject, place)
-        if self._in_closure:
+        if self._in_closure and self._last_step_backward < len(self.recording.backwards):
             self._start_tape()  # what the optimizer did to the weights since the last evaluation is no part of the next
         self.recording.clear_calls += 1
         ids = {id(p) for p in parameters}
@@ -379,6 +380,7 @@ class Recorder:
             seen.held = [b.index for b in self.recording.backwards if b.reached & ids]
             seen.pending = list(seen.held)
         self._in_closure = closure
+        self._last_step_backward = len(self.recording.backwards)
         if not closure:
             self._was_writing, self.writer.active = self.writer.active, False
         now = time.monotonic()

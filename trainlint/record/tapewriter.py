@@ -190,7 +190,7 @@ class TapeWriter(TorchFunctionMode):
         self._requires.append(tensor.requires_grad)
         try:
             self._storages.append(tensor.untyped_storage().data_ptr())
-        except (RuntimeError, NotImplementedError):
+        except (RuntimeError, NotImplementedError, ValueError):  # sparse, meta or not yet initialised
             self._storages.append(None)
         if outside:
             self._outside.append(slot)

@@ -103,7 +103,7 @@ class TapeKeeper:
         """
         modules = {id(m): m for op in tape.operations if (m := op.module) is not None}
         buffers = {b.data_ptr() for m in modules.values() for b in m.buffers(recurse=False)}
-        copies = {s: t.clone() for s, t in tape.constants.items() if not t.is_sparse and t.data_ptr() in buffers}
+        copies = {s: tape.pristine.get(s, t).clone() for s, t in tape.constants.items() if not t.is_sparse and t.data_ptr() in buffers}
         try:
             with random_kept():
                 return float(tape.replay({**copies, **fill}, random_of=random_of, grad=False)[tape.loss].detach().sum())
@@ -120,8 +120,10 @@ def corresponding(old: Tape, new: Tape) -> dict[int, torch.Tensor] | None:
         if isinstance(before, nn.Parameter) or isinstance(after, nn.Parameter):
             if before is not after:
                 return None
+        elif other in new.pristine:
+            fill[slot] = new.pristine[other].clone()
         elif before is not after and not same_memory(before, after):
-            fill[slot] = new.pristine.get(other, after)
+            fill[slot] = after
     return fill
 
 
