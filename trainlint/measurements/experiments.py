@@ -111,10 +111,10 @@ class Mixing(Measurement):
 
     name: ClassVar[str] = "mixing"
     across_samples: bool | None = None
-    """In eval mode, by gradient; None when it could not be measured."""
+    """By exchanging inputs, dropout off and batch statistics kept; None when it could not be measured."""
     samples: int = 0
     share: float = 0.0
-    """Largest gradient from another sample over the gradient from its own."""
+    """Largest change by another sample's input over the change by its own."""
     first_where: Location | None = None
     """First operation after which outputs depend on other samples."""
     operation: str = ""
