@@ -200,6 +200,7 @@ def test_ctrl_c_ends_the_scan_with_what_was_seen_and_no_process_left(tmp_path: P
     (tmp_path / "slow_training_script.py").write_text(source)
     process = subprocess.Popen(
         [sys.executable, "-m", "trainlint", "scan", "slow_training_script.py", "--no-html"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell has it ignored
     )  # fmt: skip
     while not mark.exists() or len(mark.read_text()) < 2:
         assert process.poll() is None
