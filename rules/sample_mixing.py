@@ -2,7 +2,7 @@
 
 ## What it checks
 
-With the model in eval mode, the gradient of one sample's loss with respect to the *other* samples of the batch must be
+With dropout off and batch statistics kept, the change in one sample's prediction when *another* sample's input is exchanged must be
 zero. When it is not, the first operation after which the outputs depend on other samples is named.
 
 - A `view` or `reshape` that should have been a `permute`, attention or an RNN that takes the batch for the sequence
@@ -37,7 +37,7 @@ h = nn.TransformerEncoder(layer, 2)(x)
 
 ## Thresholds
 
-- 0.001 for the largest gradient from another sample over the sample's own, and for later tokens. It is exactly 0 when
+- 0.001 for the largest change by another sample's input over the change by the sample's own, and for later tokens. It is exactly 0 when
   nothing mixes; a softmax over a batch of 1,000 gives about 0.001, while terms that balance the load of experts lie
   below. To be calibrated.
 
@@ -115,7 +115,7 @@ class SampleMixing(Rule):
         summary, code = SLIPS.get(operation, ("Keep samples apart: no operation in forward() may run over the batch axis.", ""))
         at = f"; {operation} is the first operation that mixes them" if operation else ""
         return failed(
-            f"The loss of one sample depends on other samples of the batch, with a gradient of {mixing.share:.2g} times its own{at}.",
+            f"The loss of one sample depends on other samples of the batch, which change it {mixing.share:.2g} times as much as its own input does{at}.",
             severity=Severity.ERROR if operation in SLIPS else Severity.WARNING,
             evidence=evidence | {"operation": operation},
             location=mixing.first_where,
@@ -125,7 +125,7 @@ class SampleMixing(Rule):
 
 def _future(mixing: Mixing) -> Verdict:
     return failed(
-        f"The prediction of the next token depends on that token and later ones (gradient share {mixing.future_share:.2g}): "
+        f"The prediction of the next token depends on that token and later ones (share of the change {mixing.future_share:.2g}): "
         "the model sees the answer.",
         severity=Severity.ERROR,
         evidence={"measured": mixing.future_share, "expected": 0.0, "threshold": SHARE},
