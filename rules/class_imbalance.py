@@ -44,6 +44,11 @@ decision threshold instead; then ignore this rule.
 - At least 100 labels must have been counted. A token with half of all positions: the most frequent character of
   English text, the space, has less than a fifth. A vocabulary: 10 tokens, the digits. To be calibrated.
 
+## Options
+
+- `ratio` (15): how many times rarer than a dominant class the rarest may be.
+- `tail-ratio` (50): the same where no class dominates.
+
 ## References
 
 - Buda, Maki, Mazurowski, A systematic study of the class imbalance problem in CNNs, 2018: https://arxiv.org/abs/1710.05381
@@ -55,6 +60,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from trainlint.details import Bars
 from trainlint.finding import Fix, Severity, Stage
@@ -78,6 +84,14 @@ LABELS = 100
 #: Classes drawn in the chart, most frequent first.
 DRAWN = 40
 
+@dataclass(frozen=True)
+class Options:
+    """How uneven classes may be."""
+
+    ratio: float = RATIO
+    tail_ratio: float = TAIL_RATIO
+
+
 BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 CLASSES = ("cross_entropy", "nll_loss", "multi_margin_loss")
 #: Samplers that draw every sample alike.
@@ -95,6 +109,7 @@ class ClassImbalance(Rule):
     why = "Where one class dominates, a model that ignores the others has a low loss and a splendid accuracy, and is useless."
     source = "Buda et al., A systematic study of the class imbalance problem in CNNs: https://arxiv.org/abs/1710.05381"
     requires = (Loss, DataScan, SampleOrder, Batches)
+    Options = Options
     blocked_by = ("label-range",)
 
     def judge(self, loss: Loss, scan: DataScan, order: SampleOrder, batches: Batches) -> Verdict:
@@ -118,7 +133,7 @@ class ClassImbalance(Rule):
         val = next((c for c in scan.labels if c.phase == "val" and c.path == train.path), None)
         return (
             _single(train, scan, call)
-            or _uneven(train.counts, call, loss, order)
+            or _uneven(train.counts, call, loss, order, self.options)
             or _missing(train, val, scan, call)
             or _fine(train.counts, call, order)
         )
@@ -145,10 +160,11 @@ def _single(train: LabelCount, scan: DataScan, call: LossCall) -> Verdict | None
     )
 
 
-def _uneven(counts: Mapping[str, int], call: LossCall, loss: Loss, order: SampleOrder) -> Verdict | None:
+def _uneven(counts: Mapping[str, int], call: LossCall, loss: Loss, order: SampleOrder, allowed: Options) -> Verdict | None:
     total, (common, most), (rare, least) = _extremes(counts)
     ratio, dominant = most / least, most / total >= DOMINANT
-    if len(counts) == 1 or ratio < (RATIO if dominant else TAIL_RATIO) or _made_up(loss, order):
+    threshold = allowed.ratio if dominant else allowed.tail_ratio
+    if len(counts) == 1 or ratio < threshold or _made_up(loss, order):
         return None
     message = (
         f"Class {rare} has {least:,} of {total:,} training labels ({least / total:.1%}), class {common} has {most:,}, "
@@ -168,7 +184,7 @@ def _uneven(counts: Mapping[str, int], call: LossCall, loss: Loss, order: Sample
     return failed(
         f"{message}: always answering {common} is {most / total:.1%} right." if dominant else f"{message}.",
         severity=Severity.WARNING if dominant else Severity.NOTE,
-        evidence={"measured": ratio, "expected": 1.0, "threshold": RATIO if dominant else TAIL_RATIO, "labels": total},
+        evidence={"measured": ratio, "expected": 1.0, "threshold": threshold, "labels": total},
         location=call.built_where or call.where,
         fix=fix,
         details=(_bars(counts),),

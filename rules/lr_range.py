@@ -49,6 +49,10 @@ scheduler = torch.optim.lr_scheduler.OneCycleLR(
 - Too low is an error from 1,000 times on, and then only without progress in the replays: a rate that is merely low trains slowly, and more
   steps make up for it.
 
+## Options
+
+- `outside` (10): how many times above or below the band a learning rate may lie.
+
 ## References
 
 - Smith, Cyclical Learning Rates for Training Neural Networks (the range test): <https://arxiv.org/abs/1506.01186>
@@ -61,6 +65,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 
 from trainlint.details import Line, Mark, Series
 from trainlint.finding import Fix, Json, Severity, Stage
@@ -74,6 +79,13 @@ WARMING_UP = 0.5
 SAME_RATE = 2.0
 
 
+@dataclass(frozen=True)
+class Options:
+    """How far outside the band a learning rate may lie."""
+
+    outside: float = OUTSIDE
+
+
 class LearningRateRange(Rule):
     """Compares the configured learning rate with those that train."""
 
@@ -85,6 +97,7 @@ class LearningRateRange(Rule):
     why = "Too high, the loss jumps or becomes NaN; too low, training takes many times as long and looks like a model that cannot learn."
     source = "Smith, Cyclical Learning Rates for Training Neural Networks, https://arxiv.org/abs/1506.01186"
     requires = (LearningRate,)
+    Options = Options
     blocked_by = ("overfit-batch", "output-activation", "loss-shape", "no-gradient", "non-finite", "train-mode")
 
     def judge(self, rates: LearningRate) -> Verdict:
@@ -99,7 +112,7 @@ class LearningRateRange(Rule):
         band = f"{rates.low:.2g} to {rates.high:.2g}"
         gain = f"{best.lr:.2g} brings it from {rates.initial:.3g} to {best.score:.3g} in {rates.steps} steps"
         own = _at(rates, rates.configured)
-        if above > OUTSIDE:
+        if above > self.options.outside:
             broken = own is not None and (own.diverged or own.score >= rates.initial)
             warm_up = rates.first < WARMING_UP * rates.configured
             after = " (after a warm-up)" if warm_up else ""
@@ -108,7 +121,7 @@ class LearningRateRange(Rule):
                 f"({band}): {_course(own, rates)}, while {gain}."
             )
             return _failure(rates, best, message, Severity.ERROR if broken and not warm_up else Severity.WARNING)
-        if below > OUTSIDE:
+        if below > self.options.outside:
             stuck = own is not None and not own.diverged and rates.initial - own.score <= NO_PROGRESS * (rates.initial - best.score)
             message = (
                 f"{rates.optimizer}'s learning rate of {rates.configured:g} is {below:.0f} times below the band that trains here "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,10 @@ def test_code_name_module_and_stage_agree(rule: Rule) -> None:
 @BY_NAME
 def test_the_page_has_its_sections_in_order_and_its_code_parses(rule: Rule) -> None:
     page = rule.page()
-    assert re.findall(r"^## (.+)$", page, re.MULTILINE) == HEADINGS
+    options = ["Options"] if fields(rule.Options) else []
+    assert re.findall(r"^## (.+)$", page, re.MULTILINE) == [*HEADINGS[:-1], *options, HEADINGS[-1]]
+    for option in fields(rule.Options):
+        assert f"- `{option.name.replace('_', '-')}` ({option.default:g}): " in page
     snippets = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(snippets) >= 2
     for snippet in snippets:

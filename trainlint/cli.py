@@ -7,18 +7,18 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from trainlint.config import find_config, read_config, seconds
 from trainlint.errors import TrainlintError, UsageError
 from trainlint.finding import Report, Severity
-from trainlint.settings import Settings
+from trainlint.settings import FAIL_ON, Settings
 
 __all__ = ["main"]
-
-_FAIL_ON = ("error", "warning", "note", "never")
 
 
 class _Commands(click.Group):
@@ -49,7 +49,8 @@ def _judging(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed((
         click.option("--select", multiple=True, metavar="RULE", help="Only these rules, by name, code or code prefix. Repeatable, commas allowed."),
         click.option("--ignore", multiple=True, metavar="RULE", help="Not these rules. Repeatable, commas allowed."),
-        click.option("--fail-on", type=click.Choice(_FAIL_ON), default="error", show_default=True, help="Least severity that makes the exit code 1."),
+        click.option("--fail-on", type=click.Choice(FAIL_ON), help="Least severity that makes the exit code 1  [default: error]."),
+        click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="pyproject.toml to read  [default: the nearest with a [tool.trainlint]]."),
         click.option("--format", "formats", multiple=True, metavar="FORMAT", help="text, json, html or an installed one. Repeatable: each with its --output."),
         click.option("--output", "outputs", multiple=True, type=click.Path(path_type=Path), help="File for the format named before it; - for stdout."),
         click.option("-q", "--quiet", is_flag=True, help="Failures only, no progress."),
@@ -63,9 +64,7 @@ def _judging(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("script")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.option("-m", "module", is_flag=True, help="SCRIPT is a module name, as after `python -m`.")
-@click.option(
-    "--budget", type=str, default="120s", show_default=True, help="Time for recording and measuring, as 60s or 2m; imports are not counted."
-)
+@click.option("--budget", type=str, help="Time for recording and measuring, as 60s or 2m; imports are not counted  [default: 120s].")
 @click.option("--seed", type=int, help="Seed of the measurements' own randomness.")
 @click.option(
     "--html", type=click.Path(path_type=Path), default=None, help="Where to write the HTML report  [default: trainlint-report.html]."
@@ -74,14 +73,19 @@ def _judging(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--save-evidence", type=click.Path(path_type=Path), help="Keep the measurements for `trainlint judge`.")
 @_judging
 def scan(
-    script: str, args: tuple[str, ...], module: bool, budget: str, seed: int | None, html: Path | None, no_html: bool, save_evidence: Path | None,
-    select: tuple[str, ...], ignore: tuple[str, ...], fail_on: str, formats: tuple[str, ...], outputs: tuple[Path, ...], quiet: bool, verbose: bool,
+    script: str, args: tuple[str, ...], module: bool, budget: str | None, seed: int | None, html: Path | None, no_html: bool, save_evidence: Path | None,
+    select: tuple[str, ...], ignore: tuple[str, ...], fail_on: str | None, config: Path | None, formats: tuple[str, ...], outputs: tuple[Path, ...],
+    quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Run SCRIPT for a few training steps, unmodified, and report what is wrong. Its own arguments follow after `--`."""
     from trainlint.scanning import ScanError
     from trainlint.scanning import scan as run_scan
 
-    settings = Settings(select=_split(select), ignore=_split(ignore), fail_on=fail_on, budget=_seconds(budget), seed=seed)
+    settings = _settings(config, Path.cwd() if module else Path(script).parent, select, ignore, fail_on)
+    if budget is not None:
+        settings = replace(settings, budget=seconds(budget, "--budget"))
+    if seed is not None:
+        settings = replace(settings, seed=seed)
     targets = _targets(formats, outputs)
     if not no_html and "html" not in dict(targets) and (html is not None or not targets):
         targets.append(("html", html or Path("trainlint-report.html")))
@@ -100,24 +104,24 @@ def scan(
     if problem is not None:
         _say(f"trainlint: {problem}")
         sys.exit(2)
-    sys.exit(_exit_code(report, fail_on))
+    sys.exit(_exit_code(report, settings.fail_on))
 
 
 @main.command()
 @click.argument("evidence", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_judging
 def judge(
-    evidence: Path, select: tuple[str, ...], ignore: tuple[str, ...], fail_on: str, formats: tuple[str, ...], outputs: tuple[Path, ...], quiet: bool,
-    verbose: bool,
+    evidence: Path, select: tuple[str, ...], ignore: tuple[str, ...], fail_on: str | None, config: Path | None, formats: tuple[str, ...],
+    outputs: tuple[Path, ...], quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Judge measurements saved with `scan --save-evidence` again, without torch."""
     from trainlint.evidence import read_evidence
     from trainlint.scanning import judge as judge_evidence
 
-    settings = Settings(select=_split(select), ignore=_split(ignore), fail_on=fail_on)
+    settings = _settings(config, Path.cwd(), select, ignore, fail_on)
     report = judge_evidence(read_evidence(evidence), settings, name=str(evidence))
     _deliver(report, _targets(formats, outputs), quiet=quiet, verbose=verbose)
-    sys.exit(_exit_code(report, fail_on))
+    sys.exit(_exit_code(report, settings.fail_on))
 
 
 @main.command()
@@ -188,17 +192,16 @@ def _split(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(n.strip() for entry in names for n in entry.split(",") if n.strip())
 
 
-def _seconds(text: str) -> float:
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], units[text[-1]]) if text and text[-1] in units else (text, 1.0)
-    try:
-        value = float(number) * unit
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e6:
-        msg = f"--budget {text}: give a time such as 60s or 2m"
-        raise UsageError(msg)
-    return value
+def _settings(config: Path | None, start: Path, select: tuple[str, ...], ignore: tuple[str, ...], fail_on: str | None) -> Settings:
+    """What the project's pyproject.toml says, under what the command line says."""
+    found = config or find_config(start)
+    settings = read_config(found) if found is not None else Settings()
+    return replace(
+        settings,
+        select=_split(select) or settings.select,
+        ignore=(*settings.ignore, *_split(ignore)),
+        fail_on=fail_on or settings.fail_on,
+    )
 
 
 def _targets(formats: tuple[str, ...], outputs: tuple[Path, ...]) -> list[tuple[str, Path]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trainlint.finding import Finding, Outcome, Severity
 from trainlint.measurements import Measurement, Unmeasured
@@ -46,7 +46,7 @@ class Judge:
             if isinstance(item, Unmeasured):
                 return _finding(rule, Outcome.NOT_RUN, reason=item.reason)
         try:
-            return _from_verdict(rule, rule.judge(*inputs))
+            return _limited(rule, _from_verdict(rule, rule.judge(*inputs)))
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             reason = f"the rule itself failed ({type(error).__name__}: {error}, {place.name} line {place.lineno}); please report it"
@@ -56,6 +56,13 @@ class Judge:
         if kind.name not in self._known:
             self._known[kind.name] = self.measure(kind)
         return self._known[kind.name]
+
+
+def _limited(rule: Rule, finding: Finding) -> Finding:
+    """The finding at no more than the severity that the user set for this rule."""
+    if rule.at_most is None or not finding.failed or finding.severity.rank >= rule.at_most.rank:
+        return finding
+    return replace(finding, severity=rule.at_most)
 
 
 def _from_verdict(rule: Rule, verdict: Verdict) -> Finding:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import Any, Protocol
 
 from trainlint.errors import PluginError, UnknownRuleError
 from trainlint.finding import Report
@@ -43,12 +43,19 @@ class Catalogue:
                 return rule
         raise UnknownRuleError(name, difflib.get_close_matches(name.lower(), [r.name for r in self.rules], n=1, cutoff=0.5))
 
-    def choose(self, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> Catalogue:
-        """Keep the selected rules (all when none is named), less the ignored. Names, codes and code prefixes (``TL3``) are taken."""
+    def choose(
+        self, select: Iterable[str] = (), ignore: Iterable[str] = (), options: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> Catalogue:
+        """Keep the selected rules (all when none is named), less the ignored, with options by rule.
+
+        Names, codes and code prefixes (``TL3``) are taken; for options names and codes.
+        """
         wanted = [self._matching(s) for s in select]
         unwanted = {r.code for i in ignore for r in self._matching(i)}
         kept = {r.code for group in wanted for r in group} if wanted else {r.code for r in self.rules}
-        return Catalogue(tuple(r for r in self.rules if r.code in kept - unwanted), self.explains)
+        own = {self.find(name).code: given for name, given in (options or {}).items()}
+        rules = (type(r)(own[r.code]) if r.code in own else r for r in self.rules)
+        return Catalogue(tuple(r for r in rules if r.code in kept - unwanted), self.explains)
 
     def _matching(self, selector: str) -> Sequence[Rule]:
         prefix = selector.upper()

@@ -20,15 +20,20 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
+import msgspec
+
+from trainlint.config import unknown
 from trainlint.details import Detail
+from trainlint.errors import UsageError
 from trainlint.finding import Fix, Json, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Measurement
 
-__all__ = ["Rule", "Verdict", "failed", "not_run", "passed"]
+__all__ = ["NoOptions", "Rule", "Verdict", "failed", "not_run", "passed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +72,11 @@ def not_run(reason: str) -> Verdict:
     return Verdict(kind="not-run", message=reason)
 
 
+@dataclass(frozen=True)
+class NoOptions:
+    """What a rule without options of its own takes."""
+
+
 class Rule(ABC):
     """One check of the catalogue. Subclasses set the class attributes and write :meth:`judge`."""
 
@@ -87,6 +97,28 @@ class Rule(ABC):
     """Measurements handed to :meth:`judge`, in this order."""
     blocked_by: ClassVar[tuple[str, ...]] = ()
     """Names of rules whose *error* makes this one meaningless."""
+
+    Options: ClassVar[type] = NoOptions
+    """A frozen dataclass whose fields, with their defaults, are what ``[tool.trainlint.rules.<name>]`` may set."""
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        """Take options by name, with dashes or underscores.
+
+        Raises:
+            UsageError: There is no such option, or its value is of the wrong kind.
+        """
+        given = {key.replace("-", "_"): value for key, value in (options or {}).items()}
+        limit = given.pop("severity", None)
+        known = [f.name for f in fields(self.Options)]
+        for key in given:
+            if key not in known:
+                raise UsageError(f"{self.name} has no option {unknown(key, [*known, 'severity'])}")
+        try:
+            self.options: Any = msgspec.convert(given, self.Options)
+            self.at_most = Severity(limit) if limit is not None else None
+            """The worst that a failure counts as, where the user has lowered it."""
+        except (msgspec.ValidationError, ValueError) as error:
+            raise UsageError(f"{self.name}: {error}") from error
 
     @abstractmethod
     def judge(self, *measurements: Any, **_: Any) -> Verdict:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from trainlint.engine import Judge, root_cause
-from trainlint.errors import TrainlintError
+from trainlint.errors import TrainlintError, UnknownRuleError, UsageError
 from trainlint.evidence import Evidence
-from trainlint.finding import Cost, Report, Subject
+from trainlint.finding import Cost, Finding, Outcome, Report, Subject
 from trainlint.overview import overview
 from trainlint.record.supervisor import Run, run_script
-from trainlint.registry import load_catalogue
+from trainlint.registry import Catalogue, load_catalogue
 from trainlint.settings import Settings
+from trainlint.suppression import suppression_at, suppressions
 from trainlint.version import __version__
 
 __all__ = ["ScanError", "judge", "scan"]
@@ -53,8 +55,10 @@ def scan(
         ScanError: The script crashed, ended or was interrupted before enough was seen; carries the partial report.
     """
     settings = settings or Settings()
-    load_catalogue().choose(settings.select, settings.ignore)  # an unknown rule is an error before anything runs
+    load_catalogue().choose(settings.select, settings.ignore, settings.options)  # an unknown rule is an error before anything runs
     name = os.fspath(script)
+    if not module:
+        _know(load_catalogue(), Path(name))
     run = run_script(name, args, settings, module=module, show_output=show_output, progress=progress, save=save_evidence)
     command = shlex.join(["python", *(["-m"] if module else []), name, *args])
     report = judge(run.evidence, settings, name=name, command=command, seconds=run.seconds, status=run.ended)
@@ -75,8 +79,8 @@ def judge(
     kind: str = "script",
 ) -> Report:
     """Judge measurements, freshly made or read from a file. Needs no torch."""
-    catalogue = load_catalogue().choose(settings.select, settings.ignore)
-    findings = Judge(catalogue, evidence.measure).findings()
+    catalogue = load_catalogue().choose(settings.select, settings.ignore, settings.options)
+    findings = tuple(_heard(f) for f in Judge(catalogue, evidence.measure).findings())
     step = evidence.status.get("step_seconds")
     spent = sum(evidence.seconds.values())
     trained = "steps" if status in ("recorded", "ended") else status
@@ -95,6 +99,27 @@ def judge(
         overview=overview(evidence),
         version=__version__,
     )
+
+
+def _heard(finding: Finding) -> Finding:
+    """The finding, or that the user's code takes it back."""
+    if not finding.failed or finding.location is None:
+        return finding
+    comment = suppression_at(finding.location, (finding.name, finding.code))
+    if comment is None:
+        return finding
+    return replace(finding, outcome=Outcome.NOT_RUN, reason=f"suppressed by {comment}; it said: {finding.message}")
+
+
+def _know(catalogue: Catalogue, script: Path) -> None:
+    """Raise for a comment of the script that names a rule which does not exist."""
+    for comment in suppressions(script):
+        for name in comment.names:
+            try:
+                catalogue.find(name)
+            except UnknownRuleError as error:
+                msg = f"{comment.file}:{comment.line}: {error}"
+                raise UsageError(msg) from None
 
 
 def _problem(name: str, run: Run) -> str | None:

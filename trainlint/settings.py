@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["Settings"]
+__all__ = ["FAIL_ON", "Settings"]
+
+FAIL_ON = ("error", "warning", "note", "never")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +20,8 @@ class Settings:
     ignore: tuple[str, ...] = ()
     fail_on: str = "error"
     """``error``, ``warning``, ``note`` or ``never``: the least severity that makes the exit code 1."""
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Options of single rules: name -> option -> value. ``severity`` is an option of every rule: the worst it may say."""
     budget: float = 120.0
     """Seconds for recording and probing together, torch's import not counted."""
     seed: int | None = None

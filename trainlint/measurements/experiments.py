@@ -74,7 +74,7 @@ class Trial:
     """At most as many as steps; shorter when it was stopped early."""
     diverged: bool = False
     score: float = 0.0
-    """Mean loss of the last third of its steps, over the recorded batches."""
+    """Mean loss of the last half of its steps, over the recorded batches."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,7 +104,7 @@ def _run(trial: Rehearsal, lr: float, initial: float, steps: int, rival: Trial |
             if rivals > 0.05 * abs(initial) and initial - statistics.fmean(losses[-4:]) < 0.25 * rivals:
                 break
     finite = [x for x in losses if math.isfinite(x)]
-    tail = finite[-max(1, len(finite) // 3) :]
+    tail = finite[-max(1, len(finite) // 2) :]
     score = math.inf if diverged or not finite else statistics.fmean(tail)
     return Trial(lr=lr, losses=tuple(losses), diverged=diverged, score=score if math.isfinite(score) else math.inf)
 
@@ -118,7 +118,9 @@ def _walk(
         lr *= direction
         if not _LOWEST <= lr <= _HIGHEST or time.monotonic() > deadline:
             return
-        leader = min((t for t in trials.values() if len(t.losses) == steps), key=lambda t: t.score, default=None)
+        # Only a low rate is given up early: it goes on as it began, while a high one may recover from its first leaps.
+        full = (t for t in trials.values() if len(t.losses) == steps)
+        leader = min(full, key=lambda t: t.score, default=None) if direction < 1 else None
         trials[lr] = _run(trial, lr, initial, steps, leader)
         best = max(initial - t.score for t in trials.values())
         made = initial - trials[lr].score

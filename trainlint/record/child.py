@@ -40,7 +40,7 @@ def main(job_file: str) -> None:
     from trainlint.settings import Settings
 
     settings = msgspec.convert(job["settings"], Settings)
-    catalogue = load_catalogue().choose(settings.select, settings.ignore)
+    catalogue = load_catalogue().choose(settings.select, settings.ignore, settings.options)
     evidence = EvidenceWriter(folder / "evidence.jsonl")
     evidence.line("status", environment=_environment(torch))
     evidence.line("progress", text="running the script")

@@ -1,0 +1,141 @@
+"""Settings in pyproject.toml, options of single rules, and comments that take a finding back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainlint.config import find_config, read_config
+from trainlint.engine import Judge
+from trainlint.errors import UsageError
+from trainlint.finding import Fix, Severity, Stage
+from trainlint.location import Location
+from trainlint.measurements import Loop
+from trainlint.registry import Catalogue, load_catalogue
+from trainlint.rule import Rule, Verdict, failed
+from trainlint.settings import Settings
+from trainlint.suppression import suppression_at, suppressions
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "pyproject.toml"
+    path.write_text(text)
+    return path
+
+
+def test_every_key_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path, """
+[tool.trainlint]
+select = ["TL2"]
+ignore = ["shuffle"]
+fail-on = "warning"
+budget = "2m"
+seed = 3
+[tool.trainlint.rules.class-imbalance]
+ratio = 30
+""")  # fmt: skip
+    assert read_config(path) == Settings(
+        select=("TL2",), ignore=("shuffle",), fail_on="warning", budget=120.0, seed=3, options={"class-imbalance": {"ratio": 30}}
+    )
+
+
+def test_the_nearest_file_with_a_table_counts(tmp_path: Path) -> None:
+    above = write(tmp_path, "[tool.trainlint]\n")
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    write(tmp_path / "a", "[tool.ruff]\n")
+    assert find_config(inner) == above
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[tool.trainlint]\nignored = []", "did you mean 'ignore'"),
+        ("[tool.trainlint]\nignore = 'shuffle'", "a list of rule names"),
+        ("[tool.trainlint]\nfail-on = 'fatal'", "one of error, warning, note, never"),
+        ("[tool.trainlint]\nbudget = 'soon'", "60s or 2m"),
+        ("[tool.trainlint]\nseed = 'x'", "whole number"),
+        ("[tool.trainlint]\nrules = 3", "table of its own"),
+        ("[tool.trainlint", "cannot be read"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_said(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "pyproject.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=said):
+        read_config(path)
+
+
+def test_options_reach_the_rule_and_the_rest_keeps_its_defaults() -> None:
+    rule = load_catalogue().choose(["class-imbalance"], options={"class-imbalance": {"tail-ratio": 99}}).rules[0]
+    assert (rule.options.ratio, rule.options.tail_ratio) == (15.0, 99.0)
+    assert load_catalogue().find("class-imbalance").options.tail_ratio == 50.0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"class-imbalance": {"ration": 3}}, "did you mean 'ratio'"),
+        ({"class-imbalance": {"ratio": "high"}}, "Expected `float`"),
+        ({"shuffle": {"severity": "fatal"}}, "fatal"),
+        ({"shufle": {}}, "did you mean 'shuffle'"),
+    ],
+)
+def test_wrong_options_are_named(options: dict, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        load_catalogue().choose(options=options)
+
+
+@pytest.mark.parametrize(("limit", "becomes"), [("note", Severity.NOTE), ("error", Severity.WARNING)])
+def test_severity_is_lowered_and_never_raised(limit: str, becomes: Severity) -> None:
+    class Loud(Rule):
+        code, name, stage, severity = "TL199", "loud", Stage.WIRING, Severity.ERROR
+        summary, why, source, requires = "it is quiet", "it matters.", "a paper", (Loop,)
+
+        def judge(self, loop: Loop) -> Verdict:
+            return failed("loud", severity=Severity.WARNING, fix=Fix(summary="be quiet"))
+
+    (finding,) = Judge(Catalogue((Loud({"severity": limit}),), {}), lambda kind: Loop()).findings()
+    assert finding.severity is becomes
+
+
+SCRIPT = """\
+import torch
+loader = DataLoader(  # trainlint: ignore[shuffle, TL208]
+    data,
+    batch_size=4,
+)
+optimizer = torch.optim.Adam(model.parameters())  # trainlint: ignore
+for batch in loader:  # trainlint: ignore[overfit-batch]
+    loss = 1
+text = "# trainlint: ignore[lr-range]"
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "names", "taken_back"),
+    [
+        (2, ("shuffle", "TL210"), True),
+        (4, ("shuffle", "TL210"), True),
+        (5, ("class-imbalance", "TL208"), True),
+        (2, ("padding", "TL215"), False),
+        (6, ("lr-range", "TL401"), True),
+        (7, ("overfit-batch", "TL301"), True),
+        (8, ("overfit-batch", "TL301"), False),
+        (9, ("lr-range", "TL401"), False),
+    ],
+)
+def test_a_comment_takes_back_what_is_said_of_its_statement(tmp_path: Path, line: int, names: tuple[str, ...], taken_back: bool) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    assert (suppression_at(Location(str(script), line), names) is not None) is taken_back
+
+
+@given(st.text())
+def test_a_file_that_is_not_python_holds_no_comments(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.mktemp("s") / "x.py"
+    path.write_text(text, "utf-8", errors="ignore")
+    assert isinstance(suppressions(path), list)

@@ -1,0 +1,101 @@
+"""Settings from ``[tool.trainlint]`` of the nearest pyproject.toml, under those of the command line."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trainlint.errors import UsageError
+from trainlint.settings import FAIL_ON, Settings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["find_config", "read_config", "seconds", "unknown"]
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_KEYS = ("select", "ignore", "fail-on", "budget", "seed", "rules")
+
+
+def find_config(start: Path) -> Path | None:
+    """The nearest pyproject.toml with a ``[tool.trainlint]``, from a folder upwards."""
+    for folder in (start.resolve(), *start.resolve().parents):
+        path = folder / "pyproject.toml"
+        if path.is_file() and _table(path) is not None:
+            return path
+    return None
+
+
+def read_config(path: Path, settings: Settings | None = None) -> Settings:
+    """Settings with what a pyproject.toml says put over ``settings``.
+
+    Keys are ``select``, ``ignore``, ``fail-on``, ``budget`` ("60s" or a number of seconds), ``seed``, and a table
+    ``rules.<name>`` for a rule's own options.
+
+    Raises:
+        UsageError: The file cannot be read, or holds an unknown key or a value of the wrong kind.
+    """
+    table = _table(path) or {}
+    for key in table:
+        if key not in _KEYS:
+            raise UsageError(f"{path}: [tool.trainlint] has no {unknown(key, _KEYS)}")
+    changes: dict[str, Any] = {}
+    for key in ("select", "ignore"):
+        if key in table:
+            changes[key] = _names(path, key, table[key])
+    if "fail-on" in table:
+        if table["fail-on"] not in FAIL_ON:
+            raise UsageError(f"{path}: fail-on must be one of {', '.join(FAIL_ON)}, not {table['fail-on']!r}")
+        changes["fail_on"] = table["fail-on"]
+    if "budget" in table:
+        changes["budget"] = seconds(str(table["budget"]), f"{path}: budget")
+    if "seed" in table:
+        if not isinstance(table["seed"], int):
+            raise UsageError(f"{path}: seed must be a whole number, not {table['seed']!r}")
+        changes["seed"] = table["seed"]
+    options = table.get("rules", {})
+    if not isinstance(options, Mapping) or not all(isinstance(o, Mapping) for o in options.values()):
+        raise UsageError(f"{path}: a rule's options are a table of its own, [tool.trainlint.rules.<name>]")
+    changes["options"] = {name: dict(own) for name, own in options.items()}
+    return replace(settings or Settings(), **changes)
+
+
+def seconds(text: str, what: str) -> float:
+    """A time such as ``60s``, ``2m`` or ``90`` in seconds."""
+    number, unit = (text[:-1], _UNITS[text[-1]]) if text and text[-1] in _UNITS else (text, 1.0)
+    try:
+        value = float(number) * unit
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise UsageError(f"{what} {text}: give a time such as 60s or 2m")
+    return value
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """``'nmae'; did you mean 'name'?`` for a message about a name that does not exist."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"{name!r}; " + (f"did you mean {near[0]!r}?" if near else f"it takes: {', '.join(known) or 'nothing'}")
+
+
+def _table(path: Path) -> dict[str, Any] | None:
+    try:
+        found = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("trainlint")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    if found is not None and not isinstance(found, dict):
+        raise UsageError(f"{path}: [tool.trainlint] must be a table")
+    return found
+
+
+def _names(path: Path, key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise UsageError(f'{path}: {key} must be a list of rule names, such as ["shuffle"]')
+    return tuple(value)

@@ -1,0 +1,70 @@
+"""``# trainlint: ignore[shuffle]`` on a line of the user's code takes back what a rule says about that line."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from trainlint.location import Location
+
+__all__ = ["Suppression", "suppression_at", "suppressions"]
+
+_COMMENT = re.compile(r"#\s*trainlint:\s*ignore(?:\[([^\]]*)\])?")
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """One comment. Without names it takes back every rule."""
+
+    file: str
+    line: int
+    names: tuple[str, ...] = ()
+
+    def covers(self, names: Iterable[str]) -> bool:
+        """Whether a rule with one of these names (its name and its code) is meant."""
+        return not self.names or bool({n.lower() for n in names} & {n.lower() for n in self.names})
+
+    def __str__(self) -> str:
+        return f"`# trainlint: ignore{'[' + ', '.join(self.names) + ']' if self.names else ''}` in {self.file}:{self.line}"
+
+
+def suppressions(path: Path) -> list[Suppression]:
+    """All such comments of a file; none when it cannot be read as Python."""
+    return [s for s, _ in _read(str(path))]
+
+
+def suppression_at(location: Location, names: Iterable[str]) -> Suppression | None:
+    """The comment on the statement at a place that takes back a rule, if there is one."""
+    names = tuple(names)
+    return next((s for s, lines in _read(location.file) if location.line in lines and s.covers(names)), None)
+
+
+@lru_cache(maxsize=64)
+def _read(file: str) -> list[tuple[Suppression, range]]:
+    """Comments, each with the lines of the statement that it stands on."""
+    try:
+        source = Path(file).read_text("utf-8")
+        if "trainlint:" not in source:
+            return []
+        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+        spans = [range(n.lineno, (n.end_lineno or n.lineno) + 1) for n in ast.walk(ast.parse(source)) if _is_simple(n)]
+    except (OSError, UnicodeDecodeError, SyntaxError, ValueError, tokenize.TokenError):
+        return []
+    found = []
+    for token in tokens:
+        if token.type == tokenize.COMMENT and (match := _COMMENT.search(token.string)):
+            line = token.start[0]
+            names = tuple(n.strip() for n in (match[1] or "").split(",") if n.strip())
+            found.append((Suppression(file, line, names), next((s for s in spans if line in s), range(line, line + 1))))
+    return found
+
+
+def _is_simple(node: ast.AST) -> bool:
+    """Whether it is a statement without statements inside, which may run over several lines."""
+    return isinstance(node, ast.stmt) and not hasattr(node, "body")
