@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from trainlint.location import Location
 from trainlint.measurements import BatchView, Leaf
 
-__all__ = ["InputStats", "main_input", "pool"]
+__all__ = ["InputStats", "made_where", "main_input", "pool"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,12 @@ def main_input(view: BatchView) -> Leaf | None:
     return max(inputs, key=lambda leaf: math.prod(leaf.shape), default=None)
 
 
+def made_where(view: BatchView) -> Location | None:
+    """The line that made what enters the model, else the one that built its dataset."""
+    leaf = main_input(view)
+    return (leaf.made_where if leaf else None) or view.where
+
+
 def pool(views: Sequence[BatchView]) -> InputStats | None:
     """Merge the main input's statistics over a phase's recorded batches; None when it has no scale to speak of."""
     leaves = [leaf for view in views if (leaf := main_input(view)) and _has_scale(leaf)]
@@ -66,7 +72,7 @@ def pool(views: Sequence[BatchView]) -> InputStats | None:
     channels = [_merge([(leaf.channel_mean[i], leaf.channel_std[i]) for leaf in leaves]) for i in range(len(leaves[0].channel_mean))]
     return InputStats(
         kind=leaves[0].kind,
-        where=views[0].where,
+        where=made_where(views[0]),
         side=min(leaves[0].shape[2:], default=0),
         minimum=min(leaf.minimum for leaf in leaves),
         maximum=max(leaf.maximum for leaf in leaves),

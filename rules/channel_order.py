@@ -55,7 +55,7 @@ from trainlint.finding import Fix, Severity, Stage
 from trainlint.measurements import Batches, ParameterInfo, Parameters
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
-from ._inputs import InputStats, main_input, pool
+from ._inputs import InputStats, made_where, main_input, pool
 
 #: Distance between the means of red and blue in standard deviations that makes their order visible. To be calibrated.
 COLOUR_GAP = 0.15
@@ -93,7 +93,7 @@ class ChannelOrder(Rule):
                     "convolution": conv.module,
                     "in_channels": conv.shape[1],
                 },
-                location=batches.train[0].where,
+                location=made_where(batches.train[0]),
                 fix=Fix(
                     summary="Move the channels to the front where pictures become tensors; the convolution then takes that many.",
                     code=f"images = images.permute(0, 3, 1, 2)  # (N, {leaf.shape[3]}, {leaf.shape[1]}, {leaf.shape[2]})",

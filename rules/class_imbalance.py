@@ -84,6 +84,7 @@ LABELS = 100
 #: Classes drawn in the chart, most frequent first.
 DRAWN = 40
 
+
 @dataclass(frozen=True)
 class Options:
     """How uneven classes may be."""

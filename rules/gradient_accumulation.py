@@ -120,7 +120,7 @@ def _stale(steps: Sequence[Step], stale: Sequence[Step]) -> Verdict:
         f"{worst.stale} backward() calls too many in the worst.",
         severity=Severity.ERROR,
         evidence={"measured": worst.stale, "expected": 0, "steps": len(stale)},
-        location=worst.where,
+        location=worst.backward_where or worst.where,
         fix=Fix(summary="Clear the gradients once a step.", code="optimizer.zero_grad()\nloss.backward()\noptimizer.step()"),
         details=(Series(title="What each step follows", x_label="optimizer step", y_label="calls, norm", lines=lines),),
     )

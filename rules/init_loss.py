@@ -48,6 +48,8 @@ nn.init.normal_(self.embed.weight, std=0.02)       # the first loss is ln(vocab)
 - 0.5 × the smaller of chance and the entropy of the label frequencies, over at least 16 elements. To be calibrated.
 - 10 × the target's variance (√10 × for errors that grow linearly), and only when outputs or targets are larger than 10:
   an offset of three standard deviations, beyond the unit scale that initialisations are made for. To be calibrated.
+- The layer whose weights make the logits is named when they are more than 3 times what keeps the scale (a standard
+  deviation of 1/√fan-in); torch's own layers start at 0.58, Xavier and He initialisation at 1 to 1.4.
 
 ## References
 
@@ -67,6 +69,7 @@ from dataclasses import dataclass
 
 from trainlint.details import Bars
 from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.location import Location
 from trainlint.measurements import Loss, LossCall
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -83,6 +86,7 @@ LOW_FACTOR = 0.5
 LOW_ELEMENTS = 16
 REGRESSION_FACTOR = 10.0
 UNIT_SCALE = 10.0
+LARGE_WEIGHTS = 3.0
 
 
 @dataclass(frozen=True)
@@ -168,8 +172,12 @@ def _too_high(site: _Site, loss: Loss) -> Verdict | None:
     call = site.call
     if call.kind not in CLASS_LOSSES or site.value <= site.limit or call.input_operation in SCALING:
         return None
+    where: Location | None = None
     spread = f" (its outputs have a standard deviation of {call.input_std:.3g})" if call.input_std else ""
     if loss.at_init:
+        if (call.output_weight_scale or 0.0) > LARGE_WEIGHTS:
+            where = call.output_weight_where
+            spread += f"; the weights that make them are {call.output_weight_scale:.1f} times what keeps the scale"
         message = (
             f"The first {call.kind} is {site.value:.3g}, but guessing costs {site.chance:.3g}{_how(site)}: confident and wrong{spread}."
         )
@@ -184,7 +192,7 @@ def _too_high(site: _Site, loss: Loss) -> Verdict | None:
         )
         summary = "Use the class indices and the preprocessing that the weights were trained with, or start with a new output layer."
         code = "model.head = nn.Linear(model.head.in_features, num_classes)"
-    return _failure(site, loss, message, site.limit, Fix(summary=summary, code=code))
+    return _failure(site, loss, message, site.limit, Fix(summary=summary, code=code), where)
 
 
 def _too_low(site: _Site, loss: Loss) -> Verdict | None:
@@ -231,7 +239,7 @@ def _regression_off(site: _Site, loss: Loss) -> Verdict | None:
     return _failure(site, loss, message, factor * site.chance, fix)
 
 
-def _failure(site: _Site, loss: Loss, message: str, threshold: float, fix: Fix) -> Verdict:
+def _failure(site: _Site, loss: Loss, message: str, threshold: float, fix: Fix, where: Location | None = None) -> Verdict:
     bars = Bars(
         title="First loss against chance",
         value_label=site.call.kind,
@@ -243,7 +251,7 @@ def _failure(site: _Site, loss: Loss, message: str, threshold: float, fix: Fix) 
         message,
         severity=Severity.WARNING,
         evidence=_evidence(site, loss) | {"threshold": threshold},
-        location=site.call.where,
+        location=where or site.call.where,
         fix=fix,
         details=(bars,),
     )

@@ -54,7 +54,7 @@ from trainlint.finding import Fix, Severity, Stage
 from trainlint.measurements import Batches, BatchView, Leaf
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
-from ._inputs import main_input, pool
+from ._inputs import made_where, main_input, pool
 
 #: Shares of blank samples for an error, a warning, a note. To be calibrated.
 BLANK_ERROR, BLANK_WARNING, BLANK_NOTE = 1.0, 0.5, 0.1
@@ -106,7 +106,7 @@ def _blank(view: BatchView, leaves: Sequence[Leaf], samples: int) -> Verdict | N
         f"{blank:,} of {samples:,} samples that enter the model are blank: all their values are the same{value}.",
         severity=severity,
         evidence={"measured": share, "expected": 0.0, "threshold": BLANK_NOTE},
-        location=view.where,
+        location=made_where(view),
         fix=Fix(
             summary="Look at one sample after each step from file to tensor and find the step that wipes it out: integer division, "
             "a cast to 8 bits, a crop beside the object.",
@@ -128,7 +128,7 @@ def _repeated(pairs: Sequence[tuple[BatchView, Leaf]], samples: int) -> Verdict 
         f"{repeated:,} of {samples:,} samples that enter the model equal an earlier one of their batch{again}.",
         severity=Severity.ERROR if hopeless else Severity.WARNING,
         evidence={"measured": share, "expected": 0.0, "threshold": REPEATED},
-        location=pairs[0][0].where,
+        location=made_where(pairs[0][0]),
         fix=Fix(
             summary="Let the dataset return the sample of the index it is asked for, and drop duplicates from the data.",
             code="def __getitem__(self, index):\n    return self.inputs[index], self.targets[index]",

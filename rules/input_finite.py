@@ -87,7 +87,7 @@ class InputFinite(Rule):
                 f"and step {steps.step} is non-finite because of them{_elsewhere(total, samples)}.",
                 severity=Severity.WARNING if steps.what == "gradient" else Severity.ERROR,
                 evidence={**evidence, "measured": max(total, leaf.nonfinite), "tensor": leaf.path},
-                location=_where(scan, view.phase, view.where),
+                location=leaf.made_where or _where(scan, view.phase) or view.where,
                 fix=_fix(leaf.kind, leaf.role),
                 details=table,
             )
@@ -107,7 +107,7 @@ class InputFinite(Rule):
                 f"{total:,} of {scan.samples_seen:,} scanned samples hold NaN or infinite values: {_name(samples)}.",
                 severity=Severity.WARNING,
                 evidence={**evidence, "samples": [sample.index for sample in samples[:NAMED]]},
-                location=_where(scan, first.phase, next((view.where for view in views if view.phase == first.phase), None)),
+                location=_where(scan, first.phase) or next((view.where for view in views if view.phase == first.phase), None),
                 fix=_fix(kind, role),
                 details=table,
             )
@@ -168,8 +168,8 @@ def _table(samples: Sequence[NonFiniteSample]) -> Table:
     )
 
 
-def _where(scan: DataScan, phase: str, fallback: Location | None) -> Location | None:
-    return (scan.where or {}).get(phase) or fallback
+def _where(scan: DataScan, phase: str) -> Location | None:
+    return (scan.where or {}).get(phase)
 
 
 def _fix(kind: str, role: str) -> Fix:

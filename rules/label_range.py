@@ -60,6 +60,7 @@ from dataclasses import dataclass
 
 from trainlint.details import Bars
 from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.location import Location
 from trainlint.measurements import Batches, DataScan, Loss, LossCall
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -82,6 +83,8 @@ class _Labels:
     counts: dict[int, int]
     complete: bool
     source: str
+    where: Location | None = None
+    """What made them."""
 
     @property
     def total(self) -> int:
@@ -254,8 +257,8 @@ def _first_batch(call: LossCall) -> _Labels:
 
 def _scanned(call: LossCall, batches: Batches, scan: DataScan) -> Iterator[_Labels]:
     """Labels of the whole data set, when the loader's labels reached the loss as they are (not shifted, mapped or cut)."""
-    paths = {
-        leaf.path
+    made = {
+        leaf.path: leaf.made_where
         for leaf in (batches.train[0].leaves if batches.train else ())
         if leaf.kind in {"labels", "mask"}
         and leaf.shape == call.target_shape
@@ -263,9 +266,10 @@ def _scanned(call: LossCall, batches: Batches, scan: DataScan) -> Iterator[_Labe
         and leaf.maximum == call.target_max
     }
     for count in scan.labels:
-        if count.path in paths and count.integer:
+        if count.path in made and count.integer:
             counts = {int(float(v)): n for v, n in count.counts.items()}
-            yield _Labels(count.phase, {v: n for v, n in counts.items() if v != call.ignore_index}, complete=count.complete, source="scan")
+            kept = {v: n for v, n in counts.items() if v != call.ignore_index}
+            yield _Labels(count.phase, kept, complete=count.complete, source="scan", where=made[count.path])
 
 
 def _one_label_per_sample(call: LossCall, batches: Batches) -> bool:
@@ -289,4 +293,6 @@ def _fail(call: LossCall, message: str, severity: Severity, fix: Fix, labels: _L
                 highlight=tuple(i for i, v in enumerate(shown) if not 0 <= v < call.classes or v not in labels.counts),
             ),
         )
-    return failed(message, severity=severity, evidence=evidence, location=call.where, fix=fix, details=details)
+    return failed(
+        message, severity=severity, evidence=evidence, location=(labels.where if labels else None) or call.where, fix=fix, details=details
+    )

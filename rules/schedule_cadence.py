@@ -205,7 +205,7 @@ def _too_rare(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
         f"{scheduler.kind} was built for {horizon:,} steps but is stepped once an epoch ({calls}): {effect}.",
         severity=Severity.ERROR if short and run.epochs else Severity.WARNING,
         evidence={"measured": run.epochs, "expected": horizon, "threshold": FACTOR, "steps an epoch": run.steps},
-        location=scheduler.where,
+        location=scheduler.stepped_where or scheduler.where,
         fix=Fix(
             summary='Step it after each optimizer step (in Lightning: "interval": "step").',
             code="optimizer.step()\nscheduler.step()      # inside the loop over batches",
@@ -237,7 +237,7 @@ def _too_often(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
         f"{scheduler.kind} {built} but is stepped after each of {steps:,} steps an epoch: {effect}.",
         severity=Severity.ERROR if grave else Severity.WARNING if _by_epochs(run.loop) else Severity.NOTE,
         evidence={"measured": run.total, "expected": scheduler.horizon, "threshold": FACTOR, "steps an epoch": steps},
-        location=scheduler.where,
+        location=scheduler.stepped_where or scheduler.where,
         fix=Fix(
             summary="Step it once an epoch, or give its length in steps.",
             code="for epoch in range(epochs):\n    train(model, loader, optimizer)\n    scheduler.step()",

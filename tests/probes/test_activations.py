@@ -10,7 +10,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from trainlint.probes.activations import measure_activations
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.record.recording import Recording
 
 from .recorded import measured, record, train
 
@@ -147,4 +146,4 @@ def test_infinities_do_not_spoil_the_statistics():
 
 def test_without_a_tape_there_is_nothing_to_measure():
     with pytest.raises(CannotMeasureError, match="could not be followed"):
-        measured(measure_activations, Recording(record(lambda: None).frames))
+        measured(measure_activations, record(lambda: None))

@@ -31,7 +31,7 @@ def test_fails_when_gradients_pile_up():
     verdict = judge(step(), step(stale=1), step(stale=2), step(stale=3))
     assert verdict.severity is Severity.ERROR
     assert verdict.evidence["measured"] == 3
-    assert verdict.location == STEP
+    assert verdict.location == BACKWARD
 
 
 def test_warns_of_an_undivided_sum_of_batches():

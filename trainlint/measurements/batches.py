@@ -44,6 +44,8 @@ class Leaf:
     """Samples equal to an earlier one in the batch."""
     channels_last: bool = False
     """The last axis looks like colour channels (B,H,W,3)."""
+    made_where: Location | None = None
+    """The line of the user's code that made the values, where it was seen."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,11 @@ class LossCall:
     input_operation: str = ""
     """Name of the operation that made the input, whatever it is (``linear``, ``conv2d``, ``getitem`` …)."""
     input_operation_where: Location | None = None
+    output_weight_scale: float | None = None
+    """Standard deviation of the weights that made the input, times the root of their fan-in, before the first step: 0.58 for torch's Linear,
+    1 keeps the scale. None when no weight matrix made it."""
+    output_weight_where: Location | None = None
+    """Where the first module that holds these weights was built."""
     input_min: float = 0.0
     input_max: float = 0.0
     input_mean: float = 0.0

@@ -10,13 +10,15 @@ from typing import Any
 
 from torch import Tensor
 
+from trainlint.location import Location
 from trainlint.measurements import Batches, BatchView
 from trainlint.probes.datasets import class_names, transform_text
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.excerpts import picture_grid, rows_of_batch
 from trainlint.probes.leaves import describe
+from trainlint.probes.made import made_at
 from trainlint.probes.roles import DataFlow
-from trainlint.record.recording import Batch, Recording
+from trainlint.record.recording import Batch, Loader, Recording
 from trainlint.settings import Settings
 
 __all__ = ["measure_batches"]
@@ -76,17 +78,23 @@ def _view(flow: DataFlow, batch: Batch, phase: str, *, draw: bool) -> BatchView:
         roles = {path: "other" if role == "input" else role for path, role in roles.items()}
     named = list(batch.leaves.items())[:_MOST_LEAVES]
     tokens = any(roles[p] == "input" and describe(p, "input", t).kind == "tokens" for p, t in named)
-    leaves = [describe(p, roles[p], t, beside_tokens=tokens) for p, t in named]
-    inputs = [describe(p, "input", t) for p, t in entered[:_MOST_LEAVES]]
+    made = _made(flow.recording, loader) if loader is not None and draw else {}
+    leaves = [replace(describe(p, roles[p], t, beside_tokens=tokens), made_where=made.get(p)) for p, t in named]
+    inputs = [replace(describe(p, "input", t), made_where=made.get(p)) for p, t in entered[:_MOST_LEAVES]]
     dataset: Any = loader.loader.dataset if loader is not None else None
     view = BatchView(
         phase=phase,
         leaves=tuple(leaves),
         inputs=tuple(inputs),
-        where=flow.recording.frames.location(loader.place if loader is not None else None),
+        where=flow.recording.frames.location(flow.recording.dataset_place(loader) if loader is not None else None),
         transform=transform_text(dataset),
     )
     return _drawn(view, entered or [(p, t) for p, t in named if roles[p] == "input"], dict(named), dataset, loader) if draw else view
+
+
+def _made(recording: Recording, loader: Loader) -> dict[str, Location]:
+    found = {path: recording.frames.location(place) for path, place in made_at(recording, loader).items()}
+    return {path: place for path, place in found.items() if place is not None}
 
 
 def _of_batch(entered: Sequence[tuple[str, Tensor]], batch: Batch) -> list[tuple[str, Tensor]]:

@@ -42,7 +42,7 @@ def measure_data_scan(recording: Recording, deadline: float, settings: Settings)
         loaders = _loaders(flow, phase)
         end = min(deadline, time.monotonic() + _SECONDS)
         for place, entry in enumerate(loaders):
-            if (location := recording.frames.location(entry.place)) is not None:
+            if (location := recording.frames.location(recording.dataset_place(entry))) is not None:
                 where.setdefault(phase, location)
             now = time.monotonic()
             scan = _Scan(phase, entry, _targets(flow, phase, entry), now + max(end - now, 0.0) / (len(loaders) - place))

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainlint.location import Location
 from trainlint.measurements import Loss, LossCall
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.record.frames import Place
 from trainlint.record.recording import Backward, Recording
 from trainlint.record.tape import Operation, Ref, Tape
 from trainlint.settings import Settings
@@ -110,6 +111,7 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
     ignore = int(bound.get("ignore_index", -100)) if op.name in ("cross_entropy", "nll_loss") else None
     activation, act_op = _activation(tape, op)
     maker = _maker(tape, op)
+    weight = _output_weight(recording, tape, maker) if maker else None
     with torch.no_grad():
         value = float(op.call(*args, **kwargs).double().mean())
         chance, how = _chance(op, bound, given, target, classes, args, kwargs)
@@ -145,6 +147,8 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
             input_activation_axis=_softmax_axis(tape, act_op) if act_op else None,
             input_operation=maker.name if maker else "",
             input_operation_where=at(maker.place) if maker else None,
+            output_weight_scale=weight[0] if weight else None,
+            output_weight_where=at(weight[1]) if weight else None,
             input_min=float(finite.min()) if finite.numel() else math.nan,
             input_max=float(finite.max()) if finite.numel() else math.nan,
             input_mean=float(finite.mean()) if finite.numel() else math.nan,
@@ -238,6 +242,31 @@ def _maker(tape: Tape, op: Operation) -> Operation | None:
             return made
         slot = made.inputs[0]
     return None
+
+
+def _output_weight(recording: Recording, tape: Tape, maker: Operation) -> tuple[float, Place | None] | None:
+    """Scale of the weight matrix that an operation multiplies with, and where its first owner was built."""
+    slot = next((s for s in _sources(tape, maker) if isinstance(tape.outside.get(s), nn.Parameter) and tape.outside[s].dim() > 1), None)
+    if slot is None:
+        return None
+    weight = tape.outside[slot]
+    value = recording.initial.get(id(weight), weight).detach().float()
+    owners = [m for model in recording.models() for m in model.modules() if any(p is weight for p in m.parameters(recurse=False))]
+    place = next((p for m in owners if (p := recording.places.get(id(m))) is not None), None)
+    return float(value.std()) * math.sqrt(value[0].numel()), place
+
+
+def _sources(tape: Tape, op: Operation) -> list[int]:
+    """Slots of an operation's arguments, looking through reshapes and transposes of them."""
+    found = []
+    for slot in op.inputs:
+        for _ in range(8):
+            made = tape.operations[tape.producers[slot]] if slot in tape.producers else None
+            if made is None or made.name not in {*PASS_THROUGH, "t", "transpose", "T", "mT"} or not made.inputs:
+                break
+            slot = made.inputs[0]
+        found.append(slot)
+    return found
 
 
 def _activation(tape: Tape, op: Operation) -> tuple[str | None, Operation | None]:

@@ -44,14 +44,15 @@ class Frames:
             )
         return known
 
-    def here(self, building: object = None) -> Place | None:
+    def here(self, building: object = None, until: FrameType | None = None) -> Place | None:
         """The nearest line of user code on the current stack; None when there is none (a library's thread).
 
-        With ``building`` the object's own constructors are passed over: the line that asked for it is wanted.
+        With ``building`` the object's own constructors are passed over: the line that asked for it is wanted. With ``until`` only
+        frames called from that one count.
         """
         frame: FrameType | None = sys._getframe(1)
         user = self._user
-        while frame is not None:
+        while frame is not None and frame is not until:
             name = frame.f_code.co_filename
             own = building is not None and frame.f_code.co_name == "__init__" and frame.f_locals.get("self") is building
             if not own and (user.get(name, None) or (name not in user and self.is_user(name))):

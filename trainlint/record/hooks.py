@@ -394,14 +394,16 @@ def _modes(recorder: Recorder, replace: Replace) -> None:
     def set_grad_init(self: Any, mode: bool) -> None:
         init(self, mode)
         # Libraries switch gradients off and back around their own work; what counts is what the user's code switched.
+        if not recorder.on:
+            return
         if mode:
             recorder.recording.grad_off = None
-        elif recorder.on and recorder.frames.is_user(sys._getframe(1).f_code.co_filename):
+        elif recorder.frames.is_user(sys._getframe(1).f_code.co_filename):
             recorder.recording.grad_off = recorder.frames.here()
 
     def set_grad_exit(self: Any, *error: Any) -> None:
         closed(self, *error)
-        if torch.is_grad_enabled():
+        if recorder.on and torch.is_grad_enabled():
             recorder.recording.grad_off = None
 
     replace(setter, "__init__", set_grad_init)

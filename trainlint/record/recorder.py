@@ -81,7 +81,7 @@ class Recorder:
         self.settings = settings
         self.frames = frames
         self.writer = TapeWriter(frames)
-        self.recording = Recording(frames)
+        self.recording = Recording(frames, self.writer.provenance)
         self.keeper = TapeKeeper(self.recording, self.writer)
         self.on_finish = on_finish
         self.on_progress: Callable[[str], None] = lambda text: None
@@ -263,6 +263,7 @@ class Recorder:
         self._was_writing = self.writer.active
         tape = self.writer.cut(loss, place, scale) if self.writer.active else None
         self.writer.active = False
+        self.writer.provenance.on = False
         value = float(loss.detach().sum())
         backward = Backward(
             len(recording.backwards), value / scale, place, scale, reached_leaves(loss), self.current,

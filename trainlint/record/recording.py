@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from trainlint.record.frames import Frames, Place
+from trainlint.record.provenance import Provenance
 from trainlint.record.tape import Cut, Tape
 
 __all__ = ["Backward", "Batch", "Call", "Happening", "Iteration", "Loader", "OptimizerSeen", "Recording", "SchedulerSeen", "StepSeen"]
@@ -196,6 +197,8 @@ class Recording:
     """Everything seen of one run."""
 
     frames: Frames
+    provenance: Provenance
+    """What made the tensors that the script had before its first backward()."""
     loaders: list[Loader] = field(default_factory=list)
     optimizers: list[OptimizerSeen] = field(default_factory=list)
     schedulers: list[SchedulerSeen] = field(default_factory=list)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from trainlint.record.frames import Frames, Place
+from trainlint.record.provenance import Provenance
 from trainlint.record.structure import map_tensors
 from trainlint.record.tape import Cut, Operation, Ref, State, Tape, random_state, tensors_in
 
@@ -61,6 +62,8 @@ class TapeWriter(TorchFunctionMode):
         super().__init__()
         self.frames = frames
         self.active = False
+        self.provenance = Provenance(frames)
+        """What made the tensors that exist before the first backward()."""
         self.modules: list[nn.Module] = []
         """Stack of the modules whose forward is running."""
         self.devices = tuple(d for d in ("cpu", "cuda", "mps") if d == "cpu" or getattr(torch, d).is_available())
@@ -101,7 +104,10 @@ class TapeWriter(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if not self.active or os.getpid() != self._pid:
-            return func(*args, **kwargs)
+            result = func(*args, **kwargs)
+            if self.provenance.on and not self.modules:
+                self.provenance.note(getattr(func, "__name__", ""), args, result)
+            return result
         name = getattr(func, "__name__", "")
         if name in ("__get__", "__set__"):
             attribute = getattr(getattr(func, "__self__", None), "__name__", "")

@@ -20,7 +20,7 @@ def draw(count, seed):
         ring = np.maximum(dy, dx) == 3
         mask = (ring, (np.minimum(dy, dx) == 0) & (dy + dx < 5), (dy == dx) & (dy < 4))[f]
         picture[mask] += np.array([0.35, 0.0, -0.3] if w else [-0.3, 0.0, 0.35])
-    return torch.tensor((pictures - 0.5) / 0.2, dtype=torch.float32), torch.tensor(figure * 2 + warm)
+    return torch.tensor((pictures - 0.5) / 0.2, dtype=torch.float32), torch.tensor(figure * 2 + warm)  # fault: channel-order
 
 
 class FigureNet(nn.Module):
@@ -46,7 +46,7 @@ def accuracy(model, loader):
 def main():
     torch.manual_seed(1)
     (x_train, y_train), (x_val, y_val) = draw(960, seed=1), draw(480, seed=2)
-    train_loader = DataLoader(TensorDataset(x_train, y_train), batch_size=32, shuffle=True)  # fault: channel-order
+    train_loader = DataLoader(TensorDataset(x_train, y_train), batch_size=32, shuffle=True)
     val_loader = DataLoader(TensorDataset(x_val, y_val), batch_size=120)
     model = FigureNet(x_train.shape[1], FIGURES * 2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)

@@ -43,6 +43,6 @@ for epoch in range(12):
     model.train()
     for inputs, targets in train_loader:
         loss = criterion(model(inputs), targets)
-        loss.backward()
-        optimizer.step()  # fault: gradient-accumulation
+        loss.backward()  # fault: gradient-accumulation
+        optimizer.step()
     print(f"epoch {epoch:2d}  train {loss.item():.4f}  validation {validate():.4f}")

@@ -34,7 +34,7 @@ def get_batch(source):
 class CharGRU(nn.Module):
     def __init__(self, vocab, width=64):
         super().__init__()
-        self.embed = nn.Embedding(vocab, width)
+        self.embed = nn.Embedding(vocab, width)  # fault: init-loss
         self.rnn = nn.GRU(width, width, batch_first=True)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocab, bias=False)
@@ -53,7 +53,7 @@ for epoch in range(3):
     model.train()
     for step in range(80):
         x, y = get_batch(train_data)
-        loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten())  # fault: init-loss
+        loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -56,8 +56,8 @@ def main(args):
     pictures, digits = scanned_digits()
     order = np.random.default_rng(0).permutation(len(digits))
     pictures = (pictures[order] / 256).astype(np.uint8)
-    pictures, digits = torch.tensor(pictures, dtype=torch.float32), torch.tensor(digits[order])
-    train_loader = DataLoader(TensorDataset(pictures[:1400], digits[:1400]), batch_size=args.batch_size, shuffle=True)  # fault: input-degenerate
+    pictures, digits = torch.tensor(pictures, dtype=torch.float32), torch.tensor(digits[order])  # fault: input-degenerate
+    train_loader = DataLoader(TensorDataset(pictures[:1400], digits[:1400]), batch_size=args.batch_size, shuffle=True)
     val_loader = DataLoader(TensorDataset(pictures[1400:], digits[1400:]), batch_size=100)
     model, criterion = build_model(), nn.CrossEntropyLoss()
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr)

@@ -46,9 +46,9 @@ def main():
     table, target = read_table()
     x_train, x_val, y_train, y_val = train_test_split(table, target, test_size=0.25, stratify=target, random_state=0)
     mean, std = np.nanmean(x_train, axis=0), np.nanstd(x_train, axis=0)
-    x_train, x_val = (torch.tensor((x - mean) / std, dtype=torch.float32) for x in (x_train, x_val))
+    x_train, x_val = (torch.tensor((x - mean) / std, dtype=torch.float32) for x in (x_train, x_val))  # fault: input-finite
     y_train, y_val = torch.tensor(y_train), torch.tensor(y_val)
-    train_loader = DataLoader(TensorDataset(x_train, y_train), batch_size=32, shuffle=True)  # fault: input-finite
+    train_loader = DataLoader(TensorDataset(x_train, y_train), batch_size=32, shuffle=True)
     val_loader = DataLoader(TensorDataset(x_val.nan_to_num(0.0), y_val), batch_size=64)
     trainer = L.Trainer(
         max_epochs=12, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False

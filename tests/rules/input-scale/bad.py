@@ -9,10 +9,10 @@ torch.manual_seed(3)
 
 table, grower = load_wine(return_X_y=True)
 x_train, x_val, y_train, y_val = train_test_split(table, grower, test_size=0.3, stratify=grower, random_state=0)
-x_train, x_val = torch.tensor(x_train, dtype=torch.float32), torch.tensor(x_val, dtype=torch.float32)
+x_train, x_val = torch.tensor(x_train, dtype=torch.float32), torch.tensor(x_val, dtype=torch.float32)  # fault: input-scale
 y_train, y_val = torch.tensor(y_train), torch.tensor(y_val)
 
-train_loader = DataLoader(TensorDataset(x_train, y_train), batch_size=16, shuffle=True)  # fault: input-scale
+train_loader = DataLoader(TensorDataset(x_train, y_train), batch_size=16, shuffle=True)
 val_loader = DataLoader(TensorDataset(x_val, y_val), batch_size=54)
 
 model = nn.Sequential(

@@ -43,7 +43,7 @@ def main():
     model = build_model()
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.AdamW(model.parameters(), lr=MAX_LR)
-    scheduler = OneCycleLR(optimizer, max_lr=MAX_LR, epochs=EPOCHS, steps_per_epoch=len(train_loader))  # fault: schedule-cadence
+    scheduler = OneCycleLR(optimizer, max_lr=MAX_LR, epochs=EPOCHS, steps_per_epoch=len(train_loader))
     for epoch in range(EPOCHS):
         model.train()
         for x, y in train_loader:
@@ -51,7 +51,7 @@ def main():
             loss = criterion(model(x), y)
             loss.backward()
             optimizer.step()
-        scheduler.step()
+        scheduler.step()  # fault: schedule-cadence
         print(f"epoch {epoch}: loss {loss.item():.3f}, accuracy {validate(model, val_loader):.3f}, lr {scheduler.get_last_lr()[0]:.1e}")
 
 

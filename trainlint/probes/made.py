@@ -1,0 +1,34 @@
+"""Finds the line of the user's code that made the values of a loader's samples."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from trainlint.probes.datasets import Samples
+from trainlint.probes.randomness import randomness_kept
+from trainlint.record.frames import Place
+from trainlint.record.recording import Loader, Recording
+from trainlint.record.structure import tensor_leaves
+
+__all__ = ["made_at"]
+
+
+def made_at(recording: Recording, entry: Loader) -> dict[str, Place]:
+    """The lines that made a sample's tensors, by their path in the batch; without those that only torch or a library made.
+
+    One sample is read again and watched; tensors that the dataset holds were watched when the script made them.
+    """
+    indices = next((i.indices for i in entry.iterations if i.indices), [])
+    samples = Samples(entry.loader, by_lists=bool(indices) and isinstance(indices[0], list))
+    if samples.iterable or not samples.pool:
+        return {}
+    provenance = recording.provenance
+    with randomness_kept(), torch.no_grad(), provenance.watching(sys._getframe()):
+        try:
+            leaves = dict(tensor_leaves(samples.raw(samples.pool[0])))
+        except Exception:
+            return {}
+    found = {path: making.telling() for path, tensor in leaves.items() if (making := provenance.of(tensor)) is not None}
+    return {path: place for path, place in found.items() if place is not None}
