@@ -267,3 +267,40 @@ def test_evidence_is_judged_again_without_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert "gradient-accumulation" in done.stdout
+
+
+TWICE = (
+    HEALTHY
+    + """
+for parameter in model[0].parameters():
+    parameter.requires_grad = False
+tuner = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+for epoch in range(20):
+    for inputs, labels in train_loader:
+        loss = F.cross_entropy(model(inputs), labels)
+        loss.backward()
+        tuner.step()
+"""
+)
+
+
+def test_a_second_training_of_the_script_is_judged_too(tmp_path: Path) -> None:
+    done, report = run(tmp_path, TWICE, "--select", "gradient-accumulation,init-loss,train-mode")
+    assert done.returncode == 1, done.stderr
+    assert report["start_here"]["name"] == "gradient-accumulation"
+    finding = next(f for f in report["findings"] if f["name"] == "gradient-accumulation")
+    assert finding["message"].startswith("In the script's second training: ")
+    assert finding["location"]["line"] == next(i for i, text in enumerate(TWICE.splitlines(), 1) if "backward" in text and i > 25)
+
+
+def test_a_comment_takes_a_finding_back_and_settings_come_from_the_project(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.trainlint]\nselect = ["coupled-weight-decay", "shuffle"]\nfail-on = "warning"\n')
+    source = HEALTHY.replace("AdamW(model.parameters(), lr=3e-3)", "Adam(model.parameters(), lr=3e-3, weight_decay=0.1)")
+    done, report = run(tmp_path, source)
+    assert (done.returncode, names(report)) == (1, ["coupled-weight-decay"])
+    done, report = run(tmp_path, source.replace("weight_decay=0.1)", "weight_decay=0.1)  # trainlint: ignore[coupled-weight-decay]"))
+    assert (done.returncode, names(report)) == (0, [])
+    assert "suppressed by" in next(f for f in report["findings"] if f["name"] == "coupled-weight-decay")["reason"]
+    done, report = run(tmp_path, source.replace("weight_decay=0.1)", "weight_decay=0.1)  # trainlint: ignore[coupled-decay]"))
+    assert done.returncode == 2
+    assert "train.py:10: there is no rule 'coupled-decay'; did you mean 'coupled-weight-decay'?" in done.stderr

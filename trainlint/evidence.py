@@ -38,6 +38,8 @@ class Evidence:
 
     def __init__(self) -> None:
         self.measurements: dict[str, Measurement | Unmeasured] = {}
+        self.earlier: Evidence | None = None
+        """What was measured of an earlier training of the same script."""
         self.seconds: dict[str, float] = {}
         self.status: dict[str, Any] = {}
         """The last ``status`` lines, merged: how the script ended, notes, environment, step time."""
@@ -56,6 +58,10 @@ class Evidence:
             self.seconds[entry["name"]] = entry["seconds"]
         elif kind == "unmeasured":
             self.measurements[entry["name"]] = msgspec.convert(entry["data"], Unmeasured)
+        elif kind == "training":
+            self.earlier = Evidence()
+            self.earlier.measurements, self.earlier.seconds = self.measurements, self.seconds
+            self.measurements, self.seconds = {}, {}
         elif kind == "status":
             self.status.update(entry)
         elif kind == "progress":

@@ -80,9 +80,19 @@ def judge(
 ) -> Report:
     """Judge measurements, freshly made or read from a file. Needs no torch."""
     catalogue = load_catalogue().choose(settings.select, settings.ignore, settings.options)
-    findings = tuple(_heard(f) for f in Judge(catalogue, evidence.measure).findings())
+    findings = Judge(catalogue, evidence.measure).findings()
+    shown = evidence
+    if evidence.earlier is not None:
+        earlier = Judge(catalogue, evidence.earlier.measure).findings()
+        if not any(f.failed for f in findings):
+            shown = evidence.earlier
+        findings = tuple(_worse(*pair) for pair in zip(earlier, findings, strict=True))
+    findings = tuple(_heard(f) for f in findings)
     step = evidence.status.get("step_seconds")
-    spent = sum(evidence.seconds.values())
+    probes = dict(evidence.seconds)
+    for probe, more in (evidence.earlier.seconds if evidence.earlier else {}).items():
+        probes[probe] = probes.get(probe, 0.0) + more
+    spent = sum(probes.values())
     trained = "steps" if status in ("recorded", "ended") else status
     return Report(
         subject=Subject(
@@ -95,10 +105,18 @@ def judge(
         ),
         findings=findings,
         start_here=root_cause(findings, catalogue.explains),
-        cost=Cost(seconds=seconds, step_seconds=step, step_equivalents=spent / step if step else None, probes=dict(evidence.seconds)),
-        overview=overview(evidence),
+        cost=Cost(seconds=seconds, step_seconds=step, step_equivalents=spent / step if step else None, probes=probes),
+        overview=overview(shown),
         version=__version__,
     )
+
+
+def _worse(first: Finding, second: Finding) -> Finding:
+    """Of one rule's findings about two trainings of a script the one to show: the worse, the first when they are alike."""
+    ranks = [(not f.failed, f.severity.rank if f.failed else 0, f.outcome is not Outcome.PASS) for f in (first, second)]
+    if ranks[0] <= ranks[1]:
+        return first
+    return replace(second, message=f"In the script's second training: {second.message}")
 
 
 def _heard(finding: Finding) -> Finding:

@@ -52,8 +52,13 @@ def _read(file: str) -> list[tuple[Suppression, range]]:
         source = Path(file).read_text("utf-8")
         if "trainlint:" not in source:
             return []
+        # Statements without statements inside, which may run over several lines.
         tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-        spans = [range(n.lineno, (n.end_lineno or n.lineno) + 1) for n in ast.walk(ast.parse(source)) if _is_simple(n)]
+        spans = [
+            range(n.lineno, (n.end_lineno or n.lineno) + 1)
+            for n in ast.walk(ast.parse(source))
+            if isinstance(n, ast.stmt) and not hasattr(n, "body")
+        ]
     except (OSError, UnicodeDecodeError, SyntaxError, ValueError, tokenize.TokenError):
         return []
     found = []
@@ -63,8 +68,3 @@ def _read(file: str) -> list[tuple[Suppression, range]]:
             names = tuple(n.strip() for n in (match[1] or "").split(",") if n.strip())
             found.append((Suppression(file, line, names), next((s for s in spans if line in s), range(line, line + 1))))
     return found
-
-
-def _is_simple(node: ast.AST) -> bool:
-    """Whether it is a statement without statements inside, which may run over several lines."""
-    return isinstance(node, ast.stmt) and not hasattr(node, "body")

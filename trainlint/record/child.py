@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,21 @@ def main(job_file: str) -> None:
 
     def measure(recording: Any) -> None:
         recording.notes += notes
+        if recorder.trainings > 1 and not recording.training:
+            start_watchdog()  # an optimizer was built and never used
+            return
+        if recorder.trainings > 1:
+            evidence.line("training", number=recorder.trainings)
+        mine = settings
+        if recorder.goes_on:  # leave the next training its part
+            mine = replace(settings, budget=0.5 * settings.budget)
         evidence.line("status", ended=recording.status, notes=recording.notes, step_seconds=recording.step_time)
         try:
-            ProbeSession(recording, settings, evidence).judge(catalogue)
+            ProbeSession(recording, mine, evidence).judge(catalogue)
         except Exception:
             evidence.line("status", internal=traceback.format_exc())
-        start_watchdog()
+        if not recorder.goes_on:
+            start_watchdog()
 
     notes: list[str] = []
     recorder = Recorder(settings, Frames(), measure)

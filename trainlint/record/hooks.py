@@ -43,7 +43,7 @@ def note_datasets(recorder: Recorder) -> None:
     def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:
         following = super(Dataset, cls).__new__
         made = following(cls) if following is object.__new__ else following(cls, *args, **kwargs)
-        if recorder.on:
+        if recorder.awake:
             recorder.recording.places[id(made)] = recorder.frames.here()
         return made
 
@@ -72,7 +72,7 @@ def _loaders(recorder: Recorder, replace: Replace) -> None:
     @functools.wraps(init)
     def __init__(self: DataLoader[Any], *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        if recorder.on:
+        if recorder.awake:
             recorder.loader_built(self)
 
     @functools.wraps(iterate)
@@ -99,6 +99,8 @@ def _loaders(recorder: Recorder, replace: Replace) -> None:
 
     @functools.wraps(following)
     def __next__(self: Any) -> Any:
+        if recorder.resting and recorder.awake and not recorder.rests(self):
+            raise StopIteration
         entry = passes.get(id(self))
         if entry is None or not recorder.on:
             return following(self)
@@ -172,13 +174,13 @@ def _modules(recorder: Recorder, replace: Replace) -> None:
     @functools.wraps(init)
     def __init__(self: nn.Module, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        if recorder.on:
+        if recorder.awake:
             recorder.recording.places[id(self)] = recorder.frames.here(building=self)
 
     @functools.wraps(load)
     def load_state_dict(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         result = load(self, *args, **kwargs)
-        if recorder.on and not recorder.steps_done:
+        if recorder.awake and not recorder.steps_done:
             recorder.note("load", type(self).__name__)
             for module in self.modules():
                 recorder.recording.loaded[id(module)] = "load_state_dict()"
@@ -276,6 +278,8 @@ def _has_closure(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 def _step_begun(recorder: Recorder) -> Callable[..., None]:
     def begun(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if recorder.resting and recorder.awake:
+            recorder.rests(recorder)
         if recorder.on:
             recorder.step_begun(optimizer, closure=_has_closure(args, kwargs))
 
@@ -296,7 +300,7 @@ def _optimizers(recorder: Recorder, replace: Replace) -> None:
     @functools.wraps(init)
     def __init__(self: Optimizer, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        if recorder.on:
+        if recorder.awake:
             recorder.optimizer_built(self)
 
     replace(Optimizer, "__init__", __init__)

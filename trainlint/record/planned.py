@@ -11,7 +11,7 @@ from typing import Any
 
 from trainlint.record.frames import Frames
 
-__all__ = ["planned_epochs"]
+__all__ = ["planned_epochs", "source_tree"]
 
 _WRAPPERS = frozenset({"tqdm", "trange", "track", "progress_bar", "enumerate", "list", "iter"})
 
@@ -33,7 +33,8 @@ def planned_epochs(frames: Frames) -> int | None:
 
 
 @lru_cache(maxsize=64)
-def _tree(filename: str) -> ast.Module | None:
+def source_tree(filename: str) -> ast.Module | None:
+    """The parsed source of a file; None when it cannot be read or parsed."""
     try:
         return ast.parse(Path(filename).read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -42,7 +43,7 @@ def _tree(filename: str) -> ast.Module | None:
 
 def _loops_around(filename: str, line: int) -> list[ast.For]:
     """The for loops of the same function whose body holds a line, outermost first."""
-    tree = _tree(filename)
+    tree = source_tree(filename)
     if tree is None:
         return []
     loops: list[ast.For] = []

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from trainlint.record.following import another_training_follows
 from trainlint.record.frames import Frames, Place
 from trainlint.record.planned import planned_epochs
 from trainlint.record.recording import (
@@ -42,6 +43,10 @@ __all__ = ["Recorder", "StopRecording"]
 _MEASURED_STEPS = 8
 #: Steps (counted from 0) that run bare, to time them.
 _BARE = (3, 4)
+#: Seconds that an earlier training is let run on until the next begins, and after how many its epochs are cut.
+_REST, _REST_UNCUT = 30.0, 12.0
+#: Trainings of one script that are recorded.
+_MOST_TRAININGS = 2
 #: Largest batch that is copied and kept, in bytes.
 _KEEP_BYTES = 256 * 2**20
 
@@ -87,6 +92,11 @@ class Recorder:
         self.on_progress: Callable[[str], None] = lambda text: None
         self.enabled = True
         self.finished = False
+        self.resting = False
+        """An earlier training runs on, unobserved, until the next one builds its optimizer."""
+        self.goes_on = False
+        """Another training follows the one that was just recorded."""
+        self.trainings = 1
         self.begun = time.monotonic()
         self.depth = 0
         self._pid = os.getpid()
@@ -110,7 +120,12 @@ class Recorder:
 
     @property
     def on(self) -> bool:
-        """Whether to look at all: not in a forked child, not while probing, not under tracing."""
+        """Whether to look at all: not in a forked child, not while probing or resting, not under tracing."""
+        return not self.resting and self.awake
+
+    @property
+    def awake(self) -> bool:
+        """Whether to look at what is built: also while resting."""
         return self.enabled and os.getpid() == self._pid and torch._C._get_tracing_state() is None
 
     @property
@@ -363,6 +378,8 @@ class Recorder:
     @guarded
     def optimizer_built(self, optimizer: Optimizer) -> None:
         """An optimizer was constructed."""
+        if self.resting:
+            self.wake()
         if id(optimizer) in self._optimizers:
             return
         base = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
@@ -515,8 +532,45 @@ class Recorder:
     def _finish(self) -> None:
         if self.on_finish is None:
             return
+        self.goes_on = self.trainings < _MOST_TRAININGS and bool(self.recording.training) and another_training_follows(self.frames)
         self.finish()
-        raise StopRecording
+        if not self.goes_on:
+            raise StopRecording
+        self._rest()
+
+    def _rest(self) -> None:
+        """Let the script train on until it builds the optimizer of its next training, which is recorded afresh."""
+        earlier = self.recording
+        self.recording = Recording(self.frames, earlier.provenance, places=earlier.places, loaded=earlier.loaded, modes=earlier.modes)
+        self.recording.trained_before = {id(p) for o in earlier.training for p in o.parameters}
+        self._trained = [o.optimizer for o in earlier.training]  # kept alive, so that no other tensor gets their ids
+        for module in (m for model in earlier.models() for m in model.modules()):
+            if any(id(p) in self.recording.trained_before for p in module.parameters(recurse=False)):
+                self.recording.loaded[id(module)] = "an earlier training of the script"
+        self.keeper = TapeKeeper(self.recording, self.writer)
+        for seen in earlier.loaders:
+            self._loaders[seen.loader] = entry = Loader(seen.loader, seen.index, seen.place)
+            self.recording.loaders.append(entry)
+        self._optimizers, self._schedulers = {}, {}
+        self._current, self._recent, self._handed, self._pending_inputs = [], [], [], []
+        self._last_batch, self._step_ended = None, None
+        self._rest_begun = time.monotonic()
+        self._rest_batches: dict[int, int] = {}
+        self.enabled = self.resting = True
+
+    def rests(self, iterator: object = None) -> bool:
+        """While resting: whether a pass over a loader may go on. Ends the script when the next training is too long in coming."""
+        spent = time.monotonic() - self._rest_begun
+        if spent > min(_REST, self.settings.budget / 4):
+            raise StopRecording
+        self._rest_batches[id(iterator)] = batches = self._rest_batches.get(id(iterator), 0) + 1
+        return spent < _REST_UNCUT or batches <= self.settings.train_batches
+
+    def wake(self) -> None:
+        """The next training begins."""
+        self.resting, self.finished, self.goes_on = False, False, False
+        self.trainings += 1
+        self.on_progress("the script's next training")
 
 
 def depends_on_mode(module: nn.Module) -> bool:
