@@ -22,6 +22,7 @@ from trainlint_rules.input_degenerate import InputDegenerate
 from trainlint_rules.input_finite import InputFinite
 from trainlint_rules.input_scale import InputScale
 from trainlint_rules.label_range import LabelRange
+from trainlint_rules.label_signal import LabelSignal
 from trainlint_rules.loop_order import LoopOrder
 from trainlint_rules.loss_reduction import LossReduction
 from trainlint_rules.loss_shape import LossShape
@@ -43,7 +44,7 @@ __all__ = ["EXPLAINS", "RULES"]
 #: In the order of the playbook's stages; within a stage a cause stands before its symptoms.
 RULES: tuple[type[Rule], ...] = (
     LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, SampleMixing,
-    BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, ClassImbalance, Shuffle,
+    BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, LabelSignal, ClassImbalance, Shuffle,
     NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch,
     LearningRateRange, ScheduleCadence, ScheduleOrder,
     CoupledWeightDecay, DecayGroups,
@@ -66,6 +67,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "channel-order": ("input-scale", *_SLOW),
     "input-scale": ("init-scale", "init-loss", "dead-units", "gradient-exploding", "gradient-vanishing", "non-finite", "grad-clip", *_SLOW),
     "input-degenerate": (*_NO_SIGNAL, "dead-units"),
+    "label-signal": ("overfit-batch", "lr-range"),
     "no-gradient": ("params-not-optimized", "loop-order", *_NO_SIGNAL),
     "frozen-params": ("no-gradient", *_SLOW),
     "params-not-optimized": _SLOW,

@@ -73,6 +73,8 @@ class Signal:
     close_chance: float | None = None
     random: bool = False
     """Samples are augmented at random."""
+    pictures: bool = False
+    """The main input is a picture."""
     repair: Repair | None = None
     mismatch: Mismatch | None = None
 

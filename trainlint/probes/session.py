@@ -17,6 +17,7 @@ from trainlint.measurements import (
     Activations,
     Batches,
     DataScan,
+    Labels,
     LearningRate,
     Loop,
     Loss,
@@ -34,6 +35,7 @@ from trainlint.probes.activations import measure_activations
 from trainlint.probes.batches import measure_batches
 from trainlint.probes.data_scan import measure_data_scan
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.labels import measure_labels
 from trainlint.probes.learning_rate import measure_learning_rate
 from trainlint.probes.loop import measure_loop, measure_optimizers
 from trainlint.probes.loss import measure_loss
@@ -62,6 +64,7 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     Replay: measure_replay,
     SampleOrder: measure_sample_order,
     DataScan: measure_data_scan,
+    Labels: measure_labels,
     Mixing: measure_mixing,
     Overfit: measure_overfit,
     LearningRate: measure_learning_rate,
@@ -70,7 +73,7 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
 #: Measurements that every report shows, whichever rules are selected.
 _ALWAYS: tuple[type[Measurement], ...] = (Loop, Optimizers, Batches, Replay)
 #: Share of what is left of the budget that one probe may take.
-_SHARE = {DataScan: 0.25, Overfit: 0.4, LearningRate: 0.9, Mixing: 0.3}
+_SHARE = {DataScan: 0.25, Labels: 0.25, Overfit: 0.4, LearningRate: 0.9, Mixing: 0.3}
 
 
 class ProbeSession:

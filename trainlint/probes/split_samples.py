@@ -216,7 +216,7 @@ def _name_targets(split: Split, target: Leaf) -> None:
         split.kind, split.labels = "classes", values.argmax(1).astype(np.float64)
     elif values.shape[1] > 1:
         split.kind = "flags" if np.isin(values, (0.0, 1.0)).all() else "values"
-        split.labels = values[:, values.std(0) > 0][:, :_MOST_COLUMNS]
+        split.labels = values[:, :_MOST_COLUMNS]
     elif target.kind == "labels" or np.isin(values, (-1.0, 0.0, 1.0)).all():
         split.kind, split.labels = "classes", values[:, 0]
     else:
