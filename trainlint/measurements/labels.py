@@ -130,11 +130,14 @@ class Labels(Measurement):
     """At most 50, the surest first."""
     suspect_share: float | None = None
     """Share of the samples looked at that are suspects."""
+    ambiguous: float | None = None
+    """Share of the other samples that lie between two classes for a probe fitted without the suspects."""
     twins: int = 0
     """Samples with the same input as another, and how many of those have another label."""
     twins_apart: int = 0
     looked_at: int = 0
     pictures: ImageGrid | None = None
+    """The surest suspects."""
     match: ClassMatch | None = None
     unseen: tuple[float, ...] = ()
     """Validation labels that no training sample has; only when all training labels are known."""

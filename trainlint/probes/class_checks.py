@@ -11,13 +11,15 @@ from scipy.optimize import linear_sum_assignment
 
 from trainlint.measurements import ClassMatch, Suspect
 from trainlint.probes.pairing import Probed
-from trainlint.probes.ridge import Rows
+from trainlint.probes.ridge import Ridge, Rows, targets_of
 from trainlint.probes.split_samples import Split
 
 __all__ = ["Noise", "balanced_accuracy", "find_noise", "match_classes"]
 
 #: Suspects that are listed; inverse temperatures that turn scores into probabilities.
 _MOST, _TEMPERATURES = 50, np.geomspace(0.3, 30, 25)
+#: A sample lies between two classes when their probabilities differ by less.
+_BETWEEN = 0.5
 #: Validation samples that a class needs before it can be said to look like another.
 _FEWEST = 5
 #: A class has moved when it is taken for another this often, and for itself this rarely.
@@ -30,6 +32,8 @@ class Noise:
 
     suspects: tuple[Suspect, ...]
     count: int
+    ambiguous: float
+    """Share of the other samples that lie between two classes for a probe without the suspects."""
     twins: int
     twins_apart: int
 
@@ -69,6 +73,7 @@ def find_noise(probed: Probed) -> Noise:
             for r in listed
         ),
         count=int(suspect.sum()),
+        ambiguous=_ambiguous(split, known, suspect),
         twins=twins,
         twins_apart=len(apart),
     )
@@ -108,6 +113,19 @@ def match_classes(train: Probed, val: Split) -> ClassMatch | None:
         moved=tuple(moved),
         p=worst if moved else 1.0,
     )
+
+
+def _ambiguous(split: Split, known: npt.NDArray[np.bool_], suspect: npt.NDArray[np.bool_]) -> float:
+    """Share of samples, suspects left out, between two classes. Overlapping classes have many, wrong labels on clear classes few."""
+    kept = np.flatnonzero(known)[~suspect]
+    try:
+        ridge = Ridge(split.features[kept])
+        targets = targets_of(split.labels[kept], split.classes)
+        held_out = ridge.fit(targets, np.random.default_rng(0)).held_out
+    except (ValueError, np.linalg.LinAlgError):
+        return 1.0
+    found = np.sort(_probabilities(held_out, np.searchsorted(split.classes, split.labels[kept])), axis=1)
+    return float((found[:, -1] - found[:, -2] < _BETWEEN).mean())
 
 
 def _probabilities(scores: Rows, given: npt.NDArray[np.int64]) -> Rows:

@@ -146,6 +146,7 @@ def _noise(train: Probed | None, noise: Noise | None) -> dict[str, object]:
     return {
         "suspects": noise.suspects,
         "suspect_share": noise.count / len(train.targets),
+        "ambiguous": noise.ambiguous,
         "twins": noise.twins,
         "twins_apart": noise.twins_apart,
         "looked_at": len(train.targets),
