@@ -81,12 +81,14 @@ class LabelMapping(Rule):
             return _shifted(labels, shift)
         if match is not None and labels.names and len(labels.names) == 2:
             return passed("Class names and looks agree: " + _agreement(match), details=(_table(labels, match),))
-        if match is not None and match.as_given > 2 / max(len(match.classes), 2) * REACHED and match.held_out > 0:
+        if match is not None and match.as_given > _clear(match):
             return passed(_agreement(match), evidence={"measured": match.as_given, "expected": match.held_out, "threshold": REACHED})
         if labels.names and len(labels.names) == 2:
             return passed("The class names of training and validation agree.")
         if match is None:
-            return not_run(next(iter((labels.reasons or {}).values()), "there are no classes in training and validation that could be compared"))
+            return not_run(
+                next(iter((labels.reasons or {}).values()), "there are no classes in training and validation that could be compared")
+            )
         return not_run("a cheap probe cannot tell the classes apart, and the datasets do not name them")
 
 
@@ -98,7 +100,7 @@ def _by_name(labels: Labels) -> Verdict | None:
     if not differ or len(mine) != len(train) or len(theirs) != len(val):
         return None
     match = labels.match
-    if match is not None and match.as_given >= REACHED * match.held_out and not _moved(match):
+    if match is not None and match.as_given > _clear(match) and not _moved(match):
         return None  # labels are translated later on: by looks they agree
     named = ", ".join(f"{n} is {mine[n]} in training and {theirs[n]} in validation" for n in differ[:NAMED])
     return failed(
@@ -109,6 +111,12 @@ def _by_name(labels: Labels) -> Verdict | None:
         fix=_FIX,
         details=(_table(labels, match),) if match is not None else (),
     )
+
+
+def _clear(match: ClassMatch) -> float:
+    """The accuracy from which the probe knows the classes of validation: half of the way from chance to that in training."""
+    chance = 1 / max(len(match.classes), 2)
+    return chance + REACHED * max(match.held_out - chance, 0.2)
 
 
 def _moved(match: ClassMatch) -> bool:

@@ -86,7 +86,9 @@ class LabelNoise(Rule):
             return not_run("single labels are judged only for classes, one a sample")
         accuracy, chance = labels.held_out or 0.0, 1 / max(signal.classes or 2, 2)
         if signal.z < GOOD_Z or accuracy < chance + GOOD * (1 - chance):
-            return not_run(f"a cheap probe predicts these classes with a balanced accuracy of {accuracy:.0%}, too little to doubt single labels")
+            return not_run(
+                f"a cheap probe predicts these classes with a balanced accuracy of {accuracy:.0%}, too little to doubt single labels"
+            )
         share, ratio = labels.suspect_share, labels.suspect_share / max(labels.ambiguous, AT_LEAST)
         if share >= SHARE and ratio >= RATIO:
             return _noisy(labels, signal, Severity.WARNING, ratio)
@@ -126,7 +128,10 @@ def _twins(labels: Labels, signal: Signal) -> Verdict:
         severity=Severity.NOTE,
         evidence={"measured": labels.twins_apart, "expected": 0, "threshold": TWINS},
         location=(labels.where or {}).get("train"),
-        fix=Fix(summary="Keep one of each, with the right label.", code="samples = list({digest(picture): (picture, label) for picture, label in samples}.values())"),
+        fix=Fix(
+            summary="Keep one of each, with the right label.",
+            code="samples = list({digest(picture): (picture, label) for picture, label in samples}.values())",
+        ),
         details=_details(labels),
     )
 
@@ -151,6 +156,8 @@ def _details(labels: Labels) -> tuple[Detail, ...]:
         return (labels.pictures,)
     if not labels.suspects:
         return ()
-    rows = tuple((s.index, _name(labels, s.label), _name(labels, s.predicted), round(s.confidence, 3), s.twin) for s in labels.suspects[:LISTED])
+    rows = tuple(
+        (s.index, _name(labels, s.label), _name(labels, s.predicted), round(s.confidence, 3), s.twin) for s in labels.suspects[:LISTED]
+    )
     title = "Samples whose label the others contradict"
     return (Table(title=title, columns=("sample", "label", "looks like", "probability", "same input as"), rows=rows),)

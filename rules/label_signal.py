@@ -147,14 +147,22 @@ def _repaired(labels: Labels, signal: Signal, repair: Repair) -> Verdict:
     return failed(
         message,
         severity=Severity.ERROR,
-        evidence={**_evidence(signal), "repair": repair.name, "repaired_score": repair.score, "threshold": REPAIR_Z, "repaired_z": repair.z},
+        evidence={
+            **_evidence(signal),
+            "repair": repair.name,
+            "repaired_score": repair.score,
+            "threshold": REPAIR_Z,
+            "repaired_z": repair.z,
+        },
         location=(labels.where or {}).get(signal.phase),
         fix=fix,
         details=(_bars(labels, repair),),
     )
 
 
-_FIX = 'for file, label in zip(table["file"], table["label"]):  # one row of one table holds both\n    samples.append((folder / file, label))'
+_FIX = (
+    'for file, label in zip(table["file"], table["label"]):  # one row of one table holds both\n    samples.append((folder / file, label))'
+)
 
 
 def _mismatched(labels: Labels, signal: Signal, mismatch: Mismatch) -> Verdict:
@@ -191,7 +199,9 @@ def _absent(labels: Labels, signal: Signal) -> Verdict:
         severity=Severity.WARNING,
         evidence=_evidence(signal),
         location=(labels.where or {}).get(signal.phase),
-        fix=Fix(summary="Look at some samples with their labels; check that both are read, sorted and shuffled in the same order.", code=_FIX),
+        fix=Fix(
+            summary="Look at some samples with their labels; check that both are read, sorted and shuffled in the same order.", code=_FIX
+        ),
         details=(_bars(labels),),
     )
 
