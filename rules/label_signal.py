@@ -119,7 +119,7 @@ def _contradicts(mismatch: Mismatch) -> bool:
 
 
 def _is_remarkable(signal: Signal) -> bool:
-    if signal.samples < SAMPLES or signal.kind == "masks" or signal.close_agree is None and signal.nearest is None:
+    if signal.samples < SAMPLES or signal.kind == "masks":
         return False
     close = signal.close_pairs >= CLOSE
     if close and signal.close_agree is not None and signal.close_chance is not None:

@@ -160,7 +160,7 @@ class Shared:
     found: int
     """Validation samples, of those read, that are training samples too."""
     repeated: float = 0.0
-    """Share of training samples read that repeat another training sample."""
+    """Share of the training samples read that occur there more than once."""
     poor: int = 0
     """Validation samples with so little content that equal ones mean nothing; not compared."""
     size: int = 0

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from trainlint.measurements import ClassMatch, Suspect
 from trainlint.probes.pairing import Probed
@@ -92,6 +91,8 @@ def match_classes(train: Probed, val: Split) -> ClassMatch | None:
     confused = _rates(train.fit.held_out[inside].argmax(1), own, len(classes))
     rates = _rates(predicted, given, len(classes))
     counts = np.bincount(given, minlength=len(classes))
+    from scipy.optimize import linear_sum_assignment  # takes longer to import than this probe takes to run
+
     row, column = linear_sum_assignment(-np.where(counts[:, None] > 0, rates, 0.0))
     matched = np.arange(len(classes))
     matched[row] = column

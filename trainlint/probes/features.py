@@ -38,7 +38,7 @@ def features_of(samples: Sequence[Tensor], kind: str) -> Rows:
 
 def _picture(image: Tensor) -> Rows:
     """A small grid of colours, and how much of each edge or texture there is where."""
-    grid = F.adaptive_avg_pool2d(image, [min(_GRID, side) for side in image.shape[2:]])
+    grid = F.adaptive_avg_pool2d(image, (min(_GRID, image.shape[2]), min(_GRID, image.shape[3])))
     side = [min(_SIDE, max(side, 8)) for side in image.shape[2:]]
     grey = F.interpolate(image.mean(1, keepdim=True), size=side, mode="bilinear", antialias=True, align_corners=False)
     spread = grey.std()
@@ -52,7 +52,8 @@ def _filters() -> Tensor:
     """Random 5 x 5 filters without a mean, the same in every run."""
     drawn = torch.from_numpy(np.random.default_rng(0).standard_normal((_FILTERS, 1, 5, 5))).float()
     drawn = drawn - drawn.mean((2, 3), keepdim=True)
-    return drawn / drawn.norm(dim=(2, 3), keepdim=True)
+    filters: Tensor = drawn / drawn.norm(dim=(2, 3), keepdim=True)
+    return filters
 
 
 def _counts(texts: Sequence[Tensor]) -> Rows:
@@ -64,8 +65,9 @@ def _counts(texts: Sequence[Tensor]) -> Rows:
         pairs = (ids[:-1] * 1000003 + ids[1:]) * 2654435761 % 2**32
         np.add.at(row, _BUCKETS + pairs % _BUCKETS, 1.0)
     rarity = np.log((1 + len(rows)) / (1 + (rows > 0).sum(0)))
-    rows = np.sqrt(rows) * rarity
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    weighted: Rows = np.sqrt(rows) * rarity
+    weighted /= np.maximum(np.linalg.norm(weighted, axis=1, keepdims=True), 1e-12)
+    return weighted
 
 
 def _signal(signal: Tensor) -> Rows:
@@ -83,11 +85,11 @@ def _signal(signal: Tensor) -> Rows:
 
 
 def _narrow(rows: Rows) -> Rows:
-    if rows.shape[1] <= _WIDEST:
-        return rows
-    directions = np.random.default_rng(0).standard_normal((rows.shape[1], _WIDEST)) if rows.shape[1] <= 2**16 else None
-    if directions is not None:
-        return rows @ directions / np.sqrt(_WIDEST)
-    width = -(-rows.shape[1] // _WIDEST)
-    padded = np.pad(rows, ((0, 0), (0, width * _WIDEST - rows.shape[1])))
-    return padded.reshape(len(rows), _WIDEST, width).mean(2)
+    """At most ``_WIDEST`` columns: random directions, or means of neighbours where those would take too much memory."""
+    narrow = rows
+    if rows.shape[1] > 2**16:
+        width = -(-rows.shape[1] // _WIDEST)
+        narrow = np.pad(rows, ((0, 0), (0, width * _WIDEST - rows.shape[1]))).reshape(len(rows), _WIDEST, width).mean(2)
+    elif rows.shape[1] > _WIDEST:
+        narrow = rows @ np.random.default_rng(0).standard_normal((rows.shape[1], _WIDEST)) / np.sqrt(_WIDEST)
+    return narrow

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from trainlint.details import ImageGrid, Picture
 from trainlint.measurements import Labels, Mismatch, Signal, Suspect
-from trainlint.probes.class_checks import Noise, balanced_accuracy, find_noise, match_classes
+from trainlint.probes.class_checks import balanced_accuracy, find_noise, match_classes
 from trainlint.probes.datasets import class_names, label_vectors
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.mask_fit import MaskProbe, mask_signal, probe_masks
@@ -43,25 +44,22 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
         raise CannotMeasureError(reasons["train"])
     where = {p: place for p, s in splits.items() if (place := recording.frames.location(recording.dataset_place(s.entry))) is not None}
     names = {p: {f"{k}": v for k, v in class_names(s.samples.dataset).items()} for p, s in splits.items()}
-    facts = {"where": where or None, "reasons": reasons or None, "names": {p: n for p, n in names.items() if n} or None}
+    found = Labels(where=where or None, names={p: n for p, n in names.items() if n} or None)
     if any(s.kind == "masks" for s in splits.values()):
-        return Labels(signals=_masks(splits, reasons), **{**facts, "reasons": reasons or None})
+        return replace(found, signals=_masks(splits, reasons), reasons=reasons or None)
     probed: dict[str, Probed] = {}
     for phase, split in splits.items():
         try:
             probed[phase] = _probe(split)
         except (ValueError, np.linalg.LinAlgError) as error:
             reasons[phase] = f"no probe could be fitted: {error}"
-    signals = tuple(_signal(one, probed, deadline) for one in probed.values())
+    found = replace(found, signals=tuple(_signal(one, probed, deadline) for one in probed.values()), reasons=reasons or None)
     train, val = probed.get("train"), splits.get("val")
-    noise, match, held_out = None, None, None
     if train is not None and train.split.kind == "classes":
-        noise, held_out = find_noise(train), signals[0].accuracy
+        found = _with_noise(replace(found, held_out=found.signals[0].accuracy), train)
         if val is not None and val.kind == "classes" and val.features.shape[1] == train.split.features.shape[1]:
-            match = match_classes(train, val)
-    return Labels(
-        signals=signals, held_out=held_out, match=match, **{**facts, "reasons": reasons or None}, **_noise(train, noise), **_sets(splits)
-    )
+            found = replace(found, match=match_classes(train, val))
+    return _with_sets(found, splits)
 
 
 def _probe(split: Split) -> Probed:
@@ -140,18 +138,18 @@ def _masks(splits: dict[str, Split], reasons: dict[str, str]) -> tuple[Signal, .
     return tuple(mask_signal(splits[p], probe, next((o for q, o in probes.items() if q != p), None)) for p, probe in probes.items())
 
 
-def _noise(train: Probed | None, noise: Noise | None) -> dict[str, object]:
-    if train is None or noise is None:
-        return {}
-    return {
-        "suspects": noise.suspects,
-        "suspect_share": noise.count / len(train.targets),
-        "ambiguous": noise.ambiguous,
-        "twins": noise.twins,
-        "twins_apart": noise.twins_apart,
-        "looked_at": len(train.targets),
-        "pictures": _pictures(train.split, noise.suspects),
-    }
+def _with_noise(found: Labels, train: Probed) -> Labels:
+    noise = find_noise(train)
+    return replace(
+        found,
+        suspects=noise.suspects,
+        suspect_share=noise.count / len(train.targets),
+        ambiguous=noise.ambiguous,
+        twins=noise.twins,
+        twins_apart=noise.twins_apart,
+        looked_at=len(train.targets),
+        pictures=_pictures(train.split, noise.suspects),
+    )
 
 
 def _pictures(split: Split, suspects: Sequence[Suspect]) -> ImageGrid | None:
@@ -172,13 +170,13 @@ def _pictures(split: Split, suspects: Sequence[Suspect]) -> ImageGrid | None:
     return ImageGrid(title="Samples whose label the others contradict", pictures=pictures, note="index: given label") if pictures else None
 
 
-def _sets(splits: dict[str, Split]) -> dict[str, object]:
-    """Labels that occur in each part, from the dataset's own array where it has one."""
+def _with_sets(facts: Labels, splits: dict[str, Split]) -> Labels:
+    """Add the labels that occur in each part, from the dataset's own array where it has one."""
     found: dict[str, tuple[float, ...]] = {}
     complete: dict[str, bool] = {}
     for phase, split in splits.items():
         if split.kind != "classes":
-            return {}
+            return facts
         labels, complete[phase] = split.labels, len(split.indices) == split.total
         for vector in label_vectors(split.samples.dataset):
             if np.array_equal(vector[split.indices].astype(np.float64), split.labels):
@@ -187,6 +185,6 @@ def _sets(splits: dict[str, Split]) -> dict[str, object]:
                 break
         found[phase] = tuple(float(v) for v in np.unique(labels))
     if len(found) < 2:
-        return {}
+        return facts
     unseen = tuple(sorted(set(found["val"]) - set(found["train"]))) if complete["train"] else ()
-    return {"unseen": unseen, "train_labels": found["train"][:1000], "val_labels": found["val"][:1000]}
+    return replace(facts, unseen=unseen, train_labels=found["train"][:1000], val_labels=found["val"][:1000])

@@ -165,7 +165,8 @@ def _predict(pixels: Maps, maps: Maps, others: Maps) -> Maps:
     scaled = (rows - mean) / spread
     weights = np.linalg.solve(scaled.T @ scaled + len(scaled) * 1e-3 * np.eye(scaled.shape[1]), scaled.T @ (targets - targets.mean(0)))
     found = ((others.reshape(-1, others.shape[-1]) - mean) / spread) @ weights
-    return found.reshape(*others.shape[:3], -1).transpose(0, 3, 1, 2)
+    predicted: Maps = found.reshape(*others.shape[:3], -1).transpose(0, 3, 1, 2)
+    return predicted
 
 
 def _agreement(predicted: Maps, maps: Maps) -> Maps:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -117,8 +117,7 @@ def find_stretch(probed: Probed, generator: np.random.Generator) -> Mismatch | N
     except (ValueError, np.linalg.LinAlgError):
         return None
     roots = split.roots[inside]
-    values = {name: getattr(found, name) for name in found.__dataclass_fields__}
-    return Mismatch(**{**values, "first": int(roots.min()), "last": int(roots.max())})
+    return replace(found, first=int(roots.min()), last=int(roots.max()))
 
 
 def _worst_run(agreement: Rows) -> tuple[int, int] | None:
@@ -152,11 +151,7 @@ def _is_mixed(split: Split, ordered: Indices) -> bool:
 
 def _probe_part(probed: Probed, chosen: np.ndarray[Any, np.dtype[np.bool_]], generator: np.random.Generator) -> Probed:
     split = probed.split
-    part = Split(**{
-        **{name: getattr(split, name) for name in split.__dataclass_fields__},
-        "features": split.features[chosen],
-        "labels": split.labels[chosen],
-    })  # fmt: skip
+    part = replace(split, features=split.features[chosen], labels=split.labels[chosen])
     ridge = Ridge(part.features)
     targets = part.columns()
     return Probed(part, ridge, targets, ridge.fit(targets, generator))

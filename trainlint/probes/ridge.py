@@ -124,7 +124,8 @@ class Ridge:
 
     def _kernel(self, rows: Rows) -> Rows:
         near: Rows = np.exp(-_squares(rows, self.rows) / self._width)
-        return near + rows @ self.rows.T
+        kernel: Rows = near + rows @ self.rows.T
+        return kernel
 
 
 def targets_of(labels: Rows, classes: Rows) -> Rows:

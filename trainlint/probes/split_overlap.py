@@ -7,8 +7,10 @@ import hashlib
 import statistics
 import time
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,12 +52,14 @@ class _Read:
 
     @property
     def by_digest(self) -> dict[bytes, int]:
+        """The first index of each content that says something."""
         return {c.digest: index for index, c in reversed(self.contents.items()) if c.size >= _POOR}
 
     @property
     def repeated(self) -> float:
-        rich = [c.digest for c in self.contents.values() if c.size >= _POOR]
-        return 1 - len(set(rich)) / len(rich) if rich else 0.0
+        """Share of the samples that occur more than once."""
+        counts = Counter(c.digest for c in self.contents.values() if c.size >= _POOR)
+        return sum(n for n in counts.values() if n > 1) / counts.total() if counts else 0.0
 
 
 def measure_split_overlap(recording: Recording, deadline: float, settings: Settings) -> SplitOverlap:
@@ -92,8 +96,9 @@ def _compare(recording: Recording, flow: DataFlow, train: Loader, val: Loader, e
         return Shared(where=where, how="loader", train_total=total, val_total=total, train_read=total, val_read=total, found=total)
     if any(s.iterable or not s.single or not len(s.pool) for s in (mine, theirs)):
         raise CannotMeasureError("the data cannot be read sample by sample, so that parts cannot be compared")
-    if any(draws_samples(s, list(s.pool[: 2**16]), lambda p: flow.role(e.index, p), end) for s, e in ((mine, train), (theirs, val))):
-        raise CannotMeasureError("a dataset draws its samples at random, so that an index stands for none of them")
+    for samples, entry in ((mine, train), (theirs, val)):
+        if draws_samples(samples, list(samples.pool[: 2**16]), partial(flow.role, entry.index), end):
+            raise CannotMeasureError("a dataset draws its samples at random, so that an index stands for none of them")
     (root, rows), (other_root, other_rows) = (root_of(s.dataset, np.asarray(s.pool, dtype=np.int64)) for s in (mine, theirs))
     if root is other_root:
         return _by_index(where, rows, other_rows)
