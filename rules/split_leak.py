@@ -39,7 +39,8 @@ speaker or document where there are several samples of each.
 - Error from 5 % of the validation samples on, warning from 1 % (and two samples). Barz and Denzler found 3 % of the test pictures of
   CIFAR-10 and 10 % of those of CIFAR-100 among the training pictures, near copies included; exact copies are far rarer.
 - Samples of less than 40 bytes compressed are not compared. Those of less than 256 must occur in validation twice as often as
-  they repeat within the training data: short sentences and rows of a few rounded numbers repeat by nature.
+  they repeat within the training data: short sentences and rows of a few rounded numbers repeat by nature. Not so when some column
+  has another value in half of the different samples or more: measured numbers.
 
 ## References
 
@@ -59,6 +60,8 @@ from trainlint.rule import Rule, Verdict, failed, not_run, passed
 LEAK, SOME, FEWEST = 0.05, 0.01, 2
 #: Compressed bytes below which samples repeat by nature, and how much more often than within training they must occur in validation.
 SMALL, TIMES = 256, 2.0
+#: Share of different numbers from which rows are measurements, which never repeat by chance.
+MEASURED = 0.5
 
 
 class SplitLeak(Rule):
@@ -109,7 +112,7 @@ def _same(pair: Shared) -> Verdict:
 
 
 def _leak(pair: Shared) -> Verdict:
-    by_nature = pair.how == "content" and pair.size < SMALL and _share(pair) < TIMES * pair.repeated
+    by_nature = pair.how == "content" and pair.size < SMALL and pair.distinct < MEASURED and _share(pair) < TIMES * pair.repeated
     severity = Severity.NOTE if by_nature else Severity.ERROR if _share(pair) >= LEAK else Severity.WARNING
     note = f" Within the training data {pair.repeated:.1%} repeat as well." if pair.repeated >= SOME else ""
     return failed(

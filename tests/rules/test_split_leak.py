@@ -40,6 +40,7 @@ def test_warns_of_few_and_forgives_fewer():
 def test_samples_that_repeat_by_nature_are_a_note():
     assert judge(replace(LEAK, size=60, repeated=0.35)).severity is Severity.NOTE
     assert judge(replace(LEAK, size=60, repeated=0.01)).severity is Severity.ERROR
+    assert judge(replace(LEAK, size=60, repeated=0.35, distinct=0.9)).severity is Severity.ERROR
     assert judge(replace(LEAK, size=2000, repeated=0.35)).severity is Severity.ERROR
 
 

@@ -161,6 +161,8 @@ class Shared:
     """Validation samples, of those read, that are training samples too."""
     repeated: float = 0.0
     """Share of the training samples read that occur there more than once."""
+    distinct: float = 0.0
+    """Different numbers against different samples, at the place of a sample where they differ most; near 1 for measured numbers."""
     poor: int = 0
     """Validation samples with so little content that equal ones mean nothing; not compared."""
     size: int = 0

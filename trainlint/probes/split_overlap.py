@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset
@@ -34,6 +35,8 @@ __all__ = ["measure_split_overlap"]
 _SECONDS, _MOST, _EXAMPLES, _TWICE = 3.0, 1000, 12, 4
 #: Compressed bytes below which equal samples mean nothing: blank pictures, short texts, a few whole numbers.
 _POOR = 40
+#: Places in a sample whose numbers are looked at.
+_PLACES = 16
 #: Attributes under which datasets keep what changes a sample after it was read.
 _TRANSFORMS = ("transform", "transforms", "augment", "augmentation", "augmentations", "augmentor", "preprocess")
 
@@ -42,6 +45,9 @@ _TRANSFORMS = ("transform", "transforms", "augment", "augmentation", "augmentati
 class _Content:
     digest: bytes
     size: int
+    """Bytes, compressed."""
+    values: tuple[float, ...] = ()
+    """Some of its numbers, always from the same places, when these are no whole numbers by type."""
 
 
 @dataclass
@@ -60,6 +66,12 @@ class _Read:
         """Share of the samples that occur more than once."""
         counts = Counter(c.digest for c in self.contents.values() if c.size >= _POOR)
         return sum(n for n in counts.values() if n > 1) / counts.total() if counts else 0.0
+
+    @property
+    def distinct(self) -> float:
+        """Different values against different samples, in the place where they differ most: 1 for measured numbers."""
+        rows = list({c.digest: c.values for c in self.contents.values() if c.size >= _POOR and c.values}.values())
+        return max((len(set(column)) / len(rows) for column in zip(*rows, strict=False)), default=0.0)
 
 
 def measure_split_overlap(recording: Recording, deadline: float, settings: Settings) -> SplitOverlap:
@@ -100,7 +112,7 @@ def _compare(recording: Recording, flow: DataFlow, train: Loader, val: Loader, e
         if draws_samples(samples, list(samples.pool[: 2**16]), partial(flow.role, entry.index), end):
             raise CannotMeasureError("a dataset draws its samples at random, so that an index stands for none of them")
     (root, rows), (other_root, other_rows) = (root_of(s.dataset, np.asarray(s.pool, dtype=np.int64)) for s in (mine, theirs))
-    if root is other_root:
+    if root is other_root and len(np.intersect1d(rows, other_rows)):
         return _by_index(where, rows, other_rows)
     return _by_content(where, mine, theirs, end)
 
@@ -136,6 +148,7 @@ def _by_content(where: Any, mine: Samples, theirs: Samples, end: float) -> Share
         val_read=len(val.contents),
         found=len(hits),
         repeated=train.repeated,
+        distinct=train.distinct,
         poor=sum(c.size < _POOR for c in val.contents.values()),
         size=int(statistics.median(c.size for c in val.contents.values())),
         examples=tuple(sorted(hits)[:_EXAMPLES]),
@@ -209,37 +222,45 @@ def _read(get: Any, pool: Sequence[int], most: int, end: float) -> _Read:
 
 def _content(sample: Any) -> _Content:
     """The largest part of a sample: its picture, its row, its text; labels and masks of attention are smaller or come later."""
-    parts = [data for data in _bytes(sample) if data is not None]
+    parts = _parts(sample)
     if not parts:
         raise TypeError("a sample holds nothing that can be compared")
-    largest = max(parts, key=len)
-    return _Content(hashlib.blake2b(largest, digest_size=16).digest(), min(len(zlib.compress(largest[: 2**14], 1)), len(largest)))
+    largest = max(parts, key=lambda part: part.nbytes)
+    data = np.ascontiguousarray(largest).tobytes()
+    chosen = (
+        largest.reshape(-1)[np.linspace(0, largest.size - 1, _PLACES).astype(int)] if largest.dtype.kind == "f" and largest.size else ()
+    )
+    return _Content(
+        hashlib.blake2b(data, digest_size=16).digest(),
+        min(len(zlib.compress(data[: 2**14], 1)), len(data)),
+        tuple(float(v) for v in chosen),
+    )
 
 
-def _bytes(value: Any, depth: int = 4) -> list[bytes]:
+def _parts(value: Any, depth: int = 4) -> list[npt.NDArray[Any]]:
+    """The arrays of a sample; text as its bytes. Single numbers are left out."""
     if isinstance(value, Tensor):
         return [_plain(value)]
     if isinstance(value, np.ndarray):
-        return [np.ascontiguousarray(value).tobytes()]
-    if isinstance(value, str):
-        return [value.encode()]
-    if isinstance(value, bytes):
-        return [value]
+        return [value] if value.dtype.kind in "biufc" else []
+    if isinstance(value, str | bytes):
+        return [np.frombuffer(value.encode() if isinstance(value, str) else value, np.uint8)]
     if isinstance(value, bool | int | float | complex | np.generic) or value is None or depth == 0:
         return []
     if isinstance(value, Mapping):
-        return [data for item in value.values() for data in _bytes(item, depth - 1)]
+        return [part for item in value.values() for part in _parts(item, depth - 1)]
     if isinstance(value, list | tuple):
         if value and all(isinstance(item, int | float) for item in value):
-            return [np.asarray(value).tobytes()]
-        return [data for item in value for data in _bytes(item, depth - 1)]
+            return [np.asarray(value)]
+        return [part for item in value for part in _parts(item, depth - 1)]
     if hasattr(value, "__array_interface__"):  # a picture of Pillow
-        return [np.asarray(value).tobytes()]
+        return [np.asarray(value)]
     return [_plain(tensor) for _, tensor in tensor_leaves(value)]
 
 
-def _plain(tensor: Tensor) -> bytes:
+def _plain(tensor: Tensor) -> npt.NDArray[Any]:
     values = tensor.detach().cpu()
     if values.layout is not torch.strided:
         values = values.to_dense()
-    return values.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if values.numel() else b""
+    found: npt.NDArray[Any] = (values.float() if values.dtype is torch.bfloat16 else values).numpy()
+    return found
