@@ -22,8 +22,8 @@ Maps = npt.NDArray[np.float64]
 
 #: Side of the grid on which masks and pictures are compared; classes that get a map each; permutations; folds.
 _SIDE, _MOST_CLASSES, _PERMUTATIONS, _FOLDS = 16, 6, 99, 4
-#: A mask that fits better when turned: by this much correlation, and at least this well.
-_BETTER, _WELL = 0.2, 0.4
+#: A mask that fits better when turned: by this much correlation, at least this well, and nearly as well as masks that fit do.
+_BETTER, _WELL, _OF_USUAL = 0.2, 0.4, 0.75
 
 _UPRIGHT = "as it is"
 #: Turns that a picture that is no square can make too.
@@ -117,12 +117,13 @@ def _turned(probe: MaskProbe, guide: MaskProbe | None) -> Repair | None:
     ways = {name: turn for name, turn in _TURNS.items() if name != _UPRIGHT and (probe.square or name in _ANY_SHAPE)}
     scores = np.stack([_agreement(predicted, turn(probe.maps)) for turn in ways.values()])
     best = scores.max(0)
-    better = (best > upright + _BETTER) & (best > _WELL)
+    well = max(_WELL, _OF_USUAL * float(np.quantile(np.maximum(best, upright), 0.8)))
+    better = (best > upright + _BETTER) & (best > well)
     if not better.any():
         return None
     others = np.roll(probe.maps, 1, axis=0)  # masks of other pictures fit by chance, the best of all ways to turn them too
     chance = np.stack([_agreement(predicted, turn(others)) for turn in ways.values()]).max(0)
-    share, usual = float(better.mean()), float(((chance > upright + _BETTER) & (chance > _WELL)).mean())
+    share, usual = float(better.mean()), float(((chance > upright + _BETTER) & (chance > well)).mean())
     wide = math.sqrt(max(usual * (1 - usual), 1 / len(best)) / len(best))
     names = np.array(list(ways))[scores.argmax(0)[better]]
     common = max(set(names.tolist()), key=names.tolist().count)
