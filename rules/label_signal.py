@@ -156,7 +156,7 @@ def _repaired(labels: Labels, signal: Signal, repair: Repair) -> Verdict:
             "threshold": REPAIR_Z,
             "repaired_z": repair.z,
         },
-        location=(labels.where or {}).get(signal.phase),
+        location=repair.where or (labels.where or {}).get(signal.phase),
         fix=fix,
         details=(_bars(labels, repair),),
     )

@@ -161,6 +161,28 @@ def test_masks_lie_on_their_pictures_or_do_not(turned: bool) -> None:
         assert repair is None or repair.share < 0.05
 
 
+class Flipped(Dataset):
+    """Flips picture and mask each for itself."""
+
+    def __init__(self) -> None:
+        self.blobs = blobs(100, False)
+
+    def __len__(self) -> int:
+        return 100
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image, mask = self.blobs[index]
+        image = image.flip(-1) if torch.rand(()) < 0.5 else image
+        mask = mask.flip(-1) if torch.rand(()) < 0.5 else mask
+        return image, mask
+
+
+def test_the_line_that_flips_the_mask_by_itself_is_named() -> None:
+    model = nn.Conv2d(1, 1, 3, padding=1)
+    found = both(Flipped(), None, model, lambda m, b: F.binary_cross_entropy_with_logits(m(b[0]), b[1]))
+    assert found.signals[0].repair.where.text.startswith("mask = mask.flip(-1)")
+
+
 def test_a_product_of_two_numbers_is_no_hard_case() -> None:
     inputs = torch.rand(600, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
     labels = (inputs[:, 0] * inputs[:, 1] > 0).long()

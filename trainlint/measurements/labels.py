@@ -23,6 +23,8 @@ class Repair:
     """Distance of the score from that of random pairings, in standard deviations."""
     share: float = 1.0
     """Share of the samples that the change concerns (masks: those that fit better when turned)."""
+    where: Location | None = None
+    """The last line of the dataset's own code that draws random numbers, for masks of augmented pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)

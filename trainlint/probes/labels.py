@@ -14,12 +14,15 @@ from trainlint.details import ImageGrid, Picture
 from trainlint.measurements import Labels, Mismatch, Signal, Suspect
 from trainlint.probes.class_checks import balanced_accuracy, find_noise, match_classes
 from trainlint.probes.datasets import class_names, label_vectors
+from trainlint.probes.drawing import lines_that_draw
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.mask_fit import MaskProbe, mask_signal, probe_masks
 from trainlint.probes.pairing import Probed, find_mismatch, find_repair, find_stretch
 from trainlint.probes.pictures import draw
+from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.ridge import Ridge, Rows
 from trainlint.probes.split_samples import Split, read_split
+from trainlint.record.frames import Frames
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings
 
@@ -46,7 +49,7 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
     names = {p: {f"{k}": v for k, v in class_names(s.samples.dataset).items()} for p, s in splits.items()}
     found = Labels(where=where or None, names={p: n for p, n in names.items() if n} or None)
     if any(s.kind == "masks" for s in splits.values()):
-        return replace(found, signals=_masks(splits, reasons), reasons=reasons or None)
+        return replace(found, signals=_masks(splits, reasons, recording.frames), reasons=reasons or None)
     probed: dict[str, Probed] = {}
     for phase, split in splits.items():
         try:
@@ -127,7 +130,7 @@ def _mismatch(one: Probed, probed: dict[str, Probed]) -> Mismatch | None:
     return find_mismatch(other, one, "the validation data" if other.split.phase == "val" else "the training data", generator)
 
 
-def _masks(splits: dict[str, Split], reasons: dict[str, str]) -> tuple[Signal, ...]:
+def _masks(splits: dict[str, Split], reasons: dict[str, str], frames: Frames) -> tuple[Signal, ...]:
     probes: dict[str, MaskProbe] = {}
     for phase, split in splits.items():
         try:
@@ -135,7 +138,16 @@ def _masks(splits: dict[str, Split], reasons: dict[str, str]) -> tuple[Signal, .
                 probes[phase] = probe_masks(split)
         except CannotMeasureError as error:
             reasons[phase] = str(error)
-    return tuple(mask_signal(splits[p], probe, next((o for q, o in probes.items() if q != p), None)) for p, probe in probes.items())
+    signals = []
+    for phase, probe in probes.items():
+        split = splits[phase]
+        signal = mask_signal(split, probe, next((other for name, other in probes.items() if name != phase), None))
+        if signal.repair is not None and split.random:
+            with randomness_kept():
+                lines = lines_that_draw(split.samples, frames)
+            signal = replace(signal, repair=replace(signal.repair, where=frames.location(lines[-1]) if lines else None))
+        signals.append(signal)
+    return tuple(signals)
 
 
 def _with_noise(found: Labels, train: Probed) -> Labels:
