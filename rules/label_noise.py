@@ -2,7 +2,7 @@
 
 ## What it checks
 
-A cheap probe (see `label-signal`) predicts each of up to 1,000 training labels from the *other* samples. A sample is suspect when
+A cheap probe (see `label-signal`) predicts each of up to 800 training labels from the *other* samples. A sample is suspect when
 another class is predicted at least as surely as that class's own members are on average (confident learning).
 
 - **Warning**: there are clearly more suspects than samples between two classes: the classes are clear, and labels are wrong. The

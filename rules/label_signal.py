@@ -2,7 +2,7 @@
 
 ## What it checks
 
-Up to 1,000 samples of the training data, and as many of the validation data, are read by index. A cheap probe (kernel ridge
+Up to 800 samples of the training data, and as many of the validation data, are read by index. A cheap probe (kernel ridge
 regression on pooled pixels and edges, standardised columns, token counts or spectra; for masks a regression from a pixel's
 surroundings) predicts each label from the *other* samples. Its held-out score is compared with that of permuted labels. The
 model is not used.

@@ -14,6 +14,8 @@ __all__ = ["features_of"]
 
 #: Side of the grid that pictures are pooled to; the side at which edges and textures are looked for; filters that look for them.
 _GRID, _SIDE, _FILTERS = 8, 32, 32
+#: Pictures that are looked at in one go.
+_AT_ONCE = 64
 #: Buckets for tokens and for pairs of tokens; stretches that a signal is cut into, and bands of its spectrum.
 _BUCKETS, _STRETCHES, _BANDS = 1024, 16, 32
 #: Longer rows are projected to this many random directions.
@@ -28,7 +30,9 @@ def features_of(samples: Sequence[Tensor], kind: str) -> Rows:
         return _counts([s.reshape(-1) for s in samples])
     values = [s.detach().cpu().to(torch.float32).nan_to_num(0.0, 0.0, 0.0) for s in samples]
     if kind == "image":
-        return np.concatenate([_picture(v) for v in values])
+        alike = len({v.shape for v in values}) == 1
+        groups = [torch.cat(values[i : i + _AT_ONCE]) for i in range(0, len(values), _AT_ONCE)] if alike else values
+        return np.concatenate([_pictures(group) for group in groups])
     if kind == "sequence" or (kind == "tensor" and len({v.shape for v in values}) > 1):
         return np.stack([_signal(v[0]) for v in values])
     if len({v.shape for v in values}) > 1:
@@ -36,16 +40,19 @@ def features_of(samples: Sequence[Tensor], kind: str) -> Rows:
     return _narrow(torch.cat(values).flatten(1).double().numpy())
 
 
-def _picture(image: Tensor) -> Rows:
+def _pictures(images: Tensor) -> Rows:
     """A small grid of colours, and how much of each edge or texture there is where."""
-    grid = F.adaptive_avg_pool2d(image, (min(_GRID, image.shape[2]), min(_GRID, image.shape[3])))
-    side = [min(_SIDE, max(side, 8)) for side in image.shape[2:]]
-    grey = F.interpolate(image.mean(1, keepdim=True), size=side, mode="bilinear", antialias=True, align_corners=False)
-    spread = grey.std()
-    answers = F.conv2d(F.pad((grey - grey.mean()) / (spread if spread > 0 else 1.0), (2, 2, 2, 2), mode="replicate"), _filters()).abs()
-    parts = [grid.flatten(), F.adaptive_avg_pool2d(answers, 4).flatten(), answers.amax((2, 3)).flatten(), answers.mean((2, 3)).flatten()]
-    parts += [image.mean((0, 2, 3)), image.flatten(2).std(dim=2)[0]]
-    return torch.cat(parts).double().numpy()[None]
+    height, width = images.shape[2:]
+    grid = F.adaptive_avg_pool2d(images, (min(_GRID, height), min(_GRID, width)))
+    side = [min(_SIDE, max(length, 8)) for length in (height, width)]
+    grey = F.interpolate(images.mean(1, keepdim=True), size=side, mode="bilinear", antialias=True, align_corners=False)
+    spread = grey.std((1, 2, 3), keepdim=True)
+    plain = (grey - grey.mean((1, 2, 3), keepdim=True)) / torch.where(spread > 0, spread, torch.ones_like(spread))
+    answers = F.conv2d(F.pad(plain, (2, 2, 2, 2), mode="replicate"), _filters()).abs()
+    parts = [grid.flatten(1), F.adaptive_avg_pool2d(answers, 4).flatten(1), answers.amax((2, 3)), answers.mean((2, 3))]
+    parts += [images.mean((2, 3)), images.flatten(2).std(dim=2)]
+    rows: Rows = torch.cat(parts, dim=1).double().numpy()
+    return rows
 
 
 def _filters() -> Tensor:

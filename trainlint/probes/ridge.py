@@ -19,7 +19,7 @@ Rows = npt.NDArray[np.float64]
 #: Strengths of regularisation, against a mean kernel of one on the diagonal; the best by leave-one-out is taken, for permutations too.
 _STRENGTHS = (0.1, 1.0, 10.0)
 #: Permutations, and columns of targets that they may add up to.
-_PERMUTATIONS, _COLUMNS = 199, 4000
+_PERMUTATIONS, _COLUMNS = 99, 1000
 
 
 @dataclass(frozen=True)
@@ -98,18 +98,20 @@ class Ridge:
     def _best(self, tested: Rows) -> tuple[Rows, float, Rows]:
         """Best scores of several targets ``(n, several, columns)``, and the strength and held-out predictions of the first."""
         best, scores, kept = _STRENGTHS[0], np.full(tested.shape[1], -np.inf), tested[:, 0]
+        flat = tested.reshape(len(tested), -1)
+        turned = self._vectors.T @ flat
         for strength in _STRENGTHS:
-            predicted = self.held_out(tested.reshape(len(tested), -1), strength).reshape(tested.shape)
+            predicted = self._held_out(flat, turned, strength).reshape(tested.shape)
             found = correlations(predicted, tested).mean(1)
             if found[0] > scores[0]:
                 best, kept = strength, predicted[:, 0].copy()
             scores = np.maximum(scores, found)
         return scores, best, kept
 
-    def held_out(self, targets: Rows, strength: float) -> Rows:
-        """Leave-one-out predictions of ``targets`` (n, columns)."""
+    def _held_out(self, targets: Rows, turned: Rows, strength: float) -> Rows:
+        """Leave-one-out predictions of ``targets`` (n, columns), which are given in the kernel's eigenvectors too."""
         shrunk = self._values / (self._values + strength)
-        fitted = self._vectors @ (shrunk[:, None] * (self._vectors.T @ targets)) + targets.mean(0)
+        fitted = self._vectors @ (shrunk[:, None] * turned) + targets.mean(0)
         leverage = (self._vectors**2) @ shrunk + 1 / len(targets)
         left: Rows = targets - (targets - fitted) / (1 - leverage).clip(min=1e-6)[:, None]
         return left

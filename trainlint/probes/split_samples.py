@@ -26,7 +26,7 @@ from trainlint.record.recording import Loader, Recording
 __all__ = ["Split", "labels_by_root", "loaders_of", "read_split", "root_of", "samples_of"]
 
 #: Samples that are read of each part, and the seconds for it; the fewest that are worth a look.
-_MOST, _SECONDS, _FEWEST = 1000, 2.5, 40
+_MOST, _SECONDS, _FEWEST = 800, 2.5, 40
 #: Samples with masks, which hold many labels each.
 _MOST_MASKS = 200
 #: Classes, or columns of targets, that are told apart: the most frequent ones.
