@@ -21,7 +21,10 @@ from trainlint_rules.init_scale import InitScale
 from trainlint_rules.input_degenerate import InputDegenerate
 from trainlint_rules.input_finite import InputFinite
 from trainlint_rules.input_scale import InputScale
+from trainlint_rules.label_mapping import LabelMapping
+from trainlint_rules.label_noise import LabelNoise
 from trainlint_rules.label_range import LabelRange
+from trainlint_rules.label_signal import LabelSignal
 from trainlint_rules.loop_order import LoopOrder
 from trainlint_rules.loss_reduction import LossReduction
 from trainlint_rules.loss_shape import LossShape
@@ -35,6 +38,7 @@ from trainlint_rules.sample_mixing import SampleMixing
 from trainlint_rules.schedule_cadence import ScheduleCadence
 from trainlint_rules.schedule_order import ScheduleOrder
 from trainlint_rules.shuffle import Shuffle
+from trainlint_rules.split_leak import SplitLeak
 from trainlint_rules.train_mode import TrainMode
 from trainlint_rules.update_ratio import UpdateRatio
 
@@ -43,7 +47,7 @@ __all__ = ["EXPLAINS", "RULES"]
 #: In the order of the playbook's stages; within a stage a cause stands before its symptoms.
 RULES: tuple[type[Rule], ...] = (
     LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, SampleMixing,
-    BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, ClassImbalance, Shuffle,
+    BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, LabelSignal, LabelMapping, LabelNoise, ClassImbalance, SplitLeak, Shuffle,
     NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch,
     LearningRateRange, ScheduleCadence, ScheduleOrder,
     CoupledWeightDecay, DecayGroups,
@@ -66,6 +70,8 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "channel-order": ("input-scale", *_SLOW),
     "input-scale": ("init-scale", "init-loss", "dead-units", "gradient-exploding", "gradient-vanishing", "non-finite", "grad-clip", *_SLOW),
     "input-degenerate": (*_NO_SIGNAL, "dead-units"),
+    "label-signal": ("label-noise", "overfit-batch", "lr-range"),
+    "label-mapping": ("class-imbalance",),
     "no-gradient": ("params-not-optimized", "loop-order", *_NO_SIGNAL),
     "frozen-params": ("no-gradient", *_SLOW),
     "params-not-optimized": _SLOW,

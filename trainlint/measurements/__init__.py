@@ -18,6 +18,7 @@ from trainlint.measurements.gradients import (
     Parameters,
     UnregisteredModule,
 )
+from trainlint.measurements.labels import ClassMatch, Labels, Mismatch, Repair, Shared, Signal, SplitOverlap, Suspect
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Loss, LossCall
 
@@ -25,7 +26,7 @@ from trainlint.measurements.loss import Loss, LossCall
 MEASUREMENTS: dict[str, type[Measurement]] = {
     kind.name: kind
     for kind in (
-        Loop, Optimizers, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Replay, Mixing, Overfit, LearningRate,
+        Loop, Optimizers, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Labels, SplitOverlap, Replay, Mixing, Overfit, LearningRate,
     )
 }  # fmt: skip
 
@@ -36,17 +37,20 @@ __all__ = [
     "Attempt",
     "BatchView",
     "Batches",
+    "ClassMatch",
     "DataScan",
     "Event",
     "GraphCut",
     "GroupInfo",
     "LabelCount",
+    "Labels",
     "Leaf",
     "LearningRate",
     "Loop",
     "Loss",
     "LossCall",
     "Measurement",
+    "Mismatch",
     "Mixing",
     "NonFinite",
     "NonFiniteSample",
@@ -55,10 +59,15 @@ __all__ = [
     "Overfit",
     "ParameterInfo",
     "Parameters",
+    "Repair",
     "Replay",
     "SampleOrder",
     "SchedulerInfo",
+    "Shared",
+    "Signal",
+    "SplitOverlap",
     "Step",
+    "Suspect",
     "Trial",
     "Unmeasured",
     "UnregisteredModule",

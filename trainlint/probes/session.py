@@ -17,6 +17,7 @@ from trainlint.measurements import (
     Activations,
     Batches,
     DataScan,
+    Labels,
     LearningRate,
     Loop,
     Loss,
@@ -28,12 +29,14 @@ from trainlint.measurements import (
     Parameters,
     Replay,
     SampleOrder,
+    SplitOverlap,
     Unmeasured,
 )  # fmt: skip
 from trainlint.probes.activations import measure_activations
 from trainlint.probes.batches import measure_batches
 from trainlint.probes.data_scan import measure_data_scan
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.labels import measure_labels
 from trainlint.probes.learning_rate import measure_learning_rate
 from trainlint.probes.loop import measure_loop, measure_optimizers
 from trainlint.probes.loss import measure_loss
@@ -43,6 +46,7 @@ from trainlint.probes.overfit import measure_overfit
 from trainlint.probes.parameters import measure_parameters
 from trainlint.probes.replay import measure_replay
 from trainlint.probes.sample_order import measure_sample_order
+from trainlint.probes.split_overlap import measure_split_overlap
 from trainlint.record.recording import Recording, Snapshot, state_tensors
 from trainlint.record.tape import random_kept
 from trainlint.registry import Catalogue
@@ -62,6 +66,8 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     Replay: measure_replay,
     SampleOrder: measure_sample_order,
     DataScan: measure_data_scan,
+    Labels: measure_labels,
+    SplitOverlap: measure_split_overlap,
     Mixing: measure_mixing,
     Overfit: measure_overfit,
     LearningRate: measure_learning_rate,
@@ -70,7 +76,7 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
 #: Measurements that every report shows, whichever rules are selected.
 _ALWAYS: tuple[type[Measurement], ...] = (Loop, Optimizers, Batches, Replay)
 #: Share of what is left of the budget that one probe may take.
-_SHARE = {DataScan: 0.25, Overfit: 0.4, LearningRate: 0.9, Mixing: 0.3}
+_SHARE = {DataScan: 0.25, Labels: 0.25, SplitOverlap: 0.25, Overfit: 0.4, LearningRate: 0.9, Mixing: 0.3}
 
 
 class ProbeSession:

@@ -1,0 +1,190 @@
+"""Checks that training and validation agree about which label stands for which class.
+
+## What it checks
+
+- **Error**: both datasets name their classes, and the same name has different labels.
+- **Error**: a cheap probe (see `label-signal`) that is fitted on training samples takes most validation samples of some classes for
+  another class each, one to one, and hardly any for their own; the permutation is named.
+- **Error**: validation labels are all training labels moved by a constant, and the probe finds the classes moved as well.
+- **Warning**: validation labels are all training labels moved by a constant.
+
+Classes that the probe confuses within the training data are never called moved. Datasets whose names do not overlap, and
+validation on other classes (retrieval, few-shot), pass.
+
+## Why it matters
+
+Training looks perfect while validation accuracy stays near zero, or high for some classes and zero for others. It looks like
+overfitting, and no regularisation helps.
+
+## Example
+
+```python
+train_set = ImageFolder("data/train")  # cat, dog, horse
+val_set = ImageFolder("data/val")  # a folder is missing or named otherwise: dog, horse
+```
+
+## Fix
+
+```python
+val_set.class_to_idx = train_set.class_to_idx
+val_set.samples = val_set.make_dataset(val_set.root, train_set.class_to_idx, IMG_EXTENSIONS)
+```
+
+## Thresholds
+
+- A class has moved when at least half of its validation samples (five or more) are taken for one other class and at most a
+  fifth for itself, while the probe tells it from that class on held-out training samples; by chance and confusion of the probe less
+  often than once in 1,000,000 for the least clear of the moved classes.
+- Accuracy with the labels renamed must exceed that as given by 0.2, and reach half of the held-out accuracy in training.
+
+## References
+
+- torchvision ImageFolder, class_to_idx: https://docs.pytorch.org/vision/stable/generated/torchvision.datasets.ImageFolder.html
+- Kuhn, The Hungarian method for the assignment problem: https://doi.org/10.1002/nav.3800020109
+"""
+
+from __future__ import annotations
+
+from trainlint.details import Detail, Table
+from trainlint.finding import Fix, Severity, Stage
+from trainlint.measurements import ClassMatch, Labels
+from trainlint.rule import Rule, Verdict, failed, not_run, passed
+
+#: Probability by chance below which classes have moved.
+BY_CHANCE = 1e-6
+#: What renaming must gain in balanced accuracy, and the share of the training accuracy that it must reach.
+GAIN, REACHED = 0.2, 0.5
+#: Classes that a sentence names.
+NAMED = 6
+
+
+class LabelMapping(Rule):
+    """Compares class names, and classes by their looks."""
+
+    code = "TL207"
+    name = "label-mapping"
+    stage = Stage.DATA
+    severity = Severity.ERROR
+    summary = "Training and validation mean the same class by the same label"
+    why = "A class under another label in validation is scored as wrong however well it was learned."
+    source = "torchvision ImageFolder, class_to_idx: https://docs.pytorch.org/vision/stable/generated/torchvision.datasets.ImageFolder.html"
+    requires = (Labels,)
+
+    def judge(self, labels: Labels) -> Verdict:
+        """Names first, then looks, then the sets of labels."""
+        if verdict := _by_name(labels):
+            return verdict
+        match = labels.match
+        if match is not None and _moved(match):
+            return _by_looks(labels, match)
+        if shift := _shift(labels):
+            return _shifted(labels, shift)
+        if match is not None and labels.names and len(labels.names) == 2:
+            return passed("Class names and looks agree: " + _agreement(match), details=(_table(labels, match),))
+        if match is not None and match.as_given > _clear(match):
+            return passed(_agreement(match), evidence={"measured": match.as_given, "expected": match.held_out, "threshold": REACHED})
+        if labels.names and len(labels.names) == 2:
+            return passed("The class names of training and validation agree.")
+        if match is None:
+            return not_run(
+                next(iter((labels.reasons or {}).values()), "there are no classes in training and validation that could be compared")
+            )
+        return not_run("a cheap probe cannot tell the classes apart, and the datasets do not name them")
+
+
+def _by_name(labels: Labels) -> Verdict | None:
+    train, val = ((labels.names or {}).get(phase, {}) for phase in ("train", "val"))
+    mine = {name: label for label, name in train.items()}
+    theirs = {name: label for label, name in val.items()}
+    differ = [name for name in mine if name in theirs and mine[name] != theirs[name]]
+    if not differ or len(mine) != len(train) or len(theirs) != len(val):
+        return None
+    match = labels.match
+    if match is not None and match.as_given > _clear(match) and not _moved(match):
+        return None  # labels are translated later on: by looks they agree
+    named = ", ".join(f"{n} is {mine[n]} in training and {theirs[n]} in validation" for n in differ[:NAMED])
+    return failed(
+        f"{len(differ)} class{'es have' if len(differ) > 1 else ' has'} another label in validation than in training: {named}.",
+        severity=Severity.ERROR,
+        evidence={"measured": len(differ), "expected": 0, "threshold": 0},
+        location=(labels.where or {}).get("val"),
+        fix=_FIX,
+        details=(_table(labels, match),) if match is not None else (),
+    )
+
+
+def _clear(match: ClassMatch) -> float:
+    """The accuracy from which the probe knows the classes of validation: half of the way from chance to that in training."""
+    chance = 1 / max(len(match.classes), 2)
+    return chance + REACHED * max(match.held_out - chance, 0.2)
+
+
+def _moved(match: ClassMatch) -> bool:
+    better = match.as_matched - match.as_given
+    return bool(match.moved) and match.p < BY_CHANCE and better >= GAIN and match.as_matched >= REACHED * match.held_out
+
+
+def _by_looks(labels: Labels, match: ClassMatch) -> Verdict:
+    pairs = [(c, m) for c, m in zip(match.classes, match.matched, strict=True) if c in match.moved]
+    steps = {m - c for c, m in pairs}
+    how = f"shifted by {-next(iter(steps)):+g}" if len(steps) == 1 and len(pairs) > 1 else "permuted"
+    named = ", ".join(f"{_name(labels, 'val', c)} looks like training class {_name(labels, 'train', m)}" for c, m in pairs[:NAMED])
+    return failed(
+        f"Validation labels are {how} against training: {named}{', …' if len(pairs) > NAMED else ''}. A probe fitted on training samples is "
+        f"{match.as_given:.0%} right on validation as it is, {match.as_matched:.0%} with the labels renamed ({match.held_out:.0%} on held-out training samples).",
+        severity=Severity.ERROR,
+        evidence={
+            "measured": match.as_given,
+            "expected": match.as_matched,
+            "threshold": GAIN,
+            "p": match.p,
+            "samples": match.samples,
+            "moved": len(pairs),
+        },
+        location=(labels.where or {}).get("val"),
+        fix=_FIX,
+        details=(_table(labels, match),),
+    )
+
+
+_FIX = Fix(
+    summary="Make the table from class to label once, from the training data, and use it for both parts.",
+    code="class_to_idx = {name: i for i, name in enumerate(sorted(train_classes))}\nval_set = MyDataset(val_root, class_to_idx=class_to_idx)",
+)
+
+
+def _shift(labels: Labels) -> float | None:
+    """The constant by which all validation labels are moved, or None."""
+    train, val = labels.train_labels, labels.val_labels
+    if not labels.unseen or len(train) != len(val) or len(train) < 2:
+        return None
+    steps = {b - a for a, b in zip(train, val, strict=True)}
+    return next(iter(steps)) if len(steps) == 1 else None
+
+
+def _shifted(labels: Labels, shift: float) -> Verdict:
+    train, val = labels.train_labels, labels.val_labels
+    return failed(
+        f"Training labels run from {train[0]:g} to {train[-1]:g}, validation labels from {val[0]:g} to {val[-1]:g}: they are shifted by {shift:+g}.",
+        severity=Severity.WARNING,
+        evidence={"measured": shift, "expected": 0, "threshold": 0},
+        location=(labels.where or {}).get("val"),
+        fix=_FIX,
+    )
+
+
+def _agreement(match: ClassMatch) -> str:
+    return (
+        f"a probe fitted on training samples is {match.as_given:.0%} right on {match.samples:,} validation samples "
+        f"({match.held_out:.0%} on held-out training samples), and no class looks like another."
+    )
+
+
+def _name(labels: Labels, phase: str, label: float) -> str:
+    name = ((labels.names or {}).get(phase) or {}).get(f"{label:g}")
+    return f"{label:g} ({name})" if name else f"{label:g}"
+
+
+def _table(labels: Labels, match: ClassMatch) -> Detail:
+    rows = tuple((_name(labels, "val", c), _name(labels, "train", m)) for c, m in zip(match.classes, match.matched, strict=True))
+    return Table(title="Classes by their looks", columns=("validation class", "looks like training class"), rows=rows[:50])

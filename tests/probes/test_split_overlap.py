@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+
+from trainlint.measurements import SplitOverlap
+from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.split_overlap import measure_split_overlap
+
+from .recorded import measured, record
+
+
+def rows(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 16, generator=generator), torch.randint(2, (count,), generator=generator)
+
+
+def overlap(train_set: Dataset, *val_sets: Dataset) -> SplitOverlap:
+    model = nn.Linear(16, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+
+    def run() -> None:
+        loader = DataLoader(train_set, batch_size=32, shuffle=True)
+        others = [loader if val is train_set else DataLoader(val, batch_size=64) for val in val_sets]
+        for _ in range(2):
+            for inputs, labels in loader:
+                optimizer.zero_grad()
+                F.cross_entropy(model(inputs), labels).backward()
+                optimizer.step()
+            with torch.no_grad():
+                for other in others:
+                    for inputs, _ in other:
+                        model(inputs)
+
+    return measured(measure_split_overlap, record(run))
+
+
+def test_parts_of_one_dataset_are_compared_by_index() -> None:
+    whole = TensorDataset(*rows(300))
+    (pair,) = overlap(Subset(whole, range(250)), Subset(whole, range(200, 300))).pairs
+    assert (pair.how, pair.found, pair.val_read) == ("indices", 50, 100)
+    (pair,) = overlap(whole, Subset(whole, range(100))).pairs
+    assert (pair.how, pair.found) == ("indices", 100)
+    (pair,) = overlap(Subset(whole, range(200)), Subset(whole, range(200, 300))).pairs
+    assert (pair.how, pair.found) == ("content", 0)
+
+
+def test_the_same_data_twice() -> None:
+    whole = TensorDataset(*rows(300))
+    (pair,) = overlap(whole, Subset(whole, range(300))).pairs
+    assert pair.how == "dataset"
+
+
+def test_other_datasets_are_compared_by_content() -> None:
+    inputs, labels = rows(300)
+    (pair,) = overlap(TensorDataset(inputs, labels), TensorDataset(inputs[250:].clone(), labels[250:])).pairs
+    assert (pair.how, pair.found) == ("content", 50)
+    assert pair.examples[0] == (0, 250)
+    assert pair.distinct > 0.9
+    (pair,) = overlap(TensorDataset(inputs, labels), TensorDataset(*rows(100, 1))).pairs
+    assert pair.found == 0
+
+
+def test_copies_made_before_the_split_are_found() -> None:
+    inputs, labels = rows(200)
+    order = torch.randperm(600, generator=torch.Generator().manual_seed(0)).tolist()
+    copies = TensorDataset(inputs.repeat(3, 1), labels.repeat(3))
+    (pair,) = overlap(Subset(copies, order[:500]), Subset(copies, order[500:])).pairs
+    assert pair.found > 80
+    assert pair.repeated > 0.5
+
+
+def test_blank_samples_are_not_compared() -> None:
+    inputs, labels = rows(200)
+    blank = torch.zeros(100, 16)
+    (pair,) = overlap(
+        TensorDataset(torch.cat([inputs, blank]), torch.cat([labels, labels[:100]])), TensorDataset(blank, labels[:100])
+    ).pairs
+    assert (pair.found, pair.poor) == (0, 100)
+
+
+class Augmented(Dataset):
+    def __init__(self, inputs: Tensor, labels: Tensor, transform=None) -> None:
+        self.inputs, self.labels, self.transform = inputs, labels, transform
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        sample = self.inputs[index]
+        return (self.transform(sample) if self.transform else sample), self.labels[index]
+
+
+def jitter(sample: Tensor) -> Tensor:
+    return sample + 0.01 * torch.randn(16)
+
+
+def test_transforms_do_not_hide_equal_samples() -> None:
+    inputs, labels = rows(300)
+    train_set = Augmented(inputs, labels, jitter)
+    (pair,) = overlap(train_set, Augmented(inputs[200:], labels[200:])).pairs
+    assert pair.found == 100
+    assert train_set.transform is jitter
+
+
+def test_augmentation_that_cannot_be_switched_off_is_named() -> None:
+    inputs, labels = rows(300)
+
+    class Always(Augmented):
+        def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+            return jitter(self.inputs[index]), self.labels[index]
+
+    found = overlap(Always(inputs, labels), Augmented(inputs[200:], labels[200:]))
+    assert found.pairs == ()
+    assert "augmented at random" in found.reason
+
+
+def test_a_second_loader_is_compared_too() -> None:
+    whole = TensorDataset(*rows(300))
+    train_set = Subset(whole, range(200))
+    found = overlap(train_set, Subset(whole, range(50)), Subset(whole, range(200, 300)))
+    assert [pair.found for pair in found.pairs] == [50, 0]
+
+
+def test_needs_validation_data() -> None:
+    with pytest.raises(CannotMeasureError, match="no validation"):
+        overlap(TensorDataset(*rows(100)))

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from trainlint.finding import Severity
+from trainlint.location import Location
+from trainlint.measurements import Labels, Mismatch, Repair, Signal
+from trainlint.rule import Verdict
+from trainlint_rules.label_signal import LabelSignal
+
+DATA = Location("train.py", 31)
+CLEAR = Signal(phase="train", kind="classes", samples=1000, total=5000, score=0.9, chance=0.0, z=40.0, p=0.0, accuracy=0.95, classes=10, nearest=0.6)
+NOTHING = replace(CLEAR, score=0.01, z=0.4, p=0.34, accuracy=0.1)
+REPAIR = Repair(name="labels moved by +1", score=0.88, z=39.0)
+MISMATCH = Mismatch(
+    other="the validation data", samples=1000, other_score=0.9, score=0.01, z=0.3, expected_z=30.0, own_z=0.4, confidence=1.0
+)
+
+
+def judge(*signals: Signal) -> Verdict:
+    return LabelSignal().judge(Labels(signals=signals, where={"train": DATA}, reasons={} if signals else {"train": "no labels"}))
+
+
+def test_passes_when_labels_are_predicted_from_inputs():
+    verdict = judge(CLEAR)
+    assert verdict.kind == "pass"
+    assert "0.90" in verdict.message
+
+
+def test_errs_when_labels_fit_another_pairing():
+    verdict = judge(replace(NOTHING, repair=REPAIR))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.ERROR, DATA)
+    assert "labels moved by +1" in verdict.message
+    assert verdict.details[0].labels == ("training", "labels moved by +1")
+
+
+def test_a_weak_better_pairing_proves_nothing():
+    assert judge(replace(NOTHING, repair=replace(REPAIR, z=4.0))).kind == "not-run"
+
+
+def test_a_fitting_pairing_is_no_fault_where_labels_fit_as_they_are():
+    assert judge(replace(CLEAR, repair=REPAIR)).kind == "pass"
+
+
+def test_errs_when_the_other_part_knows_better():
+    verdict = judge(replace(NOTHING, mismatch=MISMATCH), replace(CLEAR, phase="val"))
+    assert (verdict.kind, verdict.severity) == ("fail", Severity.ERROR)
+    assert "the validation data" in verdict.message
+
+
+def test_random_augmentation_makes_a_mismatch_a_warning():
+    assert judge(replace(NOTHING, mismatch=MISMATCH, random=True)).severity is Severity.WARNING
+
+
+def test_other_inputs_than_the_probe_knows_prove_nothing():
+    for change in ({"confidence": 0.3}, {"confidence": 3.0}, {"expected_z": 4.0}, {"own_z": 5.0}, {"z": 3.0}):
+        assert judge(replace(NOTHING, mismatch=replace(MISMATCH, **change))).kind == "not-run", change
+
+
+def test_names_the_stretch_of_a_dataset_that_was_joined_wrongly():
+    stretch = replace(MISMATCH, other="the other samples", samples=200, first=400, last=599)
+    verdict = judge(replace(CLEAR, mismatch=stretch))
+    assert verdict.severity is Severity.ERROR
+    assert "400 to 599" in verdict.message
+
+
+def test_hard_data_are_not_judged():
+    assert judge(NOTHING).kind == "not-run"
+    assert judge(replace(NOTHING, close_pairs=20, close_agree=0.1, close_chance=0.1)).kind == "not-run"
+    assert judge(replace(NOTHING, samples=200, close_pairs=150, close_agree=0.1, close_chance=0.1)).kind == "not-run"
+
+
+def test_warns_when_near_twins_agree_by_chance_only():
+    verdict = judge(replace(NOTHING, close_pairs=400, close_agree=0.1, close_chance=0.1))
+    assert (verdict.kind, verdict.severity) == ("fail", Severity.WARNING)
+    assert judge(replace(NOTHING, close_pairs=400, close_agree=0.9, close_chance=0.1)).kind == "not-run"
+
+
+def test_warns_when_pictures_are_alike_and_labels_are_not():
+    assert judge(replace(NOTHING, pictures=True, nearest=0.42)).severity is Severity.WARNING
+    assert judge(replace(NOTHING, pictures=True, nearest=0.77)).kind == "not-run"
+
+
+def test_errs_when_masks_lie_on_their_picture_only_when_turned():
+    masks = Signal(phase="train", kind="masks", samples=200, total=240, score=0.13, chance=0.0, z=10.0, p=0.0)
+    turned = Repair(name="masks mirrored", score=0.95, z=60.0, share=0.5)
+    assert judge(replace(masks, repair=turned)).severity is Severity.ERROR
+    assert judge(replace(masks, repair=replace(turned, share=0.1))).kind == "pass"
+    assert judge(replace(masks, repair=replace(turned, z=3.0))).kind == "pass"
+
+
+def test_says_why_nothing_could_be_read():
+    assert judge().message == "no labels"

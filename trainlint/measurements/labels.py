@@ -1,0 +1,183 @@
+"""Labels against inputs: what a cheap probe finds in the samples of the training and of the validation data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainlint.details import ImageGrid
+from trainlint.location import Location
+from trainlint.measurements.base import Measurement
+
+__all__ = ["ClassMatch", "Labels", "Mismatch", "Repair", "Shared", "Signal", "SplitOverlap", "Suspect"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repair:
+    """Another pairing of labels and inputs under which they fit each other."""
+
+    name: str
+    """The change in words: ``labels moved by 1``, ``files in numeric instead of alphabetic order`` …"""
+    score: float
+    z: float
+    """Distance of the score from that of random pairings, in standard deviations."""
+    share: float = 1.0
+    """Share of the samples that the change concerns (masks: those that fit better when turned)."""
+    where: Location | None = None
+    """The last line of the dataset's own code that draws random numbers, for masks of augmented pictures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mismatch:
+    """Samples whose labels a probe cannot predict that was fitted on other samples, which look alike and are predicted well."""
+
+    other: str
+    """What the probe was fitted on: ``the training data``, ``the validation data``, ``the other samples``."""
+    samples: int
+    first: int | None = None
+    """First and last dataset index, when it is a stretch of one dataset."""
+    last: int | None = None
+    other_score: float
+    """Held-out score where the probe was fitted."""
+    score: float
+    z: float
+    """The score on these samples, and its distance from that of permuted labels."""
+    expected_z: float
+    """The distance that as many samples as these should show."""
+    own_z: float
+    """The distance that a probe fitted on these samples shows."""
+    confidence: float
+    """How far apart the predictions for these samples are, against those for the others; near 1 when both sets look alike."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """Whether the labels of one part of the data can be told from its inputs."""
+
+    phase: str
+    kind: str
+    """``classes``, ``values``, ``flags`` (several a sample) or ``masks``."""
+    samples: int
+    total: int
+    score: float
+    """Correlation of held-out predictions with the labels, a mean over classes (masks: over samples)."""
+    chance: float
+    z: float
+    p: float
+    accuracy: float | None = None
+    """Balanced held-out accuracy, for classes."""
+    classes: int | None = None
+    nearest: float | None = None
+    """Median distance of a sample to its nearest neighbour, against that of two samples."""
+    close_pairs: int = 0
+    """Samples with a very close neighbour, and the share of equal labels among them, here and in permuted pairs."""
+    close_agree: float | None = None
+    close_chance: float | None = None
+    random: bool = False
+    """Samples are augmented at random."""
+    pictures: bool = False
+    """The main input is a picture."""
+    repair: Repair | None = None
+    mismatch: Mismatch | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """A training sample whose label disagrees with what the other samples teach."""
+
+    index: int
+    label: float
+    predicted: float
+    confidence: float
+    """Probability of the predicted class."""
+    twin: int | None = None
+    """Index of a sample with the same input and another label."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassMatch:
+    """Which training class each validation class looks like."""
+
+    samples: int
+    classes: tuple[float, ...]
+    matched: tuple[float, ...]
+    """The training label that stands for the same thing, by the best one-to-one assignment of the probe's predictions."""
+    as_given: float
+    """Balanced accuracy of the probe on validation data with the labels as they are."""
+    as_matched: float
+    """The same after renaming labels by the assignment."""
+    held_out: float
+    """Balanced held-out accuracy on the training data."""
+    moved: tuple[float, ...] = ()
+    """Classes for which another training class is far more often predicted than chance and confusion explain."""
+    p: float = 1.0
+    """Probability of the least clear of the moved classes under the labels as given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels(Measurement):
+    """A cheap probe on samples of both parts, without the model."""
+
+    name: ClassVar[str] = "labels"
+    signals: tuple[Signal, ...] = ()
+    where: dict[str, Location] | None = None
+    """Where each phase's dataset was built."""
+    reasons: dict[str, str] | None = None
+    """Why a phase could not be read."""
+    names: dict[str, dict[str, str]] | None = None
+    """phase -> label -> class name, where datasets know it."""
+    held_out: float | None = None
+    """Balanced held-out accuracy of the probe on training classes."""
+    suspects: tuple[Suspect, ...] = ()
+    """At most 50, the surest first."""
+    suspect_share: float | None = None
+    """Share of the samples looked at that are suspects."""
+    ambiguous: float | None = None
+    """Share of the other samples that lie between two classes for a probe fitted without the suspects."""
+    twins: int = 0
+    """Samples with the same input as another, and how many of those have another label."""
+    twins_apart: int = 0
+    looked_at: int = 0
+    pictures: ImageGrid | None = None
+    """The surest suspects."""
+    match: ClassMatch | None = None
+    unseen: tuple[float, ...] = ()
+    """Validation labels that no training sample has; only when all training labels are known."""
+    train_labels: tuple[float, ...] = ()
+    val_labels: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What one validation loader shares with the training loader that ran before it."""
+
+    where: Location | None = None
+    """Where the validation data was built."""
+    how: str
+    """``loader`` (the same loader object), ``dataset`` (the same samples of one dataset), ``indices`` (samples of one dataset), ``content``."""
+    train_total: int
+    val_total: int
+    train_read: int
+    val_read: int
+    found: int
+    """Validation samples, of those read, that are training samples too."""
+    repeated: float = 0.0
+    """Share of the training samples read that occur there more than once."""
+    distinct: float = 0.0
+    """Different numbers against different samples, at the place of a sample where they differ most; near 1 for measured numbers."""
+    poor: int = 0
+    """Validation samples with so little content that equal ones mean nothing; not compared."""
+    size: int = 0
+    """Median bytes of a sample, compressed."""
+    examples: tuple[tuple[int, int], ...] = ()
+    """(validation index, training index), at most 12."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOverlap(Measurement):
+    """Whether validation holds training samples."""
+
+    name: ClassVar[str] = "split_overlap"
+    pairs: tuple[Shared, ...] = ()
+    reason: str = ""
+    """Why some pair could not be compared."""

@@ -1,0 +1,151 @@
+"""A cheap probe with exact leave-one-out predictions: kernel ridge regression, linear and Gaussian at once, without any training loop.
+
+Leave-one-out predictions are linear in the targets, so that hundreds of permutations of them cost one matrix product
+(Golub, Heath, Wahba, Generalized cross-validation, 1979, https://doi.org/10.1080/00401706.1979.10489751).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Fit", "Ridge", "correlations", "targets_of"]
+
+Rows = npt.NDArray[np.float64]
+
+#: Strengths of regularisation, against a mean kernel of one on the diagonal; the best by leave-one-out is taken, for permutations too.
+_STRENGTHS = (0.1, 1.0, 10.0)
+#: Permutations, and columns of targets that they may add up to.
+_PERMUTATIONS, _COLUMNS = 99, 1000
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well held-out targets are predicted, against permuted ones."""
+
+    score: float
+    """Mean over the targets' columns of the correlation between held-out prediction and target."""
+    chance: float
+    """Mean score of permuted targets."""
+    deviation: float
+    """Standard deviation of the score of permuted targets."""
+    strength: float
+    held_out: Rows
+    """``(n, columns)`` leave-one-out predictions."""
+
+    @property
+    def z(self) -> float:
+        """The score's distance from that of permuted targets, in standard deviations."""
+        return self.z_of(self.score)
+
+    def z_of(self, score: float) -> float:
+        """The same for another score of targets with the same columns."""
+        return (score - self.chance) / self.deviation
+
+    @property
+    def p(self) -> float:
+        """Probability of such a score when targets have nothing to do with inputs (normal approximation to the permutations)."""
+        return 0.5 * math.erfc(self.z / math.sqrt(2))
+
+
+class Ridge:
+    """The probe over the features ``(n, d)`` of one set of samples."""
+
+    def __init__(self, features: Rows) -> None:
+        self._mean, spread = features.mean(0), features.std(0)
+        self._used = spread > 1e-9 * max(float(np.abs(features).max(initial=0.0)), 1e-30)
+        if not self._used.any():
+            raise ValueError("all inputs have the same features")
+        self._spread = spread[self._used]
+        self.rows = self.scale(features)
+        distances = _squares(self.rows, self.rows)
+        np.fill_diagonal(distances, 0.0)
+        self._width = max(float(np.median(distances[np.triu_indices(len(distances), 1)])), 1e-12)
+        np.fill_diagonal(distances, np.inf)
+        self.neighbour = distances.argmin(1)
+        """The nearest other sample of each."""
+        self.nearest: Rows = np.sqrt(distances.min(1) / self._width)
+        """Its distance, against the median distance of two samples."""
+        self._kernel_mean: Rows = np.zeros(0)
+        kernel = self._kernel(self.rows)
+        self._kernel_mean = kernel.mean(0)
+        centred = kernel - self._kernel_mean - self._kernel_mean[:, None] + self._kernel_mean.mean()
+        self._diagonal = max(float(np.trace(centred)) / len(centred), 1e-12)
+        values, self._vectors = np.linalg.eigh(centred / self._diagonal)
+        self._values = values.clip(min=0.0)
+
+    def scale(self, features: Rows) -> Rows:
+        """Standardise by the statistics of the samples that the probe was built on."""
+        scaled: Rows = ((features - self._mean)[:, self._used] / self._spread).clip(-10, 10)
+        return scaled / math.sqrt(scaled.shape[1])
+
+    def fit(self, targets: Rows, generator: np.random.Generator) -> Fit:
+        """Score ``targets`` (n, columns) against permutations of their rows."""
+        count = max(39, min(_PERMUTATIONS, _COLUMNS // targets.shape[1]))
+        orders = np.stack([generator.permutation(len(targets)) for _ in range(count)])
+        tested = np.concatenate([targets[:, None], targets[orders].transpose(1, 0, 2)], axis=1)  # (n, 1 + count, columns)
+        scores, strength, kept = self._best(tested)
+        deviation = max(float(scores[1:].std(ddof=1)), 1e-9)
+        return Fit(float(scores[0]), float(scores[1:].mean()), deviation, strength, kept)
+
+    def score(self, targets: Rows) -> float:
+        """How well ``targets`` (n, columns) are predicted, without permutations."""
+        return float(self._best(targets[:, None])[0][0])
+
+    def _best(self, tested: Rows) -> tuple[Rows, float, Rows]:
+        """Best scores of several targets ``(n, several, columns)``, and the strength and held-out predictions of the first."""
+        best, scores, kept = _STRENGTHS[0], np.full(tested.shape[1], -np.inf), tested[:, 0]
+        flat = tested.reshape(len(tested), -1)
+        turned = self._vectors.T @ flat
+        for strength in _STRENGTHS:
+            predicted = self._held_out(flat, turned, strength).reshape(tested.shape)
+            found = correlations(predicted, tested).mean(1)
+            if found[0] > scores[0]:
+                best, kept = strength, predicted[:, 0].copy()
+            scores = np.maximum(scores, found)
+        return scores, best, kept
+
+    def _held_out(self, targets: Rows, turned: Rows, strength: float) -> Rows:
+        """Leave-one-out predictions of ``targets`` (n, columns), which are given in the kernel's eigenvectors too."""
+        shrunk = self._values / (self._values + strength)
+        fitted = self._vectors @ (shrunk[:, None] * turned) + targets.mean(0)
+        leverage = (self._vectors**2) @ shrunk + 1 / len(targets)
+        left: Rows = targets - (targets - fitted) / (1 - leverage).clip(min=1e-6)[:, None]
+        return left
+
+    def predict(self, features: Rows, targets: Rows, strength: float) -> Rows:
+        """Predictions ``(m, columns)`` for other samples after learning this set's ``targets``."""
+        kernel = self._kernel(self.scale(features))
+        centred = kernel - kernel.mean(1, keepdims=True) - self._kernel_mean + self._kernel_mean.mean()
+        weights = self._vectors @ ((self._vectors.T @ (targets - targets.mean(0))) / (self._values + strength)[:, None])
+        predicted: Rows = centred / self._diagonal @ weights + targets.mean(0)
+        return predicted
+
+    def _kernel(self, rows: Rows) -> Rows:
+        near: Rows = np.exp(-_squares(rows, self.rows) / self._width)
+        kernel: Rows = near + rows @ self.rows.T
+        return kernel
+
+
+def targets_of(labels: Rows, classes: Rows) -> Rows:
+    """One column for each class, weighted so that rare classes count as much as frequent ones."""
+    hot = (labels[:, None] == classes[None]).astype(np.float64)
+    share = hot.mean(0).clip(min=1e-9)
+    weighted: Rows = (hot - share) / np.sqrt(share * (1 - share)).clip(min=1e-9)
+    return weighted
+
+
+def _squares(one: Rows, other: Rows) -> Rows:
+    found: Rows = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
+    return found.clip(min=0.0)
+
+
+def correlations(one: Rows, other: Rows) -> Rows:
+    """Correlations along the first axis."""
+    a, b = one - one.mean(0), other - other.mean(0)
+    scale = np.sqrt((a**2).sum(0) * (b**2).sum(0))
+    found: Rows = np.where(scale > 1e-12, (a * b).sum(0) / scale.clip(min=1e-12), 0.0)
+    return found

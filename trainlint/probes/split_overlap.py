@@ -1,0 +1,266 @@
+"""Looks for training samples among the validation samples: by index where both are parts of one dataset, else by content."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import statistics
+import time
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset
+
+from trainlint.measurements import Shared, SplitOverlap
+from trainlint.probes.datasets import Samples, spread
+from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.randomness import draws_samples, randomness_kept
+from trainlint.probes.roles import DataFlow
+from trainlint.probes.split_samples import Indices, loaders_of, root_of, samples_of
+from trainlint.record.recording import Loader, Recording
+from trainlint.record.structure import tensor_leaves
+from trainlint.settings import Settings
+
+__all__ = ["measure_split_overlap"]
+
+#: Seconds for reading; validation samples read; examples kept; samples that are read twice to see whether they change.
+_SECONDS, _MOST, _EXAMPLES, _TWICE = 3.0, 1000, 12, 4
+#: Compressed bytes below which equal samples mean nothing: blank pictures, short texts, a few whole numbers.
+_POOR = 40
+#: Places in a sample whose numbers are looked at.
+_PLACES = 16
+#: Attributes under which datasets keep what changes a sample after it was read.
+_TRANSFORMS = ("transform", "transforms", "augment", "augmentation", "augmentations", "augmentor", "preprocess")
+
+
+@dataclass(frozen=True)
+class _Content:
+    digest: bytes
+    size: int
+    """Bytes, compressed."""
+    values: tuple[float, ...] = ()
+    """Some of its numbers, always from the same places, when these are no whole numbers by type."""
+
+
+@dataclass
+class _Read:
+    """Contents of some samples by index, as found."""
+
+    contents: dict[int, _Content] = field(default_factory=dict)
+
+    @property
+    def by_digest(self) -> dict[bytes, int]:
+        """The first index of each content that says something."""
+        return {c.digest: index for index, c in reversed(self.contents.items()) if c.size >= _POOR}
+
+    @property
+    def repeated(self) -> float:
+        """Share of the samples that occur more than once."""
+        counts = Counter(c.digest for c in self.contents.values() if c.size >= _POOR)
+        return sum(n for n in counts.values() if n > 1) / counts.total() if counts else 0.0
+
+    @property
+    def distinct(self) -> float:
+        """Different values against different samples, in the place where they differ most: 1 for measured numbers."""
+        rows = list({c.digest: c.values for c in self.contents.values() if c.size >= _POOR and c.values}.values())
+        return max((len(set(column)) / len(rows) for column in zip(*rows, strict=False)), default=0.0)
+
+
+def measure_split_overlap(recording: Recording, deadline: float, settings: Settings) -> SplitOverlap:
+    """Compare each validation loader with the training loader that ran before it."""
+    flow = DataFlow(recording)
+    train, val = loaders_of(flow, "train"), loaders_of(flow, "val")
+    if not train or not val:
+        raise CannotMeasureError(f"there is no {'training' if not train else 'validation'} DataLoader")
+    end = min(deadline, time.monotonic() + _SECONDS * len(val))
+    pairs, reason = [], ""
+    for place, entry in enumerate(val):
+        other = _before(entry, train)
+        until = time.monotonic() + max(end - time.monotonic(), 0.0) / (len(val) - place)
+        try:
+            with randomness_kept(), torch.no_grad():
+                pairs.append(_compare(recording, flow, other, entry, until))
+        except CannotMeasureError as error:
+            reason = str(error)
+    return SplitOverlap(pairs=tuple(pairs), reason=reason)
+
+
+def _before(val: Loader, train: Sequence[Loader]) -> Loader:
+    """The training loader whose pass began last before the validation's first: folds follow each other."""
+    first = min((i.begun for i in val.iterations), default=0.0)
+    begun = {id(t): [i.begun for i in t.iterations if i.begun <= first] for t in train}
+    return max(train, key=lambda t: max(begun[id(t)], default=-1.0))
+
+
+def _compare(recording: Recording, flow: DataFlow, train: Loader, val: Loader, end: float) -> Shared:
+    mine, theirs = samples_of(train), samples_of(val)
+    where = recording.frames.location(recording.places.get(id(val.loader.dataset)) or val.place)
+    if train.loader is val.loader:
+        total = len(mine.pool)
+        return Shared(where=where, how="loader", train_total=total, val_total=total, train_read=total, val_read=total, found=total)
+    if any(s.iterable or not s.single or not len(s.pool) for s in (mine, theirs)):
+        raise CannotMeasureError("the data cannot be read sample by sample, so that parts cannot be compared")
+    for samples, entry in ((mine, train), (theirs, val)):
+        if draws_samples(samples, list(samples.pool[: 2**16]), partial(flow.role, entry.index), end):
+            raise CannotMeasureError("a dataset draws its samples at random, so that an index stands for none of them")
+    (root, rows), (other_root, other_rows) = (root_of(s.dataset, np.asarray(s.pool, dtype=np.int64)) for s in (mine, theirs))
+    if root is other_root and len(np.intersect1d(rows, other_rows)):
+        return _by_index(where, rows, other_rows)
+    return _by_content(where, mine, theirs, end)
+
+
+def _by_index(where: Any, train: Indices, val: Indices) -> Shared:
+    common = np.intersect1d(train, val)
+    same = len(common) == len(np.unique(train)) == len(np.unique(val))
+    return Shared(
+        where=where,
+        how="dataset" if same else "indices",
+        train_total=len(train),
+        val_total=len(val),
+        train_read=len(train),
+        val_read=len(val),
+        found=int(np.isin(val, common).sum()),
+        examples=tuple((int(i), int(i)) for i in common[:_EXAMPLES]),
+    )
+
+
+def _by_content(where: Any, mine: Samples, theirs: Samples, end: float) -> Shared:
+    now = time.monotonic()
+    get, get_other = _readers(mine, theirs)
+    val = _read(get_other, theirs.pool, _MOST, now + (end - now) / 3)
+    train = _read(get, mine.pool, len(mine.pool), end)
+    known = train.by_digest
+    hits = [(index, known[c.digest]) for index, c in val.contents.items() if c.size >= _POOR and c.digest in known]
+    return Shared(
+        where=where,
+        how="content",
+        train_total=len(mine.pool),
+        val_total=len(theirs.pool),
+        train_read=len(train.contents),
+        val_read=len(val.contents),
+        found=len(hits),
+        repeated=train.repeated,
+        distinct=train.distinct,
+        poor=sum(c.size < _POOR for c in val.contents.values()),
+        size=int(statistics.median(c.size for c in val.contents.values())),
+        examples=tuple(sorted(hits)[:_EXAMPLES]),
+    )
+
+
+def _readers(mine: Samples, theirs: Samples) -> tuple[Any, Any]:
+    """Functions from an index to a sample: before any transform where both datasets can do without, else as loaded."""
+    for bare in (True, False):
+        readers = [_Reader(s, bare=bare) for s in (mine, theirs)]
+        if all(reader.is_steady for reader in readers):
+            return readers[0], readers[1]
+    raise CannotMeasureError("samples are augmented at random each time they are read, so that equal ones cannot be found")
+
+
+class _Reader:
+    """Reads samples of a dataset, or of a shallow copy of it without its transforms."""
+
+    def __init__(self, samples: Samples, *, bare: bool) -> None:
+        self.samples = samples
+        self.dataset = _without_transforms(samples.dataset) if bare else samples.dataset
+
+    def __call__(self, index: int) -> Any:
+        return self.dataset[[index] if self.samples.by_lists else index]
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether some samples can be read, and are the same when read again."""
+        pool = self.samples.pool
+        chosen = [pool[i] for i in np.linspace(0, len(pool) - 1, _TWICE).astype(int)]
+        try:
+            return all(_content(self(i)) == _content(self(i)) for i in chosen)
+        except Exception:
+            return False
+
+
+def _without_transforms(dataset: Any, depth: int = 8) -> Any:
+    """Copy the shells around the data, their transforms switched off; the data itself is shared."""
+    held = getattr(dataset, "__dict__", None)
+    if depth == 0 or not isinstance(held, dict):
+        return dataset
+    inner = held.get("dataset")
+    names = [name for name in _TRANSFORMS if callable(held.get(name))]
+    parts = held.get("datasets") if isinstance(dataset, ConcatDataset) else None
+    if inner is None and not names and parts is None:
+        return dataset
+    try:
+        bare = copy.copy(dataset)
+        for name in names:
+            bare.__dict__[name] = None
+        if inner is not None:
+            bare.__dict__["dataset"] = _without_transforms(inner, depth - 1)
+        if parts is not None:
+            bare.__dict__["datasets"] = [_without_transforms(part, depth - 1) for part in parts]
+    except Exception:
+        return dataset
+    return bare
+
+
+def _read(get: Any, pool: Sequence[int], most: int, end: float) -> _Read:
+    found = _Read()
+    for position in spread(len(pool)):
+        if len(found.contents) >= most or (time.monotonic() > end and len(found.contents) >= _TWICE):
+            break
+        try:
+            found.contents[pool[position]] = _content(get(pool[position]))
+        except Exception as error:
+            raise CannotMeasureError(f"sample {pool[position]} could not be read: {type(error).__name__}") from error
+    return found
+
+
+def _content(sample: Any) -> _Content:
+    """The largest part of a sample: its picture, its row, its text; labels and masks of attention are smaller or come later."""
+    parts = _parts(sample)
+    if not parts:
+        raise TypeError("a sample holds nothing that can be compared")
+    largest = max(parts, key=lambda part: part.nbytes)
+    data = np.ascontiguousarray(largest).tobytes()
+    chosen = (
+        largest.reshape(-1)[np.linspace(0, largest.size - 1, _PLACES).astype(int)] if largest.dtype.kind == "f" and largest.size else ()
+    )
+    return _Content(
+        hashlib.blake2b(data, digest_size=16).digest(),
+        min(len(zlib.compress(data[: 2**14], 1)), len(data)),
+        tuple(float(v) for v in chosen),
+    )
+
+
+def _parts(value: Any, depth: int = 4) -> list[npt.NDArray[Any]]:
+    """The arrays of a sample; text as its bytes. Single numbers are left out."""
+    if isinstance(value, Tensor):
+        return [_plain(value)]
+    if isinstance(value, np.ndarray):
+        return [value] if value.dtype.kind in "biufc" else []
+    if isinstance(value, str | bytes):
+        return [np.frombuffer(value.encode() if isinstance(value, str) else value, np.uint8)]
+    if isinstance(value, bool | int | float | complex | np.generic) or value is None or depth == 0:
+        return []
+    if isinstance(value, Mapping):
+        return [part for item in value.values() for part in _parts(item, depth - 1)]
+    if isinstance(value, list | tuple):
+        if value and all(isinstance(item, int | float) for item in value):
+            return [np.asarray(value)]
+        return [part for item in value for part in _parts(item, depth - 1)]
+    if hasattr(value, "__array_interface__"):  # a picture of Pillow
+        return [np.asarray(value)]
+    return [_plain(tensor) for _, tensor in tensor_leaves(value)]
+
+
+def _plain(tensor: Tensor) -> npt.NDArray[Any]:
+    values = tensor.detach().cpu()
+    if values.layout is not torch.strided:
+        values = values.to_dense()
+    found: npt.NDArray[Any] = (values.float() if values.dtype is torch.bfloat16 else values).numpy()
+    return found
