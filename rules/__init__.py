@@ -10,6 +10,7 @@ from trainlint_rules.class_imbalance import ClassImbalance
 from trainlint_rules.coupled_weight_decay import CoupledWeightDecay
 from trainlint_rules.dead_units import DeadUnits
 from trainlint_rules.decay_groups import DecayGroups
+from trainlint_rules.eval_augment import EvalAugment
 from trainlint_rules.eval_mode import EvalMode
 from trainlint_rules.frozen_params import FrozenParams
 from trainlint_rules.grad_clip import GradClip
@@ -43,7 +44,7 @@ __all__ = ["EXPLAINS", "RULES"]
 #: In the order of the playbook's stages; within a stage a cause stands before its symptoms.
 RULES: tuple[type[Rule], ...] = (
     LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, SampleMixing,
-    BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, ClassImbalance, Shuffle,
+    BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, ClassImbalance, Shuffle, EvalAugment,
     NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch,
     LearningRateRange, ScheduleCadence, ScheduleOrder,
     CoupledWeightDecay, DecayGroups,

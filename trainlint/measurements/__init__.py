@@ -20,12 +20,13 @@ from trainlint.measurements.gradients import (
 )
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Loss, LossCall
+from trainlint.measurements.reading import Repeat, Repeats
 
 #: Every measurement by its name, in the order in which probes are cheapest.
 MEASUREMENTS: dict[str, type[Measurement]] = {
     kind.name: kind
     for kind in (
-        Loop, Optimizers, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Replay, Mixing, Overfit, LearningRate,
+        Loop, Optimizers, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, Replay, Mixing, Overfit, LearningRate,
     )
 }  # fmt: skip
 
@@ -55,6 +56,8 @@ __all__ = [
     "Overfit",
     "ParameterInfo",
     "Parameters",
+    "Repeat",
+    "Repeats",
     "Replay",
     "SampleOrder",
     "SchedulerInfo",

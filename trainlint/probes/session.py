@@ -26,6 +26,7 @@ from trainlint.measurements import (
     Optimizers,
     Overfit,
     Parameters,
+    Repeats,
     Replay,
     SampleOrder,
     Unmeasured,
@@ -41,6 +42,7 @@ from trainlint.probes.mixing import measure_mixing
 from trainlint.probes.non_finite import measure_non_finite
 from trainlint.probes.overfit import measure_overfit
 from trainlint.probes.parameters import measure_parameters
+from trainlint.probes.repeats import measure_repeats
 from trainlint.probes.replay import measure_replay
 from trainlint.probes.sample_order import measure_sample_order
 from trainlint.record.recording import Recording, Snapshot, state_tensors
@@ -61,6 +63,7 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     NonFinite: measure_non_finite,
     Replay: measure_replay,
     SampleOrder: measure_sample_order,
+    Repeats: measure_repeats,
     DataScan: measure_data_scan,
     Mixing: measure_mixing,
     Overfit: measure_overfit,

@@ -1,0 +1,52 @@
+"""Reading the data: whether a sample is the same when it is read again, what workers draw, and what becomes of the last batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainlint.location import Location
+from trainlint.measurements.base import Measurement
+
+__all__ = ["Repeat", "Repeats"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeat:
+    """One tensor of a validation sample, read several times under different random seeds."""
+
+    path: str
+    role: str
+    """``input``, ``target`` or ``other``."""
+    kind: str
+    """As in :class:`Leaf`."""
+    shape: tuple[int, ...] = ()
+    """Of one sample, with a first axis of one."""
+    samples: int = 0
+    """Samples read."""
+    varied: int = 0
+    """Samples whose readings differ."""
+    change: float = 0.0
+    """Mean distance between readings of one sample over the mean distance between different samples, element by element."""
+    recognised: float = 1.0
+    """How far a reading is known again among other samples of its label: 1 always, 0 no more than by chance, as when each reading is
+    another sample."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeats(Measurement):
+    """Whether validation samples are the same each time they are read."""
+
+    name: ClassVar[str] = "repeats"
+    leaves: tuple[Repeat, ...] = ()
+    where: Location | None = None
+    """Where the validation dataset was built."""
+    loader_where: Location | None = None
+    by_collate: bool = False
+    """The dataset returns the same each time; the collate function draws."""
+    random_transforms: tuple[str, ...] = ()
+    """Classes of the random transforms found in the dataset."""
+    shared: bool = False
+    """Training reads the same dataset object, with other indices."""
+    training_varies: bool | None = None
+    """The same for training samples; None when those could not be read."""
