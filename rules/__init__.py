@@ -31,6 +31,7 @@ from trainlint_rules.no_gradient import NoGradient
 from trainlint_rules.non_finite import NonFiniteRule
 from trainlint_rules.output_activation import OutputActivation
 from trainlint_rules.overfit_batch import OverfitBatch
+from trainlint_rules.padding import Padding
 from trainlint_rules.params_not_optimized import ParamsNotOptimized
 from trainlint_rules.sample_mixing import SampleMixing
 from trainlint_rules.schedule_cadence import ScheduleCadence
@@ -44,7 +45,7 @@ __all__ = ["EXPLAINS", "RULES"]
 #: In the order of the playbook's stages; within a stage a cause stands before its symptoms.
 RULES: tuple[type[Rule], ...] = (
     LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, SampleMixing,
-    BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, ClassImbalance, Shuffle, EvalAugment,
+    BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, ClassImbalance, Shuffle, EvalAugment, Padding,
     NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch,
     LearningRateRange, ScheduleCadence, ScheduleOrder,
     CoupledWeightDecay, DecayGroups,
@@ -67,6 +68,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "channel-order": ("input-scale", *_SLOW),
     "input-scale": ("init-scale", "init-loss", "dead-units", "gradient-exploding", "gradient-vanishing", "non-finite", "grad-clip", *_SLOW),
     "input-degenerate": (*_NO_SIGNAL, "dead-units"),
+    "padding": ("class-imbalance", "init-loss"),
     "no-gradient": ("params-not-optimized", "loop-order", *_NO_SIGNAL),
     "frozen-params": ("no-gradient", *_SLOW),
     "params-not-optimized": _SLOW,

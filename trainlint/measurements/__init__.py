@@ -20,13 +20,14 @@ from trainlint.measurements.gradients import (
 )
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Loss, LossCall
+from trainlint.measurements.padding import Padding
 from trainlint.measurements.reading import Repeat, Repeats
 
 #: Every measurement by its name, in the order in which probes are cheapest.
 MEASUREMENTS: dict[str, type[Measurement]] = {
     kind.name: kind
     for kind in (
-        Loop, Optimizers, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, Replay, Mixing, Overfit, LearningRate,
+        Loop, Optimizers, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, Replay, Mixing, Padding, Overfit, LearningRate,
     )
 }  # fmt: skip
 
@@ -54,6 +55,7 @@ __all__ = [
     "OptimizerInfo",
     "Optimizers",
     "Overfit",
+    "Padding",
     "ParameterInfo",
     "Parameters",
     "Repeat",

@@ -25,6 +25,7 @@ from trainlint.measurements import (
     NonFinite,
     Optimizers,
     Overfit,
+    Padding,
     Parameters,
     Repeats,
     Replay,
@@ -41,6 +42,7 @@ from trainlint.probes.loss import measure_loss
 from trainlint.probes.mixing import measure_mixing
 from trainlint.probes.non_finite import measure_non_finite
 from trainlint.probes.overfit import measure_overfit
+from trainlint.probes.padding import measure_padding
 from trainlint.probes.parameters import measure_parameters
 from trainlint.probes.repeats import measure_repeats
 from trainlint.probes.replay import measure_replay
@@ -66,6 +68,7 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     Repeats: measure_repeats,
     DataScan: measure_data_scan,
     Mixing: measure_mixing,
+    Padding: measure_padding,
     Overfit: measure_overfit,
     LearningRate: measure_learning_rate,
 }
@@ -73,7 +76,7 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
 #: Measurements that every report shows, whichever rules are selected.
 _ALWAYS: tuple[type[Measurement], ...] = (Loop, Optimizers, Batches, Replay)
 #: Share of what is left of the budget that one probe may take.
-_SHARE = {DataScan: 0.25, Overfit: 0.4, LearningRate: 0.9, Mixing: 0.3}
+_SHARE = {DataScan: 0.25, Overfit: 0.4, LearningRate: 0.9, Mixing: 0.3, Padding: 0.3}
 
 
 class ProbeSession:
