@@ -21,6 +21,7 @@ from trainlint_rules.init_loss import InitLoss
 from trainlint_rules.init_scale import InitScale
 from trainlint_rules.input_degenerate import InputDegenerate
 from trainlint_rules.input_finite import InputFinite
+from trainlint_rules.input_ignored import InputIgnored
 from trainlint_rules.input_scale import InputScale
 from trainlint_rules.label_range import LabelRange
 from trainlint_rules.loop_order import LoopOrder
@@ -44,7 +45,7 @@ __all__ = ["EXPLAINS", "RULES"]
 
 #: In the order of the playbook's stages; within a stage a cause stands before its symptoms.
 RULES: tuple[type[Rule], ...] = (
-    LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, SampleMixing,
+    LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, InputIgnored, SampleMixing,
     BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, ClassImbalance, Shuffle, EvalAugment, Padding,
     NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch,
     LearningRateRange, ScheduleCadence, ScheduleOrder,
@@ -61,6 +62,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "label-range": ("non-finite", "init-loss", "overfit-batch", "class-imbalance"),
     "output-activation": (*_NO_SIGNAL, "dead-units", "loss-shape", "class-imbalance"),
     "loss-shape": (*_NO_SIGNAL, "class-imbalance"),
+    "input-ignored": ("sample-mixing", "no-gradient", "dead-units", *_NO_SIGNAL),
     "sample-mixing": ("overfit-batch", "init-loss"),
     "loss-reduction": ("gradient-exploding", "lr-range", "non-finite", "grad-clip", "update-ratio", "init-loss", "overfit-batch"),
     "init-scale": ("init-loss", "gradient-exploding", "gradient-vanishing", "dead-units", "lr-range", "update-ratio", "overfit-batch", "non-finite", "grad-clip"),

@@ -18,6 +18,7 @@ from trainlint.measurements.gradients import (
     Parameters,
     UnregisteredModule,
 )
+from trainlint.measurements.influence import Influence, InputEffect
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Loss, LossCall
 from trainlint.measurements.padding import Padding
@@ -27,7 +28,7 @@ from trainlint.measurements.reading import Repeat, Repeats
 MEASUREMENTS: dict[str, type[Measurement]] = {
     kind.name: kind
     for kind in (
-        Loop, Optimizers, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, Replay, Mixing, Padding, Overfit, LearningRate,
+        Loop, Optimizers, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, Replay, Influence, Mixing, Padding, Overfit, LearningRate,
     )
 }  # fmt: skip
 
@@ -42,6 +43,8 @@ __all__ = [
     "Event",
     "GraphCut",
     "GroupInfo",
+    "Influence",
+    "InputEffect",
     "LabelCount",
     "Leaf",
     "LearningRate",

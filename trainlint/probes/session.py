@@ -17,6 +17,7 @@ from trainlint.measurements import (
     Activations,
     Batches,
     DataScan,
+    Influence,
     LearningRate,
     Loop,
     Loss,
@@ -36,6 +37,7 @@ from trainlint.probes.activations import measure_activations
 from trainlint.probes.batches import measure_batches
 from trainlint.probes.data_scan import measure_data_scan
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.influence import measure_influence
 from trainlint.probes.learning_rate import measure_learning_rate
 from trainlint.probes.loop import measure_loop, measure_optimizers
 from trainlint.probes.loss import measure_loss
@@ -67,6 +69,7 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     SampleOrder: measure_sample_order,
     Repeats: measure_repeats,
     DataScan: measure_data_scan,
+    Influence: measure_influence,
     Mixing: measure_mixing,
     Padding: measure_padding,
     Overfit: measure_overfit,
@@ -76,7 +79,7 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
 #: Measurements that every report shows, whichever rules are selected.
 _ALWAYS: tuple[type[Measurement], ...] = (Loop, Optimizers, Batches, Replay)
 #: Share of what is left of the budget that one probe may take.
-_SHARE = {DataScan: 0.25, Overfit: 0.4, LearningRate: 0.9, Mixing: 0.3, Padding: 0.3}
+_SHARE = {DataScan: 0.25, Overfit: 0.4, LearningRate: 0.9, Influence: 0.3, Mixing: 0.3, Padding: 0.3}
 
 
 class ProbeSession:
