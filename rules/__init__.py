@@ -24,6 +24,7 @@ from trainlint_rules.input_finite import InputFinite
 from trainlint_rules.input_ignored import InputIgnored
 from trainlint_rules.input_scale import InputScale
 from trainlint_rules.label_range import LabelRange
+from trainlint_rules.last_batch import LastBatchRule
 from trainlint_rules.loop_order import LoopOrder
 from trainlint_rules.loss_reduction import LossReduction
 from trainlint_rules.loss_shape import LossShape
@@ -46,7 +47,7 @@ __all__ = ["EXPLAINS", "RULES"]
 #: In the order of the playbook's stages; within a stage a cause stands before its symptoms.
 RULES: tuple[type[Rule], ...] = (
     LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, InputIgnored, SampleMixing,
-    BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, ClassImbalance, Shuffle, EvalAugment, Padding,
+    BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, ClassImbalance, Shuffle, EvalAugment, LastBatchRule, Padding,
     NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch,
     LearningRateRange, ScheduleCadence, ScheduleOrder,
     CoupledWeightDecay, DecayGroups,

@@ -8,7 +8,7 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["Repeat", "Repeats"]
+__all__ = ["LastBatch", "LoaderEnd", "Repeat", "Repeats"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,3 +50,38 @@ class Repeats(Measurement):
     """Training reads the same dataset object, with other indices."""
     training_varies: bool | None = None
     """The same for training samples; None when those could not be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderEnd:
+    """How a loader that the script iterated cuts its samples into batches."""
+
+    phase: str
+    """``train``, ``val``, ``empty`` (iterated, and nothing came) or empty when neither trained nor validated."""
+    samples: int
+    batch_size: int
+    drop_last: bool = False
+    last: int = 0
+    """Samples of the last batch, were it kept; a full batch when nothing is left over."""
+    shuffled: bool = False
+    where: Location | None = None
+
+    @property
+    def dropped(self) -> int:
+        """Samples of an epoch that are left out."""
+        return self.last if self.drop_last and self.last < self.batch_size else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastBatch(Measurement):
+    """The last batch of each loader, and the layers that need more than one sample."""
+
+    name: ClassVar[str] = "last_batch"
+    loaders: tuple[LoaderEnd, ...] = ()
+    single: tuple[str, ...] = ()
+    """Batch-norm layers that train with one value a channel and sample: they fail on a batch of one sample."""
+    several: tuple[str, ...] = ()
+    """Batch-norm layers that train with more."""
+    norm_where: Location | None = None
+    trained: bool = True
+    """Some backward() call was made."""

@@ -135,7 +135,8 @@ def _scrambled(tensor: Tensor) -> Tensor:
         noise = torch.randn(tensor.shape, dtype=torch.float32, device=tensor.device)
         return tensor + (noise * tensor.float().nan_to_num().std(correction=0)).to(tensor.dtype)
     values = tensor.unique()
-    return values[torch.randint(len(values), tensor.shape, device=tensor.device)]
+    drawn: Tensor = values[torch.randint(len(values), tensor.shape, device=tensor.device)]
+    return drawn
 
 
 def _relative(before: Tensor, after: Tensor) -> float:

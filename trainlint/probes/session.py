@@ -18,6 +18,7 @@ from trainlint.measurements import (
     Batches,
     DataScan,
     Influence,
+    LastBatch,
     LearningRate,
     Loop,
     Loss,
@@ -38,6 +39,7 @@ from trainlint.probes.batches import measure_batches
 from trainlint.probes.data_scan import measure_data_scan
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.influence import measure_influence
+from trainlint.probes.last_batch import measure_last_batch
 from trainlint.probes.learning_rate import measure_learning_rate
 from trainlint.probes.loop import measure_loop, measure_optimizers
 from trainlint.probes.loss import measure_loss
@@ -68,6 +70,7 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     Replay: measure_replay,
     SampleOrder: measure_sample_order,
     Repeats: measure_repeats,
+    LastBatch: measure_last_batch,
     DataScan: measure_data_scan,
     Influence: measure_influence,
     Mixing: measure_mixing,
