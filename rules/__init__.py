@@ -41,13 +41,14 @@ from trainlint_rules.schedule_order import ScheduleOrder
 from trainlint_rules.shuffle import Shuffle
 from trainlint_rules.train_mode import TrainMode
 from trainlint_rules.update_ratio import UpdateRatio
+from trainlint_rules.worker_seed import WorkerSeed
 
 __all__ = ["EXPLAINS", "RULES"]
 
 #: In the order of the playbook's stages; within a stage a cause stands before its symptoms.
 RULES: tuple[type[Rule], ...] = (
     LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, InputIgnored, SampleMixing,
-    BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, ClassImbalance, Shuffle, EvalAugment, LastBatchRule, Padding,
+    BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, ClassImbalance, Shuffle, WorkerSeed, EvalAugment, LastBatchRule, Padding,
     NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch,
     LearningRateRange, ScheduleCadence, ScheduleOrder,
     CoupledWeightDecay, DecayGroups,

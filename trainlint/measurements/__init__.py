@@ -22,13 +22,13 @@ from trainlint.measurements.influence import Influence, InputEffect
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Loss, LossCall
 from trainlint.measurements.padding import Padding
-from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats
+from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats, WorkerSeeds
 
 #: Every measurement by its name, in the order in which probes are cheapest.
 MEASUREMENTS: dict[str, type[Measurement]] = {
     kind.name: kind
     for kind in (
-        Loop, Optimizers, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, LastBatch, Replay, Influence, Mixing, Padding, Overfit, LearningRate,
+        Loop, Optimizers, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, WorkerSeeds, LastBatch, Replay, Influence, Mixing, Padding, Overfit, LearningRate,
     )
 }  # fmt: skip
 
@@ -73,4 +73,5 @@ __all__ = [
     "Unmeasured",
     "UnregisteredModule",
     "ValidationPass",
+    "WorkerSeeds",
 ]

@@ -8,7 +8,7 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["LastBatch", "LoaderEnd", "Repeat", "Repeats"]
+__all__ = ["LastBatch", "LoaderEnd", "Repeat", "Repeats", "WorkerSeeds"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,3 +85,33 @@ class LastBatch(Measurement):
     norm_where: Location | None = None
     trained: bool = True
     """Some backward() call was made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSeeds(Measurement):
+    """Whether the randomness of training samples differs between workers and between epochs, by playing workers in this process.
+
+    A worker begins with a copy of the dataset as the script built it and with generators seeded anew; then it calls
+    ``worker_init_fn``. The same samples are read by two workers, and by one worker in two epochs.
+    """
+
+    name: ClassVar[str] = "worker_seeds"
+    workers: int = 0
+    random: bool = False
+    """Samples vary when they are read again with the generators running on."""
+    same_in_workers: bool = False
+    """Two workers of one epoch draw the same."""
+    same_in_epochs: bool = False
+    """A worker draws the same in two epochs."""
+    samples: int = 0
+    """Samples that vary, on which the comparison rests."""
+    resets: tuple[str, ...] = ()
+    """Global generators (``torch``, ``numpy``, ``random``) that reading any sample leaves in one and the same state: seeded by a constant."""
+    held: tuple[str, ...] = ()
+    """Kinds of the generators that the dataset holds."""
+    by_init: bool = False
+    """It is ``worker_init_fn`` that makes them the same: without it they differ."""
+    persistent: bool = False
+    """Workers live on from epoch to epoch, so that a generator of their own runs on."""
+    where: Location | None = None
+    """Where the dataset was built; the loader's place when it is ``worker_init_fn``."""

@@ -33,6 +33,7 @@ from trainlint.measurements import (
     Replay,
     SampleOrder,
     Unmeasured,
+    WorkerSeeds,
 )  # fmt: skip
 from trainlint.probes.activations import measure_activations
 from trainlint.probes.batches import measure_batches
@@ -51,6 +52,7 @@ from trainlint.probes.parameters import measure_parameters
 from trainlint.probes.repeats import measure_repeats
 from trainlint.probes.replay import measure_replay
 from trainlint.probes.sample_order import measure_sample_order
+from trainlint.probes.worker_seeds import measure_worker_seeds
 from trainlint.record.recording import Recording, Snapshot, state_tensors
 from trainlint.record.tape import random_kept
 from trainlint.registry import Catalogue
@@ -70,6 +72,7 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     Replay: measure_replay,
     SampleOrder: measure_sample_order,
     Repeats: measure_repeats,
+    WorkerSeeds: measure_worker_seeds,
     LastBatch: measure_last_batch,
     DataScan: measure_data_scan,
     Influence: measure_influence,
