@@ -16,6 +16,7 @@ from trainlint_rules.frozen_params import FrozenParams
 from trainlint_rules.grad_clip import GradClip
 from trainlint_rules.gradient_accumulation import GradientAccumulation
 from trainlint_rules.gradient_exploding import GradientExploding
+from trainlint_rules.graph_retained import GraphRetained
 from trainlint_rules.gradient_vanishing import GradientVanishing
 from trainlint_rules.init_loss import InitLoss
 from trainlint_rules.init_scale import InitScale
@@ -49,7 +50,7 @@ __all__ = ["EXPLAINS", "RULES"]
 RULES: tuple[type[Rule], ...] = (
     LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, InputIgnored, SampleMixing,
     BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, ClassImbalance, Shuffle, WorkerSeed, EvalAugment, LastBatchRule, Padding,
-    NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch,
+    NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, GraphRetained, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch,
     LearningRateRange, ScheduleCadence, ScheduleOrder,
     CoupledWeightDecay, DecayGroups,
 )  # fmt: skip

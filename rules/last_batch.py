@@ -33,13 +33,13 @@ val_loader = DataLoader(val_set, batch_size=64)
 ## Thresholds
 
 - One sample: torch refuses to normalise a single value.
-- A twentieth: as much as the standard error of an accuracy near 0.9 over 36 samples; smaller parts hardly move a measure.
+- A twentieth: an accuracy cannot be off by more than the share that is left out.
 
 ## References
 
 - torch.nn.functional.batch_norm, which raises on one value per channel: https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm1d.html
 - torch.utils.data.DataLoader, drop_last: https://docs.pytorch.org/docs/stable/data.html#torch.utils.data.DataLoader
-- PyTorch issue 4534, a last batch of one sample: https://github.com/pytorch/pytorch/issues/4534
+- PyTorch issue 7716, a last batch of one sample: https://github.com/pytorch/pytorch/issues/7716
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ workers that live on (`persistent_workers=True`) and differ from each other, run
 ## Why it matters
 
 Augmentation is to show each sample in ever new ways. When all workers draw the same numbers, or each epoch repeats the last, a sample
-comes in far fewer ways than it seems, and the model overfits as if there were little augmentation. Ovadia et al. found
-this fault in most of the public projects that they looked at.
+comes in far fewer ways than it seems, and the model overfits as if there were little augmentation. Before torch seeded numpy
+in its workers, Pärnamaa found the fault in 95 % of the public projects that he looked at.
 
 ## Example
 
@@ -49,7 +49,7 @@ def worker_init_fn(worker_id):
 
 - torch.utils.data, Randomness in multi-process data loading: https://docs.pytorch.org/docs/stable/data.html#randomness-in-multi-process-data-loading
 - PyTorch, Reproducibility, DataLoader: https://docs.pytorch.org/docs/stable/notes/randomness.html#dataloader
-- Rütte, Using PyTorch + NumPy? You're making a mistake, 2021: https://tanelp.github.io/posts/a-bug-that-plagues-thousands-of-open-source-ml-projects/
+- Pärnamaa, Using PyTorch + NumPy? You're making a mistake, 2021: https://tanelp.github.io/posts/a-bug-that-plagues-thousands-of-open-source-ml-projects/
 """
 
 from __future__ import annotations

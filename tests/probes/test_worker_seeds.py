@@ -51,7 +51,7 @@ def seeds(data: Dataset, workers: int = 2, **options) -> WorkerSeeds:
 def test_global_generators_differ_in_workers_and_epochs(draw):
     found = seeds(Rows(draw))
     assert (found.random, found.samples) == (True, 16)
-    assert not (found.same_in_workers or found.same_in_epochs)
+    assert (found.same_in_workers, found.same_in_epochs) == (False, False)
     assert found.resets == ()
 
 
@@ -93,7 +93,7 @@ def test_an_init_function_that_gives_each_worker_its_generator():
     data = Held()
     own = data.rng
     found = seeds(Subset(data, range(60)), worker_init_fn=init)
-    assert not (found.same_in_workers or found.same_in_epochs)
+    assert (found.same_in_workers, found.same_in_epochs) == (False, False)
     assert data.rng is own
 
 

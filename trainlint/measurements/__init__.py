@@ -21,6 +21,7 @@ from trainlint.measurements.gradients import (
 from trainlint.measurements.influence import Influence, InputEffect
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Loss, LossCall
+from trainlint.measurements.memory import Retained
 from trainlint.measurements.padding import Padding
 from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats, WorkerSeeds
 
@@ -28,7 +29,7 @@ from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats
 MEASUREMENTS: dict[str, type[Measurement]] = {
     kind.name: kind
     for kind in (
-        Loop, Optimizers, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, WorkerSeeds, LastBatch, Replay, Influence, Mixing, Padding, Overfit, LearningRate,
+        Loop, Optimizers, Retained, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, WorkerSeeds, LastBatch, Replay, Influence, Mixing, Padding, Overfit, LearningRate,
     )
 }  # fmt: skip
 
@@ -66,6 +67,7 @@ __all__ = [
     "Repeat",
     "Repeats",
     "Replay",
+    "Retained",
     "SampleOrder",
     "SchedulerInfo",
     "Step",

@@ -31,6 +31,7 @@ from trainlint.measurements import (
     Parameters,
     Repeats,
     Replay,
+    Retained,
     SampleOrder,
     Unmeasured,
     WorkerSeeds,
@@ -51,6 +52,7 @@ from trainlint.probes.padding import measure_padding
 from trainlint.probes.parameters import measure_parameters
 from trainlint.probes.repeats import measure_repeats
 from trainlint.probes.replay import measure_replay
+from trainlint.probes.retained import measure_retained
 from trainlint.probes.sample_order import measure_sample_order
 from trainlint.probes.worker_seeds import measure_worker_seeds
 from trainlint.record.recording import Recording, Snapshot, state_tensors
@@ -64,6 +66,7 @@ __all__ = ["PROBES", "ProbeSession"]
 PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measurement]] = {
     Loop: measure_loop,
     Optimizers: measure_optimizers,
+    Retained: measure_retained,
     Loss: measure_loss,
     Batches: measure_batches,
     Parameters: measure_parameters,

@@ -1,4 +1,4 @@
-"""Plays loader workers in this process: do two of them, or one in two epochs, draw the same augmentation?"""
+"""Plays loader workers in this process, to see whether two of them, or one in two epochs, draw the same augmentation."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _resets(samples: Samples, indices: Sequence[int]) -> Iterator[str]:
         seed_all(5000 + turn)
         samples.raw(index)
         legacy = np.random.get_state()
-        states.append((torch.get_rng_state().tolist(), (legacy[1].tolist(), legacy[2]), random.getstate()))  # type: ignore[union-attr, index]
+        states.append((torch.get_rng_state().tolist(), (legacy[1].tolist(), legacy[2]), random.getstate()))  # type: ignore[index]
     for kind, after in zip(("torch", "numpy", "random"), zip(*states, strict=True), strict=True):
         if len(indices) > 2 and all(state == after[0] for state in after):
             yield kind
