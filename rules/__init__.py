@@ -16,8 +16,8 @@ from trainlint_rules.frozen_params import FrozenParams
 from trainlint_rules.grad_clip import GradClip
 from trainlint_rules.gradient_accumulation import GradientAccumulation
 from trainlint_rules.gradient_exploding import GradientExploding
-from trainlint_rules.graph_retained import GraphRetained
 from trainlint_rules.gradient_vanishing import GradientVanishing
+from trainlint_rules.graph_retained import GraphRetained
 from trainlint_rules.init_loss import InitLoss
 from trainlint_rules.init_scale import InitScale
 from trainlint_rules.input_degenerate import InputDegenerate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -104,5 +105,5 @@ def carried(detach: bool) -> Retained:
 def test_a_state_that_is_carried_on_makes_the_graph_grow():
     nodes = carried(detach=False).nodes
     assert nodes[-1] > 3 * nodes[0]
-    assert all(b > a for a, b in zip(nodes, nodes[1:], strict=False))
+    assert all(b > a for a, b in itertools.pairwise(nodes))
     assert len(set(carried(detach=True).nodes[1:])) == 1

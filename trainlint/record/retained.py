@@ -66,7 +66,7 @@ class Marks:
             self._add(kind, tensor, place)
 
     def _add(self, kind: str, tensor: Tensor, place: Place | None) -> None:
-        node = tensor.grad_fn
+        node: Any = tensor.grad_fn
         if node is None:
             return
         known = self._marks.setdefault((kind, place), deque(maxlen=_MOST))
@@ -85,9 +85,10 @@ class Marks:
     def forget(tensors: Sequence[Tensor]) -> None:
         """Take marks off tensors that another model is called with: the recorder itself keeps those for a while."""
         for tensor in tensors:
-            if tensor.grad_fn is not None:
+            node: Any = tensor.grad_fn
+            if node is not None:
                 with suppress(Exception):
-                    tensor.grad_fn.metadata.pop(_KEY, None)
+                    node.metadata.pop(_KEY, None)
 
     def _find_holder(self, kept: Kept, marks: set[int]) -> None:
         best = 0
