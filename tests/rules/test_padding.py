@@ -45,6 +45,7 @@ def test_warns_of_padding_that_is_read(reader: str):
 
 def test_notes_little_influence_and_little_padding():
     assert judge(influence=0.02, reader="recurrent", operation="lstm").severity is Severity.NOTE
+    assert judge(influence=0.2, reader="recurrent", operation="gru").severity is Severity.NOTE  # bidirectional, masked afterwards
     assert judge(influence=3.0, reader="recurrent", operation="lstm", share=0.05).severity is Severity.NOTE
 
 
