@@ -36,8 +36,8 @@ state = state.detach()  # before the next piece of the sequence
 
 ## Thresholds
 
-- Three graphs made at the same place: loops that keep the last loss for printing have one, alternating schemes one a place. In healthy
-  scripts, frameworks among them, none had more than one.
+- Three graphs made at the same place: loops that keep the last loss for printing have one, alternating schemes one a place. None
+  of 30 healthy scripts reached three, Lightning, accelerate and transformers among them.
 - Three times the first graph, and larger at each of five steps or more: graphs of texts of different lengths go up and down.
 
 ## References
