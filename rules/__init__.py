@@ -10,21 +10,25 @@ from trainlint_rules.class_imbalance import ClassImbalance
 from trainlint_rules.coupled_weight_decay import CoupledWeightDecay
 from trainlint_rules.dead_units import DeadUnits
 from trainlint_rules.decay_groups import DecayGroups
+from trainlint_rules.eval_augment import EvalAugment
 from trainlint_rules.eval_mode import EvalMode
 from trainlint_rules.frozen_params import FrozenParams
 from trainlint_rules.grad_clip import GradClip
 from trainlint_rules.gradient_accumulation import GradientAccumulation
 from trainlint_rules.gradient_exploding import GradientExploding
 from trainlint_rules.gradient_vanishing import GradientVanishing
+from trainlint_rules.graph_retained import GraphRetained
 from trainlint_rules.init_loss import InitLoss
 from trainlint_rules.init_scale import InitScale
 from trainlint_rules.input_degenerate import InputDegenerate
 from trainlint_rules.input_finite import InputFinite
+from trainlint_rules.input_ignored import InputIgnored
 from trainlint_rules.input_scale import InputScale
 from trainlint_rules.label_mapping import LabelMapping
 from trainlint_rules.label_noise import LabelNoise
 from trainlint_rules.label_range import LabelRange
 from trainlint_rules.label_signal import LabelSignal
+from trainlint_rules.last_batch import LastBatchRule
 from trainlint_rules.loop_order import LoopOrder
 from trainlint_rules.loss_reduction import LossReduction
 from trainlint_rules.loss_shape import LossShape
@@ -33,6 +37,7 @@ from trainlint_rules.no_gradient import NoGradient
 from trainlint_rules.non_finite import NonFiniteRule
 from trainlint_rules.output_activation import OutputActivation
 from trainlint_rules.overfit_batch import OverfitBatch
+from trainlint_rules.padding import Padding
 from trainlint_rules.params_not_optimized import ParamsNotOptimized
 from trainlint_rules.sample_mixing import SampleMixing
 from trainlint_rules.schedule_cadence import ScheduleCadence
@@ -41,14 +46,15 @@ from trainlint_rules.shuffle import Shuffle
 from trainlint_rules.split_leak import SplitLeak
 from trainlint_rules.train_mode import TrainMode
 from trainlint_rules.update_ratio import UpdateRatio
+from trainlint_rules.worker_seed import WorkerSeed
 
 __all__ = ["EXPLAINS", "RULES"]
 
 #: In the order of the playbook's stages; within a stage a cause stands before its symptoms.
 RULES: tuple[type[Rule], ...] = (
-    LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, SampleMixing,
-    BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, LabelSignal, LabelMapping, LabelNoise, ClassImbalance, SplitLeak, Shuffle,
-    NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch,
+    LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, InputIgnored, SampleMixing,
+    BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, LabelSignal, LabelMapping, LabelNoise, Padding, ClassImbalance, SplitLeak, Shuffle, WorkerSeed, EvalAugment, LastBatchRule,
+    NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, GraphRetained, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch,
     LearningRateRange, ScheduleCadence, ScheduleOrder,
     CoupledWeightDecay, DecayGroups,
 )  # fmt: skip
@@ -63,6 +69,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "label-range": ("non-finite", "init-loss", "overfit-batch", "class-imbalance"),
     "output-activation": (*_NO_SIGNAL, "dead-units", "loss-shape", "class-imbalance"),
     "loss-shape": (*_NO_SIGNAL, "class-imbalance"),
+    "input-ignored": ("sample-mixing", "no-gradient", "dead-units", *_NO_SIGNAL),
     "sample-mixing": ("overfit-batch", "init-loss"),
     "loss-reduction": ("gradient-exploding", "lr-range", "non-finite", "grad-clip", "update-ratio", "init-loss", "overfit-batch"),
     "init-scale": ("init-loss", "gradient-exploding", "gradient-vanishing", "dead-units", "lr-range", "update-ratio", "overfit-batch", "non-finite", "grad-clip"),
@@ -72,6 +79,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "input-degenerate": (*_NO_SIGNAL, "dead-units"),
     "label-signal": ("label-noise", "overfit-batch", "lr-range"),
     "label-mapping": ("class-imbalance",),
+    "padding": ("class-imbalance", "init-loss"),
     "no-gradient": ("params-not-optimized", "loop-order", *_NO_SIGNAL),
     "frozen-params": ("no-gradient", *_SLOW),
     "params-not-optimized": _SLOW,

@@ -18,15 +18,19 @@ from trainlint.measurements.gradients import (
     Parameters,
     UnregisteredModule,
 )
+from trainlint.measurements.influence import Influence, InputEffect
 from trainlint.measurements.labels import ClassMatch, Labels, Mismatch, Repair, Shared, Signal, SplitOverlap, Suspect
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Loss, LossCall
+from trainlint.measurements.memory import Retained
+from trainlint.measurements.padding import Padding
+from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats, WorkerSeeds
 
 #: Every measurement by its name, in the order in which probes are cheapest.
 MEASUREMENTS: dict[str, type[Measurement]] = {
     kind.name: kind
     for kind in (
-        Loop, Optimizers, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Labels, SplitOverlap, Replay, Mixing, Overfit, LearningRate,
+        Loop, Optimizers, Retained, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, WorkerSeeds, LastBatch, Labels, SplitOverlap, Replay, Influence, Mixing, Padding, Overfit, LearningRate,
     )
 }  # fmt: skip
 
@@ -42,10 +46,14 @@ __all__ = [
     "Event",
     "GraphCut",
     "GroupInfo",
+    "Influence",
+    "InputEffect",
     "LabelCount",
     "Labels",
+    "LastBatch",
     "Leaf",
     "LearningRate",
+    "LoaderEnd",
     "Loop",
     "Loss",
     "LossCall",
@@ -57,10 +65,14 @@ __all__ = [
     "OptimizerInfo",
     "Optimizers",
     "Overfit",
+    "Padding",
     "ParameterInfo",
     "Parameters",
     "Repair",
+    "Repeat",
+    "Repeats",
     "Replay",
+    "Retained",
     "SampleOrder",
     "SchedulerInfo",
     "Shared",
@@ -72,4 +84,5 @@ __all__ = [
     "Unmeasured",
     "UnregisteredModule",
     "ValidationPass",
+    "WorkerSeeds",
 ]

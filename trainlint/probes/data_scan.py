@@ -23,7 +23,7 @@ from trainlint.probes.roles import DataFlow
 from trainlint.record.recording import Loader, Recording
 from trainlint.settings import Settings
 
-__all__ = ["measure_data_scan"]
+__all__ = ["loaders_in", "measure_data_scan"]
 
 #: Seconds for each phase: a glance, not an epoch.
 _SECONDS = 3.0
@@ -39,7 +39,7 @@ def measure_data_scan(recording: Recording, deadline: float, settings: Settings)
     scans: list[_Scan] = []
     where: dict[str, Location] = {}
     for phase in ("train", "val"):
-        loaders = _loaders(flow, phase)
+        loaders = loaders_in(flow, phase)
         end = min(deadline, time.monotonic() + _SECONDS)
         for place, entry in enumerate(loaders):
             if (location := recording.frames.location(recording.dataset_place(entry))) is not None:
@@ -61,11 +61,12 @@ def measure_data_scan(recording: Recording, deadline: float, settings: Settings)
     )
 
 
-def _loaders(flow: DataFlow, phase: str) -> list[Loader]:
+def loaders_in(flow: DataFlow, phase: str) -> list[Loader]:
+    """Loaders whose batches were used in a phase, each once though it may be built anew in each epoch."""
     kept = [b for b in flow.recording.batches if b.iteration is not None and flow.phase(b) == phase]
     found = [b.iteration.loader for b in kept if b.iteration is not None] or flow.recording.loaders_of(phase)
     unique: list[Loader] = []
-    for entry in found:  # a loader may be built anew in each epoch
+    for entry in found:
         if not any(is_rebuilt(entry, other) for other in unique):
             unique.append(entry)
     return unique

@@ -126,13 +126,46 @@ class Exchange:
 
     def without(self, sample: int, keep: tuple[int, ...], observe: Any = None) -> dict[int, Tensor]:
         """Run with the input of one sample exchanged for that of another."""
-        return self._with({s.slot: _exchanged(s, sample) for s in self.sources}, keep, observe)
+        return self.with_values({s.slot: _exchanged(s, sample) for s in self.sources}, keep, observe)
 
     def disturbed(self, leaf: int, position: int, keep: tuple[int, ...], observe: Any = None) -> dict[int, Tensor]:
         """Run with what was looked up for one position of a token tensor disturbed, in every sample."""
-        return self._with({s.slot: _disturbed(s, position) for s in self.sources if s.leaf == leaf}, keep, observe)
+        return self.with_values({s.slot: _disturbed(s, position) for s in self.sources if s.leaf == leaf}, keep, observe)
 
-    def _with(self, values: Mapping[int, Tensor], keep: tuple[int, ...], observe: Any) -> dict[int, Tensor]:
+    def replayed(self, fill: Mapping[int, Tensor], keep: tuple[int, ...], observe: Any = None) -> dict[int, Tensor]:
+        """Run with other tensors for some of the batch's."""
+        return self._replay(fill, {}, keep, observe)
+
+    def gradients(self, fill: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Gradients of the loss for the trainable tensors, by slot, with other tensors for some of the batch's."""
+        leaves = {s: t for s, t in self.tape.leaves.items() if not t.is_sparse}
+        return self._backward(leaves, fill, {})
+
+    def by_sample(self, slot: int, tensor: Tensor) -> Tensor | None:
+        """A tensor of the batch with the samples along its first axis; None when neither of the first two axes counts them."""
+        axis = self.axes.get(slot)
+        return None if axis is None else tensor if axis == 0 else tensor.transpose(0, 1)
+
+    def sensitivity(self, slot: int, value: Tensor) -> Tensor | None:
+        """Gradient of the loss with respect to a slot that holds ``value``; None when there is no way from it to the loss."""
+        leaf = value.detach().requires_grad_()
+        return self._backward({slot: leaf}, {}, {slot: leaf.view_as(leaf)}).get(slot)
+
+    def _backward(self, leaves: dict[int, Tensor], fill: Mapping[int, Tensor], other: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Gradients of the loss by slot; none for a tensor that does not lead to it."""
+        try:
+            with torch.enable_grad():
+                loss = self.tape.replay(fill, replace=other, random_of=self.tape, change=self._held_still)[self.tape.loss].sum()
+                found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True) if loss.requires_grad else ()
+        except (RuntimeError, IndexError, ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
+            msg = f"the step does not run backward a second time ({type(error).__name__})"
+            raise CannotMeasureError(msg) from error
+        finally:
+            self._state.restore()
+        return {s: g.coalesce().to_dense() if g.is_sparse else g for s, g in zip(leaves, found, strict=False) if g is not None}
+
+    def with_values(self, values: Mapping[int, Tensor], keep: tuple[int, ...], observe: Any = None) -> dict[int, Tensor]:
+        """Run with other values for some sources."""
         made = {s.slot for s in self.sources if s.made}
         fill = {s: t for s, t in values.items() if s not in made}
         return self._replay(fill, {s: t for s, t in values.items() if s in made}, keep, observe)

@@ -17,7 +17,7 @@ from trainlint.probes.datasets import Samples
 from trainlint.record.structure import tensor_leaves
 from trainlint.record.tape import random_kept, random_state, restore_random
 
-__all__ = ["draws_samples", "randomness_kept"]
+__all__ = ["differ", "draws_samples", "randomness_kept"]
 
 #: Indices that are read several times, and how often.
 _INDICES, _TIMES = 8, 3
@@ -50,7 +50,7 @@ def draws_samples(samples: Samples, order: Sequence[int], role: Callable[[str], 
             if time.monotonic() > end:
                 break
             raw = [samples.raw(index) for _ in range(_TIMES)]
-            if all(_same(raw[0], other) for other in raw[1:]):
+            if not differ(raw):
                 continue
             readings[index] = []
             for sample in raw:
@@ -64,6 +64,11 @@ def draws_samples(samples: Samples, order: Sequence[int], role: Callable[[str], 
         return any(_differs([[leaves[path] for leaves in drawn] for drawn in readings.values()]) for path in chosen)
     except Exception:
         return False
+
+
+def differ(raw: Sequence[Any]) -> bool:
+    """Whether raw samples differ in their tensors, arrays or numbers."""
+    return not all(_same(raw[0], other) for other in raw[1:])
 
 
 def _same(sample: Any, other: Any) -> bool:

@@ -17,7 +17,9 @@ from trainlint.measurements import (
     Activations,
     Batches,
     DataScan,
+    Influence,
     Labels,
+    LastBatch,
     LearningRate,
     Loop,
     Loss,
@@ -26,27 +28,37 @@ from trainlint.measurements import (
     NonFinite,
     Optimizers,
     Overfit,
+    Padding,
     Parameters,
+    Repeats,
     Replay,
+    Retained,
     SampleOrder,
     SplitOverlap,
     Unmeasured,
+    WorkerSeeds,
 )  # fmt: skip
 from trainlint.probes.activations import measure_activations
 from trainlint.probes.batches import measure_batches
 from trainlint.probes.data_scan import measure_data_scan
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.influence import measure_influence
 from trainlint.probes.labels import measure_labels
+from trainlint.probes.last_batch import measure_last_batch
 from trainlint.probes.learning_rate import measure_learning_rate
 from trainlint.probes.loop import measure_loop, measure_optimizers
 from trainlint.probes.loss import measure_loss
 from trainlint.probes.mixing import measure_mixing
 from trainlint.probes.non_finite import measure_non_finite
 from trainlint.probes.overfit import measure_overfit
+from trainlint.probes.padding import measure_padding
 from trainlint.probes.parameters import measure_parameters
+from trainlint.probes.repeats import measure_repeats
 from trainlint.probes.replay import measure_replay
+from trainlint.probes.retained import measure_retained
 from trainlint.probes.sample_order import measure_sample_order
 from trainlint.probes.split_overlap import measure_split_overlap
+from trainlint.probes.worker_seeds import measure_worker_seeds
 from trainlint.record.recording import Recording, Snapshot, state_tensors
 from trainlint.record.tape import random_kept
 from trainlint.registry import Catalogue
@@ -58,6 +70,7 @@ __all__ = ["PROBES", "ProbeSession"]
 PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measurement]] = {
     Loop: measure_loop,
     Optimizers: measure_optimizers,
+    Retained: measure_retained,
     Loss: measure_loss,
     Batches: measure_batches,
     Parameters: measure_parameters,
@@ -65,10 +78,15 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     NonFinite: measure_non_finite,
     Replay: measure_replay,
     SampleOrder: measure_sample_order,
+    Repeats: measure_repeats,
+    WorkerSeeds: measure_worker_seeds,
+    LastBatch: measure_last_batch,
     DataScan: measure_data_scan,
     Labels: measure_labels,
     SplitOverlap: measure_split_overlap,
+    Influence: measure_influence,
     Mixing: measure_mixing,
+    Padding: measure_padding,
     Overfit: measure_overfit,
     LearningRate: measure_learning_rate,
 }
@@ -76,7 +94,9 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
 #: Measurements that every report shows, whichever rules are selected.
 _ALWAYS: tuple[type[Measurement], ...] = (Loop, Optimizers, Batches, Replay)
 #: Share of what is left of the budget that one probe may take.
-_SHARE = {DataScan: 0.25, Labels: 0.25, SplitOverlap: 0.25, Overfit: 0.4, LearningRate: 0.9, Mixing: 0.3}
+_SHARE = {
+    DataScan: 0.25, Labels: 0.25, SplitOverlap: 0.25, Influence: 0.3, Mixing: 0.3, Padding: 0.3, Overfit: 0.4, LearningRate: 0.9,
+}  # fmt: skip
 
 
 class ProbeSession:

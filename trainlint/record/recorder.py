@@ -31,6 +31,7 @@ from trainlint.record.recording import (
     SchedulerSeen,
     StepSeen,
 )
+from trainlint.record.retained import Marks
 from trainlint.record.structure import tensor_leaves
 from trainlint.record.tape import Tape
 from trainlint.record.tapewriter import TapeWriter
@@ -88,6 +89,7 @@ class Recorder:
         self.writer = TapeWriter(frames)
         self.recording = Recording(frames, self.writer.provenance)
         self.keeper = TapeKeeper(self.recording, self.writer)
+        self.marks = Marks(frames)
         self.on_finish = on_finish
         self.on_progress: Callable[[str], None] = lambda text: None
         self.enabled = True
@@ -256,6 +258,9 @@ class Recorder:
             call.inputs = tuple(t.detach() for t in inputs)
         if grad:
             call.outputs = outputs
+            self.marks.forget(inputs)
+            for tensor in outputs[:1]:
+                self.marks.add("outputs", tensor, place)
             self._recent.append(call)
             if len(self._recent) > 64:
                 del self._recent[0]
@@ -280,10 +285,12 @@ class Recorder:
         self.writer.active = False
         self.writer.provenance.on = False
         value = float(loss.detach().sum())
+        reached, nodes = reached_leaves(loss)
+        self.marks.add("loss", loss, place)
         backward = Backward(
-            len(recording.backwards), value / scale, place, scale, reached_leaves(loss), self.current,
+            len(recording.backwards), value / scale, place, scale, reached, self.current,
             loss.grad_fn is not None, loss.grad_fn is None and loss.is_leaf and loss.requires_grad, tape,
-            {o.index: len(o.held) for o in recording.optimizers}, list(self._pending_inputs), self._batch_of(tape),
+            {o.index: len(o.held) for o in recording.optimizers}, list(self._pending_inputs), self._batch_of(tape), nodes=nodes,
         )  # fmt: skip
         if tape is not None:
             tape.value = value
@@ -525,6 +532,7 @@ class Recorder:
             return
         self.finished, self.enabled = True, False
         self.writer.stop()
+        self.recording.kept = list(self.marks.kept.values())
         self.recording.seconds = time.monotonic() - self.begun
         if self.on_finish is not None:
             self.on_finish(self.recording)
@@ -621,8 +629,8 @@ def norm(tensor: Tensor) -> float:
     return float(tensor.float().norm()) if tensor.numel() else 0.0
 
 
-def reached_leaves(loss: Tensor) -> frozenset[int]:
-    """Ids of the leaf tensors that a backward from ``loss`` gives gradients, read off the graph."""
+def reached_leaves(loss: Tensor) -> tuple[frozenset[int], int]:
+    """Ids of the leaf tensors that a backward from ``loss`` gives gradients, read off the graph, and the number of its nodes."""
     found: set[int] = set()
     seen: set[Any] = set()
     queue = [loss.grad_fn]
@@ -635,4 +643,4 @@ def reached_leaves(loss: Tensor) -> frozenset[int]:
         if variable is not None:
             found.add(id(variable))
         queue.extend(parent for parent, _ in node.next_functions)
-    return frozenset(found)
+    return frozenset(found), len(seen)

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from trainlint.record.frames import Frames, Place
 from trainlint.record.provenance import Provenance
+from trainlint.record.retained import Kept
 from trainlint.record.tape import Cut, Tape
 
 __all__ = ["Backward", "Batch", "Call", "Happening", "Iteration", "Loader", "OptimizerSeen", "Recording", "SchedulerSeen", "StepSeen"]
@@ -123,6 +124,8 @@ class Backward:
     norm: float | None = None
     happening: int = 0
     cuts: tuple[Cut, ...] = ()
+    nodes: int = 0
+    """Nodes of its graph."""
 
 
 @dataclass(eq=False)
@@ -235,6 +238,8 @@ class Recording:
     notes: list[str] = field(default_factory=list)
     modes: dict[int, Place | None] = field(default_factory=dict)
     clear_calls: int = 0
+    kept: list[Kept] = field(default_factory=list)
+    """Graphs of losses and outputs that outlived their step, by place."""
 
     @property
     def steps(self) -> list[StepSeen]:

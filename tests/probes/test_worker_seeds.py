@@ -1,0 +1,115 @@
+"""Workers played in this process: which sources of randomness differ between them, and between epochs."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Subset, get_worker_info
+
+from trainlint.measurements import WorkerSeeds
+from trainlint.probes.worker_seeds import measure_worker_seeds
+
+from .recorded import measured, train
+
+
+class Rows(Dataset):
+    def __init__(self, draw=lambda data, index: 0.0) -> None:
+        self.rows = torch.randn(80, 6, generator=torch.Generator().manual_seed(0))
+        self.draw = draw
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int):
+        return self.rows[index] + float(self.draw(self, index)), index % 4
+
+
+class Held(Rows):
+    def __init__(self) -> None:
+        super().__init__(lambda data, index: data.rng.random())
+        self.rng = np.random.default_rng(0)
+
+
+GLOBAL = (lambda data, index: torch.rand(()), lambda data, index: np.random.rand(), lambda data, index: random.random())
+
+
+def seeds(data: Dataset, workers: int = 2, **options) -> WorkerSeeds:
+    loader = DataLoader(data, 10, num_workers=0, shuffle=True)
+    recording = train(nn.Linear(6, 4), loader, lambda m, b: F.cross_entropy(m(b[0]), b[1]))
+    loader.num_workers = workers  # recorded without, so that the test starts no processes
+    for name, value in options.items():
+        setattr(loader, name, value)
+    return measured(measure_worker_seeds, recording)
+
+
+@pytest.mark.parametrize("draw", GLOBAL)
+def test_global_generators_differ_in_workers_and_epochs(draw):
+    found = seeds(Rows(draw))
+    assert (found.random, found.samples) == (True, 16)
+    assert (found.same_in_workers, found.same_in_epochs) == (False, False)
+    assert found.resets == ()
+
+
+def test_a_held_generator_is_copied_and_left_as_it_was():
+    data = Held()
+    before = data.rng.bit_generator.state
+    found = seeds(Subset(data, range(60)))
+    assert (found.same_in_workers, found.same_in_epochs, found.by_init) == (True, True, False)
+    assert found.held == ("numpy.Generator",)
+    data.rng.bit_generator.state = before
+    found = measured(measure_worker_seeds, train(nn.Linear(6, 4), DataLoader(data, 80), lambda m, b: F.cross_entropy(m(b[0]), b[1])))
+    after = data.rng.random()
+    data.rng.bit_generator.state = before
+    [data.rng.random() for _ in range(160)]
+    assert after == data.rng.random()
+    assert found.workers == 0
+
+
+@pytest.mark.parametrize(
+    ("init", "workers", "epochs"),
+    [
+        (lambda worker: np.random.seed(7), True, True),
+        (lambda worker: np.random.seed(worker), False, True),
+        (lambda worker: np.random.seed(torch.initial_seed() % 2**32), False, False),
+        (lambda worker: np.random.seed(np.random.get_state()[1][0] + worker), False, False),
+    ],
+)
+def test_init_functions_by_what_they_seed_with(init, workers, epochs):
+    found = seeds(Rows(GLOBAL[1]), worker_init_fn=init)
+    assert (found.same_in_workers, found.same_in_epochs) == (workers, epochs)
+    assert found.by_init == (workers or epochs)
+
+
+def test_an_init_function_that_gives_each_worker_its_generator():
+    def init(worker: int) -> None:
+        info = get_worker_info()
+        info.dataset.dataset.rng = np.random.default_rng(info.seed)
+
+    data = Held()
+    own = data.rng
+    found = seeds(Subset(data, range(60)), worker_init_fn=init)
+    assert (found.same_in_workers, found.same_in_epochs) == (False, False)
+    assert data.rng is own
+
+
+def test_seeding_by_a_constant_where_samples_are_read():
+    def draw(data, index):
+        random.seed(0)
+        return random.random()
+
+    assert seeds(Rows(draw), workers=0).resets == ("random",)
+    found = seeds(Rows(lambda data, index: random.Random(index).random()))
+    assert (found.random, found.resets) == (False, ())
+
+
+def test_seeding_by_the_index_is_a_choice():
+    def draw(data, index):
+        torch.manual_seed(index)
+        return torch.rand(())
+
+    assert seeds(Rows(draw)).resets == ()

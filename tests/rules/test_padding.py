@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from trainlint.finding import Severity
+from trainlint.location import Location
+from trainlint.measurements import Padding as Facts
+from trainlint.rule import Verdict
+from trainlint_rules.padding import Padding
+
+LOSS, READER = Location("train.py", 40), Location("model.py", 12)
+
+
+def judge(**facts: object) -> Verdict:
+    found = {"found": True, "path": "[0]", "share": 0.4, "loss_where": LOSS, "loss": "cross_entropy", "scored": 1000}
+    return Padding().judge(Facts(**{**found, **facts}))
+
+
+def test_passes_batches_without_padding():
+    assert Padding().judge(Facts()).kind == "pass"
+
+
+def test_errs_when_most_of_what_is_scored_is_padding():
+    verdict = judge(counted=0.73, value=0.0)
+    assert (verdict.severity, verdict.location) == (Severity.ERROR, LOSS)
+    assert "73% of the 1,000 positions" in verdict.message
+    assert "ignore_index=0" in verdict.fix.code
+
+
+@pytest.mark.parametrize(("counted", "loss"), [(0.2, "cross_entropy"), (0.8, "mse_loss"), (0.8, "")])
+def test_warns_of_less_and_of_other_losses(counted: float, loss: str):
+    assert judge(counted=counted, loss=loss).severity is Severity.WARNING
+
+
+def test_labels_are_masked_where_the_batch_holds_a_mask():
+    assert "-100" in judge(counted=0.6, masked=True, value=50256.0).fix.code
+
+
+@pytest.mark.parametrize("reader", ["recurrent", "attention", "pooling", "position"])
+def test_warns_of_padding_that_is_read(reader: str):
+    verdict = judge(influence=0.7, reader=reader, operation="some_op", reader_where=READER)
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, READER)
+    assert "0.7 times" in verdict.message
+
+
+def test_notes_little_influence_and_little_padding():
+    assert judge(influence=0.02, reader="recurrent", operation="lstm").severity is Severity.NOTE
+    assert judge(influence=0.2, reader="recurrent", operation="gru").severity is Severity.NOTE  # bidirectional, masked afterwards
+    assert judge(influence=3.0, reader="recurrent", operation="lstm", share=0.05).severity is Severity.NOTE
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"counted": 0.0, "influence": 0.0},
+        {"counted": 0.03, "influence": 0.0},  # a first padding token that serves as end mark
+        {"influence": 0.6, "reader": "convolution", "operation": "conv1d"},
+        {"influence": 0.6, "reader": "other", "operation": "sum"},
+        {},  # neither could be measured
+    ],
+)
+def test_passes_what_is_masked_or_usual(facts: dict[str, object]):
+    assert judge(**facts).kind == "pass"

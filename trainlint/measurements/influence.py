@@ -1,0 +1,43 @@
+"""How much the inputs of a step matter to what it predicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainlint.location import Location
+from trainlint.measurements.base import Measurement
+
+__all__ = ["Influence", "InputEffect"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputEffect:
+    """One tensor that enters the model, given to other samples of the batch while all else stays."""
+
+    path: str
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+    change: float = 0.0
+    """Largest change of a prediction over the largest prediction."""
+    gradient_change: float = 0.0
+    """The same for the gradients of the parameters, by their norm: not zero under a last layer that still is zero."""
+    connected: bool = True
+    """Some operation of the recorded step leads from it to the loss; else the model itself was called again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Influence(Measurement):
+    """What exchanging inputs between samples changes."""
+
+    name: ClassVar[str] = "influence"
+    together: InputEffect
+    """All inputs at once."""
+    inputs: tuple[InputEffect, ...] = ()
+    """Each alone, when there are several."""
+    samples: int = 0
+    model: str = ""
+    lost_in: str = ""
+    """Operation whose result does not depend on the inputs though what it is given does; empty when there is none."""
+    where: Location | None = None
+    """That operation, else the first of the model's, else where the model is called."""

@@ -1,0 +1,43 @@
+"""Padding: which positions of a batch only fill up short sequences, and what becomes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainlint.location import Location
+from trainlint.measurements.base import Measurement
+
+__all__ = ["Padding"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Padding(Measurement):
+    """Padded positions of the recorded batch, in the loss and in the predictions of real positions."""
+
+    name: ClassVar[str] = "padding"
+    found: bool = False
+    """Sequences of different lengths were filled up."""
+    path: str = ""
+    """Of the padded tensor: the input, or where only the target is padded, that."""
+    side: str = "end"
+    """``end`` or ``start``."""
+    value: float = 0.0
+    """What they are filled up with."""
+    share: float = 0.0
+    """Padded positions over all."""
+    masked: bool = False
+    """The batch holds a mask that tells padding apart."""
+    counted: float | None = None
+    """Share of padded positions among those whose prediction the loss depends on; None when predictions are not made by position."""
+    scored: int = 0
+    """Positions whose prediction the loss depends on."""
+    loss: str = ""
+    """The loss function's kind; empty for a formula."""
+    loss_where: Location | None = None
+    influence: float | None = None
+    """Change of the predictions for real positions when what stands at padded ones is exchanged, over the change when real ones are."""
+    reader: str = ""
+    """How padding gets there: ``recurrent``, ``attention``, ``pooling``, ``position``, ``convolution`` or ``other``."""
+    operation: str = ""
+    reader_where: Location | None = None

@@ -1,0 +1,139 @@
+"""Plays loader workers in this process, to see whether two of them, or one in two epochs, draw the same augmentation."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import worker as torch_worker
+
+from trainlint.measurements import WorkerSeeds
+from trainlint.probes.data_scan import loaders_in
+from trainlint.probes.datasets import Samples
+from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.generators import generators_kept, held_generators
+from trainlint.probes.randomness import differ, randomness_kept
+from trainlint.probes.repeats import seed_all
+from trainlint.probes.roles import DataFlow
+from trainlint.record.recording import Recording
+from trainlint.record.structure import tensor_leaves
+from trainlint.settings import Settings
+
+__all__ = ["measure_worker_seeds"]
+
+#: Samples that are read, each twice, and how many of them must vary for equal readings to mean something.
+_SAMPLES, _TELLING = 16, 6
+
+Reading = list[dict[str, Tensor]]
+
+
+def measure_worker_seeds(recording: Recording, deadline: float, settings: Settings) -> WorkerSeeds:
+    """Play the workers of the first training loader."""
+    entries = loaders_in(DataFlow(recording), "train")
+    if not entries:
+        msg = "the script trains without a DataLoader"
+        raise CannotMeasureError(msg)
+    entry = entries[0]
+    loader = entry.loader
+    samples = Samples(loader)
+    if samples.iterable:
+        msg = "training data is an IterableDataset, which cannot be asked for a sample by index"
+        raise CannotMeasureError(msg)
+    pool = samples.pool
+    chosen = [pool[i] for i in range(0, len(pool), max(1, len(pool) // _SAMPLES))][:_SAMPLES]
+    init = loader.worker_init_fn if loader.num_workers else None
+    with randomness_kept(), generators_kept(loader.dataset, loader.collate_fn, init), torch.no_grad():
+        try:
+            one = _play(loader, chosen, base=41, worker=0, init=init)
+            telling = [i for i in range(len(chosen)) if _differ(one[i], one[i + len(chosen)])]
+            twin = _play(loader, chosen, base=41, worker=1, init=init) if telling else one
+            later = _play(loader, chosen, base=97, worker=0, init=init) if telling else one
+            same_in_workers = _same(one, twin, telling, len(chosen))
+            same_in_epochs = _same(one, later, telling, len(chosen))
+            by_init = False
+            if init is not None and (same_in_workers or same_in_epochs):
+                plain = [_play(loader, chosen, base=base, worker=worker, init=None) for base, worker in ((41, 0), (41, 1), (97, 0))]
+                by_init = not (_same(plain[0], plain[1], telling, len(chosen)) and _same(plain[0], plain[2], telling, len(chosen)))
+            resets = tuple(_resets(samples, chosen))
+        except Exception as error:
+            msg = f"the training samples could not be read as a worker does ({type(error).__name__})"
+            raise CannotMeasureError(msg) from error
+    held = dict.fromkeys(
+        f"{type(g).__module__.split('.')[0]}.{type(g).__name__}" for g in held_generators(loader.dataset, loader.collate_fn)
+    )
+    return WorkerSeeds(
+        workers=loader.num_workers,
+        random=bool(telling),
+        same_in_workers=same_in_workers,
+        same_in_epochs=same_in_epochs,
+        samples=len(telling),
+        resets=resets,
+        held=tuple(held),
+        by_init=by_init,
+        persistent=loader.persistent_workers,
+        where=recording.frames.location(entry.place if by_init else recording.dataset_place(entry)),
+    )
+
+
+def _play(loader: DataLoader[Any], indices: Sequence[int], *, base: int, worker: int, init: Any) -> Reading:
+    """What a worker reads: these samples, and once more."""
+    with generators_kept(loader.dataset, loader.collate_fn, init):
+        dataset: Any = _twin(loader.dataset)
+        seed_all(base + worker)
+        with _worker(dataset, worker, max(loader.num_workers, 2), base + worker):
+            if init is not None:
+                init(worker)
+            batched = loader.batch_sampler is not None
+            raw = (dataset[index] for index in (*indices, *indices))
+            return [dict(tensor_leaves(loader.collate_fn([sample] if batched else sample))) for sample in raw]
+
+
+def _twin(dataset: Any, depth: int = 0) -> Any:
+    """A copy in which a worker's init function can set attributes; the data itself is shared."""
+    twin = copy.copy(dataset)
+    held = getattr(twin, "__dict__", {})
+    for name, value in list(held.items()) if depth < 8 else ():
+        if isinstance(value, Dataset):
+            held[name] = _twin(value, depth + 1)
+    return twin
+
+
+@contextmanager
+def _worker(dataset: Any, worker: int, workers: int, seed: int) -> Iterator[None]:
+    """Let ``get_worker_info()`` answer as it does in a worker."""
+    before = torch_worker._worker_info
+    torch_worker._worker_info = torch_worker.WorkerInfo(id=worker, num_workers=workers, seed=seed, dataset=dataset)
+    try:
+        yield
+    finally:
+        torch_worker._worker_info = before
+
+
+def _differ(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() != other.keys() or any(differ([one[path], other[path]]) for path in one)
+
+
+def _same(one: Reading, other: Reading, telling: Sequence[int], count: int) -> bool:
+    """Whether both readings of all samples that vary are equal."""
+    places = [i + turn for i in telling for turn in (0, count)]
+    return len(telling) >= _TELLING and not any(_differ(one[i], other[i]) for i in places)
+
+
+def _resets(samples: Samples, indices: Sequence[int]) -> Iterator[str]:
+    """Yield the global generators that are in one state after any sample, whatever their state before."""
+    states: list[tuple[Any, Any, Any]] = []
+    for turn, index in enumerate((*indices[:3], *indices[:3])):
+        seed_all(5000 + turn)
+        samples.raw(index)
+        legacy = np.random.get_state()
+        states.append((torch.get_rng_state().tolist(), (legacy[1].tolist(), legacy[2]), random.getstate()))  # type: ignore[index]
+    for kind, after in zip(("torch", "numpy", "random"), zip(*states, strict=True), strict=True):
+        if len(indices) > 2 and all(state == after[0] for state in after):
+            yield kind
