@@ -20,12 +20,14 @@ from trainlint.measurements.gradients import (
 )
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Loss, LossCall
+from trainlint.measurements.recipe import BatchSize, Ema, EmaCopy, NormLayer, Regulariser, ShortRun, ShortRuns, SoftTargets, TargetCall
 
 #: Every measurement by its name, in the order in which probes are cheapest.
 MEASUREMENTS: dict[str, type[Measurement]] = {
     kind.name: kind
     for kind in (
-        Loop, Optimizers, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Replay, Mixing, Overfit, LearningRate,
+        Loop, Optimizers, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Replay, Mixing, SoftTargets,
+        BatchSize, Ema, Overfit, ShortRuns, LearningRate,
     )
 }  # fmt: skip
 
@@ -34,9 +36,12 @@ __all__ = [
     "Activation",
     "Activations",
     "Attempt",
+    "BatchSize",
     "BatchView",
     "Batches",
     "DataScan",
+    "Ema",
+    "EmaCopy",
     "Event",
     "GraphCut",
     "GroupInfo",
@@ -50,15 +55,21 @@ __all__ = [
     "Mixing",
     "NonFinite",
     "NonFiniteSample",
+    "NormLayer",
     "OptimizerInfo",
     "Optimizers",
     "Overfit",
     "ParameterInfo",
     "Parameters",
+    "Regulariser",
     "Replay",
     "SampleOrder",
     "SchedulerInfo",
+    "ShortRun",
+    "ShortRuns",
+    "SoftTargets",
     "Step",
+    "TargetCall",
     "Trial",
     "Unmeasured",
     "UnregisteredModule",

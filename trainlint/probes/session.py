@@ -28,6 +28,7 @@ from trainlint.measurements import (
     Parameters,
     Replay,
     SampleOrder,
+    ShortRuns,
     Unmeasured,
 )  # fmt: skip
 from trainlint.probes.activations import measure_activations
@@ -43,6 +44,7 @@ from trainlint.probes.overfit import measure_overfit
 from trainlint.probes.parameters import measure_parameters
 from trainlint.probes.replay import measure_replay
 from trainlint.probes.sample_order import measure_sample_order
+from trainlint.probes.short_runs import measure_short_runs
 from trainlint.record.recording import Recording, Snapshot, state_tensors
 from trainlint.record.tape import random_kept
 from trainlint.registry import Catalogue
@@ -64,13 +66,14 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     DataScan: measure_data_scan,
     Mixing: measure_mixing,
     Overfit: measure_overfit,
+    ShortRuns: measure_short_runs,
     LearningRate: measure_learning_rate,
 }
 
 #: Measurements that every report shows, whichever rules are selected.
 _ALWAYS: tuple[type[Measurement], ...] = (Loop, Optimizers, Batches, Replay)
 #: Share of what is left of the budget that one probe may take.
-_SHARE = {DataScan: 0.25, Overfit: 0.4, LearningRate: 0.9, Mixing: 0.3}
+_SHARE = {DataScan: 0.25, Overfit: 0.4, LearningRate: 0.9, Mixing: 0.3, ShortRuns: 0.4}
 
 
 class ProbeSession:

@@ -389,6 +389,7 @@ class Recorder:
             self.recording.step_seconds.append(now - self._step_ended)
         if not seen.settings:
             seen.settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+            seen.resumed = any(optimizer.state.values())
             self._keep_initial(seen)
         if done < _MEASURED_STEPS and done not in _BARE:
             seen.before = [p.detach().clone() for p in seen.parameters]

@@ -170,6 +170,8 @@ class OptimizerSeen:
     before: list[Tensor] | None = None
     settings: list[dict[str, Any]] = field(default_factory=list)
     """Group settings at the first step."""
+    resumed: bool = False
+    """It held state before its first step: a run that goes on."""
 
     @property
     def parameters(self) -> Iterator[Tensor]:
@@ -205,6 +207,8 @@ class Recording:
     batches: list[Batch] = field(default_factory=list)
     loaded: dict[int, str] = field(default_factory=dict)
     """id of a module -> how weights came into it after construction."""
+    trained_before: set[int] = field(default_factory=set)
+    """ids of parameters that an earlier training of the same script changed."""
     initial: dict[int, Tensor] = field(default_factory=dict)
     """id of a parameter or buffer -> its value before the first optimizer step."""
     tape: Tape | None = None
