@@ -15,6 +15,7 @@ from torch.optim import lr_scheduler
 
 from trainlint.measurements import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.probes.loss import is_mean_reduced
+from trainlint.probes.pretrained import pretrained_parameters
 from trainlint.record.recorder import depends_on_mode
 from trainlint.record.recording import Call, Happening, OptimizerSeen, Recording, SchedulerSeen, StepSeen
 from trainlint.settings import Settings
@@ -197,6 +198,15 @@ def _steps_per_epoch(recording: Recording) -> int | None:
     return max(1, round(length / (accumulation[0][0] if accumulation and len(recording.training) == 1 else 1)))
 
 
+def _depths(recording: Recording) -> dict[int, float]:
+    """Id of a parameter -> its place in the order of use, 0 for the first and 1 for the last."""
+    order: dict[int, None] = {}
+    for backward in recording.first_tapes[:4]:
+        if backward.tape is not None:
+            order.update(dict.fromkeys(id(p) for p in backward.tape.parameters.values()))
+    return {key: position / max(len(order) - 1, 1) for position, key in enumerate(order)}
+
+
 def _optimizer(recording: Recording, seen: OptimizerSeen) -> OptimizerInfo:
     optimizer = seen.optimizer
     norms = {
@@ -205,12 +215,16 @@ def _optimizer(recording: Recording, seen: OptimizerSeen) -> OptimizerInfo:
     loaded = {
         id(p) for model in recording.models() for m in model.modules() if id(m) in recording.loaded for p in m.parameters(recurse=False)
     }
+    learned, depths = pretrained_parameters(recording), _depths(recording)
+    names = {id(p): name for name, _, _, p in recording.named_parameters()}
     groups = []
     for index, group in enumerate(optimizer.param_groups):
         first = seen.settings[index] if index < len(seen.settings) else group
         base = seen.base[index] if index < len(seen.base) else first
         parameters = group["params"]
         betas = group.get("betas", ())
+        size = sum(p.numel() for p in parameters)
+        deep = [depths[id(p)] for p in parameters if id(p) in depths]
         groups.append(
             GroupInfo(
                 lr=float(group.get("initial_lr", base.get("lr", math.nan))),
@@ -218,10 +232,13 @@ def _optimizer(recording: Recording, seen: OptimizerSeen) -> OptimizerInfo:
                 weight_decay=float(group.get("weight_decay", 0.0) or 0.0),
                 momentum=float(group.get("momentum", 0.0) or 0.0),
                 betas=tuple(float(b) for b in betas) if isinstance(betas, list | tuple) else (),
-                parameters=sum(p.numel() for p in parameters),
+                parameters=size,
                 tensors=len(parameters),
                 norm_or_bias=sum(p.dim() < 2 or id(p) in norms for p in parameters),
                 pretrained=any(id(p) in loaded for p in parameters),
+                pretrained_share=sum(p.numel() for p in parameters if id(p) in learned) / size if size else 0.0,
+                depth=statistics.fmean(deep) if deep else None,
+                names=tuple(names[id(p)] for p in parameters if id(p) in names)[:4],
             )
         )
     options = {k: v for k, v in optimizer.defaults.items() if isinstance(v, bool | str | int | float)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -39,8 +38,10 @@ _GENTLE = 1 / 20
 _EXPLODED = 20.0
 #: The configured rate counts as warmed up to when the first step's is below this share of it.
 _WARMING_UP = 0.5
-#: Without regularisation this much more must be learned before single regularisers are tried.
+#: Without regularisation this much more must be learned before single regularisers, or more steps, are tried.
 _WORTH_ASKING = 1.5
+#: Steps of the longer runs, made when so small a share of the loss is learned that the difference says little yet.
+_LONGER, _LITTLE = 80, 0.25
 
 
 @dataclass
@@ -83,7 +84,7 @@ class _Bench:
                 group["lr"] = own * min(1.0, (step + 1) / (warm_up + 1))
             losses.append(trial.step(optimizer, trial.fills[step % len(trial.fills)], change, trial.max_norm))
             norms.append(_norm(optimizer))
-            if step + 1 in self.checks:
+            if step + 1 in self.checks or step + 1 == steps:
                 clean.append(self.clean())
             if not math.isfinite(losses[-1]) or losses[-1] > _EXPLODED * max(abs(losses[0]), 1e-6) or time.monotonic() > self.deadline:
                 break
@@ -136,7 +137,7 @@ def measure_short_runs(recording: Recording, deadline: float, settings: Settings
             initial=initial,
             steps=bench.steps,
             checks=bench.checks,
-            runs=tuple(_runs(bench, share, found, warmed=warmed, attention=attention)),
+            runs=tuple(_runs(bench, initial, share, found, warmed=warmed, attention=attention)),
             pretrained=share,
             pretrained_how=next((sources[id(t)] for t in known), ""),
             resumed=seen.resumed,
@@ -156,11 +157,11 @@ def _bench(trial: Rehearsal, lr: float, deadline: float) -> _Bench:
     if steps < _LEAST_STEPS:
         msg = f"the budget allows only {max(steps, 0)} steps a run; {_LEAST_STEPS} are needed"
         raise CannotMeasureError(msg)
-    checks = tuple(dict.fromkeys((1, 2, 4, *range(8, steps, 4), steps)))
+    checks = tuple(sorted({1, 2, 4, steps, *range(8, _LONGER + 1, 4)}))
     return _Bench(trial, lr, steps, checks, deadline, {})
 
 
-def _runs(bench: _Bench, pretrained: float, found: list[Regulariser], *, warmed: bool, attention: bool) -> list[ShortRun]:
+def _runs(bench: _Bench, initial: float, pretrained: float, found: list[Regulariser], *, warmed: bool, attention: bool) -> list[ShortRun]:
     ramp = bench.steps // 2
     runs = [bench.run("configured", warm_up=ramp if warmed else 0)]
     own = runs[0]
@@ -171,20 +172,30 @@ def _runs(bench: _Bench, pretrained: float, found: list[Regulariser], *, warmed:
     if found and not own.diverged:
         free = bench.run("free", warm_up=own.warm_up, change=unregularised, decay=False)
         runs.append(free)
-        if own.clean and free.clean and len({r.kind for r in found}) > 1 and _worth_asking(bench, own, free):
-            runs += [_lacking(bench, kind, own.warm_up) for kind in dict.fromkeys(r.kind for r in found)]
+        if _worth_asking(own, free, initial):
+            runs += _asked(bench, own, free, found, initial)
+    return runs
+
+
+def _asked(bench: _Bench, own: ShortRun, free: ShortRun, found: list[Regulariser], initial: float) -> list[ShortRun]:
+    """Which regulariser it is, and whether the difference lasts."""
+    kinds = list(dict.fromkeys(r.kind for r in found))
+    runs = [_lacking(bench, kind, own.warm_up) for kind in kinds] if len(kinds) > 1 else []
+    if initial - free.clean[-1] < _LITTLE * abs(initial):
+        runs.append(bench.run("configured, longer", warm_up=own.warm_up, steps=_LONGER))
+        runs.append(bench.run("free, longer", warm_up=own.warm_up, change=unregularised, decay=False, steps=_LONGER))
     return runs
 
 
 def _lacking(bench: _Bench, kind: str, warm_up: int) -> ShortRun:
-    change: Callable[..., object] | None = None if kind == "weight decay" else without(kind)
-    return bench.run(f"without {kind}", warm_up=warm_up, change=change, decay=kind != "weight decay")  # type: ignore[arg-type]
+    change = None if kind == "weight decay" else without(kind)
+    return bench.run(f"without {kind}", warm_up=warm_up, change=change, decay=kind != "weight decay")
 
 
-def _worth_asking(bench: _Bench, own: ShortRun, free: ShortRun) -> bool:
-    bench.trial.rewind()
-    initial = bench.clean()
-    return initial - min(free.clean) > _WORTH_ASKING * max(initial - min(own.clean), 0.0)
+def _worth_asking(own: ShortRun, free: ShortRun, initial: float) -> bool:
+    if not own.clean or not free.clean:
+        return False
+    return initial - free.clean[-1] > _WORTH_ASKING * max(initial - own.clean[-1], 0.0)
 
 
 def _peak(run: ShortRun) -> float:
