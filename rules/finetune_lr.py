@@ -106,7 +106,9 @@ def _rise(run: ShortRun, initial: float) -> float:
 def _failure(runs: ShortRuns, own: ShortRun, gentle: ShortRun, evidence: dict[str, Json]) -> Verdict:
     steps = len(own.losses)
     course = (
-        "the loss diverges" if own.diverged else f"the loss jumps from {runs.initial:.3g} to {max(own.clean):.3g} and ends at {own.clean[-1]:.3g}"
+        "the loss diverges"
+        if own.diverged
+        else f"the loss jumps from {runs.initial:.3g} to {max(own.clean):.3g} and ends at {own.clean[-1]:.3g}"
     )
     return failed(
         f"The weights came from {runs.pretrained_how}, but {runs.optimizer}'s learning rate of {runs.configured:g} overwrites them: in "
@@ -137,9 +139,9 @@ def _evidence(runs: ShortRuns, own: ShortRun, gentle: ShortRun, rise: float) -> 
 
 
 def _curves(runs: ShortRuns, *shown: ShortRun) -> tuple[Series, ...]:
-    lines = tuple(
-        Line(name=f"lr {r.lr:.2g}", x=(0.0, *map(float, runs.checks[: len(r.clean)])), y=(runs.initial, *r.clean)) for r in shown
-    )
+    lines = tuple(Line(name=f"lr {r.lr:.2g}", x=(0.0, *map(float, runs.checks[: len(r.clean)])), y=(runs.initial, *r.clean)) for r in shown)
     return (
-        Series(title="Loss on the recorded batches", x_label="step", y_label="loss", lines=lines, marks=(Mark(label="start", y=runs.initial),)),
+        Series(
+            title="Loss on the recorded batches", x_label="step", y_label="loss", lines=lines, marks=(Mark(label="start", y=runs.initial),)
+        ),
     )

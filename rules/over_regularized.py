@@ -139,6 +139,7 @@ def _evidence(runs: ShortRuns, gained: float, possible: float) -> dict[str, Json
 
 def _curves(runs: ShortRuns, own: ShortRun, free: ShortRun) -> tuple[Series, ...]:
     lines = tuple(
-        Line(name=name, x=(0.0, *map(float, runs.checks[: len(r.clean)])), y=(runs.initial, *r.clean)) for name, r in (("as configured", own), ("without", free))
+        Line(name=name, x=(0.0, *map(float, runs.checks[: len(r.clean)])), y=(runs.initial, *r.clean))
+        for name, r in (("as configured", own), ("without", free))
     )
     return (Series(title="Loss with regularisation off, by how it was trained", x_label="step", y_label="loss", lines=lines),)

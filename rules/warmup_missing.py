@@ -119,7 +119,11 @@ def _learned(run: ShortRun, initial: float) -> bool:
 
 
 def _failure(runs: ShortRuns, own: ShortRun, warm: ShortRun, evidence: dict[str, Json]) -> Verdict:
-    course = "the loss diverges" if own.diverged else f"the loss rises from {runs.initial:.3g} to {max(own.clean):.3g} and ends at {own.clean[-1]:.3g}"
+    course = (
+        "the loss diverges"
+        if own.diverged
+        else f"the loss rises from {runs.initial:.3g} to {max(own.clean):.3g} and ends at {own.clean[-1]:.3g}"
+    )
     kind = "attention with norms after the sums" if runs.post_norm else "attention" if runs.attention else "a network"
     return failed(
         f"{runs.optimizer} trains {kind} at its full learning rate of {runs.configured:g} from the first step: {course} "

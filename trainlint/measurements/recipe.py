@@ -85,11 +85,11 @@ class TargetCall:
     where: Location | None = None
     label_smoothing: float = 0.0
     soft: bool = False
-    """Floating targets with values between 0 and 1."""
+    """Floating targets, one value a class."""
     row_sum: float | None = None
     """Mean sum of a soft target over the classes."""
-    row_sum_spread: float = 0.0
-    """Largest distance of a row's sum from 1."""
+    multi_hot: bool = False
+    """Zeros and ones only, and more than one class in some rows: tags, not a distribution."""
     smoothed_by: float = 0.0
     """Smoothing that is in the targets already: the classes times their smallest value, when most values are that one."""
 

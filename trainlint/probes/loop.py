@@ -20,7 +20,7 @@ from trainlint.record.recorder import depends_on_mode
 from trainlint.record.recording import Call, Happening, OptimizerSeen, Recording, SchedulerSeen, StepSeen
 from trainlint.settings import Settings
 
-__all__ = ["measure_loop", "measure_optimizers"]
+__all__ = ["measure_loop", "measure_optimizers", "steps_per_epoch"]
 
 
 def measure_loop(recording: Recording, deadline: float, settings: Settings) -> Loop:
@@ -171,17 +171,17 @@ def _changed(recording: Recording, models: list[nn.Module]) -> bool:
 def measure_optimizers(recording: Recording, deadline: float, settings: Settings) -> Optimizers:
     """Settings of optimizers and schedulers, and how often the latter are stepped."""
     loaders = recording.loaders_of("train")
-    steps_per_epoch = _steps_per_epoch(recording)
     kept = [s for s in recording.schedulers if getattr(s.scheduler, "optimizer", None) is not None or s.calls]
     return Optimizers(
         optimizers=tuple(_optimizer(recording, o) for o in recording.training),
         schedulers=tuple(_scheduler(recording, s, bool(loaders)) for s in kept),
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=steps_per_epoch(recording),
         epochs=next((entry.planned for entry in loaders), None),
     )
 
 
-def _steps_per_epoch(recording: Recording) -> int | None:
+def steps_per_epoch(recording: Recording) -> int | None:
+    """Optimizer steps in a full, uncompressed training epoch."""
     ratios = [
         i.steps / i.batches
         for entry in recording.loaders_of("train")

@@ -16,7 +16,9 @@ from trainlint.finding import Finding
 from trainlint.measurements import (
     Activations,
     Batches,
+    BatchSize,
     DataScan,
+    Ema,
     LearningRate,
     Loop,
     Loss,
@@ -29,11 +31,14 @@ from trainlint.measurements import (
     Replay,
     SampleOrder,
     ShortRuns,
+    SoftTargets,
     Unmeasured,
 )  # fmt: skip
 from trainlint.probes.activations import measure_activations
+from trainlint.probes.batch_size import measure_batch_size
 from trainlint.probes.batches import measure_batches
 from trainlint.probes.data_scan import measure_data_scan
+from trainlint.probes.ema import measure_ema
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.learning_rate import measure_learning_rate
 from trainlint.probes.loop import measure_loop, measure_optimizers
@@ -45,6 +50,7 @@ from trainlint.probes.parameters import measure_parameters
 from trainlint.probes.replay import measure_replay
 from trainlint.probes.sample_order import measure_sample_order
 from trainlint.probes.short_runs import measure_short_runs
+from trainlint.probes.soft_targets import measure_soft_targets
 from trainlint.record.recording import Recording, Snapshot, state_tensors
 from trainlint.record.tape import random_kept
 from trainlint.registry import Catalogue
@@ -65,6 +71,9 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     SampleOrder: measure_sample_order,
     DataScan: measure_data_scan,
     Mixing: measure_mixing,
+    SoftTargets: measure_soft_targets,
+    BatchSize: measure_batch_size,
+    Ema: measure_ema,
     Overfit: measure_overfit,
     ShortRuns: measure_short_runs,
     LearningRate: measure_learning_rate,
@@ -73,7 +82,7 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
 #: Measurements that every report shows, whichever rules are selected.
 _ALWAYS: tuple[type[Measurement], ...] = (Loop, Optimizers, Batches, Replay)
 #: Share of what is left of the budget that one probe may take.
-_SHARE = {DataScan: 0.25, Overfit: 0.4, LearningRate: 0.9, Mixing: 0.3, ShortRuns: 0.4}
+_SHARE = {DataScan: 0.25, Overfit: 0.4, LearningRate: 0.9, Mixing: 0.3, SoftTargets: 0.2, BatchSize: 0.1, ShortRuns: 0.4}
 
 
 class ProbeSession:

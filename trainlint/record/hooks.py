@@ -148,6 +148,7 @@ def _validating(recorder: Recorder, should_check: Callable[..., bool]) -> Callab
 
 def _modules(recorder: Recorder, replace: Replace) -> None:
     call, init, load = nn.Module.__call__, nn.Module.__init__, nn.Module.load_state_dict
+    restore = nn.Module.__setstate__
     stack = recorder.writer.modules
 
     @functools.wraps(call)
@@ -176,6 +177,12 @@ def _modules(recorder: Recorder, replace: Replace) -> None:
             recorder.recording.places[id(self)] = recorder.frames.here(building=self)
             recorder.recording.loaded.pop(id(self), None)  # a module that is gone may have had the same id
 
+    @functools.wraps(restore)
+    def __setstate__(self: nn.Module, state: Any) -> None:
+        restore(self, state)
+        if recorder.on:  # copied or unpickled, without __init__
+            recorder.recording.places[id(self)] = recorder.frames.here()
+
     @functools.wraps(load)
     def load_state_dict(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         result = load(self, *args, **kwargs)
@@ -189,6 +196,7 @@ def _modules(recorder: Recorder, replace: Replace) -> None:
 
     replace(nn.Module, "__call__", __call__)
     replace(nn.Module, "__init__", __init__)
+    replace(nn.Module, "__setstate__", __setstate__)
     replace(nn.Module, "load_state_dict", load_state_dict)
 
 

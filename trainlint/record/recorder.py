@@ -30,6 +30,7 @@ from trainlint.record.recording import (
     SchedulerSeen,
     StepSeen,
 )
+from trainlint.record.shadows import ShadowWatch
 from trainlint.record.structure import tensor_leaves
 from trainlint.record.tape import Tape
 from trainlint.record.tapewriter import TapeWriter
@@ -391,8 +392,18 @@ class Recorder:
             seen.settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
             seen.resumed = any(optimizer.state.values())
             self._keep_initial(seen)
+        self._watch_copies(done)
         if done < _MEASURED_STEPS and done not in _BARE:
             seen.before = [p.detach().clone() for p in seen.parameters]
+
+    def _watch_copies(self, steps: int) -> None:
+        try:
+            self.writer.shadows.before_step(self.recording.models, steps)
+        except Exception as error:  # any object of the program may be met; one that cannot be looked at ends the watch only
+            self.recording.notes.append(f"copies of the weights were not watched ({type(error).__name__}: {error})")
+            self.writer.shadows = ShadowWatch()
+            self.writer.shadows.closed = True
+        self.recording.shadows = self.writer.shadows.shadows
 
     def _keep_initial(self, seen: OptimizerSeen) -> None:
         models = [c.module for c in self.recording.calls[:64]]

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from trainlint.record.frames import Frames, Place
+from trainlint.record.shadows import Shadow
 from trainlint.record.tape import Cut, Tape
 
 __all__ = ["Backward", "Batch", "Call", "Happening", "Iteration", "Loader", "OptimizerSeen", "Recording", "SchedulerSeen", "StepSeen"]
@@ -234,6 +235,8 @@ class Recording:
     notes: list[str] = field(default_factory=list)
     modes: dict[int, Place | None] = field(default_factory=dict)
     clear_calls: int = 0
+    shadows: list[Shadow] = field(default_factory=list)
+    """Second sets of the model's weights."""
 
     @property
     def steps(self) -> list[StepSeen]:
