@@ -53,7 +53,7 @@ RULES: tuple[type[Rule], ...] = (
     LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, SampleMixing,
     BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, ClassImbalance, Shuffle,
     NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch,
-    LearningRateRange, ScheduleCadence, ScheduleOrder, WarmupMissing, LearningRateGroups,
+    WarmupMissing, LearningRateRange, ScheduleCadence, ScheduleOrder, LearningRateGroups,
     CoupledWeightDecay, DecayGroups, SoftTargetsRule, FinetuneLearningRate, OverRegularized, EmaRule, BatchSizeRule,
     Capacity,
 )  # fmt: skip

@@ -5,7 +5,7 @@
 A model that is trained from scratch, without a warm-up in its schedule. Its first steps are replayed at the configured
 rate from step one, and again with the rate rising over the first half. It is a **warning** when, at the full rate,
 
-- the loss rises to 1.5 times its start (or the gradient grows tenfold, or the loss diverges), and nothing has been
+- the loss rises to 1.2 times its start (or the gradient grows tenfold, or the loss diverges), and nothing has been
   learned at the end,
 
 while the warmed-up run rises by no more than 10 % and has learned at least 10 % of its loss, after as many steps at the
@@ -32,8 +32,10 @@ warm_up = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.01, total_
 
 ## Thresholds
 
-- 1.5 × the first loss and nothing learned: healthy transformers, CNNs and MLPs at usual rates rose by 1.1 at most
-  in 32 steps, and had learned by then.
+- 1.2 × the first loss and nothing learned. Measured with Adam from step one on transformers of the post-norm kind: 8
+  layers at 3e-3 rose to 1.45 times and 12 layers at 2e-3 to 1.22 times, and stood at chance after 32 steps; warmed up,
+  both learned more than half. 3 layers at 1e-3 rose to 1.01 times. A pre-norm transformer at 1e-2 rose to 4 times and
+  learned all the same, which passes.
 - Tenfold gradient: Xiong et al. measure a spread of the same order between layers and steps without warm-up.
 - A rate counts as warmed up to when it begins below half of its peak.
 
@@ -53,7 +55,7 @@ from trainlint.finding import Fix, Json, Severity, Stage
 from trainlint.measurements import ShortRun, ShortRuns
 from trainlint.rule import Rule, Verdict, failed, passed
 
-RISE = 1.5
+RISE = 1.2
 GRADIENT = 10.0
 CALM = 1.1
 LEARNED = 0.9

@@ -27,8 +27,6 @@ __all__ = ["measure_short_runs"]
 
 #: Steps of a run, and the least that says anything.
 _STEPS, _LEAST_STEPS = 32, 16
-#: Runs that are planned for; the budget is shared among them.
-_RUNS = 5
 #: Batches whose clean loss is measured at each check.
 _CHECKED = 3
 #: A learning rate that is gentle to learned weights, as a share of the configured one: the middle of the 10 to 30 times that
@@ -115,7 +113,7 @@ def measure_short_runs(recording: Recording, deadline: float, settings: Settings
         if configured <= 0:
             msg = "the configured learning rate is 0"
             raise CannotMeasureError(msg)
-        bench = _bench(trial, configured, deadline)
+        bench = _Bench(trial, configured, 0, (), deadline, {})
         initial = bench.clean()
         if not math.isfinite(initial):
             msg = "the first loss is not finite"
@@ -129,6 +127,7 @@ def measure_short_runs(recording: Recording, deadline: float, settings: Settings
         first = float(seen.settings[0].get("lr", configured)) if seen.settings else configured
         warmed = max((float(s.get("lr", configured)) for s in seen.settings), default=configured) < _WARMING_UP * configured
         attention = has_attention(trial.tape)
+        _plan(bench, 1 + (share > 0) + 2 * (attention and not warmed) + bool(found))
         return ShortRuns(
             optimizer=type(seen.optimizer).__name__,
             where=recording.frames.location(seen.place),
@@ -147,18 +146,19 @@ def measure_short_runs(recording: Recording, deadline: float, settings: Settings
         )
 
 
-def _bench(trial: Rehearsal, lr: float, deadline: float) -> _Bench:
+def _plan(bench: _Bench, runs: int) -> None:
     """Steps and checks that the budget allows, judged by one step that is taken back."""
+    trial = bench.trial
     began = time.monotonic()
-    trial.step(trial.own_optimizer(lr), trial.fills[0])
+    trial.step(trial.own_optimizer(bench.lr), trial.fills[0])
     one = max(time.monotonic() - began, 1e-4)
     trial.rewind()
-    steps = min(int((deadline - time.monotonic()) / (1.5 * _RUNS * one)), _STEPS)
+    steps = min(int((bench.deadline - time.monotonic()) / (1.5 * runs * one)), _STEPS)
     if steps < _LEAST_STEPS:
         msg = f"the budget allows only {max(steps, 0)} steps a run; {_LEAST_STEPS} are needed"
         raise CannotMeasureError(msg)
-    checks = tuple(sorted({1, 2, 4, steps, *range(8, _LONGER + 1, 4)}))
-    return _Bench(trial, lr, steps, checks, deadline, {})
+    bench.steps = steps
+    bench.checks = tuple(sorted({1, 2, 4, steps, *range(8, _LONGER + 1, 4)}))
 
 
 def _runs(bench: _Bench, initial: float, pretrained: float, found: list[Regulariser], *, warmed: bool, attention: bool) -> list[ShortRun]:
