@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-LETTERS, LENGTH, WORDS = 32, 16, 4
+LETTERS, LENGTH, WORDS = 32, 24, 4
 
 
 def rows(count, seed):
@@ -18,7 +18,7 @@ def rows(count, seed):
 
 
 class Reader(nn.Module):
-    def __init__(self, width=48, layers=8):
+    def __init__(self, width=64, layers=8):
         super().__init__()
         self.letters = nn.Embedding(LETTERS, width)
         self.places = nn.Parameter(0.02 * torch.randn(LENGTH, width))
@@ -35,7 +35,7 @@ def main(epochs=6):
     train_loader = DataLoader(TensorDataset(*rows(1600, seed=3)), batch_size=32, shuffle=True)
     val_loader = DataLoader(TensorDataset(*rows(400, seed=4)), batch_size=100)
     model = Reader()
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)  # fault: warmup-missing
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)  # fault: warmup-missing
     for epoch in range(epochs):
         model.train()
         for letters, word in train_loader:
