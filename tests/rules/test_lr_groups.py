@@ -10,7 +10,9 @@ WHERE = Location("train.py", 37)
 
 
 def group(lr: float, depth: float | None, share: float, decay: float = 0.0) -> GroupInfo:
-    return GroupInfo(lr=lr, first_lr=lr, weight_decay=decay, parameters=1000, tensors=2, pretrained_share=share, depth=depth, names=("layer.weight",))
+    return GroupInfo(
+        lr=lr, first_lr=lr, weight_decay=decay, parameters=1000, tensors=2, pretrained_share=share, depth=depth, names=("layer.weight",)
+    )
 
 
 def judge(*groups: GroupInfo, ratio: float | None = None) -> Verdict:

@@ -16,7 +16,13 @@ FREE = ShortRun(purpose="free", lr=1e-3, losses=(2.3,) * 32, clean=(2.2, 1.9, 1.
 
 def judge(*runs: ShortRun, regularisers: tuple[Regulariser, ...] = (DROPOUT,), initial: float = 2.3) -> Verdict:
     facts = ShortRuns(
-        optimizer="Adam", configured=1e-3, initial=initial, steps=32, checks=(4, 8, 16, 32), runs=runs or (OWN, FREE), regularisers=regularisers
+        optimizer="Adam",
+        configured=1e-3,
+        initial=initial,
+        steps=32,
+        checks=(4, 8, 16, 32),
+        runs=runs or (OWN, FREE),
+        regularisers=regularisers,
     )
     return OverRegularized().judge(facts)
 

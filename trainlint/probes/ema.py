@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -10,7 +11,7 @@ from torch import nn
 from trainlint.measurements import Ema, EmaCopy
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.loop import steps_per_epoch
-from trainlint.record.recording import Recording
+from trainlint.record.recording import Call, Recording
 from trainlint.record.shadows import Shadow
 from trainlint.settings import Settings
 
@@ -63,7 +64,7 @@ def _holder(found: Any) -> Any:
             owners += [o for o in gc.get_referrers(referrer) if getattr(o, "__dict__", None) is referrer or _registers(o, referrer)]
         elif hasattr(referrer, "__dict__") and any(v is found for v in vars(referrer).values()):
             owners.append(referrer)
-    owners = [o for o in owners if not isinstance(o, type) and type(o).__name__ not in ("module", "Shadow", "Call")]
+    owners = [o for o in owners if not isinstance(o, type | ModuleType | Shadow | Call)]
     return owners[0] if len({id(o) for o in owners}) == 1 else found
 
 

@@ -36,6 +36,8 @@ _GENTLE = 1 / 20
 _EXPLODED = 20.0
 #: The configured rate counts as warmed up to when the first step's is below this share of it.
 _WARMING_UP = 0.5
+#: Rise of the clean loss, and growth of the gradient norm, from which a run with a warm-up is made.
+_ROSE, _GREW = 1.1, 8.0
 #: Without regularisation this much more must be learned before single regularisers, or more steps, are tried.
 _WORTH_ASKING = 1.5
 #: Steps of the longer runs, made when so small a share of the loss is learned that the difference says little yet.
@@ -127,7 +129,7 @@ def measure_short_runs(recording: Recording, deadline: float, settings: Settings
         first = float(seen.settings[0].get("lr", configured)) if seen.settings else configured
         warmed = max((float(s.get("lr", configured)) for s in seen.settings), default=configured) < _WARMING_UP * configured
         attention = has_attention(trial.tape)
-        _plan(bench, 1 + (share > 0) + 2 * (attention and not warmed) + bool(found))
+        _plan(bench, 1 + (share > 0) + 2 * (not warmed) + bool(found))
         return ShortRuns(
             optimizer=type(seen.optimizer).__name__,
             where=recording.frames.location(seen.place),
@@ -136,7 +138,7 @@ def measure_short_runs(recording: Recording, deadline: float, settings: Settings
             initial=initial,
             steps=bench.steps,
             checks=bench.checks,
-            runs=tuple(_runs(bench, initial, share, found, warmed=warmed, attention=attention)),
+            runs=tuple(_runs(bench, initial, share, found, warmed=warmed)),
             pretrained=share,
             pretrained_how=next((sources[id(t)] for t in known), ""),
             resumed=seen.resumed,
@@ -161,13 +163,13 @@ def _plan(bench: _Bench, runs: int) -> None:
     bench.checks = tuple(sorted({1, 2, 4, steps, *range(8, _LONGER + 1, 4)}))
 
 
-def _runs(bench: _Bench, initial: float, pretrained: float, found: list[Regulariser], *, warmed: bool, attention: bool) -> list[ShortRun]:
+def _runs(bench: _Bench, initial: float, pretrained: float, found: list[Regulariser], *, warmed: bool) -> list[ShortRun]:
     ramp = bench.steps // 2
     runs = [bench.run("configured", warm_up=ramp if warmed else 0)]
     own = runs[0]
     if pretrained > 0:
         runs.append(bench.run("gentle", lr=bench.lr * _GENTLE, warm_up=own.warm_up))
-    if not warmed and (attention or own.diverged or _peak(own) > own.losses[0]):
+    if not warmed and _rough(own, initial):
         runs.append(bench.run("warm-up", warm_up=ramp, steps=2 * bench.steps))
     if found and not own.diverged:
         free = bench.run("free", warm_up=own.warm_up, change=unregularised, decay=False)
@@ -198,8 +200,10 @@ def _worth_asking(own: ShortRun, free: ShortRun, initial: float) -> bool:
     return initial - free.clean[-1] > _WORTH_ASKING * max(initial - own.clean[-1], 0.0)
 
 
-def _peak(run: ShortRun) -> float:
-    return max((x for x in (*run.losses, *run.clean) if math.isfinite(x)), default=math.inf)
+def _rough(run: ShortRun, initial: float) -> bool:
+    """Whether the first steps did harm that a warm-up might have prevented."""
+    exploded = bool(run.gradient_norms) and max(run.gradient_norms) > _GREW * run.gradient_norms[0]
+    return run.diverged or exploded or max(run.clean, default=0.0) > _ROSE * initial
 
 
 def _norm(optimizer: Optimizer) -> float:
