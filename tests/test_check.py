@@ -77,30 +77,16 @@ def losses_of_training(build: Callable[[], nn.Module], optimizer_name: str, *, b
 
     train(before)
     if checked:
-        trainlint.check(
-            model,
-            loader,
-            loss_fn=F.cross_entropy,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            val_loader=DataLoader(data(1), 16),
-            only=QUICK,
-            budget=20,
-        )
+        trainlint.check(model, loader, loss_fn=F.cross_entropy, optimizer=optimizer, scheduler=scheduler, val_loader=DataLoader(data(1), 16), only=QUICK, budget=20)
     train(6)
     return losses
 
 
 @settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    build=st.sampled_from([cnn, mlp, Recurrent]),
-    optimizer=st.sampled_from(sorted(OPTIMIZERS)),
-    before=st.sampled_from([1, 3]),
-    seed=st.integers(0, 99),
+    build=st.sampled_from([cnn, mlp, Recurrent]), optimizer=st.sampled_from(sorted(OPTIMIZERS)), before=st.sampled_from([1, 3]), seed=st.integers(0, 99)
 )
-def test_training_after_check_gives_the_same_losses_as_without(
-    build: Callable[[], nn.Module], optimizer: str, before: int, seed: int
-) -> None:
+def test_training_after_check_gives_the_same_losses_as_without(build: Callable[[], nn.Module], optimizer: str, before: int, seed: int) -> None:
     plain = losses_of_training(build, optimizer, before=before, checked=False, seed=seed)
     assert losses_of_training(build, optimizer, before=before, checked=True, seed=seed) == plain
 
@@ -172,9 +158,7 @@ def test_mappings_and_models_that_return_their_loss_are_taken() -> None:
 
 
 def test_a_step_function_covers_everything_else() -> None:
-    report = trainlint.check(
-        mlp(), DataLoader(data(), 16), step=lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]), only=["init-loss"]
-    )
+    report = trainlint.check(mlp(), DataLoader(data(), 16), step=lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]), only=["init-loss"])
     assert report["init-loss"].outcome is trainlint.Outcome.PASS
 
 

@@ -52,10 +52,7 @@ def names(report, verdict: str = "fail") -> list[str]:
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    return {
-        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else "folder"
-        for p in sorted(folder.rglob("*"))
-    }
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else "folder" for p in sorted(folder.rglob("*"))}
 
 
 def test_a_healthy_script_is_clean(tmp_path: Path) -> None:
@@ -78,12 +75,8 @@ def test_a_bug_is_found_first_and_at_its_line(tmp_path: Path) -> None:
 
 def test_arguments_working_folder_and_sibling_modules_are_as_python_would_set_them(tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("WIDTH = 32\n")
-    source = (
-        "import argparse, sys, os\nfrom helper import WIDTH\nparser = argparse.ArgumentParser()\nparser.add_argument('--lr', type=float)\n"
-    )
-    source += (
-        "args = parser.parse_args()\nassert args.lr == 0.003 and sys.argv[0] == 'train.py' and __name__ == '__main__' and WIDTH == 32\n"
-    )
+    source = "import argparse, sys, os\nfrom helper import WIDTH\nparser = argparse.ArgumentParser()\nparser.add_argument('--lr', type=float)\n"
+    source += "args = parser.parse_args()\nassert args.lr == 0.003 and sys.argv[0] == 'train.py' and __name__ == '__main__' and WIDTH == 32\n"
     done, report = run(tmp_path, source + HEALTHY.replace("lr=3e-3", "lr=args.lr"), "--", "--lr", "0.003")
     assert done.returncode == 0, done.stderr
     assert "--lr 0.003" in report["subject"]["command"]
@@ -94,9 +87,7 @@ def test_selected_rules_alone_are_judged(tmp_path: Path) -> None:
     assert [f["name"] for f in report["findings"]] == ["init-loss"]
 
 
-WRITES = (
-    HEALTHY
-    + """
+WRITES = HEALTHY + """
 import os, pathlib, numpy as np
 os.makedirs("runs/a", exist_ok=True)
 torch.save(model.state_dict(), "best.pt")
@@ -111,7 +102,6 @@ assert not os.path.exists("old.ckpt")
 os.rename("best.pt", "final.pt")
 torch.load("final.pt")
 """
-)
 
 
 def test_nothing_of_the_users_is_changed_and_nothing_left_behind(tmp_path: Path) -> None:
@@ -191,9 +181,7 @@ def test_a_crash_after_some_steps_still_gives_a_report(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_nan_at_once_is_named(tmp_path: Path) -> None:
-    done, report = run(
-        tmp_path, HEALTHY.replace("F.cross_entropy(model(inputs), labels)", "F.cross_entropy(model(inputs) * float('nan'), labels)")
-    )
+    done, report = run(tmp_path, HEALTHY.replace("F.cross_entropy(model(inputs), labels)", "F.cross_entropy(model(inputs) * float('nan'), labels)"))
     assert done.returncode == 1
     assert report["start_here"]["name"] == "non-finite"
 
@@ -208,9 +196,7 @@ def test_a_budget_too_small_gives_reasons_not_guesses(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_the_scan_with_what_was_seen_and_no_process_left(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     mark = tmp_path_factory.mktemp("mark") / "steps"
-    source = HEALTHY.replace(
-        "        optimizer.step()", f"        optimizer.step(); open({str(mark)!r}, 'a').write('x'); __import__('time').sleep(2)"
-    )
+    source = HEALTHY.replace("        optimizer.step()", f"        optimizer.step(); open({str(mark)!r}, 'a').write('x'); __import__('time').sleep(2)")
     (tmp_path / "slow_training_script.py").write_text(source)
     process = subprocess.Popen(
         [sys.executable, "-m", "trainlint", "scan", "slow_training_script.py", "--no-html"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -250,10 +236,7 @@ def test_a_module_is_run_as_python_dash_m_would(tmp_path: Path) -> None:
     (package / "sizes.py").write_text("WIDTH = 32\n")
     (package / "train.py").write_text("from .sizes import WIDTH\n" + HEALTHY)
     done = subprocess.run(
-        [sys.executable, "-m", "trainlint", "scan", "-m", "pkg.train", "--select", "init-loss", "--no-html"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-m", "trainlint", "scan", "-m", "pkg.train", "--select", "init-loss", "--no-html"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
 

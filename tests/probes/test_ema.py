@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from .recorded import measured, record
 from trainlint.measurements import Ema
 from trainlint.probes.ema import measure_ema
+
+from .recorded import measured, record
 
 
 class Shadow:
@@ -27,10 +28,12 @@ class Shadow:
 
 def facts(follow=None, average=lambda model: None, loop=8) -> Ema:
     torch.manual_seed(0)
+    alive = []  # a script's objects are there while it is measured
 
     def run() -> None:
         model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
         kept = average(model)
+        alive.append(kept)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         for _ in range(loop):
             loss = F.cross_entropy(model(torch.randn(16, 6)), torch.arange(16) % 3)

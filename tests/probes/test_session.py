@@ -73,11 +73,7 @@ def test_what_the_budget_does_not_allow_says_so(recording: Recording) -> None:
 
 @pytest.mark.parametrize(
     ("error", "says"),
-    [
-        (MemoryError(), "memory ran out"),
-        (torch.OutOfMemoryError(), "memory ran out"),
-        (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"),
-    ],
+    [(MemoryError(), "memory ran out"), (torch.OutOfMemoryError(), "memory ran out"), (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero")],
 )
 def test_a_probe_that_breaks_becomes_a_reason(recording: Recording, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str) -> None:
     def broken(*_: object) -> Loss:

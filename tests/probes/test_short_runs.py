@@ -5,12 +5,13 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from .recorded import fit, measured, record
 from trainlint.measurements import ShortRuns
 from trainlint.probes.batch_size import measure_batch_size
 from trainlint.probes.loop import measure_optimizers
 from trainlint.probes.short_runs import measure_short_runs
 from trainlint.record.recording import Recording
+
+from .recorded import fit, measured, record
 
 
 def loader(size: int = 16) -> DataLoader:

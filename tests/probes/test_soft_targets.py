@@ -5,9 +5,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from .recorded import measured, train
 from trainlint.measurements import SoftTargets
 from trainlint.probes.soft_targets import measure_soft_targets
+
+from .recorded import measured, train
 
 CLASSES = 5
 

@@ -225,9 +225,7 @@ def test_training_is_bit_for_bit_the_same_under_the_recorder() -> None:
     assert torch.equal(run(watched=False), run(watched=True))
 
 
-@pytest.mark.parametrize(
-    "call", [lambda p: nn.utils.clip_grad_norm_(p, 0.5), lambda p: nn.utils.clip_grad_norm_(parameters=p, max_norm=0.5)]
-)
+@pytest.mark.parametrize("call", [lambda p: nn.utils.clip_grad_norm_(p, 0.5), lambda p: nn.utils.clip_grad_norm_(parameters=p, max_norm=0.5)])
 def test_clipping_is_seen_however_its_limit_is_passed(call) -> None:
     model, (train_loader, val_loader) = nn.Linear(6, 3), loaders()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)

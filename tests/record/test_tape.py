@@ -117,13 +117,7 @@ def next_token(model: nn.Module, ids: Tensor) -> Tensor:
 def bert() -> nn.Module:
     transformers = pytest.importorskip("transformers")
     config = transformers.BertConfig(
-        vocab_size=50,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=16,
-        num_labels=3,
+        vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, max_position_embeddings=16, num_labels=3
     )
     return transformers.BertForSequenceClassification(config)
 
@@ -132,9 +126,7 @@ PROGRAMS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Batch], Callable
     "cnn": (Convolutional, images, classify),
     "resnet": (lambda: timm.create_model("resnet10t", num_classes=5, drop_path_rate=0.2), images, classify),
     "vit": (
-        lambda: timm.create_model(
-            "vit_tiny_patch16_224", img_size=32, patch_size=8, depth=2, num_classes=5, drop_path_rate=0.2, proj_drop_rate=0.1
-        ),
+        lambda: timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, depth=2, num_classes=5, drop_path_rate=0.2, proj_drop_rate=0.1),
         images,
         classify,
     ),

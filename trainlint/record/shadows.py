@@ -23,6 +23,7 @@ __all__ = ["UPDATES", "Shadow", "ShadowWatch"]
 _STEPS = 16
 #: Copies that are watched at most, and the largest, in elements: each is held once more while it is watched.
 _MOST, _LARGEST = 6, 200_000_000
+_CONTAINERS = (dict, list, OrderedDict)
 #: Squared cosine between the copy's move and its way to the weights; rounding takes some of it when the decay is near 1.
 _STRAIGHT = 0.7
 #: Calls on a copy's tensor that an update begins with.
@@ -109,10 +110,10 @@ def _found(models: Iterable[nn.Module]) -> list[Shadow]:
     wanted = [(m, named) for m, named in wanted if named and sum(p.numel() for p in named.values()) <= _LARGEST]
     own = {id(x) for m, _ in wanted for x in m.modules()}
     found: list[Shadow] = []
-    for item in gc.get_objects() if wanted else ():
-        kind = type(item)  # isinstance() would wake lazy proxies
-        if kind not in (dict, list, OrderedDict) and not issubclass(kind, nn.Module):
-            continue
+    # isinstance() would wake lazy proxies; modules come before the dicts and lists that may hold the same tensors
+    objects = [o for o in (gc.get_objects() if wanted else ()) if type(o) in _CONTAINERS or issubclass(type(o), nn.Module)]
+    for item in sorted(objects, key=lambda o: type(o) in _CONTAINERS):
+        kind = type(item)
         for _, named in wanted:
             shadow = _module(item, named, own) if issubclass(kind, nn.Module) else _container(item, named)
             if shadow is not None and len(found) < _MOST and not any(_same(shadow, other) for other in found):
