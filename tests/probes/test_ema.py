@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -12,6 +13,9 @@ from trainlint.measurements import Ema
 from trainlint.probes.ema import measure_ema
 
 from .recorded import measured, record
+
+#: Models of other tests may still be alive, so that each test has its own shape.
+_WIDTHS = itertools.count(8)
 
 
 class Shadow:
@@ -27,11 +31,12 @@ class Shadow:
 
 
 def facts(follow=None, average=lambda model: None, loop=8) -> Ema:
+    width = next(_WIDTHS)
     torch.manual_seed(0)
     alive = []  # a script's objects are there while it is measured
 
     def run() -> None:
-        model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+        model = nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, 3))
         kept = average(model)
         alive.append(kept)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -43,7 +48,8 @@ def facts(follow=None, average=lambda model: None, loop=8) -> Ema:
             if follow is not None:
                 follow(kept, model)
 
-    return measured(measure_ema, record(run))
+    recording = record(run)
+    return measured(measure_ema, recording)
 
 
 @torch.no_grad()
