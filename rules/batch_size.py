@@ -34,7 +34,7 @@ Where memory forbids it: `nn.GroupNorm`, `nn.SyncBatchNorm`, or batch normalisat
 
 ## Thresholds
 
-- 4 samples: Wu and He, figure 1: the error of a ResNet-50 rises by 3 points at 4 pictures and by 10 at 2. 256 values:
+- 4 samples: Wu and He, figure 1: the error of a ResNet-50 rises by 3.7 points at 4 pictures and by 11 at 2. 256 values:
   their deepest layers have 7 × 7 positions, so 4 pictures give 196.
 - 30 steps in all: fewer than the 60 to 100 that small networks need to learn a single batch by heart.
 - A hundred times: at B = scale / 100 a step makes 1 % of the progress of one with an exact gradient (McCandlish et al.,

@@ -34,7 +34,7 @@ warm_up = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.01, total_
 
 - 1.2 × the first loss and nothing learned. Measured with Adam from step one on transformers of the post-norm kind: 8
   layers at 3e-3 rose to 1.45 times and 12 layers at 2e-3 to 1.22 times, and stood at chance after 32 steps; warmed up,
-  both learned more than half. 3 layers at 1e-3 rose to 1.01 times. A pre-norm transformer at 1e-2 rose to 4 times and
+  they lost 57 % and 39 % of their loss in 64. 3 layers at 1e-3 did not rise. A pre-norm transformer at 1e-2 rose to 4 times and
   learned all the same, which passes.
 - Tenfold gradient: Xiong et al. measure a spread of the same order between layers and steps without warm-up.
 - A rate counts as warmed up to when it begins below half of its peak.
