@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from trainlint.rule import Rule
 from trainlint_rules.amp import Amp
+from trainlint_rules.batch_size import BatchSizeRule
 from trainlint_rules.batch_view import BatchView
+from trainlint_rules.capacity import Capacity
 from trainlint_rules.channel_order import ChannelOrder
 from trainlint_rules.class_imbalance import ClassImbalance
 from trainlint_rules.coupled_weight_decay import CoupledWeightDecay
 from trainlint_rules.dead_units import DeadUnits
 from trainlint_rules.decay_groups import DecayGroups
+from trainlint_rules.ema import EmaRule
 from trainlint_rules.eval_augment import EvalAugment
 from trainlint_rules.eval_mode import EvalMode
+from trainlint_rules.finetune_lr import FinetuneLearningRate
 from trainlint_rules.frozen_params import FrozenParams
 from trainlint_rules.grad_clip import GradClip
 from trainlint_rules.gradient_accumulation import GradientAccumulation
@@ -32,10 +36,12 @@ from trainlint_rules.last_batch import LastBatchRule
 from trainlint_rules.loop_order import LoopOrder
 from trainlint_rules.loss_reduction import LossReduction
 from trainlint_rules.loss_shape import LossShape
+from trainlint_rules.lr_groups import LearningRateGroups
 from trainlint_rules.lr_range import LearningRateRange
 from trainlint_rules.no_gradient import NoGradient
 from trainlint_rules.non_finite import NonFiniteRule
 from trainlint_rules.output_activation import OutputActivation
+from trainlint_rules.over_regularized import OverRegularized
 from trainlint_rules.overfit_batch import OverfitBatch
 from trainlint_rules.padding import Padding
 from trainlint_rules.params_not_optimized import ParamsNotOptimized
@@ -43,9 +49,11 @@ from trainlint_rules.sample_mixing import SampleMixing
 from trainlint_rules.schedule_cadence import ScheduleCadence
 from trainlint_rules.schedule_order import ScheduleOrder
 from trainlint_rules.shuffle import Shuffle
+from trainlint_rules.soft_targets import SoftTargetsRule
 from trainlint_rules.split_leak import SplitLeak
 from trainlint_rules.train_mode import TrainMode
 from trainlint_rules.update_ratio import UpdateRatio
+from trainlint_rules.warmup_missing import WarmupMissing
 from trainlint_rules.worker_seed import WorkerSeed
 
 __all__ = ["EXPLAINS", "RULES"]
@@ -55,11 +63,12 @@ RULES: tuple[type[Rule], ...] = (
     LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, InputIgnored, SampleMixing,
     BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, LabelSignal, LabelMapping, LabelNoise, Padding, ClassImbalance, SplitLeak, Shuffle, WorkerSeed, EvalAugment, LastBatchRule,
     NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, GraphRetained, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch,
-    LearningRateRange, ScheduleCadence, ScheduleOrder,
-    CoupledWeightDecay, DecayGroups,
+    WarmupMissing, LearningRateRange, ScheduleCadence, ScheduleOrder, LearningRateGroups,
+    CoupledWeightDecay, DecayGroups, SoftTargetsRule, FinetuneLearningRate, OverRegularized, EmaRule, BatchSizeRule,
+    Capacity,
 )  # fmt: skip
 
-_SLOW = ("overfit-batch", "lr-range", "update-ratio")
+_SLOW = ("overfit-batch", "lr-range", "update-ratio", "over-regularized")
 _NO_SIGNAL = (*_SLOW, "gradient-vanishing", "init-loss")
 _BLOWN_UP = (*_SLOW, "gradient-exploding", "init-loss", "grad-clip", "dead-units")
 
@@ -92,7 +101,9 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "gradient-exploding": ("update-ratio", "lr-range", "non-finite", "grad-clip"),
     "dead-units": ("gradient-vanishing", *_SLOW),
     "gradient-vanishing": _SLOW,
-    "overfit-batch": ("lr-range", "update-ratio"),
-    "lr-range": ("update-ratio", "gradient-exploding"),
+    "overfit-batch": ("lr-range", "update-ratio", "over-regularized", "warmup-missing"),
+    "lr-range": ("update-ratio", "gradient-exploding", "warmup-missing", "finetune-lr"),
     "schedule-cadence": ("schedule-order", "lr-range"),
+    "coupled-weight-decay": ("over-regularized",),
+    "lr-groups": ("finetune-lr",),
 }  # fmt: skip

@@ -35,12 +35,9 @@ class Judge:
         return tuple(done)
 
     def _judge(self, rule: Rule, earlier: Iterable[Finding]) -> Finding:
-        errors = {f.name for f in earlier if f.failed and f.severity is Severity.ERROR}
-        for cause in rule.blocked_by:
-            if cause in errors:
-                return _finding(
-                    rule, Outcome.BLOCKED, reason=f"{cause} failed, so this cannot be judged; mend that first", blocked_by=cause
-                )
+        cause = _blocker(rule, [f for f in earlier if f.failed])
+        if cause is not None:
+            return _finding(rule, Outcome.BLOCKED, reason=f"{cause} failed, so this cannot be judged; mend that first", blocked_by=cause)
         inputs = [self._measurement(kind) for kind in rule.requires]
         for item in inputs:
             if isinstance(item, Unmeasured):
@@ -63,6 +60,15 @@ def _limited(rule: Rule, finding: Finding) -> Finding:
     if rule.at_most is None or not finding.failed or finding.severity.rank >= rule.at_most.rank:
         return finding
     return replace(finding, severity=rule.at_most)
+
+
+def _blocker(rule: Rule, failures: list[Finding]) -> str | None:
+    """The earlier failure that makes a rule meaningless."""
+    errors = {f.name for f in failures if f.severity is Severity.ERROR}
+    named = next((cause for cause in rule.blocked_by if cause in errors), None)
+    if named is not None or not rule.only_when_others_pass:
+        return named
+    return next((f.name for f in failures if f.severity is not Severity.NOTE and f.name not in rule.despite), None)
 
 
 def _from_verdict(rule: Rule, verdict: Verdict) -> Finding:

@@ -97,6 +97,10 @@ class Rule(ABC):
     """Measurements handed to :meth:`judge`, in this order."""
     blocked_by: ClassVar[tuple[str, ...]] = ()
     """Names of rules whose *error* makes this one meaningless."""
+    only_when_others_pass: ClassVar[bool] = False
+    """A last resort: blocked by the error or warning of any rule before it."""
+    despite: ClassVar[tuple[str, ...]] = ()
+    """With ``only_when_others_pass``: names of rules whose failure is the very thing that this one explains."""
 
     Options: ClassVar[type] = NoOptions
     """A frozen dataclass whose fields, with their defaults, are what ``[tool.trainlint.rules.<name>]`` may set."""

@@ -25,12 +25,14 @@ from trainlint.measurements.loss import Loss, LossCall
 from trainlint.measurements.memory import Retained
 from trainlint.measurements.padding import Padding
 from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats, WorkerSeeds
+from trainlint.measurements.recipe import BatchSize, Ema, EmaCopy, NormLayer, Regulariser, ShortRun, ShortRuns, SoftTargets, TargetCall
 
 #: Every measurement by its name, in the order in which probes are cheapest.
 MEASUREMENTS: dict[str, type[Measurement]] = {
     kind.name: kind
     for kind in (
-        Loop, Optimizers, Retained, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, WorkerSeeds, LastBatch, Labels, SplitOverlap, Replay, Influence, Mixing, Padding, Overfit, LearningRate,
+        Loop, Optimizers, Retained, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, WorkerSeeds, LastBatch,
+        Labels, SplitOverlap, Replay, Influence, Mixing, Padding, SoftTargets, BatchSize, Ema, Overfit, ShortRuns, LearningRate,
     )
 }  # fmt: skip
 
@@ -39,10 +41,13 @@ __all__ = [
     "Activation",
     "Activations",
     "Attempt",
+    "BatchSize",
     "BatchView",
     "Batches",
     "ClassMatch",
     "DataScan",
+    "Ema",
+    "EmaCopy",
     "Event",
     "GraphCut",
     "GroupInfo",
@@ -62,12 +67,14 @@ __all__ = [
     "Mixing",
     "NonFinite",
     "NonFiniteSample",
+    "NormLayer",
     "OptimizerInfo",
     "Optimizers",
     "Overfit",
     "Padding",
     "ParameterInfo",
     "Parameters",
+    "Regulariser",
     "Repair",
     "Repeat",
     "Repeats",
@@ -76,10 +83,14 @@ __all__ = [
     "SampleOrder",
     "SchedulerInfo",
     "Shared",
+    "ShortRun",
+    "ShortRuns",
     "Signal",
+    "SoftTargets",
     "SplitOverlap",
     "Step",
     "Suspect",
+    "TargetCall",
     "Trial",
     "Unmeasured",
     "UnregisteredModule",

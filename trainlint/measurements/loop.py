@@ -150,6 +150,12 @@ class GroupInfo:
     """Tensors that are norm weights or biases (fewer than two axes)."""
     pretrained: bool = False
     """Holds parameters whose values were loaded."""
+    pretrained_share: float = 0.0
+    """Share of its elements whose values were loaded, or trained earlier in the script."""
+    depth: float | None = None
+    """Mean position of its tensors in the order in which the forward uses them: 0 at the input, 1 at the loss; None when none is used."""
+    names: tuple[str, ...] = ()
+    """Names of its first tensors, at most four."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,12 @@ from torch.optim import lr_scheduler
 
 from trainlint.measurements import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.probes.loss import is_mean_reduced
+from trainlint.probes.pretrained import pretrained_parameters
 from trainlint.record.recorder import depends_on_mode
 from trainlint.record.recording import Call, Happening, OptimizerSeen, Recording, SchedulerSeen, StepSeen
 from trainlint.settings import Settings
 
-__all__ = ["measure_loop", "measure_optimizers"]
+__all__ = ["measure_loop", "measure_optimizers", "steps_per_epoch"]
 
 
 def measure_loop(recording: Recording, deadline: float, settings: Settings) -> Loop:
@@ -170,17 +171,17 @@ def _changed(recording: Recording, models: list[nn.Module]) -> bool:
 def measure_optimizers(recording: Recording, deadline: float, settings: Settings) -> Optimizers:
     """Settings of optimizers and schedulers, and how often the latter are stepped."""
     loaders = recording.loaders_of("train")
-    steps_per_epoch = _steps_per_epoch(recording)
     kept = [s for s in recording.schedulers if getattr(s.scheduler, "optimizer", None) is not None or s.calls]
     return Optimizers(
         optimizers=tuple(_optimizer(recording, o) for o in recording.training),
         schedulers=tuple(_scheduler(recording, s, bool(loaders)) for s in kept),
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=steps_per_epoch(recording),
         epochs=next((entry.planned for entry in loaders), None),
     )
 
 
-def _steps_per_epoch(recording: Recording) -> int | None:
+def steps_per_epoch(recording: Recording) -> int | None:
+    """Optimizer steps in a full, uncompressed training epoch."""
     ratios = [
         i.steps / i.batches
         for entry in recording.loaders_of("train")
@@ -197,6 +198,15 @@ def _steps_per_epoch(recording: Recording) -> int | None:
     return max(1, round(length / (accumulation[0][0] if accumulation and len(recording.training) == 1 else 1)))
 
 
+def _depths(recording: Recording) -> dict[int, float]:
+    """Id of a parameter -> its place in the order of use, 0 for the first and 1 for the last."""
+    order: dict[int, None] = {}
+    for backward in recording.first_tapes[:4]:
+        if backward.tape is not None:
+            order.update(dict.fromkeys(id(p) for p in backward.tape.parameters.values()))
+    return {key: position / max(len(order) - 1, 1) for position, key in enumerate(order)}
+
+
 def _optimizer(recording: Recording, seen: OptimizerSeen) -> OptimizerInfo:
     optimizer = seen.optimizer
     norms = {
@@ -205,12 +215,16 @@ def _optimizer(recording: Recording, seen: OptimizerSeen) -> OptimizerInfo:
     loaded = {
         id(p) for model in recording.models() for m in model.modules() if id(m) in recording.loaded for p in m.parameters(recurse=False)
     }
+    learned, depths = pretrained_parameters(recording), _depths(recording)
+    names = {id(p): name for name, _, _, p in recording.named_parameters()}
     groups = []
     for index, group in enumerate(optimizer.param_groups):
         first = seen.settings[index] if index < len(seen.settings) else group
         base = seen.base[index] if index < len(seen.base) else first
         parameters = group["params"]
         betas = group.get("betas", ())
+        size = sum(p.numel() for p in parameters)
+        deep = [depths[id(p)] for p in parameters if id(p) in depths]
         groups.append(
             GroupInfo(
                 lr=float(group.get("initial_lr", base.get("lr", math.nan))),
@@ -218,10 +232,13 @@ def _optimizer(recording: Recording, seen: OptimizerSeen) -> OptimizerInfo:
                 weight_decay=float(group.get("weight_decay", 0.0) or 0.0),
                 momentum=float(group.get("momentum", 0.0) or 0.0),
                 betas=tuple(float(b) for b in betas) if isinstance(betas, list | tuple) else (),
-                parameters=sum(p.numel() for p in parameters),
+                parameters=size,
                 tensors=len(parameters),
                 norm_or_bias=sum(p.dim() < 2 or id(p) in norms for p in parameters),
                 pretrained=any(id(p) in loaded for p in parameters),
+                pretrained_share=sum(p.numel() for p in parameters if id(p) in learned) / size if size else 0.0,
+                depth=statistics.fmean(deep) if deep else None,
+                names=tuple(names[id(p)] for p in parameters if id(p) in names)[:4],
             )
         )
     options = {k: v for k, v in optimizer.defaults.items() if isinstance(v, bool | str | int | float)}

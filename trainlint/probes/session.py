@@ -16,7 +16,9 @@ from trainlint.finding import Finding
 from trainlint.measurements import (
     Activations,
     Batches,
+    BatchSize,
     DataScan,
+    Ema,
     Influence,
     Labels,
     LastBatch,
@@ -34,13 +36,17 @@ from trainlint.measurements import (
     Replay,
     Retained,
     SampleOrder,
+    ShortRuns,
+    SoftTargets,
     SplitOverlap,
     Unmeasured,
     WorkerSeeds,
 )  # fmt: skip
 from trainlint.probes.activations import measure_activations
+from trainlint.probes.batch_size import measure_batch_size
 from trainlint.probes.batches import measure_batches
 from trainlint.probes.data_scan import measure_data_scan
+from trainlint.probes.ema import measure_ema
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.influence import measure_influence
 from trainlint.probes.labels import measure_labels
@@ -57,6 +63,8 @@ from trainlint.probes.repeats import measure_repeats
 from trainlint.probes.replay import measure_replay
 from trainlint.probes.retained import measure_retained
 from trainlint.probes.sample_order import measure_sample_order
+from trainlint.probes.short_runs import measure_short_runs
+from trainlint.probes.soft_targets import measure_soft_targets
 from trainlint.probes.split_overlap import measure_split_overlap
 from trainlint.probes.worker_seeds import measure_worker_seeds
 from trainlint.record.recording import Recording, Snapshot, state_tensors
@@ -87,7 +95,11 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     Influence: measure_influence,
     Mixing: measure_mixing,
     Padding: measure_padding,
+    SoftTargets: measure_soft_targets,
+    BatchSize: measure_batch_size,
+    Ema: measure_ema,
     Overfit: measure_overfit,
+    ShortRuns: measure_short_runs,
     LearningRate: measure_learning_rate,
 }
 
@@ -95,7 +107,8 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
 _ALWAYS: tuple[type[Measurement], ...] = (Loop, Optimizers, Batches, Replay)
 #: Share of what is left of the budget that one probe may take.
 _SHARE = {
-    DataScan: 0.25, Labels: 0.25, SplitOverlap: 0.25, Influence: 0.3, Mixing: 0.3, Padding: 0.3, Overfit: 0.4, LearningRate: 0.9,
+    DataScan: 0.25, Labels: 0.25, SplitOverlap: 0.25, Influence: 0.3, Mixing: 0.3, Padding: 0.3, SoftTargets: 0.2, BatchSize: 0.1, Overfit: 0.4,
+    ShortRuns: 0.4, LearningRate: 0.9,
 }  # fmt: skip
 
 

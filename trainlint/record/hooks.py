@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -150,6 +150,7 @@ def _validating(recorder: Recorder, should_check: Callable[..., bool]) -> Callab
 
 def _modules(recorder: Recorder, replace: Replace) -> None:
     call, init, load = nn.Module.__call__, nn.Module.__init__, nn.Module.load_state_dict
+    restore = nn.Module.__setstate__
     stack = recorder.writer.modules
 
     @functools.wraps(call)
@@ -176,19 +177,35 @@ def _modules(recorder: Recorder, replace: Replace) -> None:
         init(self, *args, **kwargs)
         if recorder.awake:
             recorder.recording.places[id(self)] = recorder.frames.here(building=self)
+            recorder.recording.loaded.pop(id(self), None)  # a module that is gone may have had the same id
+
+    @functools.wraps(restore)
+    def __setstate__(self: nn.Module, state: Any) -> None:
+        restore(self, state)
+        if recorder.on:  # copied or unpickled, without __init__
+            recorder.recording.places[id(self)] = recorder.frames.here()
 
     @functools.wraps(load)
     def load_state_dict(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         result = load(self, *args, **kwargs)
         if recorder.awake and not recorder.steps_done:
             recorder.note("load", type(self).__name__)
-            for module in self.modules():
-                recorder.recording.loaded[id(module)] = "load_state_dict()"
+            given = args[0] if args else kwargs.get("state_dict", {})
+            for name, module in self.named_modules():
+                if _has_values_for(module, f"{name}." if name else "", given):
+                    recorder.recording.loaded[id(module)] = "load_state_dict()"
         return result
 
     replace(nn.Module, "__call__", __call__)
     replace(nn.Module, "__init__", __init__)
+    replace(nn.Module, "__setstate__", __setstate__)
     replace(nn.Module, "load_state_dict", load_state_dict)
+
+
+def _has_values_for(module: nn.Module, prefix: str, given: Mapping[str, Any]) -> bool:
+    """Whether a state dict holds a parameter of the module's own; for a module without any, anything below it."""
+    own = dict(module.named_parameters(recurse=False))
+    return any(prefix + name in given for name in own) if own else any(key.startswith(prefix) for key in given)
 
 
 def _gradients(recorder: Recorder, replace: Replace) -> None:

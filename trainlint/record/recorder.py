@@ -32,6 +32,7 @@ from trainlint.record.recording import (
     StepSeen,
 )
 from trainlint.record.retained import Marks
+from trainlint.record.shadows import ShadowWatch
 from trainlint.record.structure import tensor_leaves
 from trainlint.record.tape import Tape
 from trainlint.record.tapewriter import TapeWriter
@@ -414,9 +415,20 @@ class Recorder:
             self.recording.step_seconds.append(now - self._step_ended)
         if not seen.settings:
             seen.settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+            seen.resumed = any(optimizer.state.values())
             self._keep_initial(seen)
+        self._watch_copies(done)
         if done < _MEASURED_STEPS and done not in _BARE:
             seen.before = [p.detach().clone() for p in seen.parameters]
+
+    def _watch_copies(self, steps: int) -> None:
+        try:
+            self.writer.shadows.before_step(self.recording.models, steps)
+        except Exception as error:  # any object of the program may be met; one that cannot be looked at ends the watch only
+            self.recording.notes.append(f"copies of the weights were not watched ({type(error).__name__}: {error})")
+            self.writer.shadows = ShadowWatch()
+            self.writer.shadows.closed = True
+        self.recording.shadows = self.writer.shadows.shadows
 
     def _keep_initial(self, seen: OptimizerSeen) -> None:
         models = [c.module for c in self.recording.calls[:64]]
@@ -562,6 +574,7 @@ class Recorder:
         self._optimizers, self._schedulers = {}, {}
         self._current, self._recent, self._handed, self._pending_inputs = [], [], [], []
         self._last_batch, self._step_ended = None, None
+        self.marks, self.writer.shadows = Marks(self.frames), ShadowWatch()
         self._rest_begun = time.monotonic()
         self._rest_batches: dict[int, int] = {}
         self.enabled = self.resting = True

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from trainlint.record.frames import Frames, Place
 from trainlint.record.provenance import Provenance
 from trainlint.record.retained import Kept
+from trainlint.record.shadows import Shadow
 from trainlint.record.tape import Cut, Tape
 
 __all__ = ["Backward", "Batch", "Call", "Happening", "Iteration", "Loader", "OptimizerSeen", "Recording", "SchedulerSeen", "StepSeen"]
@@ -174,6 +175,8 @@ class OptimizerSeen:
     before: list[Tensor] | None = None
     settings: list[dict[str, Any]] = field(default_factory=list)
     """Group settings at the first step."""
+    resumed: bool = False
+    """It held state before its first step: a run that goes on."""
 
     @property
     def parameters(self) -> Iterator[Tensor]:
@@ -240,6 +243,8 @@ class Recording:
     clear_calls: int = 0
     kept: list[Kept] = field(default_factory=list)
     """Graphs of losses and outputs that outlived their step, by place."""
+    shadows: list[Shadow] = field(default_factory=list)
+    """Second sets of the model's weights."""
 
     @property
     def steps(self) -> list[StepSeen]:

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from trainlint.record.frames import Frames, Place
 from trainlint.record.provenance import Provenance
+from trainlint.record.shadows import UPDATES, ShadowWatch
 from trainlint.record.structure import map_tensors
 from trainlint.record.tape import Cut, Operation, Ref, State, Tape, random_state, tensors_in
 
@@ -69,6 +70,7 @@ class TapeWriter(TorchFunctionMode):
         self.devices = tuple(d for d in ("cpu", "cuda", "mps") if d == "cpu" or getattr(torch, d).is_available())
         self.off_at: list[Place | None] = []
         """Stack of the places where gradients were switched off."""
+        self.shadows = ShadowWatch()
         self._pid = os.getpid()
         self._clear()
 
@@ -103,6 +105,10 @@ class TapeWriter(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if self.shadows.tensors and args and id(args[0]) in self.shadows.tensors:
+            called = getattr(func, "__name__", "")
+            if (getattr(getattr(func, "__self__", None), "__name__", "") if called == "__get__" else called) in UPDATES:
+                self.shadows.touched(id(args[0]), self.frames.here())
         if not self.active or os.getpid() != self._pid:
             result = func(*args, **kwargs)
             if self.provenance.on and not self.modules:

@@ -1,0 +1,141 @@
+"""An averaged copy of the weights follows them within the run.
+
+## What it checks
+
+Copies of the model's weights that move towards them from step to step, in whatever way they are kept: `AveragedModel`,
+timm's `ModelEma`, a deep copy or a dict that the loop updates. The decay is measured from the moves themselves.
+
+- **Warning**: the horizon, 1 / (1 - decay) updates, is longer than the whole run, so that more than a third of the
+  average is still the weights of the beginning at the end. A decay that is warmed up passes: its measured value is low
+  at first.
+- **Warning**: a copy that says it is an average, or an exact copy of the model, is evaluated but did not move while the
+  model was trained.
+- **Note**: an average that was neither updated nor evaluated in the recorded epochs. It may begin later.
+
+Teachers, target networks and checkpoints that stand still on purpose are not spoken of.
+
+## Why it matters
+
+An average that is slower than the run is mostly the initial weights. It evaluates badly however well the model is
+trained, and it is what is saved.
+
+## Example
+
+```python
+ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9999))  # for 500 steps
+```
+
+## Fix
+
+```python
+ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.99))
+```
+
+Or warm the decay up: `decay = min(0.9999, (1 + step) / (10 + step))`.
+
+## Thresholds
+
+- Horizon over the run's updates above 1: after T updates the first weights still count for decay ** T, which is 37 % at
+  T = 1 / (1 - decay).
+- The suggested decay has a horizon of a tenth of the run.
+
+## References
+
+- torch.optim.swa_utils: <https://docs.pytorch.org/docs/stable/optim.html#weight-averaging-swa-and-ema>
+- Morales-Brotons et al., Exponential Moving Average of Weights in Deep Learning: <https://arxiv.org/abs/2411.18704>
+- timm, ModelEmaV3 (decay warm-up): <https://huggingface.co/docs/timm>
+"""
+
+from __future__ import annotations
+
+from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.measurements import Ema, EmaCopy
+from trainlint.rule import Rule, Verdict, failed, passed
+
+LONGER = 1.0
+LEAST_UPDATES = 3
+
+
+class EmaRule(Rule):
+    """Compares the horizon of averages with the run."""
+
+    code = "TL506"
+    name = "ema"
+    stage = Stage.RECIPE
+    severity = Severity.WARNING
+    summary = "Averaged weights follow the model within the run"
+    why = (
+        "An average that is slower than the run, or never updated, is mostly the initial weights: it evaluates badly whatever was learned."
+    )
+    source = "PyTorch, Weight Averaging (SWA and EMA), https://docs.pytorch.org/docs/stable/optim.html#weight-averaging-swa-and-ema"
+    requires = (Ema,)
+
+    def judge(self, ema: Ema) -> Verdict:
+        """Each copy by itself; the worst first."""
+        moving = [c for c in ema.copies if c.updates >= 1 and c.decays and max(c.decays) > 0 and not c.equal_weights]
+        total = ema.steps_per_epoch * ema.epochs if ema.steps_per_epoch and ema.epochs else None
+        for copy in moving:
+            if total is not None and copy.updates >= LEAST_UPDATES and _horizon(copy) > LONGER * _updates(copy, total):
+                return _slow(copy, _updates(copy, total))
+        still = [c for c in ema.copies if c.updates == 0 and c.watched >= LEAST_UPDATES]
+        for copy in still:
+            if copy.evaluated:
+                return _still(copy, Severity.WARNING)
+        for copy in still:
+            if copy.is_average and not copy.equal_weights:
+                return _still(copy, Severity.NOTE)
+        if not moving:
+            return passed("No moving average of the weights is kept.")
+        worst = max(moving, key=_horizon)
+        run = f"of a run of {total:,} steps" if total is not None else "of a run of unknown length"
+        return passed(
+            f"The averaged weights ({worst.kind}) look back {_horizon(worst):,.0f} updates {run}.", evidence=_evidence(worst, total)
+        )
+
+
+def _horizon(copy: EmaCopy) -> float:
+    return 1 / max(1 - max(copy.decays), 1e-9)
+
+
+def _updates(copy: EmaCopy, steps: int) -> int:
+    """Updates of the copy in a whole run."""
+    return max(round(steps * copy.updates / max(copy.watched, 1)), 1)
+
+
+def _slow(copy: EmaCopy, updates: int) -> Verdict:
+    decay = max(copy.decays)
+    better = max(1 - 10 / updates, 0.5)
+    shown = f"{copy.declared:g}" if copy.declared is not None else f"{decay:.5g} (measured)"
+    return failed(
+        f"The averaged weights ({copy.kind}) have a decay of {shown}: they look back {_horizon(copy):,.0f} updates, but the whole run makes "
+        f"{updates:,}, so that {decay**updates:.0%} of the average is still the initial weights at the end.",
+        severity=Severity.WARNING,
+        evidence=_evidence(copy, updates),
+        location=copy.where,
+        fix=Fix(
+            summary=f"Use a decay of about {better:.2g}, a horizon of a tenth of the run, or warm it up.",
+            code=f"decay = min({copy.declared or round(decay, 5):g}, (1 + step) / (10 + step))",
+        ),
+    )
+
+
+def _still(copy: EmaCopy, severity: Severity) -> Verdict:
+    evaluated = "is evaluated, but " if copy.evaluated else ""
+    return failed(
+        f"The copy of the weights ({copy.kind}) {evaluated}did not move in {copy.watched} recorded steps while the model was trained.",
+        severity=severity,
+        evidence=_evidence(copy, None),
+        location=copy.where,
+        fix=Fix(summary="Update the average after each optimizer step.", code="optimizer.step()\nema.update_parameters(model)"),
+    )
+
+
+def _evidence(copy: EmaCopy, updates: int | None) -> dict[str, Json]:
+    return {
+        "measured": max(copy.decays, default=None),
+        "declared": copy.declared,
+        "updates_seen": copy.updates,
+        "steps_watched": copy.watched,
+        "run_updates": updates,
+        "threshold": LONGER,
+    }

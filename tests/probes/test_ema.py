@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from trainlint.measurements import Ema
+from trainlint.probes.ema import measure_ema
+
+from .recorded import measured, record
+
+#: Models of other tests may still be alive, so that each test has its own shape.
+_WIDTHS = itertools.count(8)
+
+
+class Shadow:
+    """A moving average as tutorials write it: a dict of tensors that is replaced at each update."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.shadow = {name: p.detach().clone() for name, p in model.named_parameters()}
+
+    def update(self, model: nn.Module) -> None:
+        for name, p in model.named_parameters():
+            self.shadow[name] = self.decay * self.shadow[name] + (1 - self.decay) * p.detach()
+
+
+def facts(follow=None, average=lambda model: None, loop=8) -> Ema:
+    width = next(_WIDTHS)
+    torch.manual_seed(0)
+    alive = []  # a script's objects are there while it is measured
+
+    def run() -> None:
+        model = nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, 3))
+        kept = average(model)
+        alive.append(kept)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(loop):
+            loss = F.cross_entropy(model(torch.randn(16, 6)), torch.arange(16) % 3)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if follow is not None:
+                follow(kept, model)
+
+    recording = record(run)
+    return measured(measure_ema, recording)
+
+
+@torch.no_grad()
+def lerp(average: nn.Module, model: nn.Module, decay: float = 0.99) -> None:
+    for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
+        slow.lerp_(fast, 1 - decay)
+
+
+def test_the_decay_of_a_deep_copy_is_measured():
+    found = facts(lerp, copy.deepcopy).copies
+    assert len(found) == 1
+    assert found[0].updates >= 3
+    assert max(found[0].decays) == pytest.approx(0.99, abs=1e-3)
+    assert "lerp_" in found[0].where.text
+
+
+def test_a_dict_that_is_replaced_is_followed():
+    found = facts(Shadow.update, lambda model: Shadow(model, 0.999)).copies
+    assert len(found) == 1
+    assert (found[0].kind, found[0].declared, found[0].is_average) == ("Shadow", 0.999, True)
+    assert max(found[0].decays) == pytest.approx(0.999, abs=1e-4)
+
+
+def test_averaged_models_say_what_they_are():
+    update = AveragedModel.update_parameters
+    ema = facts(update, lambda m: AveragedModel(m, multi_avg_fn=get_ema_multi_avg_fn(0.9))).copies[0]
+    assert (ema.kind, ema.is_average, ema.equal_weights) == ("AveragedModel", True, False)
+    assert max(ema.decays) == pytest.approx(0.9, abs=1e-3)
+    assert "AveragedModel" in ema.where.text
+    assert facts(update, AveragedModel).copies[0].equal_weights
+
+
+def test_a_copy_that_stands_still_has_no_updates():
+    found = facts(None, copy.deepcopy).copies
+    assert [c.updates for c in found] == [0] * len(found)
+    assert not any(c.evaluated for c in found)
+
+
+def test_a_model_that_keeps_no_copy_has_none():
+    assert facts().copies == ()
+
+
+def test_a_copy_that_is_trained_itself_is_none():
+    def other(kept, model):
+        twin, optimizer = kept
+        optimizer.zero_grad()
+        F.cross_entropy(twin(torch.randn(16, 6)), torch.arange(16) % 3).backward()
+        optimizer.step()
+
+    def twin(model):
+        made = copy.deepcopy(model)
+        return made, torch.optim.SGD(made.parameters(), lr=0.1)
+
+    assert facts(other, twin).copies == ()

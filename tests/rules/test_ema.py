@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from trainlint.finding import Severity
+from trainlint.location import Location
+from trainlint.measurements import Ema, EmaCopy
+from trainlint.rule import Verdict
+from trainlint_rules.ema import EmaRule
+
+SLOW = EmaCopy(kind="AveragedModel", where=Location("train.py", 9), decays=(0.0, 0.9999, 0.9999), updates=10, watched=10, is_average=True)
+STILL = EmaCopy(kind="Net", where=Location("train.py", 9), watched=10)
+
+
+def judge(*copies: EmaCopy, per_epoch: int | None = 50, epochs: int | None = 10) -> Verdict:
+    return EmaRule().judge(Ema(copies=copies, steps_per_epoch=per_epoch, epochs=epochs))
+
+
+def test_warns_of_a_horizon_longer_than_the_run():
+    verdict = judge(SLOW)
+    assert (verdict.kind, verdict.severity) == ("fail", Severity.WARNING)
+    assert "10,000 updates" in verdict.message
+    assert "500" in verdict.message
+    assert verdict.location == SLOW.where
+
+
+def test_the_same_average_passes_in_a_long_run():
+    assert judge(SLOW, per_epoch=5000).kind == "pass"
+
+
+def test_a_decay_that_is_warmed_up_passes():
+    assert judge(replace(SLOW, declared=0.9999, decays=(0.18, 0.25, 0.4))).kind == "pass"
+
+
+def test_updates_every_tenth_step_count_a_tenth():
+    assert judge(replace(SLOW, decays=(0.99,) * 3, updates=3, watched=30), epochs=10).kind == "fail"
+    assert judge(replace(SLOW, decays=(0.99,) * 3, updates=10, watched=10), epochs=10).kind == "pass"
+
+
+def test_a_run_of_unknown_length_passes():
+    assert judge(SLOW, epochs=None).kind == "pass"
+
+
+def test_equal_weights_are_no_moving_average():
+    assert judge(replace(SLOW, equal_weights=True)).kind == "pass"
+
+
+def test_warns_of_a_copy_that_is_evaluated_but_stands_still():
+    verdict = judge(replace(STILL, evaluated=True))
+    assert verdict.severity is Severity.WARNING
+    assert "did not move in 10" in verdict.message
+
+
+def test_an_average_that_may_begin_later_is_a_note():
+    assert judge(replace(STILL, is_average=True)).severity is Severity.NOTE
+    assert judge(replace(STILL, is_average=True, equal_weights=True)).kind == "pass"
+
+
+def test_teachers_and_checkpoints_that_stand_still_pass():
+    assert judge(STILL).kind == "pass"
+
+
+def test_no_copies_pass():
+    assert judge().kind == "pass"

@@ -1,0 +1,180 @@
+"""The recipe: short runs from the same weights under changed settings, soft targets, batch size, averaged weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainlint.location import Location
+from trainlint.measurements.base import Measurement
+
+__all__ = ["BatchSize", "Ema", "EmaCopy", "NormLayer", "Regulariser", "ShortRun", "ShortRuns", "SoftTargets", "TargetCall"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShortRun:
+    """A few replayed steps from the weights that the script began with, by its own optimizer settings but for one change."""
+
+    purpose: str
+    """``configured``, ``gentle`` (a twentieth of the learning rate), ``warm-up`` (the learning rate rises first), ``free`` (no
+    regularisation) or ``without dropout`` … (one regulariser switched off)."""
+    lr: float
+    warm_up: int = 0
+    """Steps over which the learning rate rose."""
+    losses: tuple[float, ...] = ()
+    """Of each step, as the script computes it; shorter than planned when it diverged."""
+    clean: tuple[float, ...] = ()
+    """Mean loss over the recorded batches without regularisation, after the steps in ``ShortRuns.checks``."""
+    gradient_norms: tuple[float, ...] = ()
+    """Of each step, before clipping."""
+    moved: float | None = None
+    """Distance of the pretrained weight matrices from where they began over their norm; None when there are none."""
+    diverged: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regulariser:
+    """Something that makes learning harder on purpose."""
+
+    kind: str
+    """``dropout``, ``drop path``, ``weight decay`` or ``label smoothing``."""
+    strength: float
+    """Highest probability, decay or smoothing."""
+    where: Location | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShortRuns(Measurement):
+    """What a few steps do at the configured settings and beside them."""
+
+    name: ClassVar[str] = "short_runs"
+    optimizer: str = ""
+    where: Location | None = None
+    """Where the optimizer was built."""
+    configured: float = 0.0
+    """Highest learning rate that the configuration reaches after its warm-up."""
+    first: float = 0.0
+    """Learning rate at the first recorded step."""
+    initial: float = 0.0
+    """Loss before any step without regularisation, over the recorded batches."""
+    steps: int = 0
+    checks: tuple[int, ...] = ()
+    """Steps after which ``ShortRun.clean`` was measured."""
+    runs: tuple[ShortRun, ...] = ()
+    pretrained: float = 0.0
+    """Share of the trained elements whose values were loaded, or trained earlier in the script."""
+    pretrained_how: str = ""
+    """How the values came: ``load_state_dict()``, ``an earlier training in this script`` …"""
+    resumed: bool = False
+    """The optimizer's state was loaded as well: the run goes on where another ended."""
+    attention: bool = False
+    post_norm: bool = False
+    """Norms stand after the residual sums."""
+    regularisers: tuple[Regulariser, ...] = ()
+
+    def run(self, purpose: str) -> ShortRun | None:
+        """The run of that purpose."""
+        return next((r for r in self.runs if r.purpose == purpose), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetCall:
+    """A class loss and the targets it was given."""
+
+    kind: str
+    where: Location | None = None
+    label_smoothing: float = 0.0
+    soft: bool = False
+    """Floating targets, one value a class."""
+    row_sum: float | None = None
+    """Mean sum of a soft target over the classes."""
+    multi_hot: bool = False
+    """Zeros and ones only, and more than one class in some rows: tags, not a distribution."""
+    smoothed_by: float = 0.0
+    """Smoothing that is in the targets already: the classes times their smallest value, when most values are that one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftTargets(Measurement):
+    """Soft and mixed targets, and what the loss makes of them."""
+
+    name: ClassVar[str] = "soft_targets"
+    calls: tuple[TargetCall, ...] = ()
+    hardened_by: str = ""
+    """The operation that makes hard targets of soft ones, as the code calls it; empty when there is none."""
+    hardened_where: Location | None = None
+    hardened_rows: float = 0.0
+    """Share of the samples whose soft target differs from the hard one that was made of it."""
+    lost_weight: float = 0.0
+    """Mean weight of a sample's target that the hardening throws away."""
+    inputs_mixed: bool | None = None
+    """Samples of a batch are blended into each other before the first layer; None when it could not be measured."""
+    mixed_where: Location | None = None
+    blend: float = 0.0
+    """Median share that the other sample has in a blended input."""
+    labels_mixed: bool | None = None
+    """The loss sees the label of the other sample too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormLayer:
+    """A batch normalisation in training mode."""
+
+    module: str
+    kind: str
+    samples: int
+    """Size of the batch axis that it saw."""
+    values: int
+    """Values that one channel's statistics are made of: samples times positions."""
+    where: Location | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSize(Measurement):
+    """The batch against the layers, the data and the noise of its gradient."""
+
+    name: ClassVar[str] = "batch_size"
+    batch_size: int | None = None
+    where: Location | None = None
+    """Where the training loader was built."""
+    dataset_size: int | None = None
+    steps_per_epoch: int | None = None
+    epochs: int | None = None
+    norms: tuple[NormLayer, ...] = ()
+    noise_scale: float | None = None
+    """Batch size at which the noise of the gradient equals its length (McCandlish et al.), at the first weights; None when not measured."""
+    gradients: int = 0
+    """Batches whose gradients it was estimated from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmaCopy:
+    """A second set of the model's weights."""
+
+    kind: str
+    """Class that holds it, or ``dict`` or ``list``."""
+    where: Location | None = None
+    """Where it was built; the line that updates it when that is not known."""
+    declared: float | None = None
+    """The ``decay`` that the object says it uses."""
+    decays: tuple[float, ...] = ()
+    """Measured at updates between recorded steps: 1 - (the copy's move) / (its distance to the weights)."""
+    updates: int = 0
+    watched: int = 0
+    """Optimizer steps over which it was watched."""
+    evaluated: bool = False
+    """It was called without gradients on batches that were not trained on."""
+    is_average: bool = False
+    """It says itself that it is a moving average: a known class, or a ``decay``."""
+    equal_weights: bool = False
+    """It averages all updates alike, as stochastic weight averaging does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ema(Measurement):
+    """Copies of the model's weights that could be moving averages."""
+
+    name: ClassVar[str] = "ema"
+    copies: tuple[EmaCopy, ...] = ()
+    steps_per_epoch: int | None = None
+    epochs: int | None = None

@@ -1,0 +1,81 @@
+"""Copies of the weights that were watched while recording: which are moving averages, and how slow."""
+
+from __future__ import annotations
+
+import gc
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from trainlint.measurements import Ema, EmaCopy
+from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.loop import steps_per_epoch
+from trainlint.record.recording import Call, Recording
+from trainlint.record.shadows import Shadow
+from trainlint.settings import Settings
+
+__all__ = ["measure_ema"]
+
+_WORDS = ("decay", "ema_decay", "beta", "momentum", "alpha")
+
+
+def measure_ema(recording: Recording, deadline: float, settings: Settings) -> Ema:
+    """Describe each watched copy that is not trained itself."""
+    if len(recording.steps) < 3:
+        msg = f"only {len(recording.steps)} optimizer steps were recorded, too few to see a copy of the weights move"
+        raise CannotMeasureError(msg)
+    trained = {id(p) for o in recording.optimizers for p in o.parameters}
+    copies = [s for s in recording.shadows if not s.foreign and not any(id(t) in trained for t in s.read() or ())]
+    return Ema(
+        copies=tuple(_copy(recording, s) for s in copies),
+        steps_per_epoch=steps_per_epoch(recording),
+        epochs=next((entry.planned for entry in recording.loaders_of("train")), None),
+    )
+
+
+def _copy(recording: Recording, shadow: Shadow) -> EmaCopy:
+    holder = _holder(shadow.holder)
+    kind = type(holder).__name__
+    declared, explicit = _declared(holder)
+    averages = kind == "AveragedModel"
+    built = recording.places.get(id(holder)) if isinstance(holder, nn.Module) else None
+    own = holder is not shadow.holder or averages or explicit
+    where = built if own and built is not None else shadow.place or built
+    calls = [c for c in recording.calls if c.module is shadow.holder or c.module is holder]
+    return EmaCopy(
+        kind=kind,
+        where=recording.frames.location(where),
+        declared=declared,
+        decays=tuple(shadow.decays),
+        updates=shadow.updates,
+        watched=shadow.watched,
+        evaluated=bool(calls) and all(not c.grad and (c.iteration is None or c.iteration.phase != "train") for c in calls),
+        is_average=averages or explicit,
+        equal_weights=averages and not getattr(holder, "avg_fn", None) and not getattr(holder, "multi_avg_fn", None),
+    )
+
+
+def _holder(found: Any) -> Any:
+    """The object that keeps the copy as an attribute; the copy itself when there is none or several."""
+    owners = []
+    for referrer in gc.get_referrers(found):
+        if isinstance(referrer, dict) and any(v is found for v in referrer.values()):
+            owners += [o for o in gc.get_referrers(referrer) if getattr(o, "__dict__", None) is referrer or _registers(o, referrer)]
+        elif hasattr(referrer, "__dict__") and any(v is found for v in vars(referrer).values()):
+            owners.append(referrer)
+    owners = [o for o in owners if not isinstance(o, type | ModuleType | Shadow | Call)]
+    return owners[0] if len({id(o) for o in owners}) == 1 else found
+
+
+def _registers(owner: Any, table: dict[Any, Any]) -> bool:
+    return isinstance(owner, nn.Module) and owner.__dict__.get("_modules") is table
+
+
+def _declared(holder: Any) -> tuple[float | None, bool]:
+    """The decay that an object states, and whether it is called so."""
+    for word in _WORDS:
+        value = getattr(holder, word, None) if not isinstance(holder, dict | list) else None
+        if isinstance(value, float) and 0.5 <= value < 1:
+            return value, "decay" in word
+    return None, False

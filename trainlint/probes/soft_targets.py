@@ -1,0 +1,252 @@
+"""What becomes of soft and mixed targets on the way to the loss, read off the tape and by changing single samples.
+
+Whether inputs are blended is not told by names: one sample's input is changed, and the rows that enter the first layer are looked at.
+A row that changes with two samples is a blend. The same with labels, at the loss.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainlint.measurements import SoftTargets, TargetCall
+from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.flow import trace
+from trainlint.record.recording import Recording
+from trainlint.record.tape import Operation, Ref, Tape
+from trainlint.settings import Settings
+
+__all__ = ["measure_soft_targets"]
+
+_CLASS_LOSSES = frozenset({"cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"})
+_PICKS = frozenset({"argmax", "max", "topk"})
+_CASTS = frozenset({"long", "int", "round", "round_", "to", "type", "type_as", "bool"})
+#: A target is soft when its largest class has less than this weight.
+_HARD = 0.99
+#: Samples changed one at a time.
+_TRIED = 6
+#: A change below this share of the largest is none.
+_FAINT = 1e-3
+#: Rows that may change with one sample besides its own; a normalisation over the batch changes all.
+_FEW = 2
+#: A blend has at least this share of either sample.
+_LEAST_BLEND = 0.01
+
+
+@dataclass(frozen=True)
+class _Hardening:
+    op: Operation
+    rows: float
+    lost: float
+
+
+def measure_soft_targets(recording: Recording, deadline: float, settings: Settings) -> SoftTargets:
+    """Look at the loss calls of the trusted tape, at what made their targets, and at blends."""
+    tape = recording.tape
+    if tape is None or recording.trust == "none":
+        msg = f"the recorded step cannot be replayed: {recording.trust_reason}"
+        raise CannotMeasureError(msg)
+    at = recording.frames.location
+    calls = tuple(_call(recording, tape.operations[p], *arguments) for p, arguments in tape.observed.items() if _judged(tape, p))
+    hardening = next(_hardenings(tape), None)
+    blend = _input_blend(tape)
+    mixed = blend is not None and blend[0] >= _LEAST_BLEND
+    return SoftTargets(
+        calls=calls,
+        hardened_by=hardening.op.name if hardening else "",
+        hardened_where=at(hardening.op.place) if hardening else None,
+        hardened_rows=hardening.rows if hardening else 0.0,
+        lost_weight=hardening.lost if hardening else 0.0,
+        inputs_mixed=None if blend is None else mixed,
+        mixed_where=at(blend[1].place) if mixed and blend is not None and blend[1] is not None else None,
+        blend=blend[0] if mixed and blend is not None else 0.0,
+        labels_mixed=_labels_mixed(tape) if mixed else None,
+    )
+
+
+def _judged(tape: Tape, position: int) -> bool:
+    return tape.operations[position].name in _CLASS_LOSSES
+
+
+def _call(recording: Recording, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TargetCall:
+    given = args[0] if args else kwargs.get("input")
+    target = args[1] if len(args) > 1 else kwargs.get("target")
+    smoothing = float(op.argument(7, "label_smoothing", 0.0) or 0.0) if op.name == "cross_entropy" else 0.0
+    own = recording.places.get(id(op.module)) if op.module is not None and not op.module._modules and smoothing else None
+    where = recording.frames.location(own or op.place)
+    plain = TargetCall(kind=op.name, where=where, label_smoothing=smoothing)
+    if not isinstance(given, Tensor) or not isinstance(target, Tensor) or not target.is_floating_point() or not target.numel():
+        return plain
+    if op.name != "cross_entropy" or target.shape != given.shape or target.dim() < 2:
+        return plain
+    rows = target.detach().double().movedim(1, -1).flatten(0, -2)
+    sums = rows.sum(1)
+    hot = bool(((rows == 0) | (rows == 1)).all()) and bool((sums > 1).any())
+    least = rows.min(1).values
+    smallest = float(least.median())
+    even = smallest > 0 and bool((least - smallest).abs().max() < 0.01 * smallest)
+    shared = even and float((rows <= 1.01 * smallest).double().mean()) >= 0.5 * (1 - 1 / rows.shape[1])
+    return TargetCall(
+        kind=op.name, where=where, label_smoothing=smoothing, soft=True, row_sum=float(sums.mean()), multi_hot=hot,
+        smoothed_by=smallest * rows.shape[1] if shared else 0.0,
+    )  # fmt: skip
+
+
+# -- hardening ---------------------------------------------------------------------------------------------------------
+
+
+def _hardenings(tape: Tape) -> Iterator[_Hardening]:
+    """Operations between the batch and a loss's target that make hard targets of soft ones; those of a model's output are left out."""
+    for position in tape.observed:
+        op = tape.operations[position]
+        target = op.argument(1, "target")
+        if op.name not in _CLASS_LOSSES or not isinstance(target, Ref):
+            continue
+        above = list(tape.upstream(target.slot))
+        if any(isinstance(tape.outside.get(s), nn.Parameter) for p in above for s in tape.operations[p].inputs):
+            continue
+        for maker in above:
+            made = tape.operations[maker]
+            if made.name in _PICKS | _CASTS and made.inputs and (found := _softness(tape, made)) is not None:
+                yield _Hardening(made, *found)
+
+
+def _softness(tape: Tape, op: Operation) -> tuple[float, float] | None:
+    """Share of the samples that lose weight by an operation, and the mean weight lost; None when it does not harden."""
+    slot = op.inputs[0]
+    before = _value(tape, slot)
+    if before is None or not before.is_floating_point() or before.dim() != 2 or before.shape[1] < 2:
+        return None
+    values = before.detach().double()
+    if bool((values < 0).any() | (values > 1).any()):
+        return None
+    if op.name in _PICKS:
+        axis = op.argument(2, "dim") if op.name == "topk" else op.argument(1, "dim")
+        if axis not in (1, -1) or not bool(((values.sum(1) - 1).abs() < 0.02).all()):
+            return None
+        top = values.max(1).values
+        return _lost(1 - top, top < _HARD)
+    after = _value(tape, op.outputs[0]) if op.outputs else None
+    if after is None or (op.name in ("to", "type", "type_as") and after.is_floating_point()):
+        return None
+    change = (values - after.double()).abs()
+    return _lost(change.sum(1), change.max(1).values > 1 - _HARD)
+
+
+def _lost(weight: Tensor, rows: Tensor) -> tuple[float, float] | None:
+    share = float(rows.double().mean())
+    return (share, float(weight.mean())) if share >= 0.05 else None
+
+
+def _value(tape: Tape, slot: int) -> Tensor | None:
+    if slot in tape.outside:
+        return tape.pristine.get(slot, tape.outside[slot])
+    position = tape.producers.get(slot)
+    if position is None:
+        return None
+    return tape.replay(random_of=tape, keep=(slot,), until=position, grad=False).get(slot)
+
+
+# -- blends ------------------------------------------------------------------------------------------------------------
+
+
+def _input_blend(tape: Tape) -> tuple[float, Operation | None] | None:
+    """Median share of the other sample in a row that enters the first layer, and the operation that blends them.
+
+    A share of 0 when rows stay by themselves; None when it cannot be told.
+    """
+    flow = trace(tape, tape.batch.values())
+    for leaf in flow.inputs - flow.targets:
+        x = tape.pristine.get(leaf, tape.outside[leaf])
+        if not x.is_floating_point() or x.dim() < 2 or x.shape[0] < 4:
+            continue
+        entry, position, derived = _entry(tape, leaf)
+        if entry == leaf:
+            return 0.0, None
+        shape = tape.shapes.get(entry) if entry is not None else None
+        if entry is None or not shape or shape[0] != x.shape[0]:
+            continue
+        shares = _shares(tape, leaf, x, entry, position)
+        if shares is None:
+            return 0.0, None
+        return (statistics.median(shares), _blender(tape, entry, derived)) if shares else (0.0, None)
+    return None
+
+
+def _entry(tape: Tape, leaf: int) -> tuple[int | None, int, set[int]]:
+    """Slot in which a batch tensor meets the first parameter, the position of that operation, and the slots in between."""
+    derived = {leaf}
+    for position, op in enumerate(tape.operations):
+        touched = [s for s in op.inputs if s in derived]
+        if touched and any(isinstance(tape.outside.get(s), nn.Parameter) for s in op.inputs):
+            return touched[0], position, derived
+        if touched:
+            derived.update(op.outputs if op.mutates is None else (*op.outputs, op.mutates))
+    return None, 0, derived
+
+
+def _shares(tape: Tape, leaf: int, x: Tensor, entry: int, position: int) -> list[float] | None:
+    """For some samples, the part of a change of theirs that shows in another row; None when it shows in many."""
+    rows = x.shape[0]
+
+    def enters(value: Tensor) -> Tensor:
+        return tape.replay({leaf: value}, random_of=tape, keep=(entry,), until=position - 1, grad=False)[entry].detach().double().flatten(1)
+
+    before = enters(x.clone()).clone()
+    spread = float(x.double().std()) or 1.0
+    shares = []
+    for row in {round(i * (rows - 1) / (_TRIED - 1)) for i in range(_TRIED)}:
+        changed = x.clone()
+        changed[row] += spread
+        change = (enters(changed) - before).abs().sum(1)
+        own, total = float(change[row]), float(change.sum())
+        others = int((change > _FAINT * float(change.max())).sum()) - (own > _FAINT * float(change.max()))
+        if others > _FEW:
+            return None
+        if total > 0 and others and own > 0:
+            shares.append((total - own) / total)
+    return shares
+
+
+def _blender(tape: Tape, entry: int, derived: set[int]) -> Operation | None:
+    """The operation nearest to the first layer that takes two tensors made of the batch's."""
+    for position in tape.upstream(entry):
+        op = tape.operations[position]
+        if sum(s in derived for s in op.inputs) > 1:
+            return op
+    return None
+
+
+def _labels_mixed(tape: Tape) -> bool | None:
+    """Whether another sample's label reaches the target of a row in any loss call; None when no label can be followed."""
+    wanted = {ref.slot for p in tape.observed if _judged(tape, p) and isinstance(ref := tape.operations[p].argument(1, "target"), Ref)}
+    flow = trace(tape, tape.batch.values())
+    for leaf in flow.targets - flow.inputs:
+        labels = tape.pristine.get(leaf, tape.outside[leaf])
+        if not labels.dim() or labels.shape[0] < 4:
+            continue
+        slots = tuple(s for s in wanted if tape.shapes.get(s, tuple(labels.shape))[:1] == labels.shape[:1])
+        if len(slots) != len(wanted) or not slots:
+            return None
+        before = _targets(tape, leaf, labels.clone(), slots)
+        rows = labels.shape[0]
+        for row in {round(i * (rows - 1) / (_TRIED - 1)) for i in range(_TRIED)}:
+            changed = labels.clone()
+            changed[row] = next((v for v in labels if not torch.equal(v, labels[row])), labels[row])
+            after = _targets(tape, leaf, changed, slots)
+            for slot in slots:
+                apart = (after[slot].double() != before[slot].double()).reshape(rows, -1).any(1)
+                if bool(apart.sum() > apart[row]):
+                    return True
+        return False
+    return None
+
+
+def _targets(tape: Tape, leaf: int, value: Tensor, slots: tuple[int, ...]) -> dict[int, Tensor]:
+    found = tape.replay({leaf: value}, random_of=tape, keep=slots, grad=False)
+    return {s: found[s].detach().clone() for s in slots}
