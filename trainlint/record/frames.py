@@ -6,6 +6,7 @@ import linecache
 import os
 import sys
 import sysconfig
+from collections.abc import Collection
 from types import FrameType
 
 from trainlint.location import Location
@@ -44,11 +45,11 @@ class Frames:
             )
         return known
 
-    def here(self, building: object = None, until: FrameType | None = None) -> Place | None:
+    def here(self, building: object = None, until: FrameType | None = None, beyond: Collection[Place] = ()) -> Place | None:
         """The nearest line of user code on the current stack; None when there is none (a library's thread).
 
         With ``building`` the object's own constructors are passed over: the line that asked for it is wanted. With ``until`` only
-        frames called from that one count.
+        frames called from that one count. Lines in ``beyond`` are passed over too: their callers are wanted.
         """
         frame: FrameType | None = sys._getframe(1)
         user = self._user
@@ -56,7 +57,9 @@ class Frames:
             name = frame.f_code.co_filename
             own = building is not None and frame.f_code.co_name == "__init__" and frame.f_locals.get("self") is building
             if not own and (user.get(name, None) or (name not in user and self.is_user(name))):
-                return (name, frame.f_lineno, frame.f_code.co_name)
+                place = (name, frame.f_lineno, frame.f_code.co_name)
+                if place not in beyond:
+                    return place
             frame = frame.f_back
         return None
 

@@ -118,6 +118,7 @@ class Recorder:
         self._last_step_backward = 0
         self._step_ended: float | None = None
         self._pending_inputs: list[tuple[str, Tensor]] = []
+        self._used_places: set[Place] = set()
 
     # -- small helpers -------------------------------------------------------------------------------------------------
 
@@ -391,7 +392,9 @@ class Recorder:
         if id(optimizer) in self._optimizers:
             return
         base = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
-        seen = OptimizerSeen(optimizer, len(self.recording.optimizers), self.frames.here(), base)
+        # A line that built the optimizer of an earlier training too says nothing about this one: who called it does.
+        place = self.frames.here(beyond=self._used_places) or self.frames.here()
+        seen = OptimizerSeen(optimizer, len(self.recording.optimizers), place, base)
         self._optimizers[id(optimizer)] = seen
         self.recording.optimizers.append(seen)
 
@@ -572,6 +575,7 @@ class Recorder:
             self._loaders[seen.loader] = entry = Loader(seen.loader, seen.index, seen.place)
             self.recording.loaders.append(entry)
         self._optimizers, self._schedulers = {}, {}
+        self._used_places = {o.place for o in earlier.optimizers if o.place is not None}
         self._current, self._recent, self._handed, self._pending_inputs = [], [], [], []
         self._last_batch, self._step_ended = None, None
         self.marks, self.writer.shadows = Marks(self.frames), ShadowWatch()
