@@ -20,6 +20,8 @@ from typing import Any
 __all__ = ["main"]
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+#: Trainings of one script that are recorded: pre-training and fine-tuning.
+_MOST_TRAININGS = 2
 #: Seconds that a script gets to end after it was told that enough was seen.
 _LAST_WORDS = 5.0
 
@@ -66,6 +68,7 @@ def main(job_file: str) -> None:
 
     notes: list[str] = []
     recorder = Recorder(settings, Frames(), measure)
+    recorder.most_trainings = _MOST_TRAININGS
     last_said = [0.0]
 
     def progress(text: str) -> None:

@@ -47,8 +47,6 @@ _MEASURED_STEPS = 8
 _BARE = (3, 4)
 #: Seconds that an earlier training is let run on until the next begins, and after how many its epochs are cut.
 _REST, _REST_UNCUT = 30.0, 12.0
-#: Trainings of one script that are recorded.
-_MOST_TRAININGS = 2
 #: Largest batch that is copied and kept, in bytes.
 _KEEP_BYTES = 256 * 2**20
 
@@ -100,6 +98,8 @@ class Recorder:
         self.goes_on = False
         """Another training follows the one that was just recorded."""
         self.trainings = 1
+        self.most_trainings = 1
+        """Trainings of one script that are recorded."""
         self.begun = time.monotonic()
         self.depth = 0
         self._pid = os.getpid()
@@ -555,7 +555,7 @@ class Recorder:
     def _finish(self) -> None:
         if self.on_finish is None:
             return
-        self.goes_on = self.trainings < _MOST_TRAININGS and bool(self.recording.training) and another_training_follows(self.frames)
+        self.goes_on = self.trainings < self.most_trainings and bool(self.recording.training) and another_training_follows(self.frames)
         self.finish()
         if not self.goes_on:
             raise StopRecording
