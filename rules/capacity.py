@@ -72,7 +72,7 @@ class Capacity(Rule):
 
     def judge(self, overfit: Overfit, parameters: Parameters) -> Verdict:
         """A loss that fell and then stood still above its floor."""
-        if not overfit.attempts or overfit.unbounded:
+        if not 0 <= overfit.best < len(overfit.attempts) or overfit.unbounded:
             return not_run("it is not known how low the loss of one batch can go")
         best = overfit.attempts[overfit.best]
         size = sum(p.size for p in parameters.parameters if p.requires_grad)

@@ -112,7 +112,7 @@ def _swapped(optimizer: OptimizerInfo) -> bool:
 def _shrinkage(group: GroupInfo, optimizer: OptimizerInfo, steps: int) -> float:
     """How far decay alone shrinks a weight in so many steps at the configured learning rate."""
     rate = group.lr / (1 - group.momentum) if optimizer.kind == "SGD" and group.momentum < 1 else group.lr
-    return 1 - math.exp(-rate * group.weight_decay * steps)
+    return 1 - math.exp(-max(rate * group.weight_decay * steps, 0.0))
 
 
 def _failure(optimizer: OptimizerInfo, message: str, severity: Severity, shrinkage: float | None) -> Verdict:

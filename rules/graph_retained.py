@@ -79,7 +79,7 @@ class GraphRetained(Rule):
         nodes = retained.nodes
         if len(nodes) >= STEPS and nodes[-1] >= GROWTH * nodes[0] and all(b > a for a, b in itertools.pairwise(nodes)):
             return _growing(retained)
-        if retained.alive >= HISTORY and retained.alive + 1 >= SHARE * retained.made:
+        if retained.variable and retained.alive >= HISTORY and retained.alive + 1 >= SHARE * retained.made:
             return _kept(retained)
         return passed(
             f"At most {retained.alive} graph{'' if retained.alive == 1 else 's'} of earlier steps were alive at once.",
@@ -112,16 +112,15 @@ def _growing(retained: Retained) -> Verdict:
 
 def _kept(retained: Retained) -> Verdict:
     what = "losses" if retained.kind == "loss" else "model outputs"
-    holder = f", held by {retained.variable}" if retained.variable else ""
     value = "loss.item()" if retained.kind == "loss" else "outputs.detach()"
-    name = retained.variable or "history"
+    name = retained.variable
     return failed(
-        f"The graphs of {retained.alive} of {retained.made} earlier {what} are alive at once{holder}, and more at each step.",
+        f"The graphs of {retained.alive} of {retained.made} earlier {what} are alive at once, held by {retained.variable}, and more at each step.",
         severity=Severity.WARNING,
         evidence={"measured": retained.alive, "expected": 1, "threshold": HISTORY, "variable": retained.variable},
         location=retained.where,
         fix=Fix(
             summary="Keep the value and not the tensor.",
-            code=f"{name}.append({value})" if retained.listed or not retained.variable else f"{name} += {value}",
+            code=f"{name}.append({value})" if retained.listed else f"{name} += {value}",
         ),
     )

@@ -41,7 +41,7 @@ for layer in self.layers:
   DenseNet, EfficientNet, ViT, Swin, CaiT, ConvNeXt, GPT-2, BERT, VAE, MLPs), whose largest standard deviation was below 5 and largest
   growth 53 × (BERT, whose embeddings start at 0.02).
 - Above 10,000 and 1,000 × (error): a softmax over such scores is one-hot, so the loss has hardly a slope.
-- Three weight layers with equal outputs for all samples (error): two or fewer occur by design (zero-initialised heads).
+- Three weight layers with equal outputs for all samples (error; a warning when norm layers follow, which can bring the signal back): two or fewer occur by design (zero-initialised heads).
 
 ## References
 
@@ -110,7 +110,7 @@ def _collapsed(layers: Sequence[Activation], run: Sequence[Activation]) -> Verdi
     return failed(
         f"From layer {start + 1} of {len(layers)} ({_label(run[0])}) to the output, every sample of the batch gives the same activations "
         "although the inputs differ.",
-        severity=Severity.ERROR,
+        severity=Severity.WARNING if any("norm" in layer.kind.lower() for layer in run) else Severity.ERROR,
         evidence={"measured": len(run), "expected": 0, "threshold": COLLAPSED_LAYERS, "layer": run[0].module},
         location=run[0].where,
         fix=_fix("The signal shrinks at every layer: initialise for the activation in use, or put a normalisation layer into each block."),

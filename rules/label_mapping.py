@@ -125,7 +125,7 @@ def _moved(match: ClassMatch) -> bool:
 
 
 def _by_looks(labels: Labels, match: ClassMatch) -> Verdict:
-    pairs = [(c, m) for c, m in zip(match.classes, match.matched, strict=True) if c in match.moved]
+    pairs = [(c, m) for c, m in zip(match.classes, match.matched, strict=False) if c in match.moved]
     steps = {m - c for c, m in pairs}
     how = f"shifted by {-next(iter(steps)):+g}" if len(steps) == 1 and len(pairs) > 1 else "permuted"
     named = ", ".join(f"{_name(labels, 'val', c)} looks like training class {_name(labels, 'train', m)}" for c, m in pairs[:NAMED])
@@ -186,5 +186,5 @@ def _name(labels: Labels, phase: str, label: float) -> str:
 
 
 def _table(labels: Labels, match: ClassMatch) -> Detail:
-    rows = tuple((_name(labels, "val", c), _name(labels, "train", m)) for c, m in zip(match.classes, match.matched, strict=True))
+    rows = tuple((_name(labels, "val", c), _name(labels, "train", m)) for c, m in zip(match.classes, match.matched, strict=False))
     return Table(title="Classes by their looks", columns=("validation class", "looks like training class"), rows=rows[:50])

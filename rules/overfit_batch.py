@@ -104,7 +104,7 @@ class OverfitBatch(Rule):
 
     def judge(self, overfit: Overfit, parameters: Parameters) -> Verdict:
         """Judge the best attempt."""
-        if not overfit.attempts:
+        if not 0 <= overfit.best < len(overfit.attempts):
             return not_run("no attempt to fit one batch could be made")
         if overfit.unbounded:
             return not_run("this loss has no known lowest value, so it cannot be said when a batch is fitted")

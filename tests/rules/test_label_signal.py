@@ -9,7 +9,9 @@ from trainlint.rule import Verdict
 from trainlint_rules.label_signal import LabelSignal
 
 DATA = Location("train.py", 31)
-CLEAR = Signal(phase="train", kind="classes", samples=1000, total=5000, score=0.9, chance=0.0, z=40.0, p=0.0, accuracy=0.95, classes=10, nearest=0.6)
+CLEAR = Signal(
+    phase="train", kind="classes", samples=1000, total=5000, score=0.9, chance=0.0, z=40.0, p=0.0, accuracy=0.95, classes=10, nearest=0.6
+)
 NOTHING = replace(CLEAR, score=0.01, z=0.4, p=0.34, accuracy=0.1)
 REPAIR = Repair(name="labels moved by +1", score=0.88, z=39.0)
 MISMATCH = Mismatch(

@@ -55,8 +55,9 @@ def test_a_low_rate_that_more_steps_make_up_for_is_a_warning():
     assert judge(1e-6).severity is Severity.WARNING
 
 
-def test_a_low_rate_that_makes_some_progress_is_a_warning():
-    assert judge(2e-5, ENDS | {2e-5: 2.27}).severity is Severity.WARNING
+def test_a_low_rate_that_makes_some_progress_is_a_note_and_far_below_a_warning():
+    assert judge(2e-5, ENDS | {2e-5: 2.27}).severity is Severity.NOTE
+    assert judge(2e-6, ENDS | {2e-6: 2.27}).severity is Severity.WARNING
 
 
 def test_a_high_rate_behind_a_warm_up_is_a_warning():

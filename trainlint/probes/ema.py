@@ -50,7 +50,7 @@ def _copy(recording: Recording, shadow: Shadow) -> EmaCopy:
         decays=tuple(shadow.decays),
         updates=shadow.updates,
         watched=shadow.watched,
-        evaluated=bool(calls) and all(not c.grad and (c.iteration is None or c.iteration.phase != "train") for c in calls),
+        evaluated=bool(calls) and all(not c.grad and c.iteration is not None and c.iteration.phase == "val" for c in calls),
         is_average=averages or explicit,
         equal_weights=averages and not getattr(holder, "avg_fn", None) and not getattr(holder, "multi_avg_fn", None),
     )

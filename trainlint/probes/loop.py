@@ -301,7 +301,7 @@ def _cadence(recording: Recording, seen: SchedulerSeen, steps: int, has_loader: 
         return "step" if steps and len(seen.calls) >= steps - 1 else "unknown"
     per_epoch = Counter(epoch for _, epoch, _, _ in seen.calls)
     steps_in = [i.steps for i in epochs]
-    if steps_in and max(steps_in) < 2:
+    if steps_in and max(steps_in) < 3:  # recording may end between a step and the call that belongs to it
         return "unknown"
     if max(per_epoch.values()) >= max(2, max(steps_in, default=0) - 1):
         return "step"

@@ -116,9 +116,19 @@ def _found(models: Iterable[nn.Module]) -> list[Shadow]:
         kind = type(item)
         for _, named in wanted:
             shadow = _module(item, named, own) if issubclass(kind, nn.Module) else _container(item, named)
-            if shadow is not None and len(found) < _MOST and not any(_same(shadow, other) for other in found):
+            if shadow is None:
+                continue
+            twin = next((i for i, other in enumerate(found) if _same(shadow, other)), None)
+            if twin is None and len(found) < _MOST:
                 found.append(shadow)
+            elif twin is not None and _wraps(item, found[twin].holder):
+                found[twin] = shadow
     return found
+
+
+def _wraps(item: Any, held: Any) -> bool:
+    """Whether a module holds another, which says less about what it is for."""
+    return isinstance(item, nn.Module) and isinstance(held, nn.Module) and item is not held and any(m is held for m in item.modules())
 
 
 def _module(item: nn.Module, named: Mapping[str, Tensor], own: set[int]) -> Shadow | None:
