@@ -583,6 +583,12 @@ class Recorder:
         self._rest_batches: dict[int, int] = {}
         self.enabled = self.resting = True
 
+    @property
+    def cut_validation(self) -> bool:
+        """Whether a validation pass was cut short after training steps."""
+        passes = (i for entry in self.recording.loaders for i in entry.iterations)
+        return self.steps_done > 0 and any(i.cut_short and i.phase == "val" for i in passes)
+
     def rests(self, iterator: object = None) -> bool:
         """While resting: whether a pass over a loader may go on. Ends the script when the next training is too long in coming."""
         spent = time.monotonic() - self._rest_begun
