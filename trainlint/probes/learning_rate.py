@@ -26,7 +26,8 @@ _STEPS, _LEAST_STEPS = 24, 9
 _WARM_UP = 4
 #: A learning rate belongs to the band when it makes at least this share of the best one's progress.
 _BAND = 0.5
-_LOWEST, _HIGHEST = 1e-8, 1e3
+#: A search from outside these would not reach the band; it begins in the middle then.
+_LOWEST, _HIGHEST = 1e-7, 1e3
 #: The most trials in each direction.
 _REACH = 8
 #: A trial is given up when its loss is above the first by this factor.
@@ -47,10 +48,12 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
             msg = "the first loss is not finite"
             raise CannotMeasureError(msg)
         steps = _affordable(recording, trial, deadline)
-        start = configured if _LOWEST < configured < _HIGHEST else 1e-3
+        start = configured if _LOWEST <= configured <= _HIGHEST else 1e-3
         trials = {start: _run(trial, start, initial, steps)}
         for direction in (_STRIDE, 1 / _STRIDE):
             _walk(trial, trials, start, direction, initial, steps, deadline)
+        if configured > 0 and configured not in trials:
+            trials[configured] = _run(trial, configured, initial, steps)
         low, high, best = _band(trials, initial)
         curve = _sweep(trial, initial, deadline) if time.monotonic() < deadline - 0.1 * (deadline - began) else ((), ())
         spent = time.monotonic() - began
@@ -124,8 +127,8 @@ def _walk(
         trials[lr] = _run(trial, lr, initial, steps, leader)
         best = max(initial - t.score for t in trials.values())
         made = initial - trials[lr].score
-        # While nothing is learned anywhere the band may lie further on.
-        if trials[lr].diverged or (best > 0.05 * abs(initial) and made < _BAND * best):
+        # While nothing is learned anywhere the band may lie further on; below a rate that diverges it does.
+        if (trials[lr].diverged and direction > 1) or (best > 0.05 * abs(initial) and made < _BAND * best):
             return
 
 
