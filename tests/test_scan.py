@@ -18,9 +18,9 @@ import torch, torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 torch.manual_seed(0)
-x = torch.randn(400, 10)
-data = TensorDataset(x, (x[:, :3].sum(1) > 0).long() + (x[:, 3] > 0).long())
-train_loader, val_loader = DataLoader(data, 32, shuffle=True), DataLoader(data, 64)
+x = torch.randn(700, 10)
+y = (x[:, :3].sum(1) > 0).long() + (x[:, 3] > 0).long()
+train_loader, val_loader = DataLoader(TensorDataset(x[:400], y[:400]), 32, shuffle=True), DataLoader(TensorDataset(x[400:], y[400:]), 64)
 model = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 3))
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 for epoch in range(30):
@@ -307,7 +307,7 @@ def test_a_comment_takes_a_finding_back_and_settings_come_from_the_project(tmp_p
 
 
 def test_a_script_that_fails_over_a_cut_validation_is_judged_as_any_other(tmp_path: Path) -> None:
-    seen = "hits = sum(len(a) for a, b in val_loader)\n        assert hits == 400, hits"
+    seen = "hits = sum(len(a) for a, b in val_loader)\n        assert hits == 300, hits"
     source = HEALTHY.replace("hits = sum((model(a).argmax(1) == b).sum().item() for a, b in val_loader)", seen.replace("len(a)", "len(model(a))"))
     done, report = run(tmp_path, source, "--select", "gradient-accumulation,shuffle")
     assert done.returncode == 0, done.stderr
