@@ -25,6 +25,8 @@ __all__ = ["measure_influence"]
 
 #: Relative change below which two results are equal but for the order of sums; for gradients, which are sums of many.
 _EQUAL, _EQUAL_GRADIENTS = 1e-6, 1e-4
+#: A sum in another order differs by rounding, which weighs more where terms cancel; what changes by more than this is no rounding.
+_CLEAR = 1e-3
 
 
 def measure_influence(recording: Recording, deadline: float, settings: Settings) -> Influence:
@@ -92,10 +94,10 @@ class _Step:
         change = 0.0
         # A model that pools over all rows of its batch does not mind their order, so other values are tried as well.
         for other in (self._exchanged, lambda s: _scrambled(self.exchange.tensors[s])):
-            if change <= _EQUAL:
+            if change <= _CLEAR:
                 fill = {s: other(s) for s in slots}
                 after = self.exchange.replayed(fill, self.slots)
-                change = max(_relative(self.before[s], after[s]) for s in self.slots)
+                change = max(change, *(_relative(self.before[s], after[s]) for s in self.slots))
         gradients = self.exchange.gradients(fill) if change <= _EQUAL else {}
         norm = sum(float(g.double().pow(2).sum()) for g in self.gradients.values()) ** 0.5
         apart = sum(float((g.double() - gradients[s].double()).pow(2).sum()) for s, g in self.gradients.items() if s in gradients) ** 0.5
