@@ -71,16 +71,26 @@ class Fix:
 
     summary: str
     code: str = ""
+    diff: str = ""
+    """The change to the user's own file as a unified diff, where it could be made out; empty otherwise."""
+    safe: bool = False
+    """Whether ``diff`` may be applied without a look; otherwise it is to be reviewed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """A fix that was tried on the user's own model."""
+    """What became of trying the fix on the user's own model and batches, from the same weights and seeds."""
 
     helped: bool
     summary: str
+    """What was changed and what came of it, in one sentence; when not tried, why."""
+    tried: bool = True
     before: float | None = None
     after: float | None = None
+    measure: str = ""
+    """What ``before`` and ``after`` are, as "loss after 40 steps on new batches"."""
+    details: tuple[Detail, ...] = ()
+    """The curves before and after."""
 
 
 @dataclass(frozen=True, kw_only=True)
