@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from trainlint.details import Detail
+from trainlint.details import Detail, Series
 from trainlint.location import Location
 
 __all__ = ["Cost", "Finding", "Fix", "Outcome", "Proof", "Report", "Severity", "Stage", "Subject"]
@@ -89,8 +89,8 @@ class Proof:
     after: float | None = None
     measure: str = ""
     """What ``before`` and ``after`` are, as "loss after 40 steps on new batches"."""
-    details: tuple[Detail, ...] = ()
-    """The curves before and after."""
+    curves: Series | None = None
+    """The same measurement as it is and under the fix."""
 
 
 @dataclass(frozen=True, kw_only=True)
