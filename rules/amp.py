@@ -52,7 +52,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainlint.finding import Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Loop, Optimizers, Step
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -63,8 +63,13 @@ _ORDER = Fix(
     summary="Unscale the gradients before clipping them.",
     code="scaler.scale(loss).backward()\nscaler.unscale_(optimizer)\n"
     "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)\nscaler.step(optimizer)\nscaler.update()",
+    edit=Edit(kind="unscale"),
 )
-_STEP = Fix(summary="Let the scaler take the step.", code="scaler.scale(loss).backward()\nscaler.step(optimizer)\nscaler.update()")
+_STEP = Fix(
+    summary="Let the scaler take the step.",
+    code="scaler.scale(loss).backward()\nscaler.step(optimizer)\nscaler.update()",
+    edit=Edit(kind="scaler-step"),
+)
 
 
 class Amp(Rule):

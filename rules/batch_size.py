@@ -50,7 +50,7 @@ Where memory forbids it: `nn.GroupNorm`, `nn.SyncBatchNorm`, or batch normalisat
 from __future__ import annotations
 
 from trainlint.details import Table
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import BatchSize, NormLayer
 from trainlint.rule import Rule, Verdict, failed, passed
 
@@ -106,6 +106,7 @@ def _tiny(batch: BatchSize, few: list[NormLayer]) -> Verdict:
         Fix(
             summary="Use batches of 16 or more, or a norm that does not look across samples.",
             code=f"{_loader(32)}\n# or, where memory forbids it:\nnorm = nn.GroupNorm(num_groups=8, num_channels=channels)",
+            edit=Edit(kind="batch-size", values={"size": 32}),
         ),
         few,
     )

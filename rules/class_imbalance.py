@@ -63,7 +63,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from trainlint.details import Bars
-from trainlint.finding import Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Batches, DataScan, LabelCount, Leaf, Loss, LossCall, SampleOrder
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -175,6 +175,7 @@ def _uneven(counts: Mapping[str, int], call: LossCall, loss: Loss, order: Sample
         Fix(
             summary="Weigh positives up by the ratio of negatives to positives, and watch recall or average precision instead of accuracy.",
             code=f"criterion = nn.BCEWithLogitsLoss(pos_weight=torch.tensor({_pos_weight(counts):.3g}))",
+            edit=Edit(kind="pos-weight", values={"weight": _pos_weight(counts)}) if call.kind == "binary_cross_entropy_with_logits" else None,
         )
         if call.kind in BINARY
         else Fix(
@@ -246,6 +247,7 @@ def _padding(call: LossCall, leaf: Leaf | None) -> Verdict | None:
         fix=Fix(
             summary="Leave padding out of the loss.",
             code=f"loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index={token:g})",
+            edit=Edit(kind="ignore-index", values={"index": f"{token:g}", "loss": call.kind}),
         ),
     )
 

@@ -47,7 +47,7 @@ from __future__ import annotations
 
 import statistics
 
-from trainlint.finding import Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import OptimizerInfo, Optimizers, Parameters
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -114,4 +114,5 @@ def _fix(optimizer: OptimizerInfo) -> Fix:
     return Fix(
         summary="Use AdamW, which shrinks the weights directly; values of 0.01 to 0.1 are common with it.",
         code=f"optimizer = torch.optim.AdamW(model.parameters(), lr={lr:g}, weight_decay={decay:g})",
+        edit=Edit(kind="decoupled-decay"),
     )

@@ -50,7 +50,7 @@ from __future__ import annotations
 import math
 
 from trainlint.details import Table
-from trainlint.finding import Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import GroupInfo, OptimizerInfo, Optimizers
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -131,6 +131,7 @@ def _failure(optimizer: OptimizerInfo, message: str, severity: Severity, shrinka
                 f'groups = [{{"params": matrices, "weight_decay": {decay:g}}}, {{"params": vectors, "weight_decay": 0.0}}]\n'
                 f"optimizer = torch.optim.{optimizer.kind}(groups, lr={lr:g})"
             ),
+            edit=Edit(kind="decay-groups") if len(optimizer.groups) == 1 else None,
         ),
         details=(
             Table(

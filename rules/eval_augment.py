@@ -57,7 +57,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Repeat, Repeats
 from trainlint.rule import Rule, Verdict, failed, passed
@@ -144,6 +144,7 @@ def _fix(repeats: Repeats, named: str) -> Fix:
         return Fix(
             summary=f"Training and validation share one dataset and so its transform: build it a second time for validation, with a transform{without}.",
             code="val_set = Subset(MyDataset(transform=plain), val_set.indices)",
+            edit=Edit(kind="plain-validation"),
         )
     return Fix(summary=f"Build the validation dataset with a transform{without}.", code="val_set = MyDataset(transform=plain)")
 

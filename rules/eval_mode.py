@@ -51,7 +51,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import Loop, Parameters, ValidationPass
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -81,7 +81,7 @@ class EvalMode(Rule):
             return _training_mode(loop, passes, training)
         grad = [p for p in passes if p.grad]
         if grad:
-            return _with_gradients(passes, grad, sum(p.size for p in parameters.parameters if p.used))
+            return _with_gradients(loop, passes, grad, sum(p.size for p in parameters.parameters if p.used))
         how = "in evaluation mode" if not any(p.training_mode for p in passes) else "with layers that work alike in both modes"
         return passed(f"Validation ran {how} and without gradients.", evidence=_evidence(passes))
 
@@ -97,11 +97,12 @@ def _training_mode(loop: Loop, passes: Sequence[ValidationPass], training: Seque
         fix=Fix(
             summary="Switch to evaluation mode before the validation loop, and back at the start of the next training epoch.",
             code="model.eval()\nwith torch.no_grad():\n    for inputs, targets in val_loader:",
+            edit=_own(loop, training[0], Edit(kind="eval-mode", values={"gradients": any(p.grad for p in training)})),
         ),
     )
 
 
-def _with_gradients(passes: Sequence[ValidationPass], grad: Sequence[ValidationPass], size: int) -> Verdict:
+def _with_gradients(loop: Loop, passes: Sequence[ValidationPass], grad: Sequence[ValidationPass], size: int) -> Verdict:
     return failed(
         f"Gradients are recorded in {len(grad)} of {len(passes)} validation passes of a model with {size:,} parameters, "
         "which costs memory and time.",
@@ -111,8 +112,15 @@ def _with_gradients(passes: Sequence[ValidationPass], grad: Sequence[ValidationP
         fix=Fix(
             summary="Switch gradients off for validation, unless the validation itself takes derivatives.",
             code="with torch.no_grad():\n    for inputs, targets in val_loader:",
+            edit=_own(loop, grad[0], Edit(kind="no-grad")),
         ),
     )
+
+
+def _own(loop: Loop, validation: ValidationPass, edit: Edit) -> Edit | None:
+    """Keep an edit of a loop that only validates: some code trains and validates in one."""
+    trains = any(event.kind == "epoch" and event.phase == "train" and event.where == validation.loop_where for event in loop.events)
+    return None if trains or validation.loop_where is None else edit
 
 
 def _evidence(passes: Sequence[ValidationPass]) -> dict[str, Json]:

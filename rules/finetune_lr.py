@@ -51,7 +51,7 @@ from __future__ import annotations
 import math
 
 from trainlint.details import Line, Mark, Series
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import ShortRun, ShortRuns
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -120,6 +120,7 @@ def _failure(runs: ShortRuns, own: ShortRun, gentle: ShortRun, evidence: dict[st
         fix=Fix(
             summary=f"Fine-tune at a tenth to a thirtieth of this rate, such as {gentle.lr:.2g}; a new head may have a group of its own with more.",
             code=f"optimizer = torch.optim.{runs.optimizer}(model.parameters(), lr={gentle.lr:.2g})",
+            edit=Edit(kind="learning-rate", values={"lr": gentle.lr, "configured": runs.configured}),
         ),
         details=_curves(runs, own, gentle),
     )

@@ -51,7 +51,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from trainlint.details import Table
-from trainlint.finding import Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import ParameterInfo, Parameters
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -87,7 +87,11 @@ class FrozenParams(Rule):
                 severity=Severity.ERROR,
                 evidence={"measured": len(frozen), "expected": 0, "trainable": 0},
                 location=parameters.frozen_where or parameters.model_where,
-                fix=Fix(summary="Leave the part that is to learn unfrozen.", code="model.head.requires_grad_(True)"),
+                fix=Fix(
+                    summary="Leave the part that is to learn unfrozen.",
+                    code="model.head.requires_grad_(True)",
+                    edit=None if parameters.pretrained else Edit(kind="unfreeze", at=parameters.frozen_where),
+                ),
             )
         weights = [p for p in everything if _learns(p)]
         stuck = [p for p in weights if _frozen(p)]
@@ -103,6 +107,7 @@ class FrozenParams(Rule):
                 fix=Fix(
                     summary="Let them learn, or load trained weights before freezing.",
                     code=f"model.{_common(stuck)}requires_grad_(True)",
+                    edit=Edit(kind="unfreeze", at=parameters.frozen_where) if parameters.frozen_where else None,
                 ),
                 details=(_table(stuck),),
             )

@@ -54,7 +54,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainlint.details import Line, Mark, Series
-from trainlint.finding import Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Loop, OptimizerInfo, Optimizers, Parameters, Step
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -149,6 +149,7 @@ def _nullified(optimizer: OptimizerInfo, clipped: Sequence[Step], left: float, r
         fix=Fix(
             summary="Set the threshold a little above the usual norm of the gradient.",
             code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm={max(norms):.1g})",
+            edit=Edit(kind="clip-norm", values={"norm": f"{max(norms):.1g}"}),
         ),
         details=(
             Series(

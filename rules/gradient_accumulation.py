@@ -55,7 +55,7 @@ import statistics
 from collections.abc import Sequence
 
 from trainlint.details import Line, Series
-from trainlint.finding import Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Loop, Optimizers, Step
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -121,7 +121,11 @@ def _stale(steps: Sequence[Step], stale: Sequence[Step]) -> Verdict:
         severity=Severity.ERROR,
         evidence={"measured": worst.stale, "expected": 0, "steps": len(stale)},
         location=worst.backward_where or worst.where,
-        fix=Fix(summary="Clear the gradients once a step.", code="optimizer.zero_grad()\nloss.backward()\noptimizer.step()"),
+        fix=Fix(
+            summary="Clear the gradients once a step.",
+            code="optimizer.zero_grad()\nloss.backward()\noptimizer.step()",
+            edit=Edit(kind="clear-gradients", at=worst.where, values={"batches": round(statistics.median(step.backwards for step in steps))}),
+        ),
         details=(Series(title="What each step follows", x_label="optimizer step", y_label="calls, norm", lines=lines),),
     )
 
@@ -134,7 +138,11 @@ def _undivided(steps: Sequence[Step], kept: int, *, plain: bool) -> Verdict:
         severity=Severity.WARNING if plain else Severity.NOTE,
         evidence={"measured": kept, "expected": 1, "threshold": UNDIVIDED},
         location=steps[0].backward_where,
-        fix=Fix(summary="Divide the loss by the number of batches a step.", code=f"(loss / {kept}).backward()"),
+        fix=Fix(
+            summary="Divide the loss by the number of batches a step.",
+            code=f"(loss / {kept}).backward()",
+            edit=Edit(kind="divide-loss", values={"batches": kept}),
+        ),
     )
 
 

@@ -52,7 +52,7 @@ from __future__ import annotations
 import itertools
 
 from trainlint.details import Line, Series
-from trainlint.finding import Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Retained
 from trainlint.rule import Rule, Verdict, failed, passed
 
@@ -122,5 +122,6 @@ def _kept(retained: Retained) -> Verdict:
         fix=Fix(
             summary="Keep the value and not the tensor.",
             code=f"{name}.append({value})" if retained.listed else f"{name} += {value}",
+            edit=Edit(kind="keep-value", values={"loss": retained.kind == "loss"}),
         ),
     )

@@ -68,7 +68,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trainlint.details import Bars
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Loss, LossCall
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
@@ -185,6 +185,7 @@ def _too_high(site: _Site, loss: Loss) -> Verdict | None:
             "Let the layer that makes the logits start small (with tied weights: the embedding), and check that inputs are normalised."
         )
         code = "nn.init.normal_(model.head.weight, std=0.02)\nnn.init.zeros_(model.head.bias)"
+        edit = Edit(kind="embedding-scale", values={"std": 0.02}) if where else None
     else:
         message = (
             f"The first {call.kind} is {site.value:.3g}, worse than the {site.chance:.3g} of guessing{_how(site)}, "
@@ -192,7 +193,8 @@ def _too_high(site: _Site, loss: Loss) -> Verdict | None:
         )
         summary = "Use the class indices and the preprocessing that the weights were trained with, or start with a new output layer."
         code = "model.head = nn.Linear(model.head.in_features, num_classes)"
-    return _failure(site, loss, message, site.limit, Fix(summary=summary, code=code), where)
+        edit = None
+    return _failure(site, loss, message, site.limit, Fix(summary=summary, code=code, edit=edit), where)
 
 
 def _too_low(site: _Site, loss: Loss) -> Verdict | None:

@@ -50,7 +50,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from trainlint.details import Table
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Batches, BatchView, DataScan, Leaf, NonFinite, NonFiniteSample
 from trainlint.rule import Rule, Verdict, failed, passed
@@ -182,6 +182,7 @@ def _fix(kind: str, role: str) -> Fix:
         return Fix(
             summary="Fill or drop missing cells where the table is read, with statistics of the training part only.",
             code="table = table.fillna(table[:n_train].median())",
+            edit=Edit(kind="fill-missing"),
         )
     return Fix(
         summary="Find where the value is made (a division by zero, a log, a missing reading) and mend or drop the sample there.",

@@ -65,7 +65,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from trainlint.details import Bars, Detail, Table
-from trainlint.finding import Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Activations, Batches, Loss
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
@@ -136,13 +136,14 @@ def _fault(
     threshold: float,
     expected: str = "about 1",
     detail: Detail | None = None,
+    edit: Edit | None = None,
 ) -> Verdict:
     return failed(
         message,
         severity=severity,
         evidence={"measured": measured, "expected": expected, "threshold": threshold},
         location=where,
-        fix=Fix(summary=summary, code=code),
+        fix=Fix(summary=summary, code=code, edit=edit),
         details=(detail,) if detail else (),
     )
 
@@ -196,6 +197,7 @@ def _large(train: InputStats, batches: Batches, activations: Activations) -> Ite
         "inputs = inputs / 255" if pixels else "inputs = (inputs - train_mean) / train_std",
         measured=train.rms,
         threshold=LARGE,
+        edit=Edit(kind="rescale-input", values={"by": 255}) if pixels else Edit(kind="standardise-input"),
     )
 
 
@@ -213,6 +215,7 @@ def _columns(train: InputStats, batches: Batches, activations: Activations) -> I
         train.where,
         "Standardise each column with the mean and standard deviation of the training rows.",
         "mean, std = x_train.mean(axis=0), x_train.std(axis=0)\nx_train, x_val = (x_train - mean) / std, (x_val - mean) / std",
+        edit=Edit(kind="standardise-input"),
         measured=ratio,
         threshold=COLUMN_RATIO,
         expected="columns of about the same scale",

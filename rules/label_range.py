@@ -59,7 +59,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trainlint.details import Bars
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Batches, DataScan, Loss, LossCall
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
@@ -139,7 +139,7 @@ def _index_faults(call: LossCall, batches: Batches, scan: DataScan) -> Iterator[
             call,
             f"{call.kind} got {call.target_dtype.removeprefix('torch.')} labels of shape {call.target_shape}; it takes class indices.",
             Severity.ERROR,
-            Fix(summary="Turn the labels into integer class indices.", code="target = target.long()"),
+            Fix(summary="Turn the labels into integer class indices.", code="target = target.long()", edit=_target(call, "{}.long()")),
         )
         return
     if call.classes is None:
@@ -175,7 +175,8 @@ def _outside(call: LossCall, labels: _Labels, outputs: int) -> Iterator[Verdict]
         severity = Severity.ERROR if labels.source == "batch" or high >= outputs else Severity.WARNING
     where = "the first batch" if labels.source == "batch" else {"train": "the training data", "val": "the validation data"}[labels.phase]
     if low == 1 and high == outputs:
-        fix = Fix(summary="Labels are counted from one: count them from zero.", code="target = target - 1")
+        edit = Edit(kind="count-from-zero") if labels.where else Edit(kind="target", values={"loss": call.kind, "to": "{} - 1"})
+        fix = Fix(summary="Labels are counted from one: count them from zero.", code="target = target - 1", edit=edit)
     elif high >= outputs:
         fix = Fix(summary=f"Give the model {high + 1} outputs, or map the labels to 0 ... {outputs - 1}.", code=f"num_classes = {high + 1}")
     else:
@@ -207,6 +208,7 @@ def _unused(call: LossCall, labels: _Labels, outputs: int) -> Iterator[Verdict]:
             Fix(
                 summary=f"Count labels from zero and give the model {outputs - 1} outputs; predicted indices then match a list of names.",
                 code=f"target = target - 1\nnum_classes = {outputs - 1}",
+                edit=Edit(kind="count-from-zero") if labels.where else None,
             ),
             labels,
         )
@@ -238,12 +240,16 @@ def _binary_faults(call: LossCall, loss: Loss) -> Iterator[Verdict]:
 def _binary_fix(call: LossCall, low: float, high: float) -> Fix:
     values = set() if call.target_values is None else {float(v) for v in call.target_values}
     if values and values <= {-1.0, 1.0}:
-        return Fix(summary="Turn -1 and 1 into 0 and 1.", code="target = (target + 1) / 2")
+        return Fix(summary="Turn -1 and 1 into 0 and 1.", code="target = (target + 1) / 2", edit=_target(call, "({} + 1) / 2"))
     if values and values <= {1.0, 2.0}:
-        return Fix(summary="Turn 1 and 2 into 0 and 1.", code="target = target - 1")
+        return Fix(summary="Turn 1 and 2 into 0 and 1.", code="target = target - 1", edit=_target(call, "{} - 1"))
     if low >= 0 and 200 < high <= 255:
-        return Fix(summary="Scale 0 ... 255 to 0 ... 1.", code="target = target / 255")
+        return Fix(summary="Scale 0 ... 255 to 0 ... 1.", code="target = target / 255", edit=_target(call, "{} / 255"))
     return Fix(summary="Scale targets to [0, 1], or use a loss for real numbers.", code="loss = F.mse_loss(output, target)")
+
+
+def _target(call: LossCall, to: str) -> Edit:
+    return Edit(kind="target", at=call.where, values={"loss": call.kind, "to": to})
 
 
 def _first_batch(call: LossCall) -> _Labels:

@@ -44,7 +44,7 @@ val_loader = DataLoader(val_set, batch_size=64)
 
 from __future__ import annotations
 
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import LastBatch, LoaderEnd
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -52,7 +52,8 @@ from trainlint.rule import Rule, Verdict, failed, not_run, passed
 SHARE = 0.05
 
 KEEP = Fix(
-    summary="Keep the last batch in validation: no gradient depends on its size.", code="val_loader = DataLoader(val_set, batch_size=64)"
+    summary="Keep the last batch in validation: no gradient depends on its size.", code="val_loader = DataLoader(val_set, batch_size=64)",
+    edit=Edit(kind="drop-last", values={"drop": False}),
 )
 
 
@@ -119,6 +120,7 @@ def _single(loader: LoaderEnd, facts: LastBatch, *, refused: bool) -> Verdict:
         fix=Fix(
             summary="Drop the last batch in training.",
             code=f"DataLoader(train_set, batch_size={loader.batch_size}, shuffle=True, drop_last=True)",
+            edit=Edit(kind="drop-last"),
         ),
     )
 

@@ -56,7 +56,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from trainlint.details import Timeline, TimelineEvent
-from trainlint.finding import Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Event, Loop, Step
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -70,6 +70,7 @@ DRAWN = 24
 _ORDER = Fix(
     summary="Clear, compute the loss, go backward, clip, step: in this order.",
     code="optimizer.zero_grad()\nloss = criterion(model(inputs), targets)\nloss.backward()\noptimizer.step()",
+    edit=Edit(kind="order-step"),
 )
 
 
@@ -99,7 +100,11 @@ class LoopOrder(Rule):
                 f"{len(steps)} optimizer steps were taken, but backward() was never called.",
                 flagged="step",
                 at=steps[-1],
-                fix=Fix(summary="Call backward() on the loss before the step.", code="loss.backward()\noptimizer.step()"),
+                fix=Fix(
+                    summary="Call backward() on the loss before the step.",
+                    code="loss.backward()\noptimizer.step()",
+                    edit=Edit(kind="backward"),
+                ),
             )
         if loop.step_before_backward and (starved or _lags(loop)):
             what = "finds no gradients" if starved else "uses the gradients of the batch before"
@@ -127,6 +132,7 @@ class LoopOrder(Rule):
                 fix=Fix(
                     summary="Clip between backward() and step().",
                     code="loss.backward()\ntorch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)\noptimizer.step()",
+                    edit=Edit(kind="clip-before-step"),
                 ),
                 details=(_timeline(loop, "clip"),),
             )
@@ -171,7 +177,7 @@ def _never_steps(loop: Loop) -> Verdict:
         severity=Severity.ERROR if cleared >= 2 else Severity.WARNING,
         evidence={"measured": 0, "expected": len(backwards), "cleared": cleared},
         location=backwards[-1].where,
-        fix=Fix(summary="Let the optimizer step after backward().", code="loss.backward()\noptimizer.step()"),
+        fix=Fix(summary="Let the optimizer step after backward().", code="loss.backward()\noptimizer.step()", edit=Edit(kind="optimizer-step")),
         details=(_timeline(loop, "backward"),),
     )
 
@@ -221,6 +227,7 @@ def _discards(loop: Loop, thrown: Sequence[Step]) -> Verdict:
         fix=Fix(
             summary="Clear only after a step.",
             code=f"loss.backward()\nif (i + 1) % {step.backwards} == 0:\n    optimizer.step()\n    optimizer.zero_grad()",
+            edit=Edit(kind="clear-after-step"),
         ),
         details=(_timeline(loop, "clear"),),
     )

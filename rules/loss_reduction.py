@@ -57,7 +57,7 @@ from __future__ import annotations
 import math
 
 from trainlint.details import Line, Series
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import Loss, LossCall, OptimizerInfo, Optimizers
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -143,7 +143,8 @@ def _judge_sgd(call: LossCall, loss: Loss, scale: float, lr: float) -> Verdict:
         return passed(f"The loss {over}, and SGD's learning rate of {lr:g} is made for it (acts like {acts:.3g}).", evidence=evidence)
     if call.reduction == "sum":
         summary = "Take the mean, or divide the sum by the number of samples; then the learning rate means what it means elsewhere."
-        fix = Fix(summary=summary, code=f'loss = F.{call.kind}(pred, target)  # reduction="mean"')
+        edit = Edit(kind="reduction", values={"loss": call.kind, "reduction": "mean"})
+        fix = Fix(summary=summary, code=f'loss = F.{call.kind}(pred, target)  # reduction="mean"', edit=edit)
     else:
         fix = Fix(
             summary="Send the mean to backward(); multiply only the copy that you log.",
@@ -171,7 +172,11 @@ def _batch_mean(loss: Loss) -> Verdict | None:
                 severity=Severity.NOTE,
                 evidence=_evidence(call, loss, 1.0),
                 location=call.where,
-                fix=Fix(summary="Divide by the batch size only.", code='F.kl_div(log_p, q, reduction="batchmean")'),
+                fix=Fix(
+                    summary="Divide by the batch size only.",
+                    code='F.kl_div(log_p, q, reduction="batchmean")',
+                    edit=Edit(kind="reduction", values={"loss": call.kind, "reduction": "batchmean"}),
+                ),
             )
     return None
 

@@ -70,7 +70,7 @@ import re
 from dataclasses import dataclass
 
 from trainlint.details import Line, Mark, Series
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import LearningRate, Trial
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -148,7 +148,7 @@ def _zero(rates: LearningRate) -> Verdict:
         severity=Severity.ERROR,
         evidence={"measured": 0.0, "suggestion": rates.suggestion},
         location=rates.where,
-        fix=Fix(summary=f"Give the optimizer a learning rate, such as {suggestion}.", code=_optimizer_line(rates, suggestion)),
+        fix=Fix(summary=f"Give the optimizer a learning rate, such as {suggestion}.", code=_optimizer_line(rates, suggestion), edit=_edit(rates, suggestion)),
         details=_curves(rates) if rates.trials else (),
     )
 
@@ -183,9 +183,14 @@ def _failure(rates: LearningRate, best: Trial, message: str, severity: Severity)
             "scheduler = torch.optim.lr_scheduler.OneCycleLR(\n"
             f"    {optimizer}, max_lr={suggestion}, total_steps=epochs * len(train_loader), cycle_momentum=False\n"
             ")",
+            edit=_edit(rates, suggestion),
         ),
         details=_curves(rates),
     )
+
+
+def _edit(rates: LearningRate, lr: str) -> Edit:
+    return Edit(kind="learning-rate", at=rates.where, values={"lr": float(lr), "configured": rates.configured})
 
 
 def _optimizer_line(rates: LearningRate, lr: str) -> str:

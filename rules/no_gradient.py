@@ -50,7 +50,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainlint.details import Table
-from trainlint.finding import Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import GraphCut, Loop, ParameterInfo, Parameters
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
@@ -124,10 +124,14 @@ def _no_graph(parameters: Parameters) -> Verdict:
     where: Location | None
     if parameters.grad_globally_off:
         where, reason = parameters.grad_globally_off, "gradients were switched off for the whole program"
-        advice = Fix(summary="Switch gradients off for validation only.", code="with torch.no_grad():\n    validate(model)")
+        advice = Fix(summary="Switch gradients off for validation only.", code="with torch.no_grad():\n    validate(model)", edit=Edit(kind="allow-gradients"))
     elif parameters.no_grad_calls:
         where, reason = parameters.no_grad_calls[0], "the training forward ran without gradients"
-        advice = Fix(summary="Call the model outside no_grad when training.", code="outputs = model(inputs)  # outside no_grad()")
+        advice = Fix(
+            summary="Call the model outside no_grad when training.",
+            code="outputs = model(inputs)  # outside no_grad()",
+            edit=Edit(kind="keep-gradients", values={"cut": "no_grad"}),
+        )
     elif cut:
         where, reason, advice = cut.where or parameters.model_where, f"the graph ends at {_article(cut.kind)}", _fix(cut)
     else:
@@ -181,7 +185,8 @@ def _article(kind: str) -> str:
 
 def _fix(cut: GraphCut) -> Fix:
     summary, code = _INSTEAD.get(cut.kind, ("Keep every operation from the parameters to the loss differentiable.", ""))
-    return Fix(summary=summary, code=code)
+    edit = Edit(kind="keep-gradients", at=cut.where, values={"cut": cut.kind}) if cut.kind in ("detach", "no_grad", "item") else None
+    return Fix(summary=summary, code=code, edit=edit)
 
 
 def _table(parameters: Sequence[ParameterInfo]) -> Table:

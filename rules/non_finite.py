@@ -49,7 +49,7 @@ from __future__ import annotations
 import math
 import re
 
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import Loop, NonFinite
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -111,7 +111,7 @@ class NonFiniteRule(Rule):
             severity=Severity.WARNING if nonfinite.what == "activation" and math.isfinite(nonfinite.loss) else Severity.ERROR,
             evidence=_evidence(nonfinite),
             location=nonfinite.where,
-            fix=Fix(summary=summary, code=code),
+            fix=Fix(summary=summary, code=code, edit=_edit(nonfinite)),
         )
 
 
@@ -140,6 +140,11 @@ def _message(nonfinite: NonFinite) -> str:
         "gradient": f"The gradient of {nonfinite.parameter or 'a parameter'} is NaN or infinite although the loss is {nonfinite.loss:.3g}",
     }.get(nonfinite.what, "A value is NaN or infinite")
     return f"{subject} in step {nonfinite.step} of {nonfinite.steps}{made}{detail}."
+
+
+def _edit(nonfinite: NonFinite) -> Edit | None:
+    names = [n for n in ("rsqrt", "sqrt", "log") if n in re.findall(r"\w+", nonfinite.operation.lower())]
+    return Edit(kind="off-the-edge", values={"operation": names[0]}) if names else None
 
 
 def _remedy(nonfinite: NonFinite) -> tuple[str, str]:

@@ -68,8 +68,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
-from trainlint.finding import Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Loss, LossCall
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -97,11 +98,11 @@ RANGES: dict[str, tuple[float, float]] = {
     "logsigmoid": (-math.inf, 0.0),
 }
 
-LOGITS = Fix(
+_LOGITS = Fix(
     summary="Return the logits; the loss applies its own softmax or sigmoid. Apply it yourself only where you read probabilities.",
     code="return self.head(x)  # no activation",
 )
-LOG_PROBABILITIES = Fix(
+_LOG_PROBABILITIES = Fix(
     summary="Apply log_softmax before this loss; in place of nll_loss, cross_entropy on the raw scores does both.",
     code="log_probabilities = F.log_softmax(logits, dim=-1)",
 )
@@ -155,7 +156,7 @@ def _softmax_axis(call: LossCall) -> Verdict | None:
         call,
         f"{activation} before {call.kind} runs over axis 0, the {call.batch_size} samples of the batch, instead of the classes.",
         Severity.ERROR,
-        Fix(summary="Normalise over the class axis, or let the loss do it.", code="loss = F.cross_entropy(logits, target)"),
+        Fix(summary="Normalise over the class axis, or let the loss do it.", code="loss = F.cross_entropy(logits, target)", edit=_drop(call) if call.kind == "cross_entropy" else None),
     )
 
 
@@ -172,14 +173,14 @@ def _cross_entropy(call: LossCall) -> Verdict | None:
             f"{activation} before {call.kind}, which applies its own softmax, keeps the logits between {low:g} and {high:g}: "
             f"the loss cannot fall below {floor:.2f} for {classes} classes.",
             Severity.ERROR if low == 0 else Severity.WARNING,
-            LOGITS,
+            _logits(call, activation),
         )
     if activation in {"relu", "relu6"}:
         message = f"{activation} before {call.kind} cuts off negative logits; a class whose logit is zero for every sample stops learning."
-        return _fault(call, message, Severity.WARNING, LOGITS)
+        return _fault(call, message, Severity.WARNING, _logits(call, activation))
     if activation == "log_softmax":
         message = f"log_softmax before {call.kind} is superfluous: it changes nothing, as the loss applies it again."
-        fix = Fix(summary="Return the logits, or use nll_loss.", code="loss = F.nll_loss(log_probabilities, target)")
+        fix = Fix(summary="Return the logits, or use nll_loss.", code="loss = F.nll_loss(log_probabilities, target)", edit=_drop(call))
         return _fault(call, message, Severity.NOTE, fix)
     return None
 
@@ -192,7 +193,7 @@ def _log_probabilities_expected(call: LossCall) -> Verdict | None:
             call,
             f"{call.kind} got probabilities ({call.input_min:.2g} to {call.input_max:.2g}, summing to one), but takes their logarithm.",
             Severity.ERROR,
-            LOG_PROBABILITIES,
+            _log_probabilities(call),
         )
     if call.kind != "kl_div" and call.input_max > ROUNDING:
         return _fault(
@@ -200,7 +201,7 @@ def _log_probabilities_expected(call: LossCall) -> Verdict | None:
             f"{call.kind} takes log-probabilities, which are never positive, but got raw scores up to {call.input_max:.3g}: "
             "it has no minimum for them.",
             Severity.ERROR,
-            LOG_PROBABILITIES,
+            _log_probabilities(call),
         )
     return None
 
@@ -209,6 +210,7 @@ def _binary_cross_entropy(call: LossCall) -> Verdict | None:
     logits = Fix(
         summary="Use the loss that takes logits, or apply a sigmoid before this one.",
         code="loss = F.binary_cross_entropy_with_logits(logits, target)",
+        edit=None if call.input_activation in RANGES else _swap(call, "binary_cross_entropy_with_logits"),
     )
     if call.input_min < -ROUNDING or call.input_max > 1 + ROUNDING:
         message = f"{call.kind} got values from {call.input_min:.3g} to {call.input_max:.3g}, but takes probabilities between 0 and 1."
@@ -237,7 +239,7 @@ def _binary_logits(call: LossCall) -> Verdict | None:
         f"{call.input_activation} before {call.kind}, which applies its own sigmoid, keeps predicted probabilities between "
         f"{lowest:.2f} and {highest:.2f}.",
         Severity.ERROR if one_sided or (low, high) == (0, 1) else Severity.WARNING,
-        LOGITS,
+        _logits(call),
     )
 
 
@@ -263,7 +265,7 @@ def _real_target(call: LossCall) -> Verdict | None:
         f"{call.input_activation} before {call.kind} cannot go {reach}, where {much} lie "
         f"(from {call.target_min:.3g} to {call.target_max:.3g}, mean {mean:.3g}).",
         Severity.ERROR if many and depth >= ERROR_DEPTH else Severity.WARNING,
-        Fix(summary="Leave the output layer without an activation, or scale the target into its range.", code="return self.head(x)"),
+        Fix(summary="Leave the output layer without an activation, or scale the target into its range.", code="return self.head(x)", edit=_drop(call)),
     )
 
 
@@ -279,6 +281,27 @@ JUDGES: dict[str, Callable[[LossCall], Verdict | None]] = {
     "smooth_l1_loss": _real_target,
     "huber_loss": _real_target,
 }
+
+
+def _drop(call: LossCall, activation: str | None = None) -> Edit | None:
+    """Leave out the activation where it is applied; one inside another loss function has no line of its own."""
+    name = activation or call.input_activation
+    return Edit(kind="drop-activation", values={"activation": name}) if name and call.input_activation_where else None
+
+
+def _swap(call: LossCall, to: str) -> Edit:
+    return Edit(kind="swap-loss", at=call.built_where or call.where, values={"loss": call.kind, "to": to})
+
+
+def _logits(call: LossCall, activation: str | None = None) -> Fix:
+    return replace(_LOGITS, edit=_drop(call, activation))
+
+
+def _log_probabilities(call: LossCall) -> Fix:
+    if call.input_activation == "softmax" and call.input_activation_where:
+        return replace(_LOG_PROBABILITIES, edit=Edit(kind="log-softmax"))
+    raw = call.kind == "nll_loss" and call.input_activation is None and not call.input_rows_sum_to_one
+    return replace(_LOG_PROBABILITIES, edit=_swap(call, "cross_entropy") if raw else None)
 
 
 def _sigmoid(x: float) -> float:

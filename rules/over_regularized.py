@@ -48,7 +48,7 @@ First fit the training data, then regularise as much as validation rewards.
 from __future__ import annotations
 
 from trainlint.details import Line, Series
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import Regulariser, ShortRun, ShortRuns
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -123,7 +123,7 @@ def _failure(runs: ShortRuns, own: ShortRun, free: ShortRun, evidence: dict[str,
         severity=Severity.WARNING,
         evidence=evidence | {"culprit": culprit.kind, "strength": culprit.strength},
         location=culprit.where,
-        fix=Fix(summary=words, code=code),
+        fix=Fix(summary=words, code=code, edit=Edit(kind="dropout", values={"p": 0.2}) if culprit.kind == "dropout" else None),
         details=_curves(runs, own, free),
     )
 

@@ -62,7 +62,7 @@ Where the end mark fills up as well, use labels of -100 at padded positions inst
 
 from __future__ import annotations
 
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import Padding as Facts
 from trainlint.rule import Rule, Verdict, failed, passed
 
@@ -131,6 +131,7 @@ def _mask_loss(facts: Facts, *, classes: bool) -> Fix:
     return Fix(
         summary="Let the loss ignore padding. If the same id also ends each sequence, set the labels behind the first one to -100 instead.",
         code=f"F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index={facts.value:g})",
+        edit=Edit(kind="ignore-index", values={"index": f"{facts.value:g}", "loss": facts.loss}),
     )
 
 

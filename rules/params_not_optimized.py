@@ -50,7 +50,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainlint.details import Table
-from trainlint.finding import Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Loop, ParameterInfo, Parameters
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
@@ -115,6 +115,7 @@ def _stale(parameters: Parameters, missing: Sequence[ParameterInfo]) -> Verdict:
         fix=Fix(
             summary="Build the optimizer after the model has its final form.",
             code="model = Net()\noptimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)",
+            edit=Edit(kind="all-parameters"),
         ),
         details=(_table(missing),),
     )
@@ -130,7 +131,11 @@ def _unregistered(parameters: Parameters) -> Verdict:
         severity=Severity.WARNING if parameters.pretrained else Severity.ERROR,
         evidence={"measured": sum(u.parameters for u in parameters.unregistered), "expected": 0, "owner": first.owner},
         location=first.where or parameters.model_where,
-        fix=Fix(summary=f"Keep the layers in {keeper}.", code=f"self.{attribute} = {keeper}({attribute})"),
+        fix=Fix(
+            summary=f"Keep the layers in {keeper}.",
+            code=f"self.{attribute} = {keeper}({attribute})",
+            edit=Edit(kind="register-modules", values={"owner": first.owner}),
+        ),
         details=(
             Table(
                 title="Layers that the model does not register",
@@ -164,6 +169,7 @@ def _missing(
         advice = Fix(
             summary="Build the optimizer from all parameters, after the last change to the model.",
             code="optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)",
+            edit=Edit(kind="all-parameters"),
         )
     return failed(
         f"{len(missing)} of {len(trainable)} trainable parameters ({share:.0%} of the elements: {names}) receive gradients "

@@ -52,7 +52,7 @@ h = nn.TransformerEncoder(layer, 2)(x)
 
 from __future__ import annotations
 
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import Batches, Leaf, Mixing
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -119,8 +119,14 @@ class SampleMixing(Rule):
             severity=Severity.ERROR if operation in SLIPS else Severity.WARNING,
             evidence=evidence | {"operation": operation},
             location=mixing.first_where,
-            fix=Fix(summary=summary, code=code),
+            fix=Fix(summary=summary, code=code, edit=_edit(operation)),
         )
+
+
+def _edit(operation: str) -> Edit | None:
+    if operation in ("view", "reshape"):
+        return Edit(kind="batch-axis-first")
+    return Edit(kind="batch-first") if "batch_first" in SLIPS.get(operation, ("", ""))[1] else None
 
 
 def _future(mixing: Mixing) -> Verdict:
@@ -133,6 +139,7 @@ def _future(mixing: Mixing) -> Verdict:
         fix=Fix(
             summary="Give the attention a causal mask, and check that targets are shifted by one against the inputs.",
             code="mask = nn.Transformer.generate_square_subsequent_mask(x.size(1))\nh = self.encoder(x, mask=mask, is_causal=True)",
+            edit=Edit(kind="causal-mask"),
         ),
     )
 

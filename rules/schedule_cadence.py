@@ -67,7 +67,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trainlint.details import Line, Mark, Series
-from trainlint.finding import Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Loop, Optimizers, SchedulerInfo
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -159,7 +159,7 @@ def _plateau(scheduler: SchedulerInfo) -> Iterator[Verdict]:
             severity=Severity.WARNING,
             evidence={"measured": mode, "expected": wanted, "metric": list(scheduler.metric[:10])},
             location=scheduler.where,
-            fix=Fix(summary="Set mode to the direction of success.", code=f'scheduler = ReduceLROnPlateau(optimizer, mode="{wanted}")'),
+            fix=Fix(summary="Set mode to the direction of success.", code=f'scheduler = ReduceLROnPlateau(optimizer, mode="{wanted}")', edit=Edit(kind="plateau-mode", values={"mode": wanted})),
         )
 
 
@@ -178,6 +178,7 @@ def _never(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
         fix=Fix(
             summary=f"Step it {'after each optimizer step' if scheduler.kind in PER_STEP else 'once an epoch'}.",
             code="optimizer.step()\nscheduler.step()" if scheduler.kind in PER_STEP else "validate(model)\nscheduler.step()",
+            edit=Edit(kind="schedule-start", values={"each": "step" if scheduler.kind in PER_STEP else "epoch"}),
         ),
         details=_curve(scheduler, None),
     )
@@ -209,6 +210,7 @@ def _too_rare(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
         fix=Fix(
             summary='Step it after each optimizer step (in Lightning: "interval": "step").',
             code="optimizer.step()\nscheduler.step()      # inside the loop over batches",
+            edit=Edit(kind="schedule-each-step"),
         ),
         details=_curve(scheduler, share * len(preview)),
     )
@@ -241,6 +243,7 @@ def _too_often(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
         fix=Fix(
             summary="Step it once an epoch, or give its length in steps.",
             code="for epoch in range(epochs):\n    train(model, loader, optimizer)\n    scheduler.step()",
+            edit=Edit(kind="schedule-each-epoch"),
         ),
         details=_curve(scheduler, None),
     )
@@ -258,7 +261,7 @@ def _climbs(scheduler: SchedulerInfo, calls: int | None) -> Iterator[Verdict]:
             severity=Severity.WARNING,
             evidence={"measured": end, "expected": 0.0, "threshold": ANNEALED, "T_max": horizon, "calls": calls},
             location=scheduler.where,
-            fix=Fix(summary="Set T_max to the calls of the whole run.", code=f"scheduler = CosineAnnealingLR(optimizer, T_max={calls})"),
+            fix=Fix(summary="Set T_max to the calls of the whole run.", code=f"scheduler = CosineAnnealingLR(optimizer, T_max={calls})", edit=Edit(kind="schedule-length", values={"calls": calls})),
             details=_curve(scheduler, None),
         )
 
@@ -274,7 +277,11 @@ def _accumulated(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
         severity=Severity.WARNING,
         evidence={"measured": run.total, "expected": scheduler.horizon, "accumulation": share},
         location=scheduler.where,
-        fix=Fix(summary="Divide its length by the accumulation.", code=f"total_steps = epochs * len(loader) // {share}"),
+        fix=Fix(
+            summary="Divide its length by the accumulation.",
+            code=f"total_steps = epochs * len(loader) // {share}",
+            edit=Edit(kind="schedule-share", values={"share": share}),
+        ),
         details=_curve(scheduler, len(scheduler.preview) / share),
     )
 

@@ -49,7 +49,7 @@ from __future__ import annotations
 import itertools
 
 from trainlint.details import Line, Mark, Series
-from trainlint.finding import Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Loop, Optimizers
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -91,7 +91,7 @@ class ScheduleOrder(Rule):
             severity=Severity.WARNING,
             evidence={"measured": ahead, "expected": 0},
             location=first.stepped_where or first.where,
-            fix=Fix(summary="Step the scheduler after the optimizer.", code="optimizer.step()\nscheduler.step()"),
+            fix=Fix(summary="Step the scheduler after the optimizer.", code="optimizer.step()\nscheduler.step()", edit=Edit(kind="schedule-after-step")),
             details=(
                 Series(
                     title=f"Learning rate of {first.kind}",

@@ -52,7 +52,7 @@ With a `DistributedSampler`, call `sampler.set_epoch(epoch)` at the start of eac
 from __future__ import annotations
 
 from trainlint.details import Line, Series
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import Batches, Loss, Optimizers, SampleOrder
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -187,6 +187,7 @@ def _fix(order: SampleOrder) -> Fix:
         return Fix(
             summary="Tell the sampler which epoch it is, so that each epoch gets its own order.",
             code="for epoch in range(epochs):\n    train_loader.sampler.set_epoch(epoch)",
+            edit=Edit(kind="set-epoch"),
         )
     if order.iterable:
         return Fix(
@@ -201,6 +202,7 @@ def _fix(order: SampleOrder) -> Fix:
     return Fix(
         summary="Let the training loader shuffle; validation needs no shuffling.",
         code=f"DataLoader(train_set, batch_size={order.batch_size or 32}, shuffle=True)",
+        edit=Edit(kind="shuffle-loader"),
     )
 
 

@@ -52,7 +52,7 @@ SamplePairing blends two pictures and keeps the first label on purpose; if that 
 
 from __future__ import annotations
 
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import SoftTargets, TargetCall
 from trainlint.rule import Rule, Verdict, failed, passed
@@ -109,6 +109,7 @@ def _hardened(targets: SoftTargets, evidence: dict[str, Json]) -> Verdict:
         Fix(
             summary="Hand the soft targets to the loss: cross_entropy takes class probabilities, binary_cross_entropy_with_logits any value in [0, 1].",
             code="loss = F.cross_entropy(logits, soft_targets)",
+            edit=Edit(kind="soft-target", values={"by": targets.hardened_by}),
         ),
     )
 
@@ -124,6 +125,7 @@ def _half_mixed(targets: SoftTargets, evidence: dict[str, Json]) -> Verdict:
         Fix(
             summary="Weigh the losses for both labels as the inputs were weighed.",
             code="loss = lam * criterion(logits, target_a) + (1 - lam) * criterion(logits, target_b)",
+            edit=Edit(kind="mix-losses", values={"loss": next((c.kind for c in targets.calls if c.where == place), "cross_entropy")}),
         ),
     )
 
@@ -133,7 +135,11 @@ def _twice(call: TargetCall, evidence: dict[str, Json]) -> Verdict:
         f"The targets are smoothed by {call.smoothed_by:.2g} already, and label_smoothing={call.label_smoothing:g} smooths them again.",
         evidence | {"measured": call.smoothed_by, "label_smoothing": call.label_smoothing},
         call.where,
-        Fix(summary="Smooth once: in the targets or in the loss.", code="criterion = nn.CrossEntropyLoss()"),
+        Fix(
+            summary="Smooth once: in the targets or in the loss.",
+            code="criterion = nn.CrossEntropyLoss()",
+            edit=Edit(kind="label-smoothing", values={"loss": call.kind}),
+        ),
     )
 
 
@@ -145,6 +151,7 @@ def _tags(call: TargetCall, evidence: dict[str, Json]) -> Verdict:
         Fix(
             summary="Tags that may hold together take a sigmoid each.",
             code="loss = F.binary_cross_entropy_with_logits(logits, tags)",
+            edit=Edit(kind="swap-loss", values={"loss": call.kind, "to": "binary_cross_entropy_with_logits"}),
         ),
     )
 

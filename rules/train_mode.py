@@ -55,7 +55,7 @@ for epoch in range(epochs):
 from __future__ import annotations
 
 from trainlint.details import Timeline, TimelineEvent
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Event, Loop, Parameters
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
@@ -109,6 +109,7 @@ def _whole(loop: Loop, pretrained: bool) -> Verdict:
         fix=Fix(
             summary="Call train() at the start of every epoch, before the loop over the training batches.",
             code="for epoch in range(epochs):\n    model.train()\n    for inputs, targets in train_loader:",
+            edit=Edit(kind="train-mode", at=_head(loop)),
         ),
         details=(_timeline(loop),) if loop.events else (),
     )
@@ -128,6 +129,7 @@ def _partly(loop: Loop, pretrained: bool) -> Verdict:
         fix=Fix(
             summary="Call train() on the whole model after its parts are loaded: from_pretrained() returns them in evaluation mode.",
             code="model.train()",
+            edit=Edit(kind="train-mode", at=_head(loop)),
         ),
     )
 
@@ -153,8 +155,13 @@ def _place(loop: Loop) -> Location | None:
         return switches[0]
     if switches:
         return loop.eval_set_where or loop.eval_mode_where
+    return _head(loop) or loop.eval_set_where or loop.eval_mode_where
+
+
+def _head(loop: Loop) -> Location | None:
+    """Find where the training loader is iterated."""
     epochs = [event.where for event in loop.events if event.kind == "epoch" and event.phase == "train" and event.where]
-    return epochs[-1] if epochs else loop.eval_set_where or loop.eval_mode_where
+    return epochs[-1] if epochs else None
 
 
 def _affected(loop: Loop) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ import statistics
 from collections.abc import Sequence
 
 from trainlint.details import Bars, Mark
-from trainlint.finding import Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import OptimizerInfo, Optimizers, ParameterInfo, Parameters
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -61,6 +61,8 @@ USUAL = 1e-3
 SMALL, PRETRAINED = 1e-5, 0.1
 #: The median above this: too large.
 LARGE = 0.3
+#: A rate above this is no suggestion: the gradient is what is wrong then, or its unit.
+HIGHEST_RATE = 1.0
 #: Matrices needed to call updates too large: a single convex layer forgives much.
 FEWEST = 2
 
@@ -151,6 +153,7 @@ def _outside(
         fix=Fix(
             summary=f"{'Raise' if small else 'Lower'} the learning rate until the ratio is near 1e-3.",
             code=f"optimizer = torch.optim.{optimizer.kind}(model.parameters(), lr={wanted:.0e})" if wanted else "",
+            edit=Edit(kind="learning-rate", values={"lr": wanted}) if wanted and wanted <= HIGHEST_RATE else None,
         ),
         details=(_bars(matrices, ratios, at_fault),),
     )

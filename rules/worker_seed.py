@@ -54,7 +54,7 @@ def worker_init_fn(worker_id):
 
 from __future__ import annotations
 
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import Optimizers, WorkerSeeds
 from trainlint.rule import Rule, Verdict, failed, passed
 
@@ -120,11 +120,13 @@ def _repeated(seeds: WorkerSeeds, evidence: dict[str, Json], *, workers: bool, e
         Fix(
             summary="Leave seeding to torch, which seeds torch, numpy and random in each worker, or derive seeds from torch.initial_seed().",
             code="def worker_init_fn(worker_id):\n    np.random.seed(torch.initial_seed() % 2**32)",
+            edit=Edit(kind="reseed-workers"),
         )
         if seeds.by_init
         else Fix(
             summary="Draw from the global generators, or build the generator in each worker from the seed that torch gives it.",
             code="def worker_init_fn(worker_id):\n    info = torch.utils.data.get_worker_info()\n    info.dataset.rng = np.random.default_rng(info.seed)",
+            edit=Edit(kind="seed-workers") if seeds.held else None,
         )
     )
     return failed(

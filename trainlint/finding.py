@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from trainlint.details import Detail, Series
 from trainlint.location import Location
 
-__all__ = ["Cost", "Finding", "Fix", "Outcome", "Proof", "Report", "Severity", "Stage", "Subject"]
+__all__ = ["Cost", "Edit", "Finding", "Fix", "Outcome", "Proof", "Report", "Severity", "Stage", "Subject"]
 
 #: Anything JSON can hold; evidence values are numbers, words and short lists of them.
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
@@ -66,6 +66,18 @@ class Outcome(str, enum.Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Edit:
+    """A change to the user's source, by the name of the function in ``trainlint.edits`` that can make it."""
+
+    kind: str
+    """As ``shuffle-loader``; ``trainlint.edits.KINDS`` lists them."""
+    at: Location | None = None
+    """The line to change; the finding's own when None."""
+    values: dict[str, Json] = field(default_factory=dict)
+    """What the change needs to know, as ``{"lr": 0.003}``."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fix:
     """The change to make: in words, and as code in the style of the user's own script."""
 
@@ -75,6 +87,8 @@ class Fix:
     """The change to the user's own file as a unified diff, where it could be made out; empty otherwise."""
     safe: bool = False
     """Whether ``diff`` may be applied without a look; otherwise it is to be reviewed."""
+    edit: Edit | None = None
+    """How ``diff`` is made from the user's source, where the rule knows a change that fits."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from trainlint.edits import with_diffs
 from trainlint.engine import Judge, root_cause
 from trainlint.errors import TrainlintError, UnknownRuleError, UsageError
 from trainlint.evidence import Evidence
@@ -87,7 +88,7 @@ def judge(
         if not any(f.failed for f in findings):
             shown = evidence.earlier
         findings = tuple(_worse(*pair) for pair in zip(earlier, findings, strict=True))
-    findings = tuple(_heard(f) for f in findings)
+    findings = with_diffs(_heard(f) for f in findings)
     step = evidence.status.get("step_seconds")
     probes = dict(evidence.seconds)
     for probe, more in (evidence.earlier.seconds if evidence.earlier else {}).items():

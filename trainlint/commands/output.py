@@ -18,25 +18,25 @@ from trainlint.finding import Report, Severity
 __all__ = ["console", "deliver", "exit_code", "live_progress", "say", "use_color", "width"]
 
 
-def deliver(report: Report, targets: list[tuple[str, Path]], *, quiet: bool, verbose: bool) -> None:
-    """Write each target, and the text to stdout unless a target has taken it."""
+def deliver(report: Report, targets: list[tuple[str, Path]], *, quiet: bool, verbose: bool, text: bool = True) -> None:
+    """Write each target, and the text to stdout unless a target has taken it or ``text`` is off."""
     from trainlint.registry import load_renderers
 
     renderers = load_renderers()
     color = use_color()
     verbosity = -1 if quiet else int(verbose)
     taken = any(path == Path("-") for _, path in targets)
-    if not taken:
+    if text and not taken:
         click.echo(renderers["text"].render(report, color=color, width=width(), verbosity=verbosity), nl=False, color=color)
     for name, path in targets:
         stdout = path == Path("-")
-        text = renderers[name].render(report, color=stdout and color, width=width(), verbosity=verbosity)
+        page = renderers[name].render(report, color=stdout and color, width=width(), verbosity=verbosity)
         if stdout:
-            click.echo(text, nl=not text.endswith("\n"), color=color)
+            click.echo(page, nl=not page.endswith("\n"), color=color)
             continue
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, "utf-8")
+            path.write_text(page, "utf-8")
         except OSError as error:
             msg = f"the {name} report could not be written to {path}: {error.strerror or error}"
             raise UsageError(msg) from error

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import click
 
+from trainlint.commands.fixing import fix as apply_fixes
+from trainlint.commands.fixing import fixing, show_diffs, summary
 from trainlint.commands.options import judging, settings_for, targets_for
 from trainlint.commands.output import deliver, exit_code, live_progress, say
 from trainlint.config import seconds
+from trainlint.finding import Report
 
 __all__ = ["demo", "judge", "scan"]
 
@@ -26,10 +29,11 @@ __all__ = ["demo", "judge", "scan"]
 )
 @click.option("--no-html", is_flag=True, help="Write no HTML report.")
 @click.option("--save-evidence", type=click.Path(path_type=Path), help="Keep the measurements for `trainlint judge`.")
+@fixing
 @judging
 def scan(
     script: str, args: tuple[str, ...], module: bool, budget: str | None, seed: int | None, html: Path | None, no_html: bool, save_evidence: Path | None,
-    select: tuple[str, ...], ignore: tuple[str, ...], fail_on: str | None, config: Path | None, formats: tuple[str, ...], outputs: tuple[Path, ...],
+    diff: bool, fix: bool, unsafe_fixes: bool, yes: bool, allow_dirty: bool, select: tuple[str, ...], ignore: tuple[str, ...], fail_on: str | None, config: Path | None, formats: tuple[str, ...], outputs: tuple[Path, ...],
     quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Run SCRIPT for a few training steps, unmodified, and report what is wrong. Its own arguments follow after `--`."""
@@ -42,23 +46,35 @@ def scan(
     if seed is not None:
         settings = replace(settings, seed=seed)
     targets = targets_for(formats, outputs)
-    if not no_html and "html" not in dict(targets) and (html is not None or not targets):
+    if not no_html and "html" not in dict(targets) and (html is not None or not (targets or diff)):
         targets.append(("html", html or Path("trainlint-report.html")))
+
+    def scan_once() -> Report:
+        with live_progress(quiet=quiet, shown=sys.stderr.isatty() and not verbose) as progress:
+            return run_scan(script, args, settings=settings, module=module, show_output=verbose, progress=progress, save_evidence=save_evidence)
+
     problem = None
-    with live_progress(quiet=quiet, shown=sys.stderr.isatty() and not verbose) as progress:
-        try:
-            report = run_scan(
-                script, args, settings=settings, module=module, show_output=verbose, progress=progress, save_evidence=save_evidence
-            )
-        except ScanError as error:
-            problem, partial = str(error), error.report
-            if partial is None:
-                raise
-            report = partial
-    deliver(report, targets, quiet=quiet, verbose=verbose)
+    try:
+        report = scan_once()
+    except ScanError as error:
+        problem, partial = str(error), error.report
+        if partial is None:
+            raise
+        report = partial
+    if diff:
+        show_diffs(report)
+    if not diff or targets:
+        deliver(report, targets, quiet=quiet, verbose=verbose, text=not diff)
     if problem is not None:
         say(f"trainlint: {problem}")
         sys.exit(2)
+    if fix and not diff:
+        start = Path.cwd() / "-m" if module else Path(script)
+        edited = apply_fixes(report, start, scan_once, unsafe=unsafe_fixes, yes=yes, allow_dirty=allow_dirty)
+        if edited is not None:
+            deliver(edited, targets, quiet=quiet, verbose=verbose)
+            say(summary(report, edited))
+            report = edited
     sys.exit(exit_code(report, settings.fail_on))
 
 

@@ -1,0 +1,140 @@
+"""Edits of data loaders: order, last batch, seeds of workers."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from trainlint.edits.changes import Changes, argument, expression, keyword, statement
+from trainlint.edits.script import Script, Unsure, dotted
+from trainlint.finding import Json
+
+__all__ = ["cover_sampler", "drop_last", "reseed_workers", "seed_workers", "set_batch_size", "shuffle"]
+
+
+def _loader(script: Script, line: int) -> cst.Call:
+    """The call that builds the loader: on the line, else where the name that is iterated there was assigned."""
+    built = [c for c in script.calls(line) if script.last(c).endswith("DataLoader")]
+    if not built:
+        head = script.statement(line)
+        name = dotted(head.iter) if isinstance(head, cst.For) else ""
+        built = [v for v in script.assigned(name) if isinstance(v, cst.Call) and script.last(v).endswith("DataLoader")] if name else []
+    if len(built) != 1:
+        raise Unsure("the line does not build just one DataLoader")
+    return built[0]
+
+
+def _set(script: Script, call: cst.Call, name: str, position: int, value: str, after: str, old: tuple[str, ...]) -> Changes:
+    """Set an argument that is missing or has one of the old values."""
+    given = argument(call, name, position)
+    if given is None:
+        return Changes(script).rework(call, lambda c: keyword(c, name, value, after))
+    if script.code(given.value) not in old:
+        raise Unsure(f"{name}={script.code(given.value)} may differ from loader to loader")
+    return Changes(script).replace(given.value, expression(value))
+
+
+def shuffle(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Set ``shuffle=True``, in the place of a sampler that keeps the order."""
+    call = _loader(script, line)
+    if argument(call, "batch_sampler", 4) is not None:
+        raise Unsure("the loader has a batch sampler, which decides on the order")
+    sampler = argument(call, "sampler", 3)
+    if sampler is None:
+        return _set(script, call, "shuffle", 2, "True", "batch_size", ("False", "None"))
+    if sampler.keyword is None or not (isinstance(sampler.value, cst.Call) and script.last(sampler.value) == "SequentialSampler"):
+        raise Unsure("the loader has a sampler, which decides on the order")
+    if argument(call, "shuffle", 2) is not None:
+        raise Unsure("the loader has a sampler and shuffle")
+    return Changes(script).replace(sampler, sampler.with_changes(keyword=cst.Name("shuffle"), value=cst.Name("True")))
+
+
+def drop_last(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Set ``drop_last``, to ``values["drop"]`` where given."""
+    drop = bool(values.get("drop", True))
+    return _set(script, _loader(script, line), "drop_last", 8, str(drop), "shuffle", (str(not drop), "None"))
+
+
+def set_batch_size(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Set a batch size that is a number in the call."""
+    call = _loader(script, line)
+    given = argument(call, "batch_size", 1)
+    if given is not None and not isinstance(given.value, cst.Integer):
+        raise Unsure(f"the batch size comes from {script.code(given.value)}")
+    if given is None:
+        return Changes(script).rework(call, lambda c: keyword(c, "batch_size", str(values["size"])))
+    return Changes(script).replace(given.value, expression(str(values["size"])))
+
+
+def cover_sampler(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Tell a distributed sampler the epoch, at the start of the loop over epochs."""
+    call = _loader(script, line)
+    sampler = argument(call, "sampler", 3)
+    assign = script.around(call, cst.Assign)
+    loader = dotted(assign.targets[0].target) if assign is not None and assign.value is call else ""
+    if not loader:
+        raise Unsure("the loader has no name to find its loop by")
+    for loop in script.all(cst.For):
+        if not isinstance(loop.body, cst.IndentedBlock) or not isinstance(loop.target, cst.Name) or not loop.body.body:
+            continue
+        inner = [n for n in script.all(cst.For, loop.body) if loader in {dotted(x) for x in script.all(cst.CSTNode, n.iter)}]
+        if inner and isinstance(loop.iter, cst.Call) and script.name(loop.iter) in ("range", "trange", "tqdm"):
+            name = dotted(sampler.value) if sampler is not None else ""
+            name = name if name and script.visible(name, loop) else f"{loader}.sampler"
+            first = loop.body.body[0]
+            return Changes(script).before(first, f"{name}.set_epoch({loop.target.value})")  # type: ignore[arg-type]
+    raise Unsure("the loop over epochs is not in the file that builds the loader")
+
+
+def reseed_workers(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Let ``worker_init_fn`` seed by what torch draws for each worker, not by a constant."""
+    given = argument(_loader(script, line), "worker_init_fn", 10)
+    if given is None:
+        raise Unsure("the loader has no worker_init_fn")
+    where: list[cst.CSTNode] = [given.value]
+    if isinstance(given.value, cst.Name):
+        where = [f for f in script.all(cst.FunctionDef) if f.name.value == given.value.value]
+    if len(where) != 1 or not isinstance(where[0], (cst.Lambda, cst.FunctionDef)):
+        raise Unsure("worker_init_fn is not a function of this file")
+    changes = Changes(script)
+    for call in script.all(cst.Call, where[0]):
+        if script.last(call) in ("seed", "manual_seed") and len(call.args) == 1:
+            new = "torch.initial_seed()" if script.last(call) == "manual_seed" else "torch.initial_seed() % 2**32"
+            changes.replace(call.args[0].value, expression(new))
+    if not changes:
+        raise Unsure("worker_init_fn does not seed by itself")
+    return changes.import_module("torch")
+
+
+#: How a generator of each kind is made anew from a seed.
+_ANEW = {
+    "numpy.random.default_rng": "{made}(info.seed)",
+    "numpy.random.RandomState": "{made}(info.seed % 2**32)",
+    "random.Random": "{made}(info.seed)",
+    "torch.Generator": "{made}().manual_seed(info.seed)",
+}
+
+
+def seed_workers(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Give the dataset's own generator a seed of its own in each worker."""
+    call = _loader(script, line)
+    if argument(call, "worker_init_fn", 10) is not None:
+        raise Unsure("the loader has a worker_init_fn already")
+    data = argument(call, "dataset", 0)
+    name = dotted(data.value) if data is not None else ""
+    made = [data.value] if data is not None and isinstance(data.value, cst.Call) else script.assigned(name, script.scope(call)) if name else []
+    classes = [c for c in script.all(cst.ClassDef) for m in made if isinstance(m, cst.Call) and script.last(m) == c.name.value]
+    if len(classes) != 1:
+        raise Unsure("the loader's dataset is not built from a class of this file")
+    found: list[str] = []
+    for assign in script.all(cst.Assign, classes[0]):
+        target = dotted(assign.targets[0].target)
+        if target.startswith("self.") and isinstance(assign.value, cst.Call) and script.full(assign.value) in _ANEW:
+            anew = _ANEW[script.full(assign.value)].format(made=script.name(assign.value))
+            found.append(f"info.dataset.{target.removeprefix('self.')} = {anew}")
+    if not found or "worker_init_fn" in script.bound(script.module):
+        raise Unsure("the dataset holds no generator whose making is seen")
+    place = [n for n in (script.statement_of(call), *script.ancestors(call)) if n in script.module.body][-1]
+    body = "\n    ".join(["info = torch.utils.data.get_worker_info()", *found])
+    function = statement(f"def worker_init_fn(worker_id):\n    {body}\n").with_changes(leading_lines=[])
+    changes = Changes(script).import_module("torch").before(place, function)  # type: ignore[arg-type]
+    return changes.rework(call, lambda c: keyword(c, "worker_init_fn", "worker_init_fn"))

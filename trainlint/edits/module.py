@@ -1,0 +1,279 @@
+"""Edits of modules: registration, frozen parameters, cut gradients, mixed samples, numbers at the edge."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from trainlint.edits.changes import Changes, argument, expression, keyword, operand
+from trainlint.edits.numbers import number_at
+from trainlint.edits.script import Script, Unsure, dotted
+from trainlint.finding import Json
+
+__all__ = [
+    "allow_gradients",
+    "batch_axis_first",
+    "batch_first",
+    "causal",
+    "keep_gradients",
+    "lower_dropout",
+    "off_the_edge",
+    "register",
+    "scale_weights",
+    "thaw",
+]
+
+
+def _torch_nn(script: Script) -> str:
+    """How the file calls ``torch.nn``."""
+    names = [name for name, full in script.imports.items() if full == "torch.nn"]
+    if names:
+        return names[0]
+    if "torch" in script.imports:
+        return "torch.nn"
+    raise Unsure("torch.nn is not imported")
+
+
+def register(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Keep modules in a ModuleList or ModuleDict, not in a list or dict."""
+    attribute = f"self.{str(values['owner']).rpartition('.')[2]}"
+    owner = str(values["owner"]).rpartition(".")[0].rpartition(".")[2]
+    assigns = [a for a in script.all(cst.Assign) if len(a.targets) == 1 and dotted(a.targets[0].target) == attribute]
+    classes = {id(a): script.around(a, cst.ClassDef) for a in assigns}
+    named = [a for a in assigns if (c := classes[id(a)]) is not None and c.name.value == owner]
+    here = [a for a in named or assigns if script.covers(a, line)] or named or assigns
+    if len(here) != 1:
+        raise Unsure(f"{attribute} is not assigned at one place")
+    value, nn = here[0].value, _torch_nn(script)
+    if isinstance(value, cst.List):
+        if not all(isinstance(e.value, cst.Call) for e in value.elements):
+            raise Unsure("the list holds more than modules that are built in it")
+        keeper = "ModuleList"
+    elif isinstance(value, cst.ListComp) and isinstance(value.elt, cst.Call):
+        keeper = "ModuleList"
+    elif isinstance(value, cst.Dict) and value.elements:
+        entries = [e for e in value.elements if isinstance(e, cst.DictElement)]
+        if len(entries) != len(value.elements) or not all(isinstance(e.key, cst.SimpleString) and isinstance(e.value, cst.Call) for e in entries):
+            raise Unsure("the keys or values of the dict are not plain")
+        keeper = "ModuleDict"
+    else:
+        raise Unsure(f"{attribute} is not assigned a list or dict of modules")
+    cls = classes[id(here[0])]
+    if any(dotted(s.value) == attribute and isinstance(e.slice, cst.Slice) and cls is None for s in script.all(cst.Subscript) for e in s.slice):
+        raise Unsure("the list is sliced")
+    call = cst.Call(cst.parse_expression(f"{nn}.{keeper}"), [cst.Arg(value)])
+    if isinstance(value, cst.List) and not value.elements:
+        call = cst.Call(cst.parse_expression(f"{nn}.{keeper}"))
+    return Changes(script).replace(value, call)
+
+
+def _freezes(script: Script, node: cst.CSTNode) -> bool:
+    """Whether a statement only takes ``requires_grad`` away."""
+    if not isinstance(node, cst.SimpleStatementLine) or len(node.body) != 1:
+        return False
+    part = node.body[0]
+    if isinstance(part, cst.Expr) and isinstance(part.value, cst.Call):
+        args = part.value.args
+        return script.last(part.value) == "requires_grad_" and len(args) == 1 and script.code(args[0].value) == "False"
+    if isinstance(part, cst.Assign) and len(part.targets) == 1 and isinstance(part.targets[0].target, cst.Attribute):
+        return part.targets[0].target.attr.value == "requires_grad" and script.code(part.value) == "False"
+    return False
+
+
+def thaw(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Leave out what freezes parameters: the statement, or the whole loop that does nothing else."""
+    place = script.statement(line)
+    if isinstance(place, cst.SimpleStatementLine) and not _freezes(script, place):
+        raise Unsure("the line does not only freeze parameters")
+    function = script.function(place)
+    if function is not None and function.name.value not in ("__init__", "main", "setup"):
+        if sum(script.last(c) == function.name.value for c in script.all(cst.Call)) > 1:
+            raise Unsure("the function that freezes is called for several models")
+    outer = place
+    for node in script.ancestors(place):
+        if isinstance(node, (cst.For, cst.If)):
+            leaves = [s for s in script.all(cst.SimpleStatementLine, node) if not _freezes(script, s)]
+            if leaves or node.orelse is not None:
+                break
+            outer = node
+        elif isinstance(node, (cst.FunctionDef, cst.Module, cst.ClassDef)):
+            break
+    if not isinstance(outer, (cst.For, cst.SimpleStatementLine)):
+        raise Unsure("a condition decides what is frozen")
+    return Changes(script).remove(outer)
+
+
+def keep_gradients(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Leave out what cuts the graph on a line: ``detach()``, ``item()``, or the ``no_grad`` around it."""
+    cut = str(values["cut"])
+    if cut == "no_grad":
+        return _leave_no_grad(script, line)
+    calls = [c for c in script.calls(line) if script.last(c) == cut and not c.args and script.receiver(c) is not None]
+    if len(calls) != 1:
+        raise Unsure(f"{cut}() does not stand on the line just once")
+    receiver = script.receiver(calls[0])
+    assert receiver is not None
+    return Changes(script).replace(calls[0], receiver)
+
+
+_OFF = ("no_grad", "inference_mode")
+
+
+def _is_off(script: Script, node: cst.BaseExpression) -> bool:
+    if isinstance(node, cst.Call):
+        return script.last(node) in _OFF or (script.last(node) == "set_grad_enabled" and script.code(node.args[0].value) == "False")
+    return dotted(node).rpartition(".")[2] in _OFF
+
+
+def _leave_no_grad(script: Script, line: int) -> Changes:
+    place = script.statement(line)
+    for node in (place, *script.ancestors(place)):
+        if isinstance(node, cst.With) and any(_is_off(script, i.item) for i in node.items):
+            if len(node.items) != 1 or not isinstance(node.body, cst.IndentedBlock):
+                raise Unsure("the with statement does more than switch gradients off")
+            return Changes(script).unwrap(node)
+        if isinstance(node, cst.FunctionDef):
+            off = [d for d in node.decorators if _is_off(script, d.decorator)]
+            if off:
+                kept = [d for d in node.decorators if d not in off]
+                return Changes(script).rework(node, lambda f: f.with_changes(decorators=kept))
+            break
+    raise Unsure("no no_grad stands around the line")
+
+
+def allow_gradients(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Switch gradients off in the function that needs it, not for the whole program."""
+    place = script.statement(line)
+    part = place.body[0] if isinstance(place, cst.SimpleStatementLine) else None
+    if not (isinstance(part, cst.Expr) and isinstance(part.value, cst.Call) and script.last(part.value) == "set_grad_enabled"):
+        raise Unsure("the line does not only switch gradients off")
+    if script.code(part.value.args[0].value) != "False":
+        raise Unsure("the line switches gradients by a condition")
+    changes = Changes(script).remove(place)
+    function = script.function(place)
+    if function is not None:
+        if any(script.last(c) in ("backward", "step") for c in script.all(cst.Call, function)):
+            raise Unsure("the function that switches gradients off trains")
+        name = cst.Decorator(cst.parse_expression("torch.no_grad()"))
+        changes.import_module("torch").rework(function, lambda f: f.with_changes(decorators=[*f.decorators, name]))
+    for line_ in script.all(cst.SimpleStatementLine):
+        # What hid the fault: a loss without a graph was told to have one.
+        if len(line_.body) == 1 and isinstance(line_.body[0], cst.Assign) and script.code(line_.body[0].value) == "True":
+            target = dotted(line_.body[0].targets[0].target)
+            if target.endswith(".requires_grad") and "loss" in target.lower():
+                changes.remove(line_)
+    return changes
+
+
+def _built(script: Script, call: cst.Call) -> list[cst.Call]:
+    """Modules that what is called was built as, with those handed to their building."""
+    name, owner = script.name(call), script.around(call, cst.ClassDef)
+    if not name:
+        return []
+    found = [a.value for a in script.all(cst.Assign, owner or script.module) if any(dotted(t.target) == name for t in a.targets)]
+    inner = []
+    for value in found:
+        for part in script.all(cst.Name, value):
+            inner += script.assigned(part.value, script.scope(value))
+    return [c for value in (*found, *inner) for c in script.all(cst.Call, value)]
+
+
+def _layers(script: Script, line: int, *suffixes: str) -> list[cst.Call]:
+    found = {id(b): b for c in script.calls(line) for b in _built(script, c) if script.last(b).endswith(suffixes)}
+    return list(found.values())
+
+
+def batch_first(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Tell a recurrent or attention layer that the batch comes first."""
+    layers = _layers(script, line, "EncoderLayer", "DecoderLayer", "LSTM", "GRU", "RNN", "MultiheadAttention")
+    if not layers or any(argument(c, "batch_first") is not None for c in layers):
+        raise Unsure("the layer's building is not seen, or says where the batch stands")
+    function = script.function(script.statement(line))
+    taken = [script.code(s) for s in script.all(cst.Subscript, function or script.module)]
+    if any(s.endswith(("[-1]", "[0]")) for s in taken):
+        raise Unsure("the first axis of a result is indexed as if it were time")
+    changes = Changes(script)
+    for layer in layers:
+        changes.rework(layer, lambda c: keyword(c, "batch_first", "True"))
+    return changes
+
+
+def batch_axis_first(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Swap the first two axes of a recurrent layer's last state before it is flattened by sample."""
+    calls = [c for c in script.calls(line) if script.last(c) in ("view", "reshape") and isinstance(c.func, cst.Attribute)]
+    if len(calls) != 1:
+        raise Unsure("the line does not reshape just one tensor")
+    state = dotted(calls[0].func.value) if isinstance(calls[0].func, cst.Attribute) else ""
+    scope = script.scope(calls[0])
+    states: set[str] = set()
+    for assign in script.own(cst.Assign, scope):
+        target = assign.targets[0].target
+        if isinstance(target, cst.Tuple) and len(target.elements) == 2 and isinstance(assign.value, cst.Call):
+            if any(script.last(b) in ("LSTM", "GRU", "RNN") for b in _built(script, assign.value)):
+                states |= {n.value for n in script.all(cst.Name, target.elements[1])}
+    if not state or state not in states or len(script.assigned(state, scope)) > 0:
+        raise Unsure("it is not clear on which axis the samples stand")
+    args = ", ".join(script.code(a.with_changes(comma=cst.MaybeSentinel.DEFAULT)) for a in calls[0].args)
+    return Changes(script).replace(calls[0], expression(f"{state}.transpose(0, 1).reshape({args})"))
+
+
+def causal(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Give attention a mask that hides later positions."""
+    for call in script.calls(line):
+        if script.last(call) == "scaled_dot_product_attention":
+            if argument(call, "attn_mask", 3) is not None or argument(call, "is_causal", 5) is not None:
+                raise Unsure("the attention has a mask already")
+            return Changes(script).rework(call, lambda c: keyword(c, "is_causal", "True"))
+    encoders = [c for c in script.calls(line) if any(script.last(b) == "TransformerEncoder" for b in _built(script, c))]
+    if len(encoders) != 1 or len(encoders[0].args) != 1 or not isinstance(encoders[0].args[0].value, cst.Name):
+        raise Unsure("the line does not call a TransformerEncoder with just its input")
+    call = encoders[0]
+    first = any(
+        (given := argument(b, "batch_first")) is not None and script.code(given.value) == "True"
+        for b in _built(script, call)
+        if script.last(b) == "TransformerEncoderLayer"
+    )
+    value = script.code(call.args[0].value)
+    mask = f"{_torch_nn(script)}.Transformer.generate_square_subsequent_mask({value}.size({int(first)}), device={value}.device)"
+    return Changes(script).rework(call, lambda c: keyword(keyword(c, "mask", mask), "is_causal", "True"))
+
+
+def off_the_edge(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Keep a root or a logarithm off zero."""
+    kind = str(values["operation"])
+    if kind not in ("sqrt", "rsqrt", "log"):
+        raise Unsure(f"what keeps {kind} off its edge depends on what is meant")
+    calls = [c for c in script.calls(line) if script.last(c) == kind]
+    if len(calls) != 1:
+        raise Unsure(f"{kind} does not stand on the line just once")
+    call, receiver = calls[0], script.receiver(calls[0])
+    torch_call = script.full(call) == f"torch.{kind}"
+    inner = call.args[0].value if torch_call and call.args else receiver
+    if inner is None or (not torch_call and call.args) or (receiver is not None and dotted(receiver) in ("math", "np", "numpy")):
+        raise Unsure(f"it is not clear what {kind} is taken of")
+    code = script.code(operand(inner))
+    new = f"{code}.clamp(min=1e-9)" if kind == "log" else f"{script.code(inner)} + 1e-8"
+    if torch_call or kind == "log":
+        return Changes(script).replace(inner, expression(new))
+    return Changes(script).replace(inner, expression(f"({new})"))
+
+
+def lower_dropout(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Lower the probability of a dropout layer that is a number in its building."""
+    calls = [c for c in script.calls(line) if "Drop" in script.last(c) or script.last(c) == "dropout"]
+    given = argument(calls[0], "p", 0 if script.last(calls[0]) != "dropout" else 1) if len(calls) == 1 else None
+    if given is None or number_at(given.value) is None:
+        raise Unsure("the probability is not a number on this line")
+    return Changes(script).replace(given.value, expression(str(values["p"])))
+
+
+def scale_weights(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Start an embedding small, right after it is built."""
+    place = script.statement(line)
+    assign = place.body[0] if isinstance(place, cst.SimpleStatementLine) else None
+    if not isinstance(assign, cst.Assign) or not isinstance(assign.value, cst.Call) or script.last(assign.value) != "Embedding":
+        raise Unsure("the line does not build an embedding")
+    name = dotted(assign.targets[0].target)
+    set_by = [t.target for t in script.all(cst.AssignTarget)] + [a.value for c in script.all(cst.Call) if "init" in script.full(c) for a in c.args]
+    if not name or any(dotted(node).startswith(f"{name}.weight") for node in set_by):
+        raise Unsure("the embedding's weight is set elsewhere")
+    return Changes(script).after(place, f"{_torch_nn(script)}.init.normal_({name}.weight, std={values['std']})")
