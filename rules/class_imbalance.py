@@ -175,7 +175,9 @@ def _uneven(counts: Mapping[str, int], call: LossCall, loss: Loss, order: Sample
         Fix(
             summary="Weigh positives up by the ratio of negatives to positives, and watch recall or average precision instead of accuracy.",
             code=f"criterion = nn.BCEWithLogitsLoss(pos_weight=torch.tensor({_pos_weight(counts):.3g}))",
-            edit=Edit(kind="pos-weight", values={"weight": _pos_weight(counts)}) if call.kind == "binary_cross_entropy_with_logits" else None,
+            edit=Edit(kind="pos-weight", values={"weight": _pos_weight(counts)})
+            if call.kind == "binary_cross_entropy_with_logits"
+            else None,
         )
         if call.kind in BINARY
         else Fix(

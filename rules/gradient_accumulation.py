@@ -124,7 +124,9 @@ def _stale(steps: Sequence[Step], stale: Sequence[Step]) -> Verdict:
         fix=Fix(
             summary="Clear the gradients once a step.",
             code="optimizer.zero_grad()\nloss.backward()\noptimizer.step()",
-            edit=Edit(kind="clear-gradients", at=worst.where, values={"batches": round(statistics.median(step.backwards for step in steps))}),
+            edit=Edit(
+                kind="clear-gradients", at=worst.where, values={"batches": round(statistics.median(step.backwards for step in steps))}
+            ),
         ),
         details=(Series(title="What each step follows", x_label="optimizer step", y_label="calls, norm", lines=lines),),
     )

@@ -52,7 +52,8 @@ from trainlint.rule import Rule, Verdict, failed, not_run, passed
 SHARE = 0.05
 
 KEEP = Fix(
-    summary="Keep the last batch in validation: no gradient depends on its size.", code="val_loader = DataLoader(val_set, batch_size=64)",
+    summary="Keep the last batch in validation: no gradient depends on its size.",
+    code="val_loader = DataLoader(val_set, batch_size=64)",
     edit=Edit(kind="drop-last", values={"drop": False}),
 )
 

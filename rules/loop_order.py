@@ -177,7 +177,9 @@ def _never_steps(loop: Loop) -> Verdict:
         severity=Severity.ERROR if cleared >= 2 else Severity.WARNING,
         evidence={"measured": 0, "expected": len(backwards), "cleared": cleared},
         location=backwards[-1].where,
-        fix=Fix(summary="Let the optimizer step after backward().", code="loss.backward()\noptimizer.step()", edit=Edit(kind="optimizer-step")),
+        fix=Fix(
+            summary="Let the optimizer step after backward().", code="loss.backward()\noptimizer.step()", edit=Edit(kind="optimizer-step")
+        ),
         details=(_timeline(loop, "backward"),),
     )
 

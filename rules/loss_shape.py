@@ -131,11 +131,23 @@ def _fix(call: LossCall) -> Fix:
     """Name the axes of length one that are too many, when that is all that differs."""
     prediction, target = call.input_shape, call.target_shape
     if prediction[-1:] == (1,) and prediction[:-1] == target:
-        return Fix(summary="Drop the prediction's last axis of one.", code=f"loss = F.{call.kind}(pred.squeeze(-1), target)", edit=_edit(call, "prediction"))
+        return Fix(
+            summary="Drop the prediction's last axis of one.",
+            code=f"loss = F.{call.kind}(pred.squeeze(-1), target)",
+            edit=_edit(call, "prediction"),
+        )
     if target[-1:] == (1,) and target[:-1] == prediction:
-        return Fix(summary="Drop the target's last axis of one.", code=f"loss = F.{call.kind}(pred, target.squeeze(-1))", edit=_edit(call, "target"))
+        return Fix(
+            summary="Drop the target's last axis of one.",
+            code=f"loss = F.{call.kind}(pred, target.squeeze(-1))",
+            edit=_edit(call, "target"),
+        )
     if [n for n in prediction if n != 1] == [n for n in target if n != 1]:
-        return Fix(summary="Give the target the prediction's shape.", code=f"loss = F.{call.kind}(pred, target.view_as(pred))", edit=_edit(call, "view"))
+        return Fix(
+            summary="Give the target the prediction's shape.",
+            code=f"loss = F.{call.kind}(pred, target.view_as(pred))",
+            edit=_edit(call, "view"),
+        )
     return Fix(
         summary="Give the model one output per target value, and both tensors the same shape; an assertion keeps it so.",
         code=f"assert pred.shape == target.shape, (pred.shape, target.shape)\nloss = F.{call.kind}(pred, target)",

@@ -148,7 +148,11 @@ def _zero(rates: LearningRate) -> Verdict:
         severity=Severity.ERROR,
         evidence={"measured": 0.0, "suggestion": rates.suggestion},
         location=rates.where,
-        fix=Fix(summary=f"Give the optimizer a learning rate, such as {suggestion}.", code=_optimizer_line(rates, suggestion), edit=_edit(rates, suggestion)),
+        fix=Fix(
+            summary=f"Give the optimizer a learning rate, such as {suggestion}.",
+            code=_optimizer_line(rates, suggestion),
+            edit=_edit(rates, suggestion),
+        ),
         details=_curves(rates) if rates.trials else (),
     )
 

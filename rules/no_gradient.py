@@ -124,7 +124,11 @@ def _no_graph(parameters: Parameters) -> Verdict:
     where: Location | None
     if parameters.grad_globally_off:
         where, reason = parameters.grad_globally_off, "gradients were switched off for the whole program"
-        advice = Fix(summary="Switch gradients off for validation only.", code="with torch.no_grad():\n    validate(model)", edit=Edit(kind="allow-gradients"))
+        advice = Fix(
+            summary="Switch gradients off for validation only.",
+            code="with torch.no_grad():\n    validate(model)",
+            edit=Edit(kind="allow-gradients"),
+        )
     elif parameters.no_grad_calls:
         where, reason = parameters.no_grad_calls[0], "the training forward ran without gradients"
         advice = Fix(

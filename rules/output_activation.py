@@ -156,7 +156,11 @@ def _softmax_axis(call: LossCall) -> Verdict | None:
         call,
         f"{activation} before {call.kind} runs over axis 0, the {call.batch_size} samples of the batch, instead of the classes.",
         Severity.ERROR,
-        Fix(summary="Normalise over the class axis, or let the loss do it.", code="loss = F.cross_entropy(logits, target)", edit=_drop(call) if call.kind == "cross_entropy" else None),
+        Fix(
+            summary="Normalise over the class axis, or let the loss do it.",
+            code="loss = F.cross_entropy(logits, target)",
+            edit=_drop(call) if call.kind == "cross_entropy" else None,
+        ),
     )
 
 
@@ -265,7 +269,11 @@ def _real_target(call: LossCall) -> Verdict | None:
         f"{call.input_activation} before {call.kind} cannot go {reach}, where {much} lie "
         f"(from {call.target_min:.3g} to {call.target_max:.3g}, mean {mean:.3g}).",
         Severity.ERROR if many and depth >= ERROR_DEPTH else Severity.WARNING,
-        Fix(summary="Leave the output layer without an activation, or scale the target into its range.", code="return self.head(x)", edit=_drop(call)),
+        Fix(
+            summary="Leave the output layer without an activation, or scale the target into its range.",
+            code="return self.head(x)",
+            edit=_drop(call),
+        ),
     )
 
 

@@ -159,7 +159,11 @@ def _plateau(scheduler: SchedulerInfo) -> Iterator[Verdict]:
             severity=Severity.WARNING,
             evidence={"measured": mode, "expected": wanted, "metric": list(scheduler.metric[:10])},
             location=scheduler.where,
-            fix=Fix(summary="Set mode to the direction of success.", code=f'scheduler = ReduceLROnPlateau(optimizer, mode="{wanted}")', edit=Edit(kind="plateau-mode", values={"mode": wanted})),
+            fix=Fix(
+                summary="Set mode to the direction of success.",
+                code=f'scheduler = ReduceLROnPlateau(optimizer, mode="{wanted}")',
+                edit=Edit(kind="plateau-mode", values={"mode": wanted}),
+            ),
         )
 
 
@@ -261,7 +265,11 @@ def _climbs(scheduler: SchedulerInfo, calls: int | None) -> Iterator[Verdict]:
             severity=Severity.WARNING,
             evidence={"measured": end, "expected": 0.0, "threshold": ANNEALED, "T_max": horizon, "calls": calls},
             location=scheduler.where,
-            fix=Fix(summary="Set T_max to the calls of the whole run.", code=f"scheduler = CosineAnnealingLR(optimizer, T_max={calls})", edit=Edit(kind="schedule-length", values={"calls": calls})),
+            fix=Fix(
+                summary="Set T_max to the calls of the whole run.",
+                code=f"scheduler = CosineAnnealingLR(optimizer, T_max={calls})",
+                edit=Edit(kind="schedule-length", values={"calls": calls}),
+            ),
             details=_curve(scheduler, None),
         )
 

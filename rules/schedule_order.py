@@ -91,7 +91,11 @@ class ScheduleOrder(Rule):
             severity=Severity.WARNING,
             evidence={"measured": ahead, "expected": 0},
             location=first.stepped_where or first.where,
-            fix=Fix(summary="Step the scheduler after the optimizer.", code="optimizer.step()\nscheduler.step()", edit=Edit(kind="schedule-after-step")),
+            fix=Fix(
+                summary="Step the scheduler after the optimizer.",
+                code="optimizer.step()\nscheduler.step()",
+                edit=Edit(kind="schedule-after-step"),
+            ),
             details=(
                 Series(
                     title=f"Learning rate of {first.kind}",

@@ -51,7 +51,9 @@ def scan(
 
     def scan_once() -> Report:
         with live_progress(quiet=quiet, shown=sys.stderr.isatty() and not verbose) as progress:
-            return run_scan(script, args, settings=settings, module=module, show_output=verbose, progress=progress, save_evidence=save_evidence)
+            return run_scan(
+                script, args, settings=settings, module=module, show_output=verbose, progress=progress, save_evidence=save_evidence
+            )
 
     problem = None
     try:

@@ -107,9 +107,11 @@ class Changes:
     def _leaves(self, removed: cst.CSTNode) -> bool:
         """Whether a block holds anything after its removals."""
         block = self.script.block(removed)  # type: ignore[arg-type] # only statements are removed
-        return isinstance(block, cst.Module) or any(
-            s not in self._removed or s in self._before or s in self._after for s in block.body
-        ) or next(s for s in block.body if s in self._removed) is not removed
+        return (
+            isinstance(block, cst.Module)
+            or any(s not in self._removed or s in self._before or s in self._after for s in block.body)
+            or next(s for s in block.body if s in self._removed) is not removed
+        )
 
 
 class _Rewriter(cst.CSTTransformer):
@@ -175,7 +177,7 @@ def keyword(call: cst.Call, name: str, value: str, after: str = "") -> cst.Call:
     old = args[at]
     if at < len(args) - 1:
         new = new.with_changes(comma=old.comma)
-        args[at:at + 1] = [old, new]
+        args[at : at + 1] = [old, new]
     else:
         # A comma after the last argument, and the line break behind it, stay at the end.
         new = new.with_changes(comma=old.comma, whitespace_after_arg=old.whitespace_after_arg)

@@ -105,7 +105,10 @@ def plain_validation(script: Script, line: int, values: dict[str, Json]) -> Chan
     splits = [
         a
         for a in script.all(cst.Assign)
-        if isinstance(a.value, cst.Call) and script.last(a.value) == "random_split" and a.value.args and dotted(a.value.args[0].value) == data
+        if isinstance(a.value, cst.Call)
+        and script.last(a.value) == "random_split"
+        and a.value.args
+        and dotted(a.value.args[0].value) == data
     ]
     target = splits[0].targets[0].target if len(splits) == 1 else None
     if not data or given is None or not isinstance(target, cst.Tuple):
@@ -134,12 +137,16 @@ def _plain_transform(script: Script, node: cst.BaseExpression) -> str:
         raise Unsure("the steps of the transform are not a list")
     kept = [e.value for e in steps.elements if isinstance(e.value, cst.Call) and script.last(e.value) in _PLAIN]
     others = [e.value for e in steps.elements if e.value not in kept]
-    if not all(isinstance(o, cst.Call) and (script.last(o).startswith("Random") or "Jitter" in script.last(o) or "Aug" in script.last(o)) for o in others):
+    if not all(
+        isinstance(o, cst.Call) and (script.last(o).startswith("Random") or "Jitter" in script.last(o) or "Aug" in script.last(o))
+        for o in others
+    ):
         raise Unsure("not all steps of the transform are known")
     inner = [script.code(k) for k in kept]
     for assign in script.all(cst.Assign):
         value = assign.value
         if isinstance(value, cst.Call) and script.last(value) == "Compose" and value.args and isinstance(value.args[0].value, cst.List):
-            if [script.code(e.value) for e in value.args[0].value.elements] == inner and dotted(assign.targets[0].target):
+            same = [script.code(e.value) for e in value.args[0].value.elements] == inner
+            if same and dotted(assign.targets[0].target):
                 return dotted(assign.targets[0].target)
     return f"{script.name(composed)}([{', '.join(inner)}])"

@@ -76,7 +76,7 @@ def cover_sampler(script: Script, line: int, values: dict[str, Json]) -> Changes
     for loop in script.all(cst.For):
         if not isinstance(loop.body, cst.IndentedBlock) or not isinstance(loop.target, cst.Name) or not loop.body.body:
             continue
-        inner = [n for n in script.all(cst.For, loop.body) if loader in {dotted(x) for x in script.all(cst.CSTNode, n.iter)}]
+        inner = [n for n in script.all(cst.For, loop.body) if loader in script.names(n.iter)]
         if inner and isinstance(loop.iter, cst.Call) and script.name(loop.iter) in ("range", "trange", "tqdm"):
             name = dotted(sampler.value) if sampler is not None else ""
             name = name if name and script.visible(name, loop) else f"{loader}.sampler"
@@ -121,7 +121,9 @@ def seed_workers(script: Script, line: int, values: dict[str, Json]) -> Changes:
         raise Unsure("the loader has a worker_init_fn already")
     data = argument(call, "dataset", 0)
     name = dotted(data.value) if data is not None else ""
-    made = [data.value] if data is not None and isinstance(data.value, cst.Call) else script.assigned(name, script.scope(call)) if name else []
+    made = (
+        [data.value] if data is not None and isinstance(data.value, cst.Call) else script.assigned(name, script.scope(call)) if name else []
+    )
     classes = [c for c in script.all(cst.ClassDef) for m in made if isinstance(m, cst.Call) and script.last(m) == c.name.value]
     if len(classes) != 1:
         raise Unsure("the loader's dataset is not built from a class of this file")

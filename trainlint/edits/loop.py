@@ -115,7 +115,6 @@ def reorder(script: Script, line: int, values: dict[str, Json]) -> Changes:
         if len(near) != 1:
             raise Unsure("the optimizer's step does not stand beside it")
         place = near[0]
-    _, optimizer = _step(script, script.line(place))
     block = list(script.siblings(place))
     at = block.index(place)
     back = [s for s in block if _holds(script, s, *_BACKWARD)]
@@ -172,7 +171,11 @@ def clear_after_step(script: Script, line: int, values: dict[str, Json]) -> Chan
         raise Unsure("the line does not only clear gradients")
     scope = script.scope(place)
     owner = next(script.name(c).rpartition(".")[0] for c in script.all(cst.Call, place) if script.last(c) == "zero_grad")
-    clears = [c for c in script.own(cst.Call, scope) if script.last(c) == "zero_grad" and script.around(c, cst.For) is script.around(place, cst.For)]
+    clears = [
+        c
+        for c in script.own(cst.Call, scope)
+        if script.last(c) == "zero_grad" and script.around(c, cst.For) is script.around(place, cst.For)
+    ]
     steps = [s for s in script.own(cst.SimpleStatementLine, scope) if _holds(script, s, "step") and not _schedules(script, s)]
     mine = [s for s in steps if _is_step(script, s, owner)] or steps
     if len(clears) != 1 or len(mine) != 1:
@@ -197,7 +200,9 @@ def clip_before_step(script: Script, line: int, values: dict[str, Json]) -> Chan
 def set_clip(script: Script, line: int, values: dict[str, Json]) -> Changes:
     """Set the norm that gradients are clipped to, where it is a number."""
     call = next((c for c in script.calls(line) if script.last(c) in ("clip_grad_norm_", "clip_grad_norm")), None)
-    given = [a for a in call.args if (a.keyword.value == "max_norm" if a.keyword else a is call.args[1])] if call and len(call.args) > 1 else []
+    given = (
+        [a for a in call.args if (a.keyword.value == "max_norm" if a.keyword else a is call.args[1])] if call and len(call.args) > 1 else []
+    )
     if len(given) != 1 or not isinstance(given[0].value, (cst.Float, cst.Integer)):
         raise Unsure("the norm is not a number on this line")
     return Changes(script).replace(given[0].value, expression(f"{values['norm']}"))
@@ -239,7 +244,9 @@ def step(script: Script, line: int, values: dict[str, Json]) -> Changes:
 def _scaler(script: Script, node: cst.CSTNode) -> str:
     """The gradient scaler that scales the loss in the scope of a node."""
     found = {
-        script.name(c).rpartition(".")[0] for c in script.own(cst.Call, script.scope(node)) if script.last(c) == "scale" and len(c.args) == 1
+        script.name(c).rpartition(".")[0]
+        for c in script.own(cst.Call, script.scope(node))
+        if script.last(c) == "scale" and len(c.args) == 1
     }
     if len(found) != 1 or "" in found:
         raise Unsure("it is not clear which gradient scaler is meant")

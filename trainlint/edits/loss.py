@@ -51,9 +51,7 @@ _LOSSES = {
 def _built(script: Script, attribute: str, near: cst.CSTNode) -> list[cst.Call]:
     """Modules that an attribute such as ``self.act`` is built as, in the class around a node, else anywhere."""
     within = script.around(near, cst.ClassDef) if attribute.startswith("self.") else None
-    values = [
-        a.value for a in script.all(cst.Assign, within or script.module) if any(dotted(t.target) == attribute for t in a.targets)
-    ]
+    values = [a.value for a in script.all(cst.Assign, within or script.module) if any(dotted(t.target) == attribute for t in a.targets)]
     return [v for v in values if isinstance(v, cst.Call)] if all(isinstance(v, cst.Call) for v in values) else []
 
 
@@ -125,7 +123,7 @@ def drop_activation(script: Script, line: int, values: dict[str, Json]) -> Chang
 
 def log_softmax(script: Script, line: int, values: dict[str, Json]) -> Changes:
     """Make a softmax a log_softmax."""
-    call, inner = _activation(script, line, "softmax")
+    call, _ = _activation(script, line, "softmax")
     if isinstance(call.func, cst.Attribute) and call.func.attr.value == "softmax" and not _is_module(script, call, "softmax"):
         return Changes(script).replace(call.func.attr, cst.Name("log_softmax"))
     for built in _built(script, script.name(call), call):
@@ -140,7 +138,9 @@ def _loss_call(script: Script, line: int, kind: str) -> cst.Call:
     named = [c for c in calls if script.last(c) == kind]
     if len(named) == 1:
         return named[0]
-    two = [c for c in calls if len([a for a in c.args if not a.star and (a.keyword is None or a.keyword.value in ("input", "target"))]) >= 2]
+    two = [
+        c for c in calls if len([a for a in c.args if not a.star and (a.keyword is None or a.keyword.value in ("input", "target"))]) >= 2
+    ]
     two = [c for c in two if "loss" in script.name(c).lower() or "crit" in script.name(c).lower() or _makes(script, c, kind)]
     if len(two) != 1:
         raise Unsure("the line does not call just one loss")
@@ -250,7 +250,9 @@ def _constants(script: Script) -> list[tuple[str, str]]:
     for assign in script.own(cst.Assign, script.module):
         for target in (t.target for t in assign.targets):
             if isinstance(target, cst.Tuple) and isinstance(assign.value, cst.Tuple):
-                found += [(script.code(n.value), script.code(v.value)) for n, v in zip(target.elements, assign.value.elements, strict=False)]
+                found += [
+                    (script.code(n.value), script.code(v.value)) for n, v in zip(target.elements, assign.value.elements, strict=False)
+                ]
             else:
                 found.append((script.code(target), script.code(assign.value)))
     return found
@@ -261,8 +263,10 @@ def pos_weight(script: Script, line: int, values: dict[str, Json]) -> Changes:
     call = _criterion(script, line, "binary_cross_entropy_with_logits")
     if argument(call, "pos_weight") is not None:
         raise Unsure("positives are weighted already")
-    weight = f"torch.tensor({float(str(values['weight'])):.3g})" if "." in f"{float(str(values['weight'])):.3g}" else (
-        f"torch.tensor({float(str(values['weight'])):.1f})"
+    weight = (
+        f"torch.tensor({float(str(values['weight'])):.3g})"
+        if "." in f"{float(str(values['weight'])):.3g}"
+        else (f"torch.tensor({float(str(values['weight'])):.1f})")
     )
     if script.last(call) == "BCEWithLogitsLoss":
         made = keyword
@@ -318,7 +322,9 @@ def mix_losses(script: Script, line: int, values: dict[str, Json]) -> Changes:
     others = [
         dotted(a.targets[0].target)
         for a in script.own(cst.Assign, scope)
-        if isinstance(a.value, cst.Subscript) and script.code(a.value).endswith(f"[{order}]") and dotted(a.targets[0].target)
+        if isinstance(a.value, cst.Subscript)
+        and script.code(a.value).endswith(f"[{order}]")
+        and dotted(a.targets[0].target)
         and "target" in dotted(a.targets[0].target)
     ]
     other = others[0] if len(others) == 1 and others[0] != target else _mixed_target(script, scope, target, order)

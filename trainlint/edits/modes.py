@@ -5,7 +5,7 @@ from __future__ import annotations
 import libcst as cst
 
 from trainlint.edits.changes import Changes, statement
-from trainlint.edits.script import Script, Statement, Unsure, dotted
+from trainlint.edits.script import Script, Unsure
 from trainlint.finding import Json
 
 __all__ = ["evaluate", "train", "without_gradients"]
@@ -53,8 +53,7 @@ def _validates(script: Script, line: int) -> cst.For:
 
 
 def _comes_back(script: Script, model: str) -> bool:
-    """Whether training mode is switched on again in every epoch: train() is called inside the outermost loop that trains, or that loop is
-    the only one of its function."""
+    """Whether train() is called again in every epoch: in the outermost loop that trains, or before a function's only one."""
     for call in script.all(cst.Call):
         if script.last(call) != "train" or call.args or script.name(call).split(".")[-2:-1] != model.split(".")[-1:]:
             continue
@@ -105,5 +104,3 @@ def evaluate(script: Script, line: int, values: dict[str, Json]) -> Changes:
 def without_gradients(script: Script, line: int, values: dict[str, Json]) -> Changes:
     """Switch gradients off in a validation loop."""
     return _no_grad(script, Changes(script), _validates(script, line))
-
-

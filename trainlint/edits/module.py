@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import libcst as cst
 
 from trainlint.edits.changes import Changes, argument, expression, keyword, operand
@@ -52,13 +54,17 @@ def register(script: Script, line: int, values: dict[str, Json]) -> Changes:
         keeper = "ModuleList"
     elif isinstance(value, cst.Dict) and value.elements:
         entries = [e for e in value.elements if isinstance(e, cst.DictElement)]
-        if len(entries) != len(value.elements) or not all(isinstance(e.key, cst.SimpleString) and isinstance(e.value, cst.Call) for e in entries):
+        if len(entries) != len(value.elements) or not all(
+            isinstance(e.key, cst.SimpleString) and isinstance(e.value, cst.Call) for e in entries
+        ):
             raise Unsure("the keys or values of the dict are not plain")
         keeper = "ModuleDict"
     else:
         raise Unsure(f"{attribute} is not assigned a list or dict of modules")
     cls = classes[id(here[0])]
-    if any(dotted(s.value) == attribute and isinstance(e.slice, cst.Slice) and cls is None for s in script.all(cst.Subscript) for e in s.slice):
+    if any(
+        dotted(s.value) == attribute and isinstance(e.slice, cst.Slice) and cls is None for s in script.all(cst.Subscript) for e in s.slice
+    ):
         raise Unsure("the list is sliced")
     call = cst.Call(cst.parse_expression(f"{nn}.{keeper}"), [cst.Arg(value)])
     if isinstance(value, cst.List) and not value.elements:
@@ -85,9 +91,9 @@ def thaw(script: Script, line: int, values: dict[str, Json]) -> Changes:
     if isinstance(place, cst.SimpleStatementLine) and not _freezes(script, place):
         raise Unsure("the line does not only freeze parameters")
     function = script.function(place)
-    if function is not None and function.name.value not in ("__init__", "main", "setup"):
-        if sum(script.last(c) == function.name.value for c in script.all(cst.Call)) > 1:
-            raise Unsure("the function that freezes is called for several models")
+    called = sum(script.last(c) == function.name.value for c in script.all(cst.Call)) if function is not None else 0
+    if called > 1 and function is not None and function.name.value not in ("__init__", "main", "setup"):
+        raise Unsure("the function that freezes is called for several models")
     outer = place
     for node in script.ancestors(place):
         if isinstance(node, (cst.For, cst.If)):
@@ -134,10 +140,14 @@ def _leave_no_grad(script: Script, line: int) -> Changes:
         if isinstance(node, cst.FunctionDef):
             off = [d for d in node.decorators if _is_off(script, d.decorator)]
             if off:
-                kept = [d for d in node.decorators if d not in off]
-                return Changes(script).rework(node, lambda f: f.with_changes(decorators=kept))
+                return Changes(script).rework(node, _without_off(script, node))
             break
     raise Unsure("no no_grad stands around the line")
+
+
+def _without_off(script: Script, node: cst.FunctionDef) -> Callable[[cst.FunctionDef], cst.FunctionDef]:
+    kept = [d for d in node.decorators if not _is_off(script, d.decorator)]
+    return lambda updated: updated.with_changes(decorators=kept)
 
 
 def allow_gradients(script: Script, line: int, values: dict[str, Json]) -> Changes:
@@ -208,7 +218,8 @@ def batch_axis_first(script: Script, line: int, values: dict[str, Json]) -> Chan
     for assign in script.own(cst.Assign, scope):
         target = assign.targets[0].target
         if isinstance(target, cst.Tuple) and len(target.elements) == 2 and isinstance(assign.value, cst.Call):
-            if any(script.last(b) in ("LSTM", "GRU", "RNN") for b in _built(script, assign.value)):
+            recurrent = any(script.last(b) in ("LSTM", "GRU", "RNN") for b in _built(script, assign.value))
+            if recurrent:
                 states |= {n.value for n in script.all(cst.Name, target.elements[1])}
     if not state or state not in states or len(script.assigned(state, scope)) > 0:
         raise Unsure("it is not clear on which axis the samples stand")
@@ -273,7 +284,9 @@ def scale_weights(script: Script, line: int, values: dict[str, Json]) -> Changes
     if not isinstance(assign, cst.Assign) or not isinstance(assign.value, cst.Call) or script.last(assign.value) != "Embedding":
         raise Unsure("the line does not build an embedding")
     name = dotted(assign.targets[0].target)
-    set_by = [t.target for t in script.all(cst.AssignTarget)] + [a.value for c in script.all(cst.Call) if "init" in script.full(c) for a in c.args]
+    set_by = [t.target for t in script.all(cst.AssignTarget)] + [
+        a.value for c in script.all(cst.Call) if "init" in script.full(c) for a in c.args
+    ]
     if not name or any(dotted(node).startswith(f"{name}.weight") for node in set_by):
         raise Unsure("the embedding's weight is set elsewhere")
     return Changes(script).after(place, f"{_torch_nn(script)}.init.normal_({name}.weight, std={values['std']})")

@@ -66,7 +66,8 @@ def _of_name(script: Script, node: cst.Name) -> list[cst.BaseExpression]:
     if isinstance(scope, cst.FunctionDef):
         given = [p for p in script.all(cst.Param, scope.params) if p.name.value == node.value]
         if given:
-            return [*_handed(script, scope, node.value), *([given[0].default] if given[0].default is not None else [])]
+            defaults: list[cst.BaseExpression] = [p.default for p in given if p.default is not None]
+            return [*_handed(script, scope, node.value), *defaults]
         local = script.assigned(node.value, scope)
         if local:
             return local
@@ -109,9 +110,9 @@ def _fields(script: Script, name: str) -> list[cst.BaseExpression]:
     for owner in script.all(cst.ClassDef):
         for line in owner.body.body if isinstance(owner.body, cst.IndentedBlock) else ():
             for part in line.body if isinstance(line, cst.SimpleStatementLine) else ():
-                if isinstance(part, cst.AnnAssign) and dotted(part.target) == name and part.value is not None:
-                    found.append(part.value)
-                elif isinstance(part, cst.Assign) and dotted(part.targets[0].target) == name:
+                if (isinstance(part, cst.AnnAssign) and dotted(part.target) == name and part.value is not None) or (
+                    isinstance(part, cst.Assign) and dotted(part.targets[0].target) == name
+                ):
                     found.append(part.value)
     for call in script.all(cst.Call):
         if script.last(call) in ("Namespace", "SimpleNamespace", "dict", "save_hyperparameters"):

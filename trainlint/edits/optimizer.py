@@ -65,8 +65,8 @@ def decouple(script: Script, line: int, values: dict[str, Json]) -> Changes:
             owner = script.around(alias, cst.ImportFrom)
             if owner is not None and not isinstance(owner.names, cst.ImportStar):
                 first = alias.with_changes(comma=cst.Comma(whitespace_after=cst.SimpleWhitespace(" ")))
-                names = [n for old in owner.names for n in ((first, new.with_changes(comma=old.comma)) if old is alias else (old,))]
-                return changes.rework(owner, lambda updated: updated.with_changes(names=names))
+                both = [n for old in owner.names for n in ((first, new.with_changes(comma=old.comma)) if old is alias else (old,))]
+                return changes.replace(owner, owner.with_changes(names=both))
     raise Unsure("Adam is imported under another name")
 
 
@@ -79,9 +79,7 @@ def split_decay(script: Script, line: int, values: dict[str, Json]) -> Changes:
     all_of = script.code(given.value)
     if not script.name(given.value):
         raise Unsure("the model has no name")
-    groups = (
-        f'[{{"params": [p for p in {all_of} if p.ndim >= 2]}}, {{"params": [p for p in {all_of} if p.ndim < 2], "weight_decay": 0.0}}]'
-    )
+    groups = f'[{{"params": [p for p in {all_of} if p.ndim >= 2]}}, {{"params": [p for p in {all_of} if p.ndim < 2], "weight_decay": 0.0}}]'
     return Changes(script).replace(given.value, expression(groups))
 
 
@@ -118,13 +116,13 @@ def _moved(script: Script, place: Statement, between: list[cst.BaseStatement], o
     """The optimizer, and what is built from it, behind the last of some statements."""
     names, moving = {optimizer}, [place]
     for s in between[:-1]:
-        if names & {dotted(n) for n in script.all(cst.CSTNode, s)}:
+        if names & script.names(s):
             if not isinstance(s, cst.SimpleStatementLine):
                 raise Unsure("the optimizer is used before the model is complete")
             names |= {dotted(t.target) for t in script.all(cst.AssignTarget, s)} - {""}
             moving.append(s)
     last = between[-1]
-    if names & {dotted(n) for n in script.all(cst.CSTNode, last)}:
+    if names & script.names(last):
         raise Unsure("the last change to the model uses the optimizer")
     changes = Changes(script)
     for s in moving:

@@ -39,7 +39,9 @@ def set_direction(script: Script, line: int, values: dict[str, Json]) -> Changes
             new = cst.Arg(
                 expression(f'"{mode}"'), keyword=cst.Name("mode"), equal=cst.AssignEqual(cst.SimpleWhitespace(""), cst.SimpleWhitespace(""))
             )
-            return Changes(script).rework(call, lambda c: c.with_changes(args=[c.args[0], new.with_changes(comma=c.args[0].comma), *c.args[1:]]))
+            return Changes(script).rework(
+                call, lambda c: c.with_changes(args=[c.args[0], new.with_changes(comma=c.args[0].comma), *c.args[1:]])
+            )
         return Changes(script).rework(call, lambda c: keyword(c, "mode", f'"{mode}"'))
     if not isinstance(given.value, cst.SimpleString):
         raise Unsure("the mode is not written in the call")
@@ -48,7 +50,12 @@ def set_direction(script: Script, line: int, values: dict[str, Json]) -> Changes
 
 
 #: The argument that is a schedule's length, and its position.
-_LENGTHS = {"CosineAnnealingLR": ("T_max", 1), "LinearLR": ("total_iters", 3), "PolynomialLR": ("total_iters", 1), "OneCycleLR": ("total_steps", 2)}
+_LENGTHS = {
+    "CosineAnnealingLR": ("T_max", 1),
+    "LinearLR": ("total_iters", 3),
+    "PolynomialLR": ("total_iters", 1),
+    "OneCycleLR": ("total_steps", 2),
+}
 
 
 def set_horizon(script: Script, line: int, values: dict[str, Json]) -> Changes:
@@ -199,7 +206,9 @@ def take_steps(script: Script, line: int, values: dict[str, Json]) -> Changes:
     scope = script.scope(call)
     loops = [n for n in script.own(cst.For, scope) if script.around(n, cst.For) is None and isinstance(n.body, cst.IndentedBlock)]
     loops = [n for n in loops if script.line(n) > script.line(call)]
-    training = [n for n in loops if _trains(script, n) or any(s in script.all(cst.CSTNode, n) for s in optimizer_steps(script, scope))]
+    training = [
+        n for n in loops if _trains(script, n) or any(s in script.all(cst.SimpleStatementLine, n) for s in optimizer_steps(script, scope))
+    ]
     if len(training) != 1:
         raise Unsure("the loop that trains does not follow in the same function")
     body = training[0].body.body
@@ -208,5 +217,7 @@ def take_steps(script: Script, line: int, values: dict[str, Json]) -> Changes:
         return _into_loop(script, first, name, Changes(script))  # type: ignore[arg-type] # a statement of a block
     if any(s in body for s in optimizer_steps(script, scope)):
         raise Unsure("the loop over epochs cannot be told from that over batches")
-    inner = [s for s in body if any(n in optimizer_steps(script, scope) for n in script.all(cst.SimpleStatementLine, s)) or _trains(script, s)]
+    inner = [
+        s for s in body if any(n in optimizer_steps(script, scope) for n in script.all(cst.SimpleStatementLine, s)) or _trains(script, s)
+    ]
     return Changes(script).after(inner[-1], f"{name}.step()")  # type: ignore[arg-type] # a statement of a block

@@ -140,6 +140,11 @@ class Script:
         first, last = self._range[self.module if within is None else within]
         return [n for n in self._nodes[first:last] if isinstance(n, kind)]
 
+    def names(self, within: cst.CSTNode) -> set[str]:
+        """Names, plain and dotted, that stand in a node."""
+        first, last = self._range[within]
+        return {dotted(n) for n in self._nodes[first:last]} - {""}
+
     def own(self, kind: type[_Node], scope: Scope) -> list[_Node]:
         """Like :meth:`all`, without what stands in functions inside the scope."""
         return [n for n in self.all(kind, scope) if n is not scope and self.scope(n) is scope]
@@ -151,7 +156,7 @@ class Script:
             Unsure: No statement stands there, or several on one line.
         """
         found: Statement | None = None
-        for node in self.all(cst.CSTNode):
+        for node in self._nodes:
             if isinstance(node, (cst.SimpleStatementLine, cst.BaseCompoundStatement)) and self.covers(node, line):
                 found = node
         if found is None:
@@ -190,7 +195,7 @@ class Script:
 
     def siblings(self, statement: Statement) -> Sequence[cst.BaseStatement]:
         """The statements of the block, the statement itself included."""
-        return self.block(statement).body  # type: ignore[return-value] # a module's and a block's bodies hold statements
+        return self.block(statement).body
 
     def calls(self, line: int) -> list[cst.Call]:
         """Calls of the statement at a line that cover it, outer ones first; its other calls after them."""
@@ -231,12 +236,13 @@ class Script:
         names: set[str] = set()
         if isinstance(scope, cst.FunctionDef):
             names |= {p.name.value for p in self.all(cst.Param, scope.params)}
-        for target in (*self.own(cst.AssignTarget, scope), *self.own(cst.For, scope), *self.own(cst.AnnAssign, scope)):
-            names |= {n.value for n in self.all(cst.Name, target.target)}
+        bound: list[cst.CSTNode] = [t.target for t in self.own(cst.AssignTarget, scope)]
+        bound += [loop.target for loop in self.own(cst.For, scope)] + [a.target for a in self.own(cst.AnnAssign, scope)]
+        for target in bound:
+            names |= {n.value for n in self.all(cst.Name, target)}
         for item in self.own(cst.AsName, scope):
             names |= {n.value for n in self.all(cst.Name, item.name)}
-        for kind in (cst.FunctionDef, cst.ClassDef):
-            names |= {d.name.value for d in self.all(kind, scope) if d is not scope and self.scope(d) is scope}
+        names |= {d.name.value for d in self.own(cst.FunctionDef, scope)} | {d.name.value for d in self.own(cst.ClassDef, scope)}
         for alias in self.own(cst.ImportAlias, scope):
             if alias.asname is None:
                 names.add(dotted(alias.name).split(".")[0])
@@ -250,11 +256,11 @@ class Script:
             for alias in statement.names:
                 name = dotted(alias.name)
                 found[self.code(alias.asname.name) if alias.asname else name.split(".")[0]] = name if alias.asname else name.split(".")[0]
-        for statement in self.all(cst.ImportFrom):
-            if isinstance(statement.names, cst.ImportStar):
+        for origin_of in self.all(cst.ImportFrom):
+            if isinstance(origin_of.names, cst.ImportStar):
                 continue
-            origin = dotted(statement.module) if statement.module else ""
-            for alias in statement.names:
+            origin = dotted(origin_of.module) if origin_of.module else ""
+            for alias in origin_of.names:
                 name = dotted(alias.name)
                 found[self.code(alias.asname.name) if alias.asname else name] = f"{origin}.{name}"
         return found
