@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -97,10 +98,11 @@ class Changes:
         if not before and not after and kept == [updated]:
             return updated
         if before and kept and hasattr(kept[0], "leading_lines"):
-            blank = [line for line in kept[0].leading_lines if line.comment is None]
-            if len(blank) == len(kept[0].leading_lines):
-                before = [before[0].with_changes(leading_lines=[*blank, *before[0].leading_lines]), *before[1:]]
-                kept = [kept[0].with_changes(leading_lines=[]), *kept[1:]]
+            # Blank lines stay on top, a comment stays with what it explains.
+            blank = list(itertools.takewhile(lambda line: line.comment is None, kept[0].leading_lines))
+            before = [before[0].with_changes(leading_lines=[*blank, *before[0].leading_lines]), *before[1:]]
+            if isinstance(before[-1], cst.SimpleStatementLine):
+                kept = [kept[0].with_changes(leading_lines=kept[0].leading_lines[len(blank) :]), *kept[1:]]
         nodes = [*before, *kept, *after]
         return cst.FlattenSentinel(nodes) if nodes else cst.RemoveFromParent()
 
@@ -171,15 +173,32 @@ def keyword(call: cst.Call, name: str, value: str, after: str = "") -> cst.Call:
     if not args:
         return call.with_changes(args=[new])
     at = next((i for i, a in enumerate(args) if a.keyword is not None and a.keyword.value == after), len(args) - 1)
-    between = next((a.comma for a in args if isinstance(a.comma, cst.Comma) and a is not args[-1]), None)
+    between = next((_plain(a.comma) for a in args if isinstance(a.comma, cst.Comma) and a is not args[-1]), None)
     if between is None:
         between = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
     old = args[at]
     if at < len(args) - 1:
-        new = new.with_changes(comma=old.comma)
+        new = new.with_changes(comma=_plain(old.comma))
         args[at : at + 1] = [old, new]
     else:
         # A comma after the last argument, and the line break behind it, stay at the end.
-        new = new.with_changes(comma=old.comma, whitespace_after_arg=old.whitespace_after_arg)
-        args[at:] = [old.with_changes(comma=between, whitespace_after_arg=cst.SimpleWhitespace("")), new]
+        new = new.with_changes(comma=_plain(old.comma), whitespace_after_arg=old.whitespace_after_arg)
+        args[at:] = [old.with_changes(comma=_commented(between, old.comma), whitespace_after_arg=cst.SimpleWhitespace("")), new]
     return call.with_changes(args=args)
+
+
+def _plain(comma: Any) -> Any:
+    """A comma with its line break, without the comment behind it."""
+    space = comma.whitespace_after if isinstance(comma, cst.Comma) else None
+    if not isinstance(space, cst.ParenthesizedWhitespace):
+        return comma
+    line = space.first_line.with_changes(comment=None, whitespace=cst.SimpleWhitespace(""))
+    return comma.with_changes(whitespace_after=space.with_changes(first_line=line, empty_lines=[]))
+
+
+def _commented(comma: cst.Comma, old: Any) -> cst.Comma:
+    """A comma with the comment that stood behind another one."""
+    to, of = comma.whitespace_after, old.whitespace_after if isinstance(old, cst.Comma) else None
+    if isinstance(to, cst.ParenthesizedWhitespace) and isinstance(of, cst.ParenthesizedWhitespace):
+        return comma.with_changes(whitespace_after=to.with_changes(first_line=of.first_line))
+    return comma

@@ -116,22 +116,27 @@ _ANEW = {
 
 def seed_workers(script: Script, line: int, values: dict[str, Json]) -> Changes:
     """Give the dataset's own generator a seed of its own in each worker."""
-    call = _loader(script, line)
+    built = [c for c in script.calls(line) if script.last(c) in {d.name.value for d in script.all(cst.ClassDef)}]
+    assign = script.around(built[0], cst.Assign) if len(built) == 1 else None
+    if assign is None or assign.value is not built[0]:
+        raise Unsure("the line does not build a dataset of a class of this file")
+    data = dotted(assign.targets[0].target)
+    calls = [
+        c
+        for c in script.all(cst.Call)
+        if script.last(c).endswith("DataLoader") and (a := argument(c, "dataset", 0)) is not None and data and dotted(a.value) == data
+    ]
+    classes = [c for c in script.all(cst.ClassDef) if c.name.value == script.last(built[0])]
+    if len(calls) != 1 or len(classes) != 1:
+        raise Unsure("it is not clear which loader reads the dataset")
+    call = calls[0]
     if argument(call, "worker_init_fn", 10) is not None:
         raise Unsure("the loader has a worker_init_fn already")
-    data = argument(call, "dataset", 0)
-    name = dotted(data.value) if data is not None else ""
-    made = (
-        [data.value] if data is not None and isinstance(data.value, cst.Call) else script.assigned(name, script.scope(call)) if name else []
-    )
-    classes = [c for c in script.all(cst.ClassDef) for m in made if isinstance(m, cst.Call) and script.last(m) == c.name.value]
-    if len(classes) != 1:
-        raise Unsure("the loader's dataset is not built from a class of this file")
     found: list[str] = []
-    for assign in script.all(cst.Assign, classes[0]):
-        target = dotted(assign.targets[0].target)
-        if target.startswith("self.") and isinstance(assign.value, cst.Call) and script.full(assign.value) in _ANEW:
-            anew = _ANEW[script.full(assign.value)].format(made=script.name(assign.value))
+    for held in script.all(cst.Assign, classes[0]):
+        target, value = dotted(held.targets[0].target), held.value
+        if target.startswith("self.") and isinstance(value, cst.Call) and script.full(value) in _ANEW:
+            anew = _ANEW[script.full(value)].format(made=script.name(value))
             found.append(f"info.dataset.{target.removeprefix('self.')} = {anew}")
     if not found or "worker_init_fn" in script.bound(script.module):
         raise Unsure("the dataset holds no generator whose making is seen")

@@ -80,7 +80,7 @@ def _handed(script: Script, function: cst.FunctionDef, name: str) -> list[cst.Ba
     owner = script.around(function, cst.ClassDef)
     called = owner.name.value if owner is not None and function.name.value == "__init__" else function.name.value
     position = params.index(name) - (owner is not None) if name in params else None
-    found = []
+    found: list[cst.BaseExpression] = []
     for call in script.all(cst.Call):
         if script.last(call) == called:
             try:
@@ -94,7 +94,7 @@ def _handed(script: Script, function: cst.FunctionDef, name: str) -> list[cst.Ba
 
 def _options(script: Script, name: str) -> list[cst.BaseExpression]:
     """Defaults of command-line options that argparse stores under a name."""
-    found = []
+    found: list[cst.BaseExpression] = []
     for call in script.all(cst.Call):
         if script.last(call) in ("add_argument", "option") and call.args:
             flags = [script.code(a.value).strip("\"'").lstrip("-").replace("-", "_") for a in call.args if a.keyword is None]
@@ -106,14 +106,14 @@ def _options(script: Script, name: str) -> list[cst.BaseExpression]:
 
 def _fields(script: Script, name: str) -> list[cst.BaseExpression]:
     """Values of a class's fields of a name, and keywords of ``Namespace(lr=…)`` or of the class itself."""
-    found = []
+    found: list[cst.BaseExpression] = []
     for owner in script.all(cst.ClassDef):
         for line in owner.body.body if isinstance(owner.body, cst.IndentedBlock) else ():
             for part in line.body if isinstance(line, cst.SimpleStatementLine) else ():
-                if (isinstance(part, cst.AnnAssign) and dotted(part.target) == name and part.value is not None) or (
-                    isinstance(part, cst.Assign) and dotted(part.targets[0].target) == name
-                ):
-                    found.append(part.value)
+                if isinstance(part, cst.AnnAssign):
+                    found += [part.value] if dotted(part.target) == name and part.value is not None else []
+                elif isinstance(part, cst.Assign):
+                    found += [part.value] if dotted(part.targets[0].target) == name else []
     for call in script.all(cst.Call):
         if script.last(call) in ("Namespace", "SimpleNamespace", "dict", "save_hyperparameters"):
             found += [a.value for a in call.args if a.keyword is not None and a.keyword.value == name]
