@@ -61,8 +61,6 @@ USUAL = 1e-3
 SMALL, PRETRAINED = 1e-5, 0.1
 #: The median above this: too large.
 LARGE = 0.3
-#: A rate above this is no suggestion: the gradient is what is wrong then, or its unit.
-HIGHEST_RATE = 1.0
 #: Matrices needed to call updates too large: a single convex layer forgives much.
 FEWEST = 2
 
@@ -153,7 +151,7 @@ def _outside(
         fix=Fix(
             summary=f"{'Raise' if small else 'Lower'} the learning rate until the ratio is near 1e-3.",
             code=f"optimizer = torch.optim.{optimizer.kind}(model.parameters(), lr={wanted:.0e})" if wanted else "",
-            edit=Edit(kind="learning-rate", values={"lr": wanted}) if wanted and wanted <= HIGHEST_RATE else None,
+            edit=Edit(kind="learning-rate", values={"lr": wanted}) if wanted else None,
         ),
         details=(_bars(matrices, ratios, at_fault),),
     )

@@ -78,8 +78,17 @@ def test_adam_of_another_package_is_left() -> None:
 
 def test_vectors_do_not_decay() -> None:
     after = edited("decay-groups", "import torch\no = torch.optim.AdamW(net.parameters(), weight_decay=0.1)  # here\n")
-    assert '{"params": [p for p in net.parameters() if p.ndim < 2], "weight_decay": 0.0}' in after
+    assert after == (
+        "import torch\no = torch.optim.AdamW([\n"
+        '    {"params": [p for p in net.parameters() if p.ndim >= 2]},\n'
+        '    {"params": [p for p in net.parameters() if p.ndim < 2], "weight_decay": 0.0},\n'
+        "], weight_decay=0.1)\n"
+    )
     assert refused("decay-groups", "import torch\no = torch.optim.AdamW(groups(net), weight_decay=0.1)  # here\n")
+
+
+def test_no_rate_is_set_that_cures_nothing() -> None:
+    assert "something else" in refused("learning-rate", "o = torch.optim.SGD(p, lr=0.1)  # here\n", lr=330.0)
 
 
 def test_the_optimizer_moves_behind_the_new_head_with_what_uses_it() -> None:

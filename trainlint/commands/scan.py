@@ -69,15 +69,16 @@ def scan(
         deliver(report, targets, quiet=quiet, verbose=verbose, text=not diff)
     if problem is not None:
         say(f"trainlint: {problem}")
-        sys.exit(2)
+        if not fix or diff:
+            sys.exit(2)
     if fix and not diff:
         start = Path.cwd() / "-m" if module else Path(script)
         edited = apply_fixes(report, start, scan_once, unsafe=unsafe_fixes, yes=yes, allow_dirty=allow_dirty)
         if edited is not None:
             deliver(edited, targets, quiet=quiet, verbose=verbose)
             say(summary(report, edited))
-            report = edited
-    sys.exit(exit_code(report, settings.fail_on))
+            report, problem = edited, None
+    sys.exit(2 if problem is not None else exit_code(report, settings.fail_on))
 
 
 @click.command()

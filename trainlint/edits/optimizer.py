@@ -11,6 +11,9 @@ from trainlint.finding import Json
 
 __all__ = ["complete", "decouple", "set_learning_rate", "split_decay"]
 
+#: A measured rate above this is no cure: what is wrong then is the gradient, or its unit.
+_HIGHEST_RATE = 1.0
+
 
 def _built(script: Script, line: int) -> cst.Call:
     """The call that builds an optimizer on a line."""
@@ -24,6 +27,8 @@ def _built(script: Script, line: int) -> cst.Call:
 
 def set_learning_rate(script: Script, line: int, values: dict[str, Json]) -> Changes:
     """Write another learning rate where the number stands: in the call, or where its name gets its value."""
+    if float(str(values["lr"])) > _HIGHEST_RATE:
+        raise Unsure("a learning rate that high says that something else is wrong")
     call = _built(script, line)
     given = argument(call, "lr", 1)
     new = f"{float(str(values['lr'])):.2g}"
@@ -79,7 +84,11 @@ def split_decay(script: Script, line: int, values: dict[str, Json]) -> Changes:
     all_of = script.code(given.value)
     if not script.name(given.value):
         raise Unsure("the model has no name")
-    groups = f'[{{"params": [p for p in {all_of} if p.ndim >= 2]}}, {{"params": [p for p in {all_of} if p.ndim < 2], "weight_decay": 0.0}}]'
+    indent = "\n" + " " * script.span(script.statement_of(call)).start.column
+    groups = (
+        f'[{indent}    {{"params": [p for p in {all_of} if p.ndim >= 2]}},'
+        f'{indent}    {{"params": [p for p in {all_of} if p.ndim < 2], "weight_decay": 0.0}},{indent}]'
+    )
     return Changes(script).replace(given.value, expression(groups))
 
 
