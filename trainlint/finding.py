@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from trainlint.details import Detail, Series
 from trainlint.location import Location
@@ -73,7 +74,7 @@ class Edit:
     """As ``shuffle-loader``; ``trainlint.edits.KINDS`` lists them."""
     at: Location | None = None
     """The line to change; the finding's own when None."""
-    values: dict[str, Json] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
     """What the change needs to know, as ``{"lr": 0.003}``."""
 
 

@@ -8,7 +8,10 @@ def test_pixels_are_scaled() -> None:
 
 
 def test_missing_values_are_filled() -> None:
-    assert edited("fill-missing", "import torch\nx = torch.tensor(table)  # here\n") == "import torch\nx = torch.nan_to_num(torch.tensor(table))\n"
+    assert (
+        edited("fill-missing", "import torch\nx = torch.tensor(table)  # here\n")
+        == "import torch\nx = torch.nan_to_num(torch.tensor(table))\n"
+    )
 
 
 def test_labels_are_counted_from_zero() -> None:

@@ -157,7 +157,9 @@ def test_edits_of_one_file_are_made_together_and_meeting_ones_left(tmp_path: Pat
     third = finding(path, "drop-last", 4, "last-batch")
     planned = plan(report(first, second, third), unsafe=True, explains={})
     assert [m.finding.name for m in planned.chosen] == ["shuffle", "no-gradient"]
-    assert [(f.name, why) for f, why in planned.left] == [("last-batch", "its lines are changed by another edit; scan again after this one")]
+    assert [(f.name, why) for f, why in planned.left] == [
+        ("last-batch", "its lines are changed by another edit; scan again after this one")
+    ]
     write(planned)
     assert path.read_text("utf-8") == "import torch\nx = F.relu(y)\n\nloader = DataLoader(data, shuffle=True)\n"
 

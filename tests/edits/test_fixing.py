@@ -55,7 +55,18 @@ def scan(monkeypatch: pytest.MonkeyPatch, reports: list[Report | Exception], *op
 
 def test_fix_mends_both_faults_of_a_script_and_scans_it_again(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(TRAIN, "utf-8")
-    command = [sys.executable, "-m", "trainlint", "scan", "train.py", "--no-html", "--select", "shuffle,gradient-accumulation", "--fix", "--yes"]
+    command = [
+        sys.executable,
+        "-m",
+        "trainlint",
+        "scan",
+        "train.py",
+        "--no-html",
+        "--select",
+        "shuffle,gradient-accumulation",
+        "--fix",
+        "--yes",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     mended = TRAIN.replace("batch_size=16", "batch_size=16, shuffle=True").replace(

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import trainlint_rules
-
 from trainlint.edits.kinds import KINDS
 from trainlint.edits.script import Script, Unsure
 

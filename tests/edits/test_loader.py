@@ -42,7 +42,13 @@ def test_a_call_over_several_lines_keeps_its_lines_and_comments() -> None:
 
 @pytest.mark.parametrize(
     "call",
-    ["DataLoader(data, **options)", "DataLoader(data, shuffle=train)", "DataLoader(data, sampler=mine)", "DataLoader(data, batch_sampler=mine)", "make(data)"],
+    [
+        "DataLoader(data, **options)",
+        "DataLoader(data, shuffle=train)",
+        "DataLoader(data, sampler=mine)",
+        "DataLoader(data, batch_sampler=mine)",
+        "make(data)",
+    ],
 )
 def test_a_loader_whose_order_another_decides_on_is_left(call: str) -> None:
     assert refused("shuffle-loader", f"loader = {call}  # here\n")
@@ -139,5 +145,7 @@ def test_a_generator_of_the_dataset_is_made_anew_in_each_worker() -> None:
 
 
 def test_a_batch_size_is_set_where_it_is_a_number() -> None:
-    assert edited("batch-size", "loader = DataLoader(data, batch_size=2)  # here\n", size=32) == "loader = DataLoader(data, batch_size=32)\n"
+    assert (
+        edited("batch-size", "loader = DataLoader(data, batch_size=2)  # here\n", size=32) == "loader = DataLoader(data, batch_size=32)\n"
+    )
     assert "args.batch" in refused("batch-size", "loader = DataLoader(data, batch_size=args.batch)  # here\n", size=32)

@@ -131,7 +131,11 @@ def test_positives_are_weighted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "soft"), [("F.cross_entropy(out, y.argmax(1))", "F.cross_entropy(out, y)"), ("F.cross_entropy(out, torch.argmax(y, 1))", "F.cross_entropy(out, y)")]
+    ("line", "soft"),
+    [
+        ("F.cross_entropy(out, y.argmax(1))", "F.cross_entropy(out, y)"),
+        ("F.cross_entropy(out, torch.argmax(y, 1))", "F.cross_entropy(out, y)"),
+    ],
 )
 def test_soft_targets_stay_soft(line: str, soft: str) -> None:
     assert edited("soft-target", f"import torch\nloss = {line}  # here\n", by="argmax") == f"import torch\nloss = {soft}\n"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from trainlint.details import Bars, Code, Detail, ImageGrid, Line, Mark, Picture, Series, Table, Timeline, TimelineEvent
 from trainlint.errors import UsageError
-from trainlint.finding import Cost, Finding, Fix, Outcome, Proof, Report, Severity, Stage, Subject
+from trainlint.finding import Cost, Edit, Finding, Fix, Outcome, Proof, Report, Severity, Stage, Subject
 from trainlint.location import Location
 from trainlint.serialise import from_json, to_json
 from trainlint_reports.json_report import JsonRenderer
@@ -75,7 +75,7 @@ finding = st.builds(
     location=st.none() | location,
     why=text,
     source=text,
-    fix=st.none() | st.builds(Fix, summary=text, code=text),
+    fix=st.none() | st.builds(Fix, summary=text, code=text, edit=st.none() | st.builds(Edit, kind=text, at=st.none() | location, values=st.dictionaries(text, text | integer, max_size=2))),
     proof=st.none() | st.builds(Proof, helped=st.booleans(), summary=text, before=st.none() | number, after=st.none() | number),
     blocked_by=st.none() | text,
     reason=text,
