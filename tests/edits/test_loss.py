@@ -162,6 +162,12 @@ def test_a_blended_input_has_both_labels() -> None:
     )
 
 
+def test_both_labels_are_taken_from_the_function_that_mixes() -> None:
+    script = "mixed, y_a, y_b, lam = mixup(x, y)\nout = model(mixed)\nloss = F.cross_entropy(out, y_a)  # here\n"
+    after = edited("mix-losses", script, loss="cross_entropy")
+    assert after.endswith("loss = lam * F.cross_entropy(out, y_a) + (1 - lam) * F.cross_entropy(out, y_b)\n")
+
+
 def test_a_prediction_is_not_computed_twice() -> None:
     script = "x = lam * x + (1 - lam) * x[order]\nloss = F.cross_entropy(model(x), y)  # here\n"
     assert refused("mix-losses", script, loss="cross_entropy")

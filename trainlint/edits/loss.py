@@ -310,6 +310,9 @@ def mix_losses(script: Script, line: int, values: dict[str, Json]) -> Changes:
     first, second = argument(call, "input", 0), argument(call, "target", 1)
     if first is None or second is None or not isinstance(first.value, (cst.Name, cst.Attribute)):
         raise Unsure("the prediction has no name, and would be computed twice")
+    handed = _handed_pair(script, call, script.code(second.value))
+    if handed is not None:
+        return Changes(script).replace(call, _weighed(script, call, second.value, *handed))
     found: set[tuple[str, str]] = set()
     for total in script.own(cst.BinaryOperation, script.scope(call)):
         if isinstance(total.operator, cst.Add):
@@ -328,11 +331,29 @@ def mix_losses(script: Script, line: int, values: dict[str, Json]) -> Changes:
         and "target" in dotted(a.targets[0].target)
     ]
     other = others[0] if len(others) == 1 and others[0] != target else _mixed_target(script, scope, target, order)
-    one = script.code(call)
-    two = script.code(call.deep_replace(second.value, expression(other)))
-    new = expression(f"{weight} * {one} + (1 - {weight}) * {two}")
+    return Changes(script).replace(call, _weighed(script, call, second.value, weight, other))
+
+
+def _weighed(script: Script, call: cst.Call, target: cst.BaseExpression, weight: str, other: str) -> cst.BaseExpression:
+    """``lam * loss(out, a) + (1 - lam) * loss(out, b)``, in parentheses where more is done to it."""
+    second = script.code(call.deep_replace(target, expression(other)))
+    new = expression(f"{weight} * {script.code(call)} + (1 - {weight}) * {second}")
     parent = next(script.ancestors(call))
-    return Changes(script).replace(call, new if isinstance(parent, (cst.Assign, cst.Return)) else operand(new))
+    return new if isinstance(parent, (cst.Assign, cst.Return)) else operand(new)
+
+
+def _handed_pair(script: Script, call: cst.Call, target: str) -> tuple[str, str] | None:
+    """``(lam, target_b)`` where a function that mixes hands them over together with ``target_a``, the loss's target."""
+    for assign in script.own(cst.Assign, script.scope(call)):
+        names = assign.targets[0].target
+        if not isinstance(names, cst.Tuple) or not isinstance(assign.value, cst.Call):
+            continue
+        words = [dotted(e.value) for e in names.elements]
+        weights = [w for w in words if w.startswith("lam")]
+        others = [w for w in words if w != target and len(w) == len(target) > 1 and w[:-1] == target[:-1]]
+        if target in words and len(weights) == 1 and len(others) == 1:
+            return weights[0], others[0]
+    return None
 
 
 def _mixed_target(script: Script, scope: cst.FunctionDef | cst.Module, target: str, order: str) -> str:
