@@ -54,28 +54,27 @@ def plan(report: Report, *, unsafe: bool, explains: dict[str, tuple[str, ...]]) 
     """Choose the edits of a report that can be made together.
 
     The root cause comes first, then the gravest. Left out are edits to be reviewed unless ``unsafe``, of those also the ones of notes, edits
-    of a failure that another one with an edit explains, and edits of lines that another edit changes.
+    of a failure that another one explains, and edits of lines that another edit changes.
     """
-    order = sorted(report.failed, key=lambda f: (f.severity.rank, f is not report.start_here))
-    if report.start_here is not None:
-        order = [f for f in order if f.name == report.start_here.name] + [f for f in order if f.name != report.start_here.name]
-    result, treated = Plan(), set[str]()
+    first = report.start_here.name if report.start_here is not None else ""
+    order = sorted(report.failed, key=lambda f: (f.name != first, f.severity.rank))
+    failing = [f.name for f in order if f.severity is not Severity.NOTE]
+    result = Plan()
     for finding in order:
         made = make(finding)
-        cause = next((name for name in treated if finding.name in explains.get(name, ())), None)
+        causes = [] if finding is order[0] else [name for name in failing if finding.name in explains.get(name, ())]
         if made.source is None:
             result.left.append((finding, made.reason))
         elif not made.safe and finding.severity is Severity.NOTE:
             result.left.append((finding, "a note whose edit needs review is shown by --diff only"))
         elif not made.safe and not unsafe:
             result.left.append((finding, "to be reviewed: --diff shows it, --unsafe-fixes applies it"))
-        elif cause is not None:
-            result.left.append((finding, f"it may come of {cause}, which is mended first"))
+        elif causes:
+            result.left.append((finding, f"it may come of {causes[0]}, which is to be mended first"))
         elif not _joins(result.files, made):
             result.left.append((finding, "its lines are changed by another edit; scan again after this one"))
         else:
             result.chosen.append(made)
-            treated.add(finding.name)
     return result
 
 
