@@ -144,3 +144,11 @@ def test_roots_and_logarithms_stay_off_zero(line: str, safe: str, operation: str
 def test_dropout_is_lowered_and_an_embedding_starts_small() -> None:
     assert edited("dropout", "self.drop = nn.Dropout(0.9)  # here\n", p=0.2) == "self.drop = nn.Dropout(0.2)\n"
     assert "nn.init.normal_(self.e.weight, std=0.02)" in edited("embedding-scale", NET.format("self.e = nn.Embedding(9, 4)"), std=0.02)
+
+
+def test_embeddings_that_are_summed_keep_one_scale() -> None:
+    after = edited("embedding-scale", NET.format("self.e = nn.Embedding(9, 4)") + "        self.p = nn.Embedding(5, 4)\n", std=0.02)
+    assert after.endswith(
+        "        self.e = nn.Embedding(9, 4)\n        nn.init.normal_(self.e.weight, std=0.02)\n"
+        "        self.p = nn.Embedding(5, 4)\n        nn.init.normal_(self.p.weight, std=0.02)\n"
+    )

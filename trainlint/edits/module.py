@@ -278,15 +278,27 @@ def lower_dropout(script: Script, line: int, values: dict[str, Json]) -> Changes
 
 
 def scale_weights(script: Script, line: int, values: dict[str, Json]) -> Changes:
-    """Start an embedding small, right after it is built."""
+    """Start an embedding small, right after it is built, and those of its class with it: they are summed, so their scales go together."""
     place = script.statement(line)
-    assign = place.body[0] if isinstance(place, cst.SimpleStatementLine) else None
-    if not isinstance(assign, cst.Assign) or not isinstance(assign.value, cst.Call) or script.last(assign.value) != "Embedding":
+    owner = script.around(place, cst.ClassDef)
+    built = {s: n for s in script.all(cst.SimpleStatementLine, owner or script.module) if (n := _embedding(script, s))}
+    if place not in built:
         raise Unsure("the line does not build an embedding")
-    name = dotted(assign.targets[0].target)
-    set_by = [t.target for t in script.all(cst.AssignTarget)] + [
-        a.value for c in script.all(cst.Call) if "init" in script.full(c) for a in c.args
-    ]
-    if not name or any(dotted(node).startswith(f"{name}.weight") for node in set_by):
+    if owner is None:
+        built = {s: n for s, n in built.items() if s is place}
+    targets: list[cst.CSTNode] = [t.target for t in script.all(cst.AssignTarget)]
+    targets += [a.value for c in script.all(cst.Call) if "init" in script.full(c) for a in c.args]
+    if any(dotted(node).startswith(f"{name}.weight") for node in targets for name in built.values()):
         raise Unsure("the embedding's weight is set elsewhere")
-    return Changes(script).after(place, f"{_torch_nn(script)}.init.normal_({name}.weight, std={values['std']})")
+    changes = Changes(script)
+    for each, name in built.items():
+        changes.after(each, f"{_torch_nn(script)}.init.normal_({name}.weight, std={values['std']})")
+    return changes
+
+
+def _embedding(script: Script, place: cst.SimpleStatementLine) -> str:
+    """The name that a statement gives an embedding which it builds; empty for any other statement."""
+    assign = place.body[0] if len(place.body) == 1 else None
+    if isinstance(assign, cst.Assign) and isinstance(assign.value, cst.Call) and script.last(assign.value) == "Embedding":
+        return dotted(assign.targets[0].target)
+    return ""
