@@ -25,10 +25,11 @@ __all__ = ["demo", "judge", "scan"]
     "--html", type=click.Path(path_type=Path), default=None, help="Where to write the HTML report  [default: trainlint-report.html]."
 )
 @click.option("--no-html", is_flag=True, help="Write no HTML report.")
+@click.option("--no-proof", is_flag=True, help="Do not try the fixes on the model.")
 @click.option("--save-evidence", type=click.Path(path_type=Path), help="Keep the measurements for `trainlint judge`.")
 @judging
 def scan(
-    script: str, args: tuple[str, ...], module: bool, budget: str | None, seed: int | None, html: Path | None, no_html: bool, save_evidence: Path | None,
+    script: str, args: tuple[str, ...], module: bool, budget: str | None, seed: int | None, html: Path | None, no_html: bool, no_proof: bool, save_evidence: Path | None,
     select: tuple[str, ...], ignore: tuple[str, ...], fail_on: str | None, config: Path | None, formats: tuple[str, ...], outputs: tuple[Path, ...],
     quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
@@ -41,6 +42,8 @@ def scan(
         settings = replace(settings, budget=seconds(budget, "--budget"))
     if seed is not None:
         settings = replace(settings, seed=seed)
+    if no_proof:
+        settings = replace(settings, prove=False)
     targets = targets_for(formats, outputs)
     if not no_html and "html" not in dict(targets) and (html is not None or not targets):
         targets.append(("html", html or Path("trainlint-report.html")))

@@ -136,10 +136,13 @@ def configured_lr(recording: Recording) -> list[float]:
 
 
 @contextmanager
-def rehearsal(recording: Recording, *, batches: bool = False, fresh: Sequence[Batch] = ()) -> Iterator[Rehearsal]:
+def rehearsal(
+    recording: Recording, *, batches: bool = False, fresh: Sequence[Batch] = (), change: Callable[[Operation], Operation] | None = None
+) -> Iterator[Rehearsal]:
     """A rehearsal with the initial weights in place; gradients stored by the user are put back afterwards.
 
-    With ``batches`` the recorded batches are fed as well, which needs the higher kind of trust. Weights are the caller's to
+    With ``batches`` the recorded batches are fed as well, which needs the higher kind of trust. ``change`` is the one under which
+    the loss must be connected to a parameter. Weights are the caller's to
     restore (the probe session does). Raises CannotMeasureError when the tape is not trusted.
     """
     tape = recording.tape
@@ -165,7 +168,7 @@ def rehearsal(recording: Recording, *, batches: bool = False, fresh: Sequence[Ba
         ) or [{}]
     try:
         rehearsed.rewind()
-        if not rehearsed.loss({}).requires_grad:
+        if not rehearsed.loss({}, change=change).requires_grad:
             msg = "the loss is not connected to any parameter, so nothing can be trained"
             raise CannotMeasureError(msg)
         yield rehearsed
