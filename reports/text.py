@@ -104,11 +104,13 @@ class _Page:
                 self._say((f"  = {label(key)}: ", "cyan"), number(value))
             self._labelled("why", finding.why)
             self._labelled("source", finding.source)
+        proof = finding.proof
         if finding.fix:
-            self._labelled("help", finding.fix.summary)
+            doubtful = proof is not None and proof.tried and not proof.helped
+            self._labelled("idea" if doubtful else "help", finding.fix.summary)
             self._code(finding.fix.code)
-        if finding.proof:
-            self._labelled("tried", finding.proof.summary + ("" if finding.proof.helped else " (it did not help)"))
+        if proof is not None:
+            self._labelled("tried" if proof.tried else "not tried", proof.summary + ("" if proof.helped or not proof.tried else " It did not help."))
         self.console.print()
 
     def _frame(self, finding: Finding) -> None:

@@ -17,6 +17,7 @@ from trainlint.measurements import Replay
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.record.recording import Batch, Recording
 from trainlint.record.tape import Operation, Tape
+from trainlint.record.verify import close
 from trainlint.settings import Settings
 
 __all__ = ["Rehearsal", "configured_lr", "measure_replay", "rehearsal"]
@@ -137,16 +138,21 @@ def configured_lr(recording: Recording) -> list[float]:
 
 @contextmanager
 def rehearsal(
-    recording: Recording, *, batches: bool = False, fresh: Sequence[Batch] = (), change: Callable[[Operation], Operation] | None = None
-) -> Iterator[Rehearsal]:
+    recording: Recording, *, batches: bool = False, fresh: Sequence[Batch] = (), change: Callable[[Operation], Operation] | None = None,
+    broken: bool = False,
+) -> Iterator[Rehearsal]:  # fmt: skip
     """A rehearsal with the initial weights in place; gradients stored by the user are put back afterwards.
 
     With ``batches`` the recorded batches are fed as well, which needs the higher kind of trust. ``change`` is the one under which
-    the loss must be connected to a parameter. Weights are the caller's to
+    the loss must be connected to a parameter. With ``broken`` a step will do that could not be checked because its loss is no number,
+    as long as its replay gives none either. Weights are the caller's to
     restore (the probe session does). Raises CannotMeasureError when the tape is not trusted.
     """
     tape = recording.tape
-    if tape is None or recording.trust == "none":
+    unchecked = broken and (tape is None or recording.trust == "none")
+    if unchecked:
+        tape = _repeats_itself(recording)
+    if tape is None or (recording.trust == "none" and not unchecked):
         msg = f"the recorded step cannot be replayed: {recording.trust_reason}"
         raise CannotMeasureError(msg)
     if len(recording.training) > 1:
@@ -162,7 +168,7 @@ def rehearsal(
         raise CannotMeasureError(msg)
     gradients = [(t, t.grad) for t in leaves]
     rehearsed = Rehearsal(recording, tape, leaves, [{}])
-    if batches and recording.trust == "next step" and tape.batch:
+    if batches and (recording.trust == "next step" or unchecked) and tape.batch:
         rehearsed.fills = usable(
             tape, [b.leaves for b in (*recording.batches, *fresh) if b.iteration is None or b.iteration.phase == "train"]
         ) or [{}]
@@ -175,6 +181,20 @@ def rehearsal(
     finally:
         for tensor, gradient in gradients:
             tensor.grad = gradient
+
+
+def _repeats_itself(recording: Recording) -> Tape | None:
+    """A tape of the first step that gives its own loss again, a number or none, from the first weights."""
+    for backward in (*recording.first_tapes, recording.broken):
+        if backward is None or backward.tape is None:
+            continue
+        trial = Rehearsal(recording, backward.tape, list(backward.tape.leaves.values()), [{}])
+        trial.rewind()
+        with torch.no_grad():
+            again = float(backward.tape.replay(random_of=backward.tape, grad=False)[backward.tape.loss].sum())
+        if math.isfinite(again) == math.isfinite(backward.tape.value) and (not math.isfinite(again) or close(again, backward.tape.value)):
+            return backward.tape
+    return None
 
 
 def usable(tape: Tape, batches: Sequence[dict[str, Tensor]]) -> list[dict[int, Tensor]]:

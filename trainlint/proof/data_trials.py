@@ -43,7 +43,7 @@ def input_scale(bench: Bench) -> Proof:
 
 def input_finite(bench: Bench) -> Proof:
     """With missing values filled by the mean of their column."""
-    with bench.rehearsal() as trial:
+    with bench.rehearsal(broken=True) as trial:
         slots = _inputs(trial)
         tainted = [s for s in slots if any(not bool(f.get(s, trial.tape.outside[s]).isfinite().all()) for f in trial.fills)]
         if not tainted:
@@ -92,7 +92,7 @@ def non_finite(bench: Bench) -> Proof:
     def change(op: Operation) -> Operation:
         return replace(op, call=_guarded(op.call, guard), mutates=None) if op.name == name or op.name.strip("_") == name.strip("_") else op
 
-    with bench.rehearsal() as trial:
+    with bench.rehearsal(broken=True) as trial:
         words = f"With {name} kept away from where it breaks"
         return compared(bench, trial, before=Condition(), after=Condition(change=change, judged=change), words=words)
 

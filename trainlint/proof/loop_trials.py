@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from trainlint.finding import Proof
 from trainlint.measurements import Loop, Optimizers, SampleOrder, SchedulerInfo
@@ -15,6 +16,7 @@ from trainlint.probes.replay import Rehearsal, usable
 from trainlint.proof.changes import evaluated, trained
 from trainlint.proof.runs import Bench, Condition, Fill, compared, not_tried
 from trainlint.record.structure import tensor_leaves
+from trainlint.record.tape import Tape
 
 __all__ = ["amp", "grad_clip", "gradient_accumulation", "loop_order", "schedule_cadence", "shuffle", "train_mode"]
 
@@ -221,8 +223,18 @@ def _small_epoch(bench: Bench, trial: Rehearsal, order: SampleOrder) -> tuple[li
 
     def batches(chosen: Sequence[int]) -> list[Fill]:
         leaves = [dict(tensor_leaves(entry.loader.collate_fn([raw[i] for i in chosen[k : k + size]]))) for k in range(0, len(chosen), size)]
-        return list(usable(trial.tape, leaves))
+        return list(usable(trial.tape, [{p: _filled_up(t, trial.tape, p) for p, t in found.items()} for found in leaves]))
 
     made = batches(thinned), batches(mixed), batches(drawn)
-    return made if len(made[0]) == len(made[1]) == count and made[2] else None
+    return made if min(len(made[0]), len(made[1])) > count / 2 and made[2] else None
+
+
+def _filled_up(tensor: Tensor, tape: Tape, path: str) -> Tensor:
+    """Padded sequences as long as the recorded ones; all else as it is."""
+    wanted = tape.outside[tape.batch[path]].shape if path in tape.batch else tensor.shape
+    if tensor.dim() < 2 or tensor.dim() != len(wanted) or tensor.shape[1] >= wanted[1] or tensor.is_floating_point():
+        return tensor
+    longer = tensor.new_zeros((tensor.shape[0], wanted[1], *tensor.shape[2:]))
+    longer[:, : tensor.shape[1]] = tensor
+    return longer
 

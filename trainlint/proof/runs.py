@@ -50,9 +50,12 @@ class Bench:
     deadline: float
     """``time.monotonic()`` after which no further run begins."""
 
-    def rehearsal(self, change: Change | None = None) -> AbstractContextManager[Rehearsal]:
-        """The recorded step, ready to be trained on again; raises CannotMeasureError when it cannot be, even under the change."""
-        return rehearsal(self.recording, batches=True, change=change)
+    def rehearsal(self, change: Change | None = None, *, broken: bool = False) -> AbstractContextManager[Rehearsal]:
+        """The recorded step, ready to be trained on again; raises CannotMeasureError when it cannot be, even under the change.
+
+        With ``broken`` its loss need not be a number.
+        """
+        return rehearsal(self.recording, batches=True, change=change, broken=broken)
 
 
 @dataclass(frozen=True, kw_only=True)
