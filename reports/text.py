@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
+from trainlint.details import Table
 from trainlint.finding import Cost, Finding, Outcome, Report
 
 from .phrases import counts, frame, headline, label, number, seconds, state, visible
@@ -72,11 +73,29 @@ class _Page:
             self._listing("Blocked", Outcome.BLOCKED)
             self._listing("Passed", Outcome.PASS)
             self._listing("Not run", Outcome.NOT_RUN)
+        self._comparison()
         for note in self.report.subject.notes:
             self._say(("note: ", "bold"), note)
         if self.report.subject.notes:
             self.console.print()
         self._summary()
+
+    def _comparison(self) -> None:
+        """The configurations that were compared, where that was asked for."""
+        found = next((d for d in self.report.overview if isinstance(d, Table) and d.columns[:1] == ("configuration",)), None)
+        if found is None:
+            return
+        from rich.table import Table as Grid
+
+        self._title("Before and after", show=True)
+        grid = Grid(box=None, pad_edge=False, header_style="bold")
+        for column in found.columns:
+            grid.add_column(Text(column), justify="left" if column == "configuration" else "right")
+        for row in found.rows:
+            grid.add_row(*(Text("" if cell is None else cell if isinstance(cell, str) else number(cell)) for cell in row))
+        self.console.print(grid)
+        self._say((found.title, "dim"))
+        self.console.print()
 
     def _summary(self) -> None:
         verdict = headline(self.report)

@@ -28,6 +28,8 @@ class Settings:
     """Seed of the probes' own randomness; the script's own seeding is never touched."""
     prove: bool = True
     """Try the fix of each error and warning by replay."""
+    compare: bool = False
+    """Train the configuration as it is, with the fixes and by a reference recipe, side by side."""
     steps: int = 6
     """Optimizer steps to record before the probes start, when the script takes that many."""
     train_batches: int = 6

@@ -156,7 +156,7 @@ def test_what_a_replay_cannot_show_is_not_tried_and_says_why():
     (finding,) = session.judge(load_catalogue().choose(("output-activation",)))
     assert session.proofs == {}, "proofs were switched off"
     leak = dataclasses.replace(finding, name="split-leak")
-    ((name, found),) = proofs(session.recording, [leak], session.measure, time.monotonic() + 10)
+    ((name, found, _),) = proofs(session.recording, [leak], session.measure, time.monotonic() + 10)
     assert name == "split-leak"
     assert not found.tried
     assert not found.helped
@@ -193,6 +193,6 @@ def test_without_time_nothing_is_tried():
     recording = record(lambda: fit(model, loader(), classify, adam(model)))
     session = ProbeSession(recording, Settings(select=("output-activation",), budget=60))
     findings = Judge(load_catalogue().choose(("output-activation",)), session.measure).findings()
-    ((_, found),) = proofs(recording, findings, session.measure, time.monotonic() - 1)
+    ((_, found, _),) = proofs(recording, findings, session.measure, time.monotonic() - 1)
     assert not found.tried
     assert "time" in found.summary

@@ -26,10 +26,11 @@ __all__ = ["demo", "judge", "scan"]
 )
 @click.option("--no-html", is_flag=True, help="Write no HTML report.")
 @click.option("--no-proof", is_flag=True, help="Do not try the fixes on the model.")
+@click.option("--compare", is_flag=True, help="Also train as it is, with the fixes and by a reference recipe, side by side.")
 @click.option("--save-evidence", type=click.Path(path_type=Path), help="Keep the measurements for `trainlint judge`.")
 @judging
 def scan(
-    script: str, args: tuple[str, ...], module: bool, budget: str | None, seed: int | None, html: Path | None, no_html: bool, no_proof: bool, save_evidence: Path | None,
+    script: str, args: tuple[str, ...], module: bool, budget: str | None, seed: int | None, html: Path | None, no_html: bool, no_proof: bool, compare: bool, save_evidence: Path | None,
     select: tuple[str, ...], ignore: tuple[str, ...], fail_on: str | None, config: Path | None, formats: tuple[str, ...], outputs: tuple[Path, ...],
     quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
@@ -44,6 +45,8 @@ def scan(
         settings = replace(settings, seed=seed)
     if no_proof:
         settings = replace(settings, prove=False)
+    if compare:
+        settings = replace(settings, compare=True)
     targets = targets_for(formats, outputs)
     if not no_html and "html" not in dict(targets) and (html is not None or not targets):
         targets.append(("html", html or Path("trainlint-report.html")))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from trainlint.probes.regularisers import Change, unregularised
 from trainlint.probes.replay import Rehearsal, configured_lr, rehearsal
 from trainlint.record.recording import Recording
 
-__all__ = ["Bench", "Condition", "Fill", "compared", "not_tried", "then"]
+__all__ = ["Bench", "Condition", "Fill", "affordable", "checks", "compared", "judged_loss", "not_tried", "run", "then"]
 
 #: Batch tensors by slot.
 Fill = Mapping[int, Tensor]
@@ -36,26 +37,6 @@ _CHECKS = 9
 _JUDGED = 4
 #: Share of the first loss by which the fix must be better at least; less is what the order of sums can make.
 _MARGIN = 0.01
-
-
-@dataclass
-class Bench:
-    """What a trial has at hand."""
-
-    recording: Recording
-    finding: Finding
-    """The failure whose fix is tried."""
-    measure: Callable[[type[Measurement]], Measurement | Unmeasured]
-    """Measurements that were made already."""
-    deadline: float
-    """``time.monotonic()`` after which no further run begins."""
-
-    def rehearsal(self, change: Change | None = None, *, broken: bool = False) -> AbstractContextManager[Rehearsal]:
-        """The recorded step, ready to be trained on again; raises CannotMeasureError when it cannot be, even under the change.
-
-        With ``broken`` its loss need not be a number.
-        """
-        return rehearsal(self.recording, batches=True, change=change, broken=broken)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +73,28 @@ class Condition:
     """Batches to train on, in this order; the recorded ones, in a drawn order, when None."""
 
 
+@dataclass
+class Bench:
+    """What a trial has at hand."""
+
+    recording: Recording
+    finding: Finding
+    """The failure whose fix is tried."""
+    measure: Callable[[type[Measurement]], Measurement | Unmeasured]
+    """Measurements that were made already."""
+    deadline: float
+    """``time.monotonic()`` after which no further run begins."""
+    fix: Condition | None = None
+    """The condition that was compared with the script's own."""
+
+    def rehearsal(self, change: Change | None = None, *, broken: bool = False) -> AbstractContextManager[Rehearsal]:
+        """The recorded step, ready to be trained on again; raises CannotMeasureError when it cannot be, even under the change.
+
+        With ``broken`` its loss need not be a number.
+        """
+        return rehearsal(self.recording, batches=True, change=change, broken=broken)
+
+
 def then(first: Change | None, second: Change | None) -> Change | None:
     """Both changes, one after the other."""
     if first is None or second is None:
@@ -121,13 +124,14 @@ def compared(
         measure: What the number that is compared is.
         judged_on: Batches on which both are judged; recorded ones when None.
     """
-    steps = _affordable(bench, trial, after)
+    bench.fix = after
+    steps = affordable(bench.deadline, trial, after, 2 * _ORDERS)
     runs: dict[str, list[tuple[float, ...]]] = {"as it is": [], "with the fix": []}
     fills = list(judged_on or trial.fills[:_JUDGED])
     for order in range(_ORDERS):
         for name, condition in (("as it is", before), ("with the fix", after)):
-            runs[name].append(_run(bench, trial, condition, fills, steps, order))
-    at = tuple(float(i) for i in _checks(steps))
+            runs[name].append(run(trial, condition, partial(judged_loss, trial, condition, fills), steps, order))
+    at = tuple(float(i) for i in checks(steps))
     old, new = ([r[-1] for r in runs[n]] for n in ("as it is", "with the fix"))
     start = runs["as it is"][0][0]
     helped = _better(old, new, start)
@@ -168,30 +172,31 @@ def _mean(values: Sequence[float]) -> float:
     return statistics.fmean(values) if all(math.isfinite(v) for v in values) else math.nan
 
 
-def _checks(steps: int) -> list[int]:
+def checks(steps: int) -> list[int]:
+    """Numbers of steps after which a run is judged."""
     return sorted({round(i * steps / (_CHECKS - 1)) for i in range(_CHECKS)})
 
 
-def _affordable(bench: Bench, trial: Rehearsal, condition: Condition) -> int:
+def affordable(deadline: float, trial: Rehearsal, condition: Condition, runs: int) -> int:
     """Steps that leave room for all runs, judged by one step that is taken back."""
-    left = bench.deadline - time.monotonic()
+    left = deadline - time.monotonic()
     began = time.monotonic()
     with condition.mode(trial):
         trial.rewind()
         _loss(trial, condition, trial.fills[0], condition.change, grad=True)
     one = max(3.0 * (time.monotonic() - began), 1e-4)  # a backward costs about two forwards
     judged = _CHECKS * _JUDGED / 3
-    steps = int(left / (2 * _ORDERS * one * condition.gathered) - judged)
+    steps = int(left / (runs * one * condition.gathered) - judged)
     if steps < _LEAST_STEPS:
         msg = "the time left was too short to try the fix"
         raise CannotMeasureError(msg)
     return min(steps, _STEPS)
 
 
-def _run(bench: Bench, trial: Rehearsal, condition: Condition, judged: Sequence[Fill], steps: int, order: int) -> tuple[float, ...]:
-    """The judged loss at each check; infinite once the run has broken down."""
-    checks = _checks(steps)
-    lr = max(configured_lr(bench.recording))
+def run(trial: Rehearsal, condition: Condition, judge: Callable[[], float], steps: int, order: int) -> tuple[float, ...]:
+    """What ``judge`` says at each check; infinite once the run has broken down. ``order`` seeds the batches and all draws."""
+    places = checks(steps)
+    lr = max(configured_lr(trial.recording))
     generator = torch.Generator().manual_seed(order)
     torch.manual_seed(order)
     seen: list[float] = []
@@ -204,8 +209,8 @@ def _run(bench: Bench, trial: Rehearsal, condition: Condition, judged: Sequence[
         full = [g["lr"] for g in optimizer.param_groups]
         queue: list[Fill] = []
         for step in range(steps + 1):
-            if step in checks:
-                seen.append(_judged(trial, condition, judged))
+            if step in places:
+                seen.append(judge())
             if step == steps:
                 break
             for group, own in zip(optimizer.param_groups, full, strict=True):
@@ -215,7 +220,7 @@ def _run(bench: Bench, trial: Rehearsal, condition: Condition, judged: Sequence[
             batches, queue = queue[: condition.gathered], queue[condition.gathered :]
             if not _step(trial, condition, optimizer, batches):
                 break
-    return (*seen, *[math.inf] * (len(checks) - len(seen)))
+    return (*seen, *[math.inf] * (len(places) - len(seen)))
 
 
 def _step(trial: Rehearsal, condition: Condition, optimizer: Optimizer, batches: Sequence[Fill]) -> bool:
@@ -249,16 +254,17 @@ def _loss(trial: Rehearsal, condition: Condition, fill: Fill, change: Change | N
     return trial.loss(dict(condition.feed(fill)), change=change, grad=grad)
 
 
-def _judged(trial: Rehearsal, condition: Condition, fills: Sequence[Fill]) -> float:
-    """Mean loss over some batches without regularisation."""
-    change = then(condition.judged, unregularised)
+def judged_loss(trial: Rehearsal, condition: Condition, fills: Sequence[Fill], mode: Change | None = None) -> float:
+    """Mean loss over some batches without regularisation, infinite when it is no number; ``mode`` changes operations further."""
+    change = then(then(condition.judged, unregularised), mode)
     kept = [(b, b.clone()) for m in trial.recording.models() for b in m.buffers()]
     try:
-        return statistics.fmean(float(_loss(trial, condition, f, change, grad=False)) for f in fills)
+        value = statistics.fmean(float(_loss(trial, condition, f, change, grad=False)) for f in fills)
+        return value if math.isfinite(value) else math.inf
     except (RuntimeError, ValueError, IndexError, ArithmeticError):
         return math.inf
     finally:
         with torch.no_grad():
-            for buffer, value in kept:
-                buffer.copy_(value)
+            for buffer, own in kept:
+                buffer.copy_(own)
 

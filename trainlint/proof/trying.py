@@ -11,7 +11,7 @@ from trainlint.finding import Finding, Proof, Severity
 from trainlint.measurements import Measurement, Unmeasured
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.proof import data_trials, loop_trials, loss_trials, optimizer_trials
-from trainlint.proof.runs import Bench, not_tried
+from trainlint.proof.runs import Bench, Condition, not_tried
 from trainlint.record.recording import Recording, Snapshot, state_tensors
 
 __all__ = ["TRIALS", "proofs"]
@@ -60,21 +60,23 @@ def proofs(
     measure: Callable[[type[Measurement]], Measurement | Unmeasured],
     deadline: float,
     say: Callable[[str], None] = lambda text: None,
-) -> Iterator[tuple[str, Proof]]:
+) -> Iterator[tuple[str, Proof, Condition | None]]:
     """Try the fix of each error and warning, the worst first; the models are left as they were found.
 
-    Yields the rule's name and what came of it. ``deadline`` is in ``time.monotonic()``'s seconds.
+    Yields the rule's name, what came of it, and the condition of a fix that helped. ``deadline`` is in ``time.monotonic()``'s seconds.
     """
     failures = sorted((f for f in findings if f.failed and f.severity is not Severity.NOTE), key=lambda f: f.severity.rank)
     for place, finding in enumerate(failures):
         trial = TRIALS.get(finding.name)
         if trial is None:
-            yield finding.name, not_tried(_UNTOUCHED)
+            yield finding.name, not_tried(_UNTOUCHED), None
             continue
         say(f"trying the fix for {finding.name}")
         now = time.monotonic()
         share = now + max(deadline - now, 0.0) / (len(failures) - place)
-        yield finding.name, _tried(trial, Bench(recording, finding, measure, share))
+        bench = Bench(recording, finding, measure, share)
+        proof = _tried(trial, bench)
+        yield finding.name, proof, bench.fix if proof.helped else None
 
 
 def _tried(trial: Callable[[Bench], Proof], bench: Bench) -> Proof:
