@@ -110,7 +110,7 @@ def test_a_detached_part_is_joined_again():
 
     model = Detached()
     found = proof(record(lambda: fit(model, loader(), classify, adam(model))), "no-gradient")
-    assert found.tried
+    assert found.helped
     assert "4 instead of 2 parameters" in found.summary
 
 
@@ -147,6 +147,44 @@ def test_a_schedule_stepped_once_an_epoch_runs_its_course():
             schedule.step()
 
     found = proof(record(run, Settings(train_batches=4, steps=12)), "schedule-cadence")
+    assert found.helped
+
+
+def test_a_view_that_mixes_samples_is_given_them_on_the_first_axis():
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru, self.head = nn.GRU(6, 12, batch_first=True, bidirectional=True), nn.Linear(24, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            _, state = self.gru(x.unsqueeze(1).expand(-1, 3, -1))
+            return self.head(state.view(len(x), 24))
+
+    model = Mixed()
+    found = proof(record(lambda: fit(model, loader(), classify, adam(model, 0.01))), "sample-mixing")
+    assert found.helped
+    assert "samples on the first axis before view" in found.summary
+
+
+def test_attention_that_sees_later_tokens_gets_a_mask():
+    tokens = torch.randint(0, 12, (96, 10), generator=torch.Generator().manual_seed(0))
+
+    class Peeking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.place = nn.Embedding(12, 16), nn.Embedding(9, 16)
+            self.block, self.head = nn.TransformerEncoderLayer(16, 2, 32, 0.0, batch_first=True), nn.Linear(16, 12)
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return self.head(self.block(self.embed(ids) + self.place.weight))
+
+    def next_token(model: nn.Module, batch: list[torch.Tensor]) -> torch.Tensor:
+        return F.cross_entropy(model(batch[0][:, :-1]).flatten(0, 1), batch[0][:, 1:].flatten())
+
+    model = Peeking()
+    found = proof(record(lambda: fit(model, DataLoader(TensorDataset(tokens), 16, shuffle=True), next_token, adam(model, 0.01))), "sample-mixing")
+    assert found.tried
+    assert found.summary.startswith("With a causal mask, the loss without a look at later tokens")
     assert found.helped
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainlint.finding import Proof
-from trainlint.measurements import DataScan, Padding, SampleOrder
+from trainlint.measurements import DataScan, Loss, Padding, SampleOrder
 from trainlint.probes.regularisers import Change, unregularised
 from trainlint.proof.changes import calls, from_logits, log_probabilities, logarithm_first, loss_call, removed, with_arguments
 from trainlint.proof.runs import Bench, Condition, compared, not_tried, then
@@ -77,10 +77,12 @@ def loss_shape(bench: Bench) -> Proof:
 
 def loss_reduction(bench: Bench) -> Proof:
     """With the mean in place of the sum."""
-    measured, expected = bench.finding.evidence.get("measured"), bench.finding.evidence.get("expected")
-    if not isinstance(measured, (int, float)) or not isinstance(expected, (int, float)) or not expected:
+    loss = bench.measure(Loss)
+    summed = [c for c in loss.calls if c.reduction == "sum" or c.batch_size > 1] if isinstance(loss, Loss) else []
+    if not summed:
         return not_tried("by how much the loss is scaled is not known")
-    scale = measured / expected
+    call = max(summed, key=lambda c: (c.reduction == "sum", c.elements))
+    scale = float(call.elements if call.reduction == "sum" else call.batch_size)
     with bench.rehearsal() as trial:
         return compared(
             bench,

@@ -158,7 +158,8 @@ def no_gradient(bench: Bench) -> Proof:
             trial,
             before=Condition(),
             after=Condition(change=connected),
-            words=f"With the graph kept whole ({reached[1]} instead of {reached[0]} parameters get a gradient)",
+            words=f"With the graph kept whole {reached[1]} instead of {reached[0]} parameters get a gradient",
+            mended=True,
         )
 
 

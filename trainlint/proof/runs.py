@@ -35,7 +35,7 @@ _ORDERS = 2
 _CHECKS = 9
 #: Batches on which it is judged.
 _JUDGED = 4
-#: Share of the first loss by which the fix must be better at least; less is what the order of sums can make.
+#: Share of the loss without the fix, or of the first one, by which the fix must be better at least; less is what the order of sums can make.
 _MARGIN = 0.01
 
 
@@ -116,6 +116,7 @@ def compared(
     words: str,
     measure: str = "loss on the recorded batches",
     judged_on: Sequence[Fill] | None = None,
+    mended: bool = False,
 ) -> Proof:
     """Train under both conditions and say whether the second learns more.
 
@@ -123,6 +124,7 @@ def compared(
         words: What the fix changed, as the beginning of a sentence: ``Without the softmax``.
         measure: What the number that is compared is.
         judged_on: Batches on which both are judged; recorded ones when None.
+        mended: ``words`` tell what the rule itself measured under the fix, and that it passes; then the loss need only be no worse.
     """
     bench.fix = after
     steps = affordable(bench.deadline, trial, after, 2 * _ORDERS)
@@ -134,17 +136,19 @@ def compared(
     at = tuple(float(i) for i in checks(steps))
     old, new = ([r[-1] for r in runs[n]] for n in ("as it is", "with the fix"))
     start = runs["as it is"][0][0]
-    helped = _better(old, new, start)
+    helped = _better(old, new, start) or (mended and _no_worse(old, new))
     before_value, after_value = _mean(old), _mean(new)
     seen = f"{measure} after {steps} steps goes from {before_value:.3g} to {after_value:.3g}"
     if not math.isfinite(before_value):
         seen = f"{measure} after {steps} steps is {after_value:.3g}, where it was not a finite number before"
+    if not math.isfinite(after_value):
+        seen = f"{measure} after {steps} steps is not a finite number either" if not math.isfinite(before_value) else f"{measure} breaks down"
     started = f" (it starts at {start:.3g})" if math.isfinite(start) else ""
     lines = tuple(Line(name=n, x=at, y=tuple(_mean([r[i] for r in runs[n]]) for i in range(len(at)))) for n in runs)
     values = [y for line in lines for y in line.y if math.isfinite(y)]
     return Proof(
         helped=helped,
-        summary=f"{words}, the {seen}{started}{'' if helped else ': no gain within so few steps'}.",
+        summary=f"{words}, the {seen}{started}{'' if _better(old, new, start) else ': no gain within so few steps'}.",
         before=before_value if math.isfinite(before_value) else None,
         after=after_value if math.isfinite(after_value) else None,
         measure=f"{measure} after {steps} steps",
@@ -164,8 +168,13 @@ def _better(old: Sequence[float], new: Sequence[float], start: float) -> bool:
         return False
     if not all(math.isfinite(v) for v in old):
         return True
-    margin = _MARGIN * abs(start) if math.isfinite(start) else 0.0
+    margin = _MARGIN * min(abs(start) if math.isfinite(start) else math.inf, abs(min(old)))
     return max(new) < min(old) - margin
+
+
+def _no_worse(old: Sequence[float], new: Sequence[float]) -> bool:
+    """Whether the runs with the fix end about where those without do, or lower."""
+    return all(math.isfinite(v) for v in new) and statistics.fmean(new) <= statistics.fmean(old) * (1 + _MARGIN)
 
 
 def _mean(values: Sequence[float]) -> float:
