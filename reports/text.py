@@ -14,8 +14,16 @@ from .phrases import counts, frame, headline, label, number, seconds, state, vis
 
 __all__ = ["TextRenderer"]
 
-_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold blue", "pass": "green", "blocked": "magenta", "not-run": "dim"}
-_SIGNS = {"pass": "✓", "blocked": "⊘", "not-run": "–"}
+_STYLES = {
+    "error": "bold red",
+    "warning": "bold yellow",
+    "note": "bold blue",
+    "known": "cyan",
+    "pass": "green",
+    "blocked": "magenta",
+    "not-run": "dim",
+}
+_SIGNS = {"known": "=", "pass": "✓", "blocked": "⊘", "not-run": "–"}
 
 
 class TextRenderer:
@@ -57,7 +65,7 @@ class _Page:
 
     def failures(self) -> None:
         first = self.report.start_here
-        others = [f for f in self.report.failed if f is not first]
+        others = [f for f in self.report.failed if f is not first and not f.known]
         titled = self.verbosity >= 0
         if first:
             self._title("Start here", show=titled)
@@ -68,10 +76,10 @@ class _Page:
             self._failure(finding)
 
     def rest(self) -> None:
+        self._listing("Known", [f for f in self.report.failed if f.known])
         if self.verbosity > 0:
-            self._listing("Blocked", Outcome.BLOCKED)
-            self._listing("Passed", Outcome.PASS)
-            self._listing("Not run", Outcome.NOT_RUN)
+            for title, outcome in (("Blocked", Outcome.BLOCKED), ("Passed", Outcome.PASS), ("Not run", Outcome.NOT_RUN)):
+                self._listing(title, [f for f in self.report if f.outcome is outcome])
         for note in self.report.subject.notes:
             self._say(("note: ", "bold"), note)
         if self.report.subject.notes:
@@ -130,13 +138,12 @@ class _Page:
             style = {"+": "green", "-": "red"}.get(line[:1])
             self._verbatim(Text("    ") + (Text(visible(line), style) if style else _python(line)))
 
-    def _listing(self, title: str, outcome: Outcome) -> None:
-        chosen = [f for f in self.report if f.outcome is outcome]
+    def _listing(self, title: str, chosen: list[Finding]) -> None:
         if not chosen:
             return
         self._title(title)
         for finding in chosen:
-            said = finding.reason or finding.message
+            said = finding.reason or (f"{finding.location}: " if finding.known and finding.location else "") + finding.message
             self._say((_SIGNS[state(finding)], _STYLES[state(finding)]), f" {finding.code} ", (finding.name, "bold"), f"  {said}")
         self.console.print()
 

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from trainlint.commands.output import console
+from trainlint.commands.output import console, say
+from trainlint.errors import UsageError
+
+if TYPE_CHECKING:
+    from trainlint.registry import Catalogue
 
 __all__ = ["explain", "rules"]
 
 
 @click.command()
 @click.option("--format", "style", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def rules(style: str) -> None:
-    """List every rule with its code, stage and worst severity."""
+@click.option("--html", type=click.Path(file_okay=False, path_type=Path), help="Write the catalogue as web pages to this folder instead.")
+@click.option("--markdown", type=click.Path(file_okay=False, path_type=Path), help="Write the catalogue as Markdown pages to this folder instead.")
+def rules(style: str, html: Path | None, markdown: Path | None) -> None:
+    """List every rule with its code, stage and worst severity, or write their pages."""
     from trainlint.registry import load_catalogue
 
     catalogue = load_catalogue()
+    if html or markdown:
+        for kind, folder in (("html", html), ("markdown", markdown)):
+            if folder:
+                _write_pages(kind, folder, catalogue)
+        return
     if style == "json":
         listed = [
             {"code": r.code, "name": r.name, "stage": int(r.stage), "severity": r.severity.value, "summary": r.summary, "source": r.source}
@@ -34,6 +47,19 @@ def rules(style: str) -> None:
     for rule in sorted(catalogue.rules, key=lambda r: r.code):
         table.add_row(rule.code, rule.name, rule.stage.title, rule.severity.value, rule.summary)
     console().print(table)
+
+
+def _write_pages(kind: str, folder: Path, catalogue: Catalogue) -> None:
+    from trainlint.registry import load_page_makers
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in load_page_makers()[kind].pages(catalogue):
+            (folder / name).write_text(text, "utf-8")
+    except OSError as error:
+        msg = f"the pages could not be written to {folder}: {error.strerror or error}"
+        raise UsageError(msg) from error
+    say(f"{len(catalogue.rules)} rules: {folder}")
 
 
 @click.command()

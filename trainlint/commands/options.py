@@ -36,7 +36,9 @@ def judging(command: Callable[..., Any]) -> Callable[..., Any]:
 def baseline_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """The option ``--baseline``."""
     option = click.option(
-        "--baseline", type=click.Path(dir_okay=False, path_type=Path), help="Known failures, which fail nothing; `trainlint baseline` writes them."
+        "--baseline",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Known failures, which fail nothing; `trainlint baseline` writes them.",
     )
     return option(command)
 
@@ -55,7 +57,9 @@ def _split(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(n.strip() for entry in names for n in entry.split(",") if n.strip())
 
 
-def settings_for(config: Path | None, start: Path, select: tuple[str, ...], ignore: tuple[str, ...], fail_on: str | None, baseline: Path | None = None) -> Settings:
+def settings_for(
+    config: Path | None, start: Path, select: tuple[str, ...], ignore: tuple[str, ...], fail_on: str | None, baseline: Path | None = None
+) -> Settings:
     """What the project's pyproject.toml says, under what the command line says."""
     found = config or find_config(start)
     settings = read_config(found) if found is not None else Settings()

@@ -25,7 +25,13 @@ __all__ = ["read_report", "view"]
 @click.option("-v", "--verbose", is_flag=True, help="Also what passed and what was not run.")
 @baseline_option
 def view(
-    report: Path, formats: tuple[str, ...], outputs: tuple[Path, ...], fail_on: str | None, quiet: bool, verbose: bool, baseline: Path | None
+    report: Path,
+    formats: tuple[str, ...],
+    outputs: tuple[Path, ...],
+    fail_on: str | None,
+    quiet: bool,
+    verbose: bool,
+    baseline: Path | None,
 ) -> None:
     """Show REPORT, saved with `--format json`, again: in the terminal, or in any format."""
     targets = targets_for(formats, outputs)
