@@ -43,7 +43,7 @@ def _document(report: Report) -> Iterator[str]:
     for note in report.subject.notes:
         yield f"> {_prose(note)}\n"
     if first:
-        yield f"### Start here: {_code(first.name)}\n"
+        yield f"### Start here: {_code(first.name)} {_prose(first.code)}\n"
         yield f"{_SIGNS[state(first)]} **{_prose(first.message)}**\n"
         yield from _body(first)
     others = [f for f in report.failed if f is not first]
@@ -55,7 +55,7 @@ def _document(report: Report) -> Iterator[str]:
             yield f"### {title}\n"
         for finding in chosen:
             place = f" · {_code(str(finding.location))}" if finding.location else ""
-            yield f"<details><summary>{_SIGNS[state(finding)]} <b>{_prose(finding.name)}</b>{place} · {_prose(finding.message)}</summary>\n"
+            yield f"<details><summary>{_SIGNS[state(finding)]} <b>{_prose(finding.name)}</b> {_prose(finding.code)}{place} · {_prose(finding.message)}</summary>\n"
             yield from _body(finding)
             yield "</details>\n"
     for title, outcome in (("passed", Outcome.PASS), ("blocked", Outcome.BLOCKED), ("not run", Outcome.NOT_RUN)):
@@ -90,7 +90,7 @@ def _body(finding: Finding) -> Iterator[str]:
 def _folded(title: str, findings: list[Finding]) -> Iterator[str]:
     if findings:
         yield f"<details><summary>{count(len(findings), 'check')} {title}</summary>\n"
-        yield "| | Rule | |\n|---|---|---|"
+        yield "| | Rule | What it says |\n|---|---|---|"
         for finding in findings:
             yield f"| {_SIGNS[state(finding)]} | {_code(finding.name)} | {_prose(finding.reason or finding.message)} |"
         yield "\n</details>\n"

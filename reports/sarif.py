@@ -22,7 +22,7 @@ from trainlint.serialise import to_builtins
 
 from .phrases import frame, visible
 
-__all__ = ["SarifRenderer"]
+__all__ = ["SarifRenderer", "replacements"]
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _MOST_WORDS = 1024
@@ -95,7 +95,7 @@ def _result(finding: Finding, report: Report, rule: int, evidence: _Object) -> _
     if finding.known:
         result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": "listed in the baseline"}]
     if finding.fix and (header := _HEADER.match(finding.fix.diff)):
-        change = {"artifactLocation": _artifact(header[1]), "replacements": list(_replacements(finding.fix.diff))}
+        change = {"artifactLocation": _artifact(header[1]), "replacements": list(replacements(finding.fix.diff))}
         result["fixes"] = [{"description": {"text": visible(finding.fix.summary)}, "artifactChanges": [change]}]
     return result
 
@@ -141,7 +141,7 @@ def _fingerprint(finding: Finding, report: Report) -> str:
     return hashlib.sha256("\0".join((finding.code, file, anchor(finding))).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _replacements(diff: str) -> Iterator[_Object]:
+def replacements(diff: str) -> Iterator[_Object]:
     """The changes of a unified diff, one for each stretch of changed lines."""
     line, removed, added = 0, 0, list[str]()
     for text in [*diff.split("\n"), " "]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trainlint.commands.output import console, say
+from trainlint.commands.output import console, say, width
 from trainlint.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,10 +70,18 @@ def explain(rule: str, style: str) -> None:
     from trainlint.registry import load_catalogue
 
     found = load_catalogue().find(rule)
-    page = f"# {found.name} ({found.code})\n\n{found.page()}\n"
     if style == "markdown" or not sys.stdout.isatty():
-        click.echo(page, nl=False)
+        click.echo(f"# {found.name} ({found.code})\n\n{found.page()}\n", nl=False)
         return
     from rich.markdown import Markdown
+    from rich.text import Text
+    from rich.theme import Theme
 
-    console().print(Markdown(page))
+    # Standard colours follow the reader's own terminal theme.
+    plain = {"markdown.h2": "bold cyan", "markdown.code": "cyan", "markdown.link": "blue underline", "markdown.item.bullet": "dim"}
+    screen = console()
+    screen.push_theme(Theme(plain))
+    worst = (found.severity.value, {"error": "bold red", "warning": "bold yellow", "note": "bold blue"}[found.severity.value])
+    facts = (f"  {found.code} · stage {int(found.stage)}, {found.stage.title.lower()} · at worst ", "dim")
+    screen.print(Text.assemble((found.name, "bold"), facts, worst), end="\n\n")
+    screen.print(Markdown(found.page(), code_theme="ansi_dark"), width=min(width(), 100))
