@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from trainlint.details import Bars, Series
@@ -22,6 +21,9 @@ from .charts import Chart, draw
 from .html import environment, style_hash
 from .markup import code_rows, linked
 from .related import by_stage, related
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
 
 __all__ = ["HtmlPages"]
 
@@ -103,6 +105,8 @@ def _html(text: str, names: frozenset[str], label: str = "") -> Markup:
 
 @lru_cache(maxsize=1)
 def _reader() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     reader.add_render_rule("text", _text)
     reader.add_render_rule("code_inline", _name)
@@ -126,12 +130,9 @@ def _name(_self: Any, tokens: Any, index: int, _options: Any, env: Any) -> str:
 
 
 def _code(_self: Any, tokens: Any, index: int, _options: Any, env: Any) -> str:
-    rows = (Markup('<span class="row plain"><span class="source">{}\n</span></span>').format(r.html) for r in _rows(tokens[index]))
+    row = Markup('<span class="row plain"><span class="source">{}\n</span></span>')
+    rows = (row.format(line.html) for line in code_rows(tokens[index].content, first_line=None))
     label = env["label"] if tokens[index].info == "python" else ""
     title = Markup("<figcaption>{}</figcaption>").format(label) if label else ""
     figure = Markup('<figure class="code {}">{}<pre><code>{}</code></pre></figure>\n')
     return str(figure.format(label.lower(), title, Markup("").join(rows)))
-
-
-def _rows(token: Any) -> Any:
-    return code_rows(token.content, first_line=None)
