@@ -20,7 +20,9 @@ from trainlint.location import Location
 from trainlint.serialise import to_json
 
 
-def failure(code: str, name: str, line: int = 10, severity: Severity = Severity.ERROR, *, file: str = "train.py", text: str = "") -> Finding:
+def failure(
+    code: str, name: str, line: int = 10, severity: Severity = Severity.ERROR, *, file: str = "train.py", text: str = ""
+) -> Finding:
     place = Location(file, line, "main", text or f"{name}()")
     return Finding(
         code=code, name=name, stage=Stage(int(code[2])), outcome=Outcome.FAIL, severity=severity,
@@ -171,7 +173,9 @@ def test_a_script_is_scanned_into_the_projects_baseline_and_passes_from_then_on(
 
     def trainlint(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "trainlint", *arguments]
-        return subprocess.run(command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=200)
+        return subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=200
+        )
 
     assert trainlint("baseline", "train.py").returncode == 0
     (tmp_path / "train.py").write_text(f"# a line above\n{TRAIN}")

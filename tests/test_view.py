@@ -39,7 +39,9 @@ def test_it_shows_the_text_and_fails_only_when_asked_to() -> None:
 
 
 def test_each_format_goes_to_the_file_named_after_it() -> None:
-    done = view("--format", "sarif", "--output", "a.sarif", "--format", "junit", "--output", "b/c.xml", "--format", "github", "--output", "-")
+    done = view(
+        "--format", "sarif", "--output", "a.sarif", "--format", "junit", "--output", "b/c.xml", "--format", "github", "--output", "-"
+    )
     assert done.exit_code == 0
     assert json.loads(Path("a.sarif").read_text())["version"] == "2.1.0"
     assert Path("b/c.xml").read_text().startswith("<?xml")

@@ -100,7 +100,10 @@ def test_places_outside_the_folder_and_without_a_line() -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.sampled_from(["a", "b", "", "-- x", "++ y"]), max_size=9), st.lists(st.sampled_from(["a", "b", "", "-- x", "++ y"]), max_size=9))
+@given(
+    st.lists(st.sampled_from(["a", "b", "", "-- x", "++ y"]), max_size=9),
+    st.lists(st.sampled_from(["a", "b", "", "-- x", "++ y"]), max_size=9),
+)
 def test_a_diff_becomes_replacements_that_give_the_new_file(old: list[str], new: list[str]) -> None:
     before, after = "".join(f"{line}\n" for line in old), "".join(f"{line}\n" for line in new)
     diff = "".join(difflib.unified_diff(before.splitlines(True), after.splitlines(True), "a/train.py", "b/train.py"))

@@ -1,6 +1,6 @@
 """Writes rules/samples/<name>.json: what the report shows for each rule's bad script. The catalogue's pages draw them.
 
-    python tests/rules/make_samples.py [RULE ...]
+python tests/rules/make_samples.py [RULE ...]
 """
 
 from __future__ import annotations

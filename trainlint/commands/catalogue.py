@@ -21,7 +21,9 @@ __all__ = ["explain", "rules"]
 @click.command()
 @click.option("--format", "style", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--html", type=click.Path(file_okay=False, path_type=Path), help="Write the catalogue as web pages to this folder instead.")
-@click.option("--markdown", type=click.Path(file_okay=False, path_type=Path), help="Write the catalogue as Markdown pages to this folder instead.")
+@click.option(
+    "--markdown", type=click.Path(file_okay=False, path_type=Path), help="Write the catalogue as Markdown pages to this folder instead."
+)
 def rules(style: str, html: Path | None, markdown: Path | None) -> None:
     """List every rule with its code, stage and worst severity, or write their pages."""
     from trainlint.registry import load_catalogue
