@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from html import escape
 
+from trainlint.details import Table
 from trainlint.finding import Finding, Outcome, Report
 
 from .phrases import count, counts, headline, label, number, seconds, state, visible
@@ -58,6 +59,7 @@ def _document(report: Report) -> Iterator[str]:
             yield f"<details><summary>{_SIGNS[state(finding)]} <b>{_prose(finding.name)}</b> {_prose(finding.code)}{place} · {_prose(finding.message)}</summary>\n"
             yield from _body(finding)
             yield "</details>\n"
+    yield from _comparison(report)
     for title, outcome in (("passed", Outcome.PASS), ("blocked", Outcome.BLOCKED), ("not run", Outcome.NOT_RUN)):
         yield from _folded(title, [f for f in report if f.outcome is outcome])
     tally = ", ".join(counts(report).values())
@@ -78,13 +80,24 @@ def _body(finding: Finding) -> Iterator[str]:
     if shown := [f"{label(key)} {_code(number(finding.evidence[key]))}" for key in _MAIN_EVIDENCE if key in finding.evidence]:
         yield f"**Evidence** {' · '.join(shown)}\n"
     if fix:
-        yield f"**Fix** {_prose(fix.summary)}\n"
+        doubtful = proof is not None and proof.tried and not proof.helped
+        yield f"**{'Idea' if doubtful else 'Fix'}** {_prose(fix.summary)}\n"
         code = fix.diff or fix.code
         if code:
             yield fenced(code, "diff" if fix.diff or re.search(r"^[-+]", code, re.MULTILINE) else "python")
     if proof and proof.tried:
         yield f"**Tried on your model** {_SIGNS['pass' if proof.helped else 'note']} {_prose(proof.summary)}\n"
     yield f"<sub>{_code(f'trainlint explain {finding.name}')}{_source(finding.source)}</sub>\n"
+
+
+def _comparison(report: Report) -> Iterator[str]:
+    """The configurations that were compared, where that was asked for."""
+    found = next((d for d in report.overview if isinstance(d, Table) and d.columns[:1] == ("configuration",)), None)
+    if found:
+        yield f"### Before and after\n\n| {' | '.join(map(_prose, found.columns))} |\n|{'---|' * len(found.columns)}"
+        for row in found.rows:
+            yield f"| {' | '.join('' if cell is None else _prose(number(cell)) for cell in row)} |"
+        yield f"\n<sub>{_prose(found.title)}</sub>\n"
 
 
 def _folded(title: str, findings: list[Finding]) -> Iterator[str]:

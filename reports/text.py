@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
+from trainlint.details import Table
 from trainlint.finding import Cost, Finding, Outcome, Report
 
 from .phrases import counts, frame, headline, label, number, seconds, state, visible
@@ -80,11 +81,29 @@ class _Page:
         if self.verbosity > 0:
             for title, outcome in (("Blocked", Outcome.BLOCKED), ("Passed", Outcome.PASS), ("Not run", Outcome.NOT_RUN)):
                 self._listing(title, [f for f in self.report if f.outcome is outcome])
+        self._comparison()
         for note in self.report.subject.notes:
             self._say(("note: ", "bold"), note)
         if self.report.subject.notes:
             self.console.print()
         self._summary()
+
+    def _comparison(self) -> None:
+        """The configurations that were compared, where that was asked for."""
+        found = next((d for d in self.report.overview if isinstance(d, Table) and d.columns[:1] == ("configuration",)), None)
+        if found is None:
+            return
+        from rich.table import Table as Grid
+
+        self._title("Before and after", show=True)
+        grid = Grid(box=None, pad_edge=False, header_style="bold")
+        for column in found.columns:
+            grid.add_column(Text(column), justify="left" if column == "configuration" else "right")
+        for row in found.rows:
+            grid.add_row(*(Text("" if cell is None else cell if isinstance(cell, str) else number(cell)) for cell in row))
+        self.console.print(grid)
+        self._say((found.title, "dim"))
+        self.console.print()
 
     def _summary(self) -> None:
         verdict = headline(self.report)
@@ -112,11 +131,15 @@ class _Page:
                 self._say((f"  = {label(key)}: ", "cyan"), number(value))
             self._labelled("why", finding.why)
             self._labelled("source", finding.source)
+        proof = finding.proof
         if finding.fix:
-            self._labelled("help", finding.fix.summary)
+            doubtful = proof is not None and proof.tried and not proof.helped
+            self._labelled("idea" if doubtful else "help", finding.fix.summary)
             self._code(finding.fix.code)
-        if finding.proof:
-            self._labelled("tried", finding.proof.summary + ("" if finding.proof.helped else " (it did not help)"))
+        if proof is not None:
+            self._labelled(
+                "tried" if proof.tried else "not tried", proof.summary + ("" if proof.helped or not proof.tried else " It did not help.")
+            )
         self.console.print()
 
     def _frame(self, finding: Finding) -> None:

@@ -28,6 +28,10 @@ class Settings:
     """Seconds for recording and probing together, torch's import not counted."""
     seed: int | None = None
     """Seed of the probes' own randomness; the script's own seeding is never touched."""
+    prove: bool = True
+    """Try the fix of each error and warning by replay."""
+    compare: bool = False
+    """Train the configuration as it is, with the fixes and by a reference recipe, side by side."""
     steps: int = 6
     """Optimizer steps to record before the probes start, when the script takes that many."""
     train_batches: int = 6

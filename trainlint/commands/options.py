@@ -14,7 +14,7 @@ from trainlint.errors import UsageError
 from trainlint.finding import Report
 from trainlint.settings import FAIL_ON, Settings
 
-__all__ = ["baseline_option", "comparison", "judging", "settings_for", "targets_for"]
+__all__ = ["baseline_option", "judging", "marker", "settings_for", "targets_for"]
 
 
 def judging(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,7 +43,7 @@ def baseline_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return option(command)
 
 
-def comparison(settings: Settings) -> Callable[[Report], Report]:
+def marker(settings: Settings) -> Callable[[Report], Report]:
     """What marks the failures that the settings' baseline knows. The file is read now, so that an error shows before a scan."""
     if not settings.baseline:
         return lambda report: report

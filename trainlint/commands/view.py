@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from trainlint.commands.options import baseline_option, comparison, settings_for, targets_for
+from trainlint.commands.options import baseline_option, marker, settings_for, targets_for
 from trainlint.commands.output import deliver, exit_code
 from trainlint.finding import Report
 from trainlint.settings import FAIL_ON
@@ -37,7 +37,7 @@ def view(
     targets = targets_for(formats, outputs)
     shown = read_report(report)
     if baseline is not None:
-        shown = comparison(settings_for(None, Path.cwd(), (), (), fail_on, baseline))(shown)
+        shown = marker(settings_for(None, Path.cwd(), (), (), fail_on, baseline))(shown)
     if fail_on is not None:
         shown = replace(shown, fail_on=fail_on)
     deliver(shown, targets, quiet=quiet, verbose=verbose)
