@@ -21,7 +21,7 @@ from .markup import code_rows, fix_rows, linked, prose
 from .outline import sections, subject, timeline_rows
 from .phrases import count, counts, frame, headline, label, number, seconds, stage_states, state, visible
 
-__all__ = ["HtmlRenderer", "environment", "style_hash"]
+__all__ = ["HtmlRenderer"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MOST_ROWS = 200
@@ -44,7 +44,7 @@ class HtmlRenderer:
         def chart(detail: Series | Bars) -> Chart:
             return draw(detail, f"chart{next(chart_numbers)}")
 
-        page = environment().get_template("report.html.j2")
+        page = _environment().get_template("report.html.j2")
         return page.render(
             report=report,
             verdict=headline(report),
@@ -55,18 +55,12 @@ class HtmlRenderer:
             not_run=[f for f in report if f.outcome is Outcome.NOT_RUN],
             chart=chart,
             style=Markup(style),
-            style_hash=style_hash(style),
+            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         )
 
 
-def style_hash(style: str) -> str:
-    """What a page's security policy calls its style sheet."""
-    return base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-
-
 @lru_cache(maxsize=1)
-def environment() -> Environment:
-    """The templates beside this module, with the filters they use."""
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 import re
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from trainlint.rule import Rule
 from trainlint.version import __version__
 
 from .charts import Chart, draw
-from .html import environment, style_hash
+from .html import _environment as environment
 from .markup import code_rows, linked
 from .related import by_stage, related
 
@@ -49,7 +51,7 @@ class HtmlPages:
     def pages(self, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
         """``index.html`` and ``<rule>.html``."""
         style = "".join((_TEMPLATES / name).read_text("utf-8") for name in ("style.css", "pages.css"))
-        shared = {"style": Markup(style), "style_hash": style_hash(style), "version": __version__}
+        shared = {"style": Markup(style), "style_hash": base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(), "version": __version__}
         stages = by_stage(catalogue)
         yield "index.html", _render("rules.html.j2", stages=stages, total=len(catalogue.rules), **shared)
         names = frozenset(r.name for r in catalogue.rules)

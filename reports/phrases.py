@@ -125,8 +125,9 @@ def headline(report: Report) -> Headline:
         checked += f", {count(known, 'failure')} known from the baseline"
     none = "No new errors" if known else "No errors"
     ending = _ENDINGS.get(report.subject.status)
-    if ending and len(report.failed) == known:
-        return Headline("error", ending, f"What was recorded until then was judged: {checked}.")
+    if ending and "error" not in tally:
+        said = ", ".join(tally[s.value] for s in Severity if s.value in tally)
+        return Headline("error", ending, f"What was recorded until then was judged: {said + ', ' if said else ''}{checked}.")
     ended = f" {ending} before the scan was done; this is what was seen until then." if ending else ""
     if "error" in tally:
         return Headline("error", f"{tally['error']} found", f"Measured evidence that training is broken or learns the wrong thing.{ended}")
