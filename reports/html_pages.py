@@ -51,7 +51,11 @@ class HtmlPages:
     def pages(self, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
         """``index.html`` and ``<rule>.html``."""
         style = "".join((_TEMPLATES / name).read_text("utf-8") for name in ("style.css", "pages.css"))
-        shared = {"style": Markup(style), "style_hash": base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(), "version": __version__}
+        shared = {
+            "style": Markup(style),
+            "style_hash": base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+            "version": __version__,
+        }
         stages = by_stage(catalogue)
         yield "index.html", _render("rules.html.j2", stages=stages, total=len(catalogue.rules), **shared)
         names = frozenset(r.name for r in catalogue.rules)

@@ -28,7 +28,7 @@ _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sa
 _MOST_WORDS = 1024
 """Characters of a description that GitHub takes."""
 _PRIORITY = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "recommendation"}
-_HEADER = re.compile(r"--- (?:a/)?([^\t\n]+)")
+_HEADER = re.compile(r"--- (?P<old>[^\t\n]+).*\n\+\+\+ (?P<new>[^\t\n]+)")
 _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+\d+(?:,\d+)? @@")
 
 _Object = dict[str, Any]
@@ -95,7 +95,9 @@ def _result(finding: Finding, report: Report, rule: int, evidence: _Object) -> _
     if finding.known:
         result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": "listed in the baseline"}]
     if finding.fix and (header := _HEADER.match(finding.fix.diff)):
-        change = {"artifactLocation": _artifact(header[1]), "replacements": list(replacements(finding.fix.diff))}
+        old, new = header["old"], header["new"]
+        file = new[2:] if old.startswith("a/") and new == f"b/{old[2:]}" else new
+        change = {"artifactLocation": _artifact(file), "replacements": list(replacements(finding.fix.diff))}
         result["fixes"] = [{"description": {"text": visible(finding.fix.summary)}, "artifactChanges": [change]}]
     return result
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,12 @@ def test_what_is_not_clear_is_refused(arguments: list[str], message: str) -> Non
     done = view(*arguments)
     assert done.exit_code == 2
     assert message in done.output
+
+
+def test_it_needs_no_torch() -> None:
+    code = "import sys\nfrom trainlint.cli import main\ntry:\n    main(['view', 'report.json', '--format', 'sarif'])\nfinally:\n    assert 'torch' not in sys.modules\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_is_no_report_is_named() -> None:
