@@ -115,6 +115,12 @@ def test_the_file_holds_no_numbers_that_change_and_is_sorted(tmp_path: Path) -> 
     assert read_baseline(path).known[0].text == "shuffle()"
 
 
+def test_a_file_name_that_is_not_utf8_can_be_known(tmp_path: Path) -> None:
+    odd = replace(SHUFFLE, location=Location("caf\udce9.py", 3, "", "shuffle()"))
+    write_baseline(tmp_path / "known.json", updated(Baseline(tmp_path), report(odd, name="caf\udce9.py")))
+    assert mark(report(odd, name="caf\udce9.py"), read_baseline(tmp_path / "known.json"))["shuffle"].known
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"schema": 2}', '{"schema": 1, "known": [{}]}', '{"schema": 1, "known": 3}'])
 def test_what_is_no_baseline_is_refused_with_a_way_out(tmp_path: Path, text: str) -> None:
     path = tmp_path / "known.json"

@@ -159,6 +159,7 @@ def _entry(report: Report, finding: Finding, folder: Path) -> Known:
 
 def _relative(name: str, folder: Path) -> str:
     """A file as seen from the baseline's folder, with forward slashes; the name of a module or class stays as it is."""
+    name = name.encode("utf-8", "backslashreplace").decode()  # a file name may hold what is not UTF-8
     if not name.endswith(".py"):
         return name
     try:
