@@ -38,7 +38,8 @@ def baseline(
     """
     from trainlint.baseline import Baseline, read_baseline, updated, write_baseline
 
-    settings = settings_for(config, Path.cwd() if module else Path(source).parent, select, ignore, None)
+    # Whether a fix helps is not asked here.
+    settings = replace(settings_for(config, Path.cwd() if module else Path(source).parent, select, ignore, None), prove=False)
     if budget is not None:
         settings = replace(settings, budget=seconds(budget, "--budget"))
     path = output or Path(settings.baseline or _DEFAULT)
