@@ -15,8 +15,16 @@ from .phrases import counts, frame, headline, label, number, seconds, state, vis
 
 __all__ = ["TextRenderer"]
 
-_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold blue", "pass": "green", "blocked": "magenta", "not-run": "dim"}
-_SIGNS = {"pass": "✓", "blocked": "⊘", "not-run": "–"}
+_STYLES = {
+    "error": "bold red",
+    "warning": "bold yellow",
+    "note": "bold blue",
+    "known": "cyan",
+    "pass": "green",
+    "blocked": "magenta",
+    "not-run": "dim",
+}
+_SIGNS = {"known": "=", "pass": "✓", "blocked": "⊘", "not-run": "–"}
 
 
 class TextRenderer:
@@ -58,7 +66,7 @@ class _Page:
 
     def failures(self) -> None:
         first = self.report.start_here
-        others = [f for f in self.report.failed if f is not first]
+        others = [f for f in self.report.failed if f is not first and not f.known]
         titled = self.verbosity >= 0
         if first:
             self._title("Start here", show=titled)
@@ -69,10 +77,10 @@ class _Page:
             self._failure(finding)
 
     def rest(self) -> None:
+        self._listing("Known", [f for f in self.report.failed if f.known])
         if self.verbosity > 0:
-            self._listing("Blocked", Outcome.BLOCKED)
-            self._listing("Passed", Outcome.PASS)
-            self._listing("Not run", Outcome.NOT_RUN)
+            for title, outcome in (("Blocked", Outcome.BLOCKED), ("Passed", Outcome.PASS), ("Not run", Outcome.NOT_RUN)):
+                self._listing(title, [f for f in self.report if f.outcome is outcome])
         self._comparison()
         for note in self.report.subject.notes:
             self._say(("note: ", "bold"), note)
@@ -129,7 +137,9 @@ class _Page:
             self._labelled("idea" if doubtful else "help", finding.fix.summary)
             self._code(finding.fix.code)
         if proof is not None:
-            self._labelled("tried" if proof.tried else "not tried", proof.summary + ("" if proof.helped or not proof.tried else " It did not help."))
+            self._labelled(
+                "tried" if proof.tried else "not tried", proof.summary + ("" if proof.helped or not proof.tried else " It did not help.")
+            )
         self.console.print()
 
     def _frame(self, finding: Finding) -> None:
@@ -151,13 +161,12 @@ class _Page:
             style = {"+": "green", "-": "red"}.get(line[:1])
             self._verbatim(Text("    ") + (Text(visible(line), style) if style else _python(line)))
 
-    def _listing(self, title: str, outcome: Outcome) -> None:
-        chosen = [f for f in self.report if f.outcome is outcome]
+    def _listing(self, title: str, chosen: list[Finding]) -> None:
         if not chosen:
             return
         self._title(title)
         for finding in chosen:
-            said = finding.reason or finding.message
+            said = finding.reason or (f"{finding.location}: " if finding.known and finding.location else "") + finding.message
             self._say((_SIGNS[state(finding)], _STYLES[state(finding)]), f" {finding.code} ", (finding.name, "bold"), f"  {said}")
         self.console.print()
 

@@ -108,6 +108,7 @@ def judge(
         cost=Cost(seconds=seconds, step_seconds=step, step_equivalents=spent / step if step else None, probes=probes),
         overview=overview(shown),
         version=__version__,
+        fail_on=settings.fail_on,
     )
 
 

@@ -20,6 +20,8 @@ class Settings:
     ignore: tuple[str, ...] = ()
     fail_on: str = "error"
     """``error``, ``warning``, ``note`` or ``never``: the least severity that makes the exit code 1."""
+    baseline: str = ""
+    """File of the failures that are known and fail nothing (see :mod:`trainlint.baseline`); none when empty."""
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Options of single rules: name -> option -> value. ``severity`` is an option of every rule: the worst it may say."""
     budget: float = 120.0

@@ -9,10 +9,9 @@ from pathlib import Path
 import click
 
 from trainlint.commands.output import console
+from trainlint.commands.view import read_report
 from trainlint.comparison import Change, compare_reports
-from trainlint.errors import UsageError
-from trainlint.finding import Finding, Report, Severity
-from trainlint.serialise import from_json
+from trainlint.finding import Finding, Severity
 from trainlint.settings import FAIL_ON
 
 __all__ = ["diff"]
@@ -30,28 +29,23 @@ _WORDS = {
 @click.command()
 @click.argument("before", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("after", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--fail-on", type=click.Choice(FAIL_ON), default="error", show_default=True, help="Least severity of a new failure that makes the exit code 1.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(FAIL_ON),
+    default="error",
+    show_default=True,
+    help="Least severity of a new failure that makes the exit code 1.",
+)
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def diff(before: Path, after: Path, fail_on: str, style: str) -> None:
     """Compare two reports saved as JSON: what is new, what still fails, what is fixed."""
-    changes = compare_reports(_read(before), _read(after))
+    changes = compare_reports(read_report(before), read_report(after))
     if style == "json":
         click.echo(json.dumps([_plain(c) for c in changes], indent=2))
     else:
         _show(changes)
     new = [c.after for c in changes if c.kind in ("new", "worse") and c.after is not None]
     sys.exit(0 if fail_on == "never" else int(any(f.severity.rank <= Severity(fail_on).rank for f in new)))
-
-
-def _read(path: Path) -> Report:
-    try:
-        return from_json(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be read: {error}"
-        raise UsageError(msg) from error
-    except UsageError as error:
-        msg = f"{path}: {error}"
-        raise UsageError(msg) from error
 
 
 def _show(changes: tuple[Change, ...]) -> None:
