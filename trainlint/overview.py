@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainlint.details import Bars, Detail, Line, Mark, Series, Timeline, TimelineEvent
+from trainlint.details import Bars, Detail, Line, Mark, Series, Table, Timeline, TimelineEvent
 from trainlint.evidence import Evidence
-from trainlint.measurements import Batches, LearningRate, Loop, Optimizers, Overfit, Parameters
+from trainlint.measurements import Batches, Comparison, LearningRate, Loop, Optimizers, Overfit, Parameters
 
 __all__ = ["overview"]
 
@@ -21,6 +21,8 @@ def overview(evidence: Evidence) -> tuple[Detail, ...]:
 
 def _pictures(evidence: Evidence) -> Iterator[Detail]:
     found = {type(m): m for m in evidence.measurements.values()}
+    if isinstance(comparison := found.get(Comparison), Comparison) and comparison.courses:
+        yield from _comparison(comparison)
     if isinstance(batches := found.get(Batches), Batches):
         for view in (*batches.train[:1], *batches.val[:1]):
             yield from (d for d in (view.pictures, view.table) if d is not None)
@@ -48,6 +50,27 @@ def _pictures(evidence: Evidence) -> Iterator[Detail]:
                 steps = tuple(i * stride for i in range(len(scheduler.preview)))
                 lines = (Line(name=scheduler.kind, x=steps, y=scheduler.preview),)
                 yield Series(title="Learning rate over the schedule", x_label="scheduler step", y_label="learning rate", lines=lines)
+
+
+def _comparison(comparison: Comparison) -> Iterator[Detail]:
+    judged = "validation loss" if comparison.validation else "loss on training batches"
+    at = tuple(float(i) for i in comparison.checks)
+    yield Series(
+        title=f"Before and after: {comparison.steps} steps from the same weights",
+        x_label="step",
+        y_label=judged,
+        lines=tuple(Line(name=c.name, x=at, y=c.losses) for c in comparison.courses),
+    )
+    yield Table(
+        title=f"At the end, over {len(comparison.courses[0].finals)} seeds",
+        columns=("configuration", judged, "lowest", "highest", "accuracy", "lowest accuracy", "highest accuracy"),
+        rows=tuple((c.name, *_spread(c.finals), *_spread(c.accuracies)) for c in comparison.courses),
+    )
+
+
+def _spread(values: tuple[float, ...]) -> tuple[float | None, float | None, float | None]:
+    """Mean, lowest and highest."""
+    return (sum(values) / len(values), min(values), max(values)) if values else (None, None, None)
 
 
 def _timeline(loop: Loop) -> Timeline:
