@@ -118,8 +118,9 @@ def headline(report: Report) -> Headline:
     unseen = sum(f.outcome in (Outcome.BLOCKED, Outcome.NOT_RUN) for f in report)
     checked = f"{count(passed, 'check')} passed" + (f", {unseen} could not be judged" if unseen else "")
     ending = _ENDINGS.get(report.subject.status)
-    if ending and not report.failed:
-        return Headline("error", ending, f"What was recorded until then was judged: {checked}.")
+    if ending and "error" not in tally:
+        said = ", ".join(tally[s.value] for s in Severity if s.value in tally)
+        return Headline("error", ending, f"What was recorded until then was judged: {said + ', ' if said else ''}{checked}.")
     ended = f" {ending} before the scan was done; this is what was seen until then." if ending else ""
     if "error" in tally:
         return Headline("error", f"{tally['error']} found", f"Measured evidence that training is broken or learns the wrong thing.{ended}")
