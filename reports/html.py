@@ -29,7 +29,7 @@ _MOST_ROWS = 200
 """Rows of a table that are shown; the JSON report holds all."""
 _SMALL_PICTURE = 96
 """Pictures up to this many pixels wide are enlarged as squares instead of being blurred."""
-_HOME = re.compile(r"(?<![\w+/.~=-])(?:/home/[^/\s<>\"']+|/Users/[^/\s<>\"']+|/root|[A-Za-z]:\\Users\\[^\\\s<>\"']+)(?=[/\\])")
+_HOME = re.compile(r"(?<![\w+/.~-])(?:/home/[^/\s<>\"']+|/Users/[^/\s<>\"']+|/root|[A-Za-z]:\\Users\\[^\\\s<>\"']+)(?=[/\\])")
 """A home folder at the start of a path: the name in it is nobody's business whom the page is sent to."""
 
 

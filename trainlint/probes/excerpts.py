@@ -46,7 +46,7 @@ def rows_of_batch(title: str, entered: Values, targets: Targets, names: Mapping[
     columns: list[str] = []
     cells: list[list[str | float | int | None]] = []
     decode = _decoder(loader)
-    texts = [(leaf.path, t) for leaf, t in targets if leaf.kind == "tokens"]
+    texts = [(f"target {leaf.path}", t) for leaf, t in targets if leaf.kind == "tokens"]
     for path, tensor in (*sorted(entered, key=lambda item: -item[1].numel()), *texts):
         if len(columns) >= _COLUMNS or (cells and len(tensor) != len(entered[0][1])):
             continue

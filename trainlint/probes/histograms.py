@@ -12,8 +12,8 @@ from trainlint.measurements import Leaf
 
 __all__ = ["column_statistics", "histograms"]
 
-#: Bars of a histogram; values are taken at regular distances from larger tensors.
-_BINS, _MOST_VALUES = 48, 2**20
+#: Most bins of a histogram (as many as Rice's rule gives, but no fewer than 8); values are taken at regular distances from larger tensors.
+_LEAST_BINS, _MOST_BINS, _MOST_VALUES = 8, 48, 2**20
 #: Columns whose statistics are listed.
 _MOST_COLUMNS = 32
 _COLOURS = ("red", "green", "blue")
@@ -65,11 +65,13 @@ def _histogram(title: str, x_label: str, parts: dict[str, Tensor]) -> Series:
     filled = [values for values in known.values() if values.numel()]
     low = min((float(values.min()) for values in filled), default=0.0)
     high = max((float(values.max()) for values in filled), default=1.0)
-    width = (high - low) / _BINS or 1.0
-    centres = tuple(low + (i + 0.5) * width for i in range(_BINS))
+    bins = round(2 * max((values.numel() for values in filled), default=0) ** (1 / 3))
+    bins = min(max(bins, _LEAST_BINS), _MOST_BINS)
+    width = (high - low) / bins or 1.0
+    centres = tuple(low + (i + 0.5) * width for i in range(bins))
     lines = []
     for name, values in known.items():
-        counts = torch.histc(values, _BINS, low, low + _BINS * width) if values.numel() else torch.zeros(_BINS)
+        counts = torch.histc(values, bins, low, low + bins * width) if values.numel() else torch.zeros(bins)
         lines.append(Line(name=name, x=centres, y=tuple((counts / max(values.numel(), 1)).tolist())))
     return Series(title=title, x_label=x_label, y_label="share of values", lines=tuple(lines))
 

@@ -94,13 +94,13 @@ def _covered(picture: Tensor, mask: Tensor) -> Picture:
 def _visible(images: Tensor, normalised: Normalisation | None) -> tuple[Tensor, str]:
     """Values between 0 and 255, and how they were made."""
     low, high = float(images.min()), float(images.max())
+    if low >= 0 and high <= 1:
+        return images * 255, "values from 0 to 1 are drawn from black to white"
     if normalised is not None and len(normalised[0]) in (1, images.shape[1]):
         mean, std = (torch.tensor(part, dtype=torch.float32).view(1, -1, 1, 1) for part in normalised)
         undone = images * std + mean
         if float(undone.min()) > -_ROUNDING and float(undone.max()) < 1 + _ROUNDING:
             return undone * 255, "the transform's normalisation is undone"
-    if low >= 0 and high <= 1:
-        return images * 255, "values from 0 to 1 are drawn from black to white"
     if low >= 0 and 64 < high <= 255:
         return images, "values from 0 to 255 are drawn from black to white"
     bottom, top = images.amin(dim=(0, 2, 3), keepdim=True), images.amax(dim=(0, 2, 3), keepdim=True)
