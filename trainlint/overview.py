@@ -10,7 +10,18 @@ from typing import TypeVar
 from trainlint.details import Bars, Code, Detail, Line, Mark, Series, Timeline, TimelineEvent
 from trainlint.evidence import Evidence
 from trainlint.measurements import (
-    Activations, Batches, DataScan, LabelCount, Labels, LearningRate, Loop, Measurement, Optimizers, Overfit, Parameters, SchedulerInfo,
+    Activations,
+    Batches,
+    DataScan,
+    LabelCount,
+    Labels,
+    LearningRate,
+    Loop,
+    Measurement,
+    Optimizers,
+    Overfit,
+    Parameters,
+    SchedulerInfo,
 )  # fmt: skip
 
 __all__ = ["overview"]

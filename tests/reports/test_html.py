@@ -264,7 +264,7 @@ def test_a_timeline_has_a_row_for_each_iteration_and_folds_equal_ones(kinds: str
 
 
 def test_a_loop_that_leaves_the_usual_order_is_seen_to_go_back() -> None:
-    (turn,) = turns(Timeline(title="t", events=tuple(map(event, "batch forward loss backward clear clip step".split()))))
+    (turn,) = turns(Timeline(title="t", events=tuple(map(event, ["batch", "forward", "loss", "backward", "clear", "clip", "step"]))))
     assert [call.way for call in turn.calls] == ["", "on", "on", "on", "back", "on", "on"]
 
 

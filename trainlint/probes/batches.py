@@ -15,10 +15,10 @@ from trainlint.measurements import Batches, BatchView
 from trainlint.probes.datasets import class_names, normalisation, transform_text
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.excerpts import picture_grid, rows_of_batch
+from trainlint.probes.histograms import column_statistics, histograms
 from trainlint.probes.leaves import describe
 from trainlint.probes.made import made_at
 from trainlint.probes.roles import DataFlow
-from trainlint.probes.histograms import column_statistics, histograms
 from trainlint.record.recording import Batch, Loader, Recording
 from trainlint.settings import Settings
 

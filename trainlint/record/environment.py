@@ -13,10 +13,9 @@ __all__ = ["environment"]
 
 def environment(settings: Settings) -> dict[str, str]:
     """Names and values as a report lists them; ``seed`` is that of the measurements' own randomness."""
+    device = "Apple MPS" if torch.backends.mps.is_available() else "CPU"
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name(0)
-    else:
-        device = "Apple MPS" if torch.backends.mps.is_available() else "CPU"
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),
