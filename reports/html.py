@@ -22,7 +22,7 @@ from .markup import code_rows, diff_rows, fix_rows, linked, prose
 from .outline import LANES, blocked, details_of, measured, sections, subject, topics, turns
 from .phrases import count, counts, frame, headline, label, number, seconds, stage_states, state, visible
 
-__all__ = ["HtmlRenderer"]
+__all__ = ["HtmlRenderer", "Page"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MOST_ROWS = 200
@@ -47,7 +47,7 @@ class HtmlRenderer:
             .get_template("report.html.j2")
             .render(
                 report=report,
-                page=_Page(report),
+                page=Page(report),
                 verdict=headline(report),
                 counts=counts(report),
                 stages=stage_states(report),
@@ -64,7 +64,7 @@ class HtmlRenderer:
         return _HOME.sub("~", html)
 
 
-class _Page:
+class Page:
     """What templates ask for while one page is written."""
 
     def __init__(self, report: Report) -> None:

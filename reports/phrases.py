@@ -32,6 +32,7 @@ _STATE_WORDS = {
     "error": ("error", "errors"),
     "warning": ("warning", "warnings"),
     "note": ("note", "notes"),
+    "known": ("known", "known"),
     "blocked": ("blocked", "blocked"),
     "pass": ("passed", "passed"),
     "not-run": ("not run", "not run"),
@@ -92,7 +93,9 @@ def count(amount: int, one: str, many: str = "") -> str:
 
 
 def state(finding: Finding) -> str:
-    """What became of a rule, in one word that also names its icon: a failure's severity, else the outcome."""
+    """What became of a rule, in one word that also names its icon: a failure's severity unless it is known, else the outcome."""
+    if finding.failed and finding.known:
+        return "known"
     return finding.severity.value if finding.failed else finding.outcome.value
 
 
@@ -116,7 +119,11 @@ def headline(report: Report) -> Headline:
     tally = counts(report)
     passed = sum(f.outcome is Outcome.PASS for f in report)
     unseen = sum(f.outcome in (Outcome.BLOCKED, Outcome.NOT_RUN) for f in report)
+    known = sum(f.failed and f.known for f in report)
     checked = f"{count(passed, 'check')} passed" + (f", {unseen} could not be judged" if unseen else "")
+    if known:
+        checked += f", {count(known, 'failure')} known from the baseline"
+    none = "No new errors" if known else "No errors"
     ending = _ENDINGS.get(report.subject.status)
     if ending and "error" not in tally:
         said = ", ".join(tally[s.value] for s in Severity if s.value in tally)
@@ -125,9 +132,11 @@ def headline(report: Report) -> Headline:
     if "error" in tally:
         return Headline("error", f"{tally['error']} found", f"Measured evidence that training is broken or learns the wrong thing.{ended}")
     if "warning" in tally:
-        return Headline("warning", f"No errors, {tally['warning']}", f"Nothing is broken, but training can do better. {checked}.{ended}")
+        return Headline("warning", f"{none}, {tally['warning']}", f"Nothing is broken, but training can do better. {checked}.{ended}")
     if "note" in tally:
-        return Headline("note", f"No errors, {tally['note']}", f"{checked}.{ended}")
+        return Headline("note", f"{none}, {tally['note']}", f"{checked}.{ended}")
+    if known:
+        return Headline("pass", "Nothing new found", f"{checked}.")
     if not passed:
         return Headline("not-run", "Nothing could be judged", f"{count(unseen, 'check')} could not run; the reasons are below.")
     return Headline("pass", "No fault found", f"{checked}.")

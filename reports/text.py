@@ -8,14 +8,23 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
+from trainlint.details import Table
 from trainlint.finding import Cost, Finding, Outcome, Report
 
 from .phrases import counts, frame, headline, label, number, seconds, state, visible
 
 __all__ = ["TextRenderer"]
 
-_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold blue", "pass": "green", "blocked": "magenta", "not-run": "dim"}
-_SIGNS = {"pass": "✓", "blocked": "⊘", "not-run": "–"}
+_STYLES = {
+    "error": "bold red",
+    "warning": "bold yellow",
+    "note": "bold blue",
+    "known": "cyan",
+    "pass": "green",
+    "blocked": "magenta",
+    "not-run": "dim",
+}
+_SIGNS = {"known": "=", "pass": "✓", "blocked": "⊘", "not-run": "–"}
 
 
 class TextRenderer:
@@ -57,7 +66,7 @@ class _Page:
 
     def failures(self) -> None:
         first = self.report.start_here
-        others = [f for f in self.report.failed if f is not first]
+        others = [f for f in self.report.failed if f is not first and not f.known]
         titled = self.verbosity >= 0
         if first:
             self._title("Start here", show=titled)
@@ -68,15 +77,33 @@ class _Page:
             self._failure(finding)
 
     def rest(self) -> None:
+        self._listing("Known", [f for f in self.report.failed if f.known])
         if self.verbosity > 0:
-            self._listing("Blocked", Outcome.BLOCKED)
-            self._listing("Passed", Outcome.PASS)
-            self._listing("Not run", Outcome.NOT_RUN)
+            for title, outcome in (("Blocked", Outcome.BLOCKED), ("Passed", Outcome.PASS), ("Not run", Outcome.NOT_RUN)):
+                self._listing(title, [f for f in self.report if f.outcome is outcome])
+        self._comparison()
         for note in self.report.subject.notes:
             self._say(("note: ", "bold"), note)
         if self.report.subject.notes:
             self.console.print()
         self._summary()
+
+    def _comparison(self) -> None:
+        """The configurations that were compared, where that was asked for."""
+        found = next((d for d in self.report.overview if isinstance(d, Table) and d.columns[:1] == ("configuration",)), None)
+        if found is None:
+            return
+        from rich.table import Table as Grid
+
+        self._title("Before and after", show=True)
+        grid = Grid(box=None, pad_edge=False, header_style="bold")
+        for column in found.columns:
+            grid.add_column(Text(column), justify="left" if column == "configuration" else "right")
+        for row in found.rows:
+            grid.add_row(*(Text("" if cell is None else cell if isinstance(cell, str) else number(cell)) for cell in row))
+        self.console.print(grid)
+        self._say((found.title, "dim"))
+        self.console.print()
 
     def _summary(self) -> None:
         verdict = headline(self.report)
@@ -104,11 +131,15 @@ class _Page:
                 self._say((f"  = {label(key)}: ", "cyan"), number(value))
             self._labelled("why", finding.why)
             self._labelled("source", finding.source)
+        proof = finding.proof
         if finding.fix:
-            self._labelled("help", finding.fix.summary)
+            doubtful = proof is not None and proof.tried and not proof.helped
+            self._labelled("idea" if doubtful else "help", finding.fix.summary)
             self._code(finding.fix.code)
-        if finding.proof:
-            self._labelled("tried", finding.proof.summary + ("" if finding.proof.helped else " (it did not help)"))
+        if proof is not None:
+            self._labelled(
+                "tried" if proof.tried else "not tried", proof.summary + ("" if proof.helped or not proof.tried else " It did not help.")
+            )
         self.console.print()
 
     def _frame(self, finding: Finding) -> None:
@@ -130,13 +161,12 @@ class _Page:
             style = {"+": "green", "-": "red"}.get(line[:1])
             self._verbatim(Text("    ") + (Text(visible(line), style) if style else _python(line)))
 
-    def _listing(self, title: str, outcome: Outcome) -> None:
-        chosen = [f for f in self.report if f.outcome is outcome]
+    def _listing(self, title: str, chosen: list[Finding]) -> None:
         if not chosen:
             return
         self._title(title)
         for finding in chosen:
-            said = finding.reason or finding.message
+            said = finding.reason or (f"{finding.location}: " if finding.known and finding.location else "") + finding.message
             self._say((_SIGNS[state(finding)], _STYLES[state(finding)]), f" {finding.code} ", (finding.name, "bold"), f"  {said}")
         self.console.print()
 

@@ -105,7 +105,7 @@ def _broadcast(call: LossCall) -> Verdict | None:
 def _fault(call: LossCall, message: str, severity: Severity) -> Verdict:
     table = Table(
         title="Shapes in the loss",
-        columns=("", "shape", "elements"),
+        columns=("tensor", "shape", "elements"),
         rows=(
             ("prediction", _shape(call.input_shape), math.prod(call.input_shape)),
             ("target", _shape(call.target_shape), math.prod(call.target_shape)),

@@ -34,12 +34,14 @@ ignore = ["shuffle"]
 fail-on = "warning"
 budget = "2m"
 seed = 3
+baseline = "known.json"
 [tool.trainlint.rules.class-imbalance]
 ratio = 30
 """)  # fmt: skip
     assert read_config(path) == Settings(
-        select=("TL2",), ignore=("shuffle",), fail_on="warning", budget=120.0, seed=3, options={"class-imbalance": {"ratio": 30}}
-    )
+        select=("TL2",), ignore=("shuffle",), fail_on="warning", budget=120.0, seed=3, baseline=str(tmp_path / "known.json"),
+        options={"class-imbalance": {"ratio": 30}},
+    )  # fmt: skip
 
 
 def test_the_nearest_file_with_a_table_counts(tmp_path: Path) -> None:
@@ -58,6 +60,7 @@ def test_the_nearest_file_with_a_table_counts(tmp_path: Path) -> None:
         ("[tool.trainlint]\nfail-on = 'fatal'", "one of error, warning, note, never"),
         ("[tool.trainlint]\nbudget = 'soon'", "60s or 2m"),
         ("[tool.trainlint]\nseed = 'x'", "whole number"),
+        ("[tool.trainlint]\nbaseline = 3", "name of a file"),
         ("[tool.trainlint]\nrules = 3", "table of its own"),
         ("[tool.trainlint", "cannot be read"),
     ],

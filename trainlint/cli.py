@@ -6,9 +6,12 @@ from typing import Any
 
 import click
 
+from trainlint.commands.baseline import baseline
 from trainlint.commands.catalogue import explain, rules
+from trainlint.commands.diff import diff
 from trainlint.commands.output import say
 from trainlint.commands.scan import demo, judge, scan
+from trainlint.commands.view import view
 from trainlint.errors import TrainlintError
 
 __all__ = ["main"]
@@ -37,7 +40,7 @@ def main() -> None:
     """
 
 
-for command in (scan, judge, rules, explain, demo):
+for command in (scan, judge, view, diff, baseline, rules, explain, demo):
     main.add_command(command)
 
 

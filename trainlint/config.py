@@ -20,7 +20,7 @@ else:
 __all__ = ["find_config", "read_config", "seconds", "unknown"]
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-_KEYS = ("select", "ignore", "fail-on", "budget", "seed", "rules")
+_KEYS = ("select", "ignore", "fail-on", "budget", "seed", "baseline", "rules")
 
 
 def find_config(start: Path) -> Path | None:
@@ -35,8 +35,8 @@ def find_config(start: Path) -> Path | None:
 def read_config(path: Path, settings: Settings | None = None) -> Settings:
     """Settings with what a pyproject.toml says put over ``settings``.
 
-    Keys are ``select``, ``ignore``, ``fail-on``, ``budget`` ("60s" or a number of seconds), ``seed``, and a table
-    ``rules.<name>`` for a rule's own options.
+    Keys are ``select``, ``ignore``, ``fail-on``, ``budget`` ("60s" or a number of seconds), ``seed``, ``baseline``
+    (a file, relative to the pyproject.toml), and a table ``rules.<name>`` for a rule's own options.
 
     Raises:
         UsageError: The file cannot be read, or holds an unknown key or a value of the wrong kind.
@@ -59,6 +59,10 @@ def read_config(path: Path, settings: Settings | None = None) -> Settings:
         if not isinstance(table["seed"], int):
             raise UsageError(f"{path}: seed must be a whole number, not {table['seed']!r}")
         changes["seed"] = table["seed"]
+    if "baseline" in table:
+        if not isinstance(table["baseline"], str):
+            raise UsageError(f"{path}: baseline must be the name of a file, not {table['baseline']!r}")
+        changes["baseline"] = str(path.parent / table["baseline"])
     options = table.get("rules", {})
     if not isinstance(options, Mapping) or not all(isinstance(o, Mapping) for o in options.values()):
         raise UsageError(f"{path}: a rule's options are a table of its own, [tool.trainlint.rules.<name>]")

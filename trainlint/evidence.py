@@ -10,6 +10,7 @@ from typing import Any, TextIO
 import msgspec
 
 from trainlint.errors import UsageError
+from trainlint.finding import Proof
 from trainlint.measurements import MEASUREMENTS, Measurement, Unmeasured
 
 __all__ = ["Evidence", "EvidenceWriter", "read_evidence"]
@@ -32,12 +33,18 @@ class EvidenceWriter:
         kind = "unmeasured" if isinstance(item, Unmeasured) else "measurement"
         self.line(kind, name=item.name, data=item, seconds=seconds)
 
+    def proof(self, rule: str, proof: Proof) -> None:
+        """Write what came of trying the fix of a rule's failure."""
+        self.line("proof", name=rule, data=proof)
+
 
 class Evidence:
     """What an evidence file holds."""
 
     def __init__(self) -> None:
         self.measurements: dict[str, Measurement | Unmeasured] = {}
+        self.proofs: dict[str, Proof] = {}
+        """What came of trying the fixes, by rule."""
         self.earlier: Evidence | None = None
         """What was measured of an earlier training of the same script."""
         self.seconds: dict[str, float] = {}
@@ -58,10 +65,12 @@ class Evidence:
             self.seconds[entry["name"]] = entry["seconds"]
         elif kind == "unmeasured":
             self.measurements[entry["name"]] = msgspec.convert(entry["data"], Unmeasured)
+        elif kind == "proof":
+            self.proofs[entry["name"]] = msgspec.convert(entry["data"], Proof, strict=False)
         elif kind == "training":
             self.earlier = Evidence()
-            self.earlier.measurements, self.earlier.seconds = self.measurements, self.seconds
-            self.measurements, self.seconds = {}, {}
+            self.earlier.measurements, self.earlier.seconds, self.earlier.proofs = self.measurements, self.seconds, self.proofs
+            self.measurements, self.seconds, self.proofs = {}, {}, {}
         elif kind == "status":
             self.status.update(entry)
         elif kind == "progress":

@@ -119,6 +119,8 @@ class Finding:
     """Name of the failed rule that makes this one meaningless."""
     reason: str = ""
     """Why a rule was not run or is blocked."""
+    known: bool = False
+    """Whether a baseline lists this failure: it is shown and counted, but fails nothing."""
     details: tuple[Detail, ...] = ()
 
     @property
@@ -162,21 +164,28 @@ class Report:
     subject: Subject
     findings: tuple[Finding, ...]
     start_here: Finding | None = None
-    """The one failure to look at first: the most likely root cause."""
+    """The one failure to look at first: the most likely root cause, of those that no baseline knows."""
     cost: Cost = field(default_factory=Cost)
     overview: tuple[Detail, ...] = ()
     """What was seen, whether or not anything failed: the batch, the loop, the curves."""
     version: str = ""
     """Version of trainlint that wrote it."""
+    fail_on: str = "error"
+    """The least severity that makes the run a failure, or ``never``."""
 
     @property
     def failed(self) -> tuple[Finding, ...]:
-        """All failures, worst first, then in the order of the playbook."""
-        return tuple(sorted((f for f in self.findings if f.failed), key=lambda f: f.severity.rank))
+        """All failures, new before known, worst first, then in the order of the playbook."""
+        return tuple(sorted((f for f in self.findings if f.failed), key=lambda f: (f.known, f.severity.rank)))
+
+    @property
+    def failing(self) -> tuple[Finding, ...]:
+        """The failures that make the run one: new, and at or above ``fail_on``."""
+        return () if self.fail_on == "never" else self.at_or_above(Severity(self.fail_on))
 
     def at_or_above(self, severity: Severity) -> tuple[Finding, ...]:
-        """Failures that are as bad as ``severity`` or worse."""
-        return tuple(f for f in self.failed if f.severity.rank <= severity.rank)
+        """New failures that are as bad as ``severity`` or worse."""
+        return tuple(f for f in self.failed if not f.known and f.severity.rank <= severity.rank)
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)

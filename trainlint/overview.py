@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TypeVar
 
-from trainlint.details import Bars, Code, Detail, Line, Mark, Series, Timeline, TimelineEvent
+from trainlint.details import Bars, Code, Detail, Line, Mark, Series, Table, Timeline, TimelineEvent
 from trainlint.evidence import Evidence
 from trainlint.measurements import (
     Activations,
     Batches,
+    Comparison,
     DataScan,
     LabelCount,
     Labels,
@@ -39,7 +40,7 @@ _M = TypeVar("_M", bound=Measurement)
 
 def overview(evidence: Evidence) -> tuple[Detail, ...]:
     """The pictures of a run under their topics, in the order of the playbook."""
-    parts = (("The data", _data), ("The loop", _loop), ("Learning", _learning), ("Along depth", _depth))
+    parts = (("The reference run", _reference), ("The data", _data), ("The loop", _loop), ("Learning", _learning), ("Along depth", _depth))
     return tuple(replace(detail, topic=topic) for topic, make in parts for detail in make(evidence))
 
 
@@ -47,6 +48,32 @@ def _found(evidence: Evidence, kind: type[_M]) -> _M | None:
     """A measurement, if it was made."""
     found = evidence.measurements.get(kind.name)
     return found if isinstance(found, kind) else None
+
+
+def _reference(evidence: Evidence) -> Iterator[Detail]:
+    if (comparison := _found(evidence, Comparison)) and comparison.courses:
+        yield from _comparison(comparison)
+
+
+def _comparison(comparison: Comparison) -> Iterator[Detail]:
+    judged = "validation loss" if comparison.validation else "loss on training batches"
+    at = tuple(float(i) for i in comparison.checks)
+    yield Series(
+        title=f"Before and after: {comparison.steps} steps from the same weights",
+        x_label="step",
+        y_label=judged,
+        lines=tuple(Line(name=c.name, x=at, y=c.losses) for c in comparison.courses),
+    )
+    yield Table(
+        title=f"At the end, over {len(comparison.courses[0].finals)} seeds",
+        columns=("configuration", judged, "lowest", "highest", "accuracy", "lowest accuracy", "highest accuracy"),
+        rows=tuple((c.name, *_spread(c.finals), *_spread(c.accuracies)) for c in comparison.courses),
+    )
+
+
+def _spread(values: tuple[float, ...]) -> tuple[float | None, float | None, float | None]:
+    """Mean, lowest and highest."""
+    return (sum(values) / len(values), min(values), max(values)) if values else (None, None, None)
 
 
 def _data(evidence: Evidence) -> Iterator[Detail]:

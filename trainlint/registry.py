@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -13,7 +13,7 @@ from trainlint.errors import PluginError, UnknownRuleError
 from trainlint.finding import Report
 from trainlint.rule import Rule
 
-__all__ = ["Catalogue", "Renderer", "load_catalogue", "load_renderers"]
+__all__ = ["Catalogue", "PageMaker", "Renderer", "load_catalogue", "load_page_makers", "load_renderers"]
 
 
 class Renderer(Protocol):
@@ -64,6 +64,16 @@ class Catalogue:
         return [self.find(selector)]
 
 
+class PageMaker(Protocol):
+    """Writes the catalogue as a folder of pages. ``name`` is the kind of page: ``html``, ``markdown``."""
+
+    name: str
+
+    def pages(self, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
+        """File name and text of each page, one for each rule and an index."""
+        ...
+
+
 @lru_cache(maxsize=1)
 def load_catalogue() -> Catalogue:
     """All installed rules, first-party ones first, ordered by stage."""
@@ -88,6 +98,18 @@ def load_renderers() -> dict[str, Renderer]:
         try:
             module = point.load()
             found |= {kind.name: kind() for kind in module.RENDERERS}
+        except Exception as error:
+            raise PluginError(point.name, point.value, error) from error
+    return found
+
+
+@lru_cache(maxsize=1)
+def load_page_makers() -> dict[str, PageMaker]:
+    """What writes the catalogue's pages, by kind: ``PAGES`` of the modules that bring report formats."""
+    found: dict[str, PageMaker] = {}
+    for point in entry_points(group="trainlint.reports"):
+        try:
+            found |= {kind.name: kind() for kind in getattr(point.load(), "PAGES", ())}
         except Exception as error:
             raise PluginError(point.name, point.value, error) from error
     return found

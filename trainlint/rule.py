@@ -22,6 +22,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
@@ -29,7 +30,7 @@ import msgspec
 from trainlint.config import unknown
 from trainlint.details import Detail
 from trainlint.errors import UsageError
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Fix, Json, Report, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Measurement
 
@@ -132,3 +133,11 @@ class Rule(ABC):
     def page(cls) -> str:
         """The rule's page in Markdown: the docstring of its module."""
         return (sys.modules[cls.__module__].__doc__ or "").strip()
+
+    @classmethod
+    def sample(cls) -> Report | None:
+        """What the report shows of this fault: ``samples/<name>.json`` beside the module, a saved report; None when there is none."""
+        from trainlint.serialise import from_json
+
+        path = Path(sys.modules[cls.__module__].__file__ or "").parent / "samples" / f"{cls.name}.json"
+        return from_json(path.read_bytes()) if path.is_file() else None

@@ -82,10 +82,10 @@ def judge(
 ) -> Report:
     """Judge measurements, freshly made or read from a file. Needs no torch. ``crash`` is the script's own traceback, if it raised."""
     catalogue = load_catalogue().choose(settings.select, settings.ignore, settings.options)
-    findings = Judge(catalogue, evidence.measure).findings()
+    findings = _judged(catalogue, evidence)
     shown = evidence
     if evidence.earlier is not None:
-        earlier = Judge(catalogue, evidence.earlier.measure).findings()
+        earlier = _judged(catalogue, evidence.earlier)
         if not any(f.failed for f in findings):
             shown = evidence.earlier
         findings = tuple(_worse(*pair) for pair in zip(earlier, findings, strict=True))
@@ -110,7 +110,14 @@ def judge(
         cost=Cost(seconds=seconds, step_seconds=step, step_equivalents=spent / step if step else None, probes=probes),
         overview=(*traceback_shown(crash if status == "crashed" else ""), *overview(shown)),
         version=__version__,
+        fail_on=settings.fail_on,
     )
+
+
+def _judged(catalogue: Catalogue, evidence: Evidence) -> tuple[Finding, ...]:
+    """The findings, each failure with what came of trying its fix."""
+    findings = Judge(catalogue, evidence.measure).findings()
+    return tuple(replace(f, proof=evidence.proofs.get(f.name)) if f.failed else f for f in findings)
 
 
 def _worse(first: Finding, second: Finding) -> Finding:

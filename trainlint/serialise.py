@@ -17,6 +17,7 @@ from trainlint.details import Bars, Code, Detail, ImageGrid, Series, Table, Time
 from trainlint.errors import UsageError
 from trainlint.finding import Cost, Finding, Fix, Outcome, Proof, Report, Severity, Stage, Subject
 from trainlint.location import Location
+from trainlint.settings import FAIL_ON
 
 __all__ = ["SCHEMA", "from_builtins", "from_json", "to_builtins", "to_json"]
 
@@ -45,6 +46,7 @@ class _Finding(msgspec.Struct, kw_only=True):
     proof: Proof | None = None
     blocked_by: str | None = None
     reason: str = ""
+    known: bool = False
     why: str = ""
     source: str = ""
     details: list[dict[str, Any]] = []
@@ -75,6 +77,7 @@ class _Report(msgspec.Struct, kw_only=True):
     findings: list[_Finding]
     cost: Cost = Cost()
     overview: list[dict[str, Any]] = []
+    fail_on: str = "error"
 
 
 def to_builtins(report: Report) -> dict[str, Any]:
@@ -87,6 +90,7 @@ def to_builtins(report: Report) -> dict[str, Any]:
         findings=[_finding_out(f) for f in report.findings],
         cost=report.cost,
         overview=_details_out(report.overview),
+        fail_on=report.fail_on,
     )
     plain: dict[str, Any] = _words_for_non_finite(_plain(document))
     return plain
@@ -102,6 +106,8 @@ def from_builtins(data: Any) -> Report:
         document = _convert(data, _Report)
         findings = tuple(_finding_in(f) for f in document.findings)
         overview = _details_in(document.overview)
+        if document.fail_on not in FAIL_ON:
+            raise ValueError(f"'fail_on' is {document.fail_on!r}, not one of {', '.join(FAIL_ON)}")
     except (msgspec.ValidationError, TypeError, ValueError) as error:
         msg = f"not a trainlint report: {error}"
         raise UsageError(msg) from error
@@ -113,6 +119,7 @@ def from_builtins(data: Any) -> Report:
         cost=document.cost,
         overview=overview,
         version=document.tool.version,
+        fail_on=document.fail_on,
     )
 
 
@@ -151,6 +158,7 @@ def _finding_out(finding: Finding) -> _Finding:
         proof=finding.proof,
         blocked_by=finding.blocked_by,
         reason=finding.reason,
+        known=finding.known,
         why=finding.why,
         source=finding.source,
         details=_details_out(finding.details),
@@ -173,6 +181,7 @@ def _finding_in(entry: _Finding) -> Finding:
         proof=entry.proof,
         blocked_by=entry.blocked_by,
         reason=entry.reason,
+        known=entry.known,
         details=_details_in(entry.details),
     )
 

@@ -18,6 +18,7 @@ from trainlint.errors import UsageError
 from trainlint.finding import Cost, Finding, Fix, Outcome, Proof, Report, Severity, Stage, Subject
 from trainlint.location import Location
 from trainlint.serialise import from_json, to_json
+from trainlint.settings import FAIL_ON
 from trainlint_reports.json_report import JsonRenderer
 
 #: Where a number may stand these three words mean the number, so they are no text there.
@@ -79,6 +80,7 @@ finding = st.builds(
     proof=st.none() | st.builds(Proof, helped=st.booleans(), summary=text, before=st.none() | number, after=st.none() | number),
     blocked_by=st.none() | text,
     reason=text,
+    known=st.booleans(),
     details=tuples(detail),
 )
 
@@ -102,6 +104,7 @@ def reports(draw: st.DrawFn) -> Report:
         ),
         overview=draw(tuples(detail)),
         version=draw(text),
+        fail_on=draw(st.sampled_from(FAIL_ON)),
     )
 
 
@@ -122,7 +125,7 @@ def test_samples_survive_the_round_trip(make: Any) -> None:
 
 def test_schema() -> None:
     data = json.loads(to_json(samples.eight_findings()))
-    assert list(data) == ["schema", "tool", "subject", "start_here", "findings", "cost", "overview"]
+    assert list(data) == ["schema", "tool", "subject", "start_here", "findings", "cost", "overview", "fail_on"]
     assert data["schema"] == 1
     assert data["tool"] == {"name": "trainlint", "version": "0.1.0"}
     assert data["start_here"]["name"] == "output-activation"
@@ -140,6 +143,7 @@ def test_schema() -> None:
         "proof",
         "blocked_by",
         "reason",
+        "known",
         "why",
         "source",
         "details",
@@ -186,6 +190,7 @@ def test_file_names_that_are_not_utf8_can_be_written() -> None:
         ("[]", "schema 1"),
         ('{"schema": 2}', "its 'schema' is 2"),
         ('{"schema": 1}', "missing required field"),
+        (to_json(samples.empty()).replace('"fail_on": "error"', '"fail_on": "always"'), "'fail_on' is 'always'"),
     ],
 )
 def test_what_is_no_report_is_refused_with_a_reason(broken: str, message: str) -> None:

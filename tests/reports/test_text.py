@@ -22,7 +22,7 @@ FAILURE = samples.finding(
     why="Dropout drops.",
     source="torch.nn.Module.eval",
     fix=Fix(summary="Switch the mode.", code="-model(images)\n+model.eval()\n model(images)"),
-    proof=Proof(helped=False, summary="Replayed in eval mode"),
+    proof=Proof(helped=False, summary="Replayed in eval mode."),
 )
 ROOT = samples.finding("TL103", "output-activation", Outcome.FAIL, message="Softmax twice.")
 PASSED = samples.finding("TL101", "init-loss", message="The first loss is 1.387.")
@@ -52,11 +52,11 @@ train.py:64: warning TL313 eval-mode
     |
  64 | logits = model(images)
     |
-help: Switch the mode.
+idea: Switch the mode.
     -model(images)
     +model.eval()
      model(images)
-tried: Replayed in eval mode (it did not help)
+tried: Replayed in eval mode. It did not help.
 
 note: Validation was cut short.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from trainlint.commands.options import judging, settings_for, targets_for
+from trainlint.commands.options import baseline_option, judging, marker, settings_for, targets_for
 from trainlint.commands.output import deliver, exit_code, live_progress, say
 from trainlint.config import seconds
 
@@ -25,23 +25,31 @@ __all__ = ["demo", "judge", "scan"]
     "--html", type=click.Path(path_type=Path), default=None, help="Where to write the HTML report  [default: trainlint-report.html]."
 )
 @click.option("--no-html", is_flag=True, help="Write no HTML report.")
+@click.option("--no-proof", is_flag=True, help="Do not try the fixes on the model.")
+@click.option("--compare", is_flag=True, help="Also train as it is, with the fixes and by a reference recipe, side by side.")
 @click.option("--save-evidence", type=click.Path(path_type=Path), help="Keep the measurements for `trainlint judge`.")
+@baseline_option
 @judging
 def scan(
-    script: str, args: tuple[str, ...], module: bool, budget: str | None, seed: int | None, html: Path | None, no_html: bool, save_evidence: Path | None,
-    select: tuple[str, ...], ignore: tuple[str, ...], fail_on: str | None, config: Path | None, formats: tuple[str, ...], outputs: tuple[Path, ...],
+    script: str, args: tuple[str, ...], module: bool, budget: str | None, seed: int | None, html: Path | None, no_html: bool, no_proof: bool, compare: bool, save_evidence: Path | None,
+    baseline: Path | None, select: tuple[str, ...], ignore: tuple[str, ...], fail_on: str | None, config: Path | None, formats: tuple[str, ...], outputs: tuple[Path, ...],
     quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Run SCRIPT for a few training steps, unmodified, and report what is wrong. Its own arguments follow after `--`."""
     from trainlint.scanning import ScanError
     from trainlint.scanning import scan as run_scan
 
-    settings = settings_for(config, Path.cwd() if module else Path(script).parent, select, ignore, fail_on)
+    settings = settings_for(config, Path.cwd() if module else Path(script).parent, select, ignore, fail_on, baseline)
     if budget is not None:
         settings = replace(settings, budget=seconds(budget, "--budget"))
     if seed is not None:
         settings = replace(settings, seed=seed)
+    if no_proof:
+        settings = replace(settings, prove=False)
+    if compare:
+        settings = replace(settings, compare=True)
     targets = targets_for(formats, outputs)
+    mark_known = marker(settings)
     if not no_html and "html" not in dict(targets) and (html is not None or not targets):
         targets.append(("html", html or Path("trainlint-report.html")))
     problem = None
@@ -55,6 +63,7 @@ def scan(
             if partial is None:
                 raise
             report = partial
+    report = mark_known(report)
     deliver(report, targets, quiet=quiet, verbose=verbose)
     if problem is not None:
         say(f"trainlint: {problem}")
@@ -64,17 +73,18 @@ def scan(
 
 @click.command()
 @click.argument("evidence", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@baseline_option
 @judging
 def judge(
-    evidence: Path, select: tuple[str, ...], ignore: tuple[str, ...], fail_on: str | None, config: Path | None, formats: tuple[str, ...],
+    evidence: Path, baseline: Path | None, select: tuple[str, ...], ignore: tuple[str, ...], fail_on: str | None, config: Path | None, formats: tuple[str, ...],
     outputs: tuple[Path, ...], quiet: bool, verbose: bool,
 ) -> None:  # fmt: skip
     """Judge measurements saved with `scan --save-evidence` again, without torch."""
     from trainlint.evidence import read_evidence
     from trainlint.scanning import judge as judge_evidence
 
-    settings = settings_for(config, Path.cwd(), select, ignore, fail_on)
-    report = judge_evidence(read_evidence(evidence), settings, name=str(evidence))
+    settings = settings_for(config, Path.cwd(), select, ignore, fail_on, baseline)
+    report = marker(settings)(judge_evidence(read_evidence(evidence), settings, name=str(evidence)))
     deliver(report, targets_for(formats, outputs), quiet=quiet, verbose=verbose)
     sys.exit(exit_code(report, settings.fail_on))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from trainlint.measurements.base import Measurement, Unmeasured
 from trainlint.measurements.batches import Batches, BatchView, DataScan, LabelCount, Leaf, NonFiniteSample, SampleOrder
-from trainlint.measurements.experiments import Attempt, LearningRate, Mixing, Overfit, Replay, Trial
+from trainlint.measurements.experiments import Attempt, Comparison, Course, LearningRate, Mixing, Overfit, Replay, Trial
 from trainlint.measurements.gradients import (
     Activation,
     Activations,
@@ -33,6 +33,7 @@ MEASUREMENTS: dict[str, type[Measurement]] = {
     for kind in (
         Loop, Optimizers, Retained, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, WorkerSeeds, LastBatch,
         Labels, SplitOverlap, Replay, Influence, Mixing, Padding, SoftTargets, BatchSize, Ema, Overfit, ShortRuns, LearningRate,
+        Comparison,
     )
 }  # fmt: skip
 
@@ -45,6 +46,8 @@ __all__ = [
     "BatchView",
     "Batches",
     "ClassMatch",
+    "Comparison",
+    "Course",
     "DataScan",
     "Ema",
     "EmaCopy",

@@ -8,7 +8,7 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["Attempt", "LearningRate", "Mixing", "Overfit", "Replay", "Trial"]
+__all__ = ["Attempt", "Comparison", "Course", "LearningRate", "Mixing", "Overfit", "Replay", "Trial"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,3 +123,30 @@ class Mixing(Measurement):
     future_share: float = 0.0
     contrastive: bool = False
     """The loss compares samples with each other by design (a batch-by-batch matrix enters it)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """One configuration, trained for a while."""
+
+    name: str
+    """``as it is``, ``with the fixes`` or ``reference recipe``."""
+    losses: tuple[float, ...] = ()
+    """Mean judged loss at each of ``Comparison.checks``; NaN once a run has broken down."""
+    finals: tuple[float, ...] = ()
+    """The last of each seed."""
+    accuracies: tuple[float, ...] = ()
+    """Share of right answers at the end, by seed; empty for losses without classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Measurement):
+    """The script's configuration beside the mended one and a reference recipe, for the same steps and seeds."""
+
+    name: ClassVar[str] = "comparison"
+    steps: int = 0
+    checks: tuple[int, ...] = ()
+    """Steps after which the runs were judged."""
+    validation: bool = False
+    """Judged on validation batches; otherwise on training batches."""
+    courses: tuple[Course, ...] = ()

@@ -91,11 +91,12 @@ def match_classes(train: Probed, val: Split) -> ClassMatch | None:
     confused = _rates(train.fit.held_out[inside].argmax(1), own, len(classes))
     rates = _rates(predicted, given, len(classes))
     counts = np.bincount(given, minlength=len(classes))
-    from scipy.optimize import linear_sum_assignment  # takes longer to import than this probe takes to run
-
-    row, column = linear_sum_assignment(-np.where(counts[:, None] > 0, rates, 0.0))
     matched = np.arange(len(classes))
-    matched[row] = column
+    if (np.diag(rates)[counts >= _FEWEST] <= _RARELY).any():
+        from scipy.optimize import linear_sum_assignment  # takes longer to import than this probe takes to run
+
+        row, column = linear_sum_assignment(-np.where(counts[:, None] > 0, rates, 0.0))
+        matched[row] = column
     seen = counts > 0
     moved, worst = [], 0.0
     for c in np.flatnonzero(counts >= _FEWEST):

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from trainlint.measurements import Attempt, Overfit
+from trainlint.probes.accuracy import accuracy
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.loss import input_slot, main_loss_call
+from trainlint.probes.loss import main_loss_call
 from trainlint.probes.replay import Rehearsal, rehearsal
 from trainlint.record.recording import Recording
 from trainlint.record.tape import Operation, Ref, Tape, without_regularisation
@@ -126,34 +127,7 @@ def _attempt(trial: Rehearsal, fill: dict[int, Tensor], lr: float, floor: float,
             break
         if step >= _PATIENCE and _left(_lowest(losses), losses[0], floor) > 0.97:
             break
-    return losses, _accuracy(trial, fill)
-
-
-def _accuracy(trial: Rehearsal, fill: dict[int, Tensor]) -> float | None:
-    call = main_loss_call(trial.tape)
-    if call is None:
-        return None
-    _, op, bound = call
-    slot, target = input_slot(op), bound["target"]
-    if slot is None or op.name not in ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"):
-        return None
-    aim = op.argument(1, "target")
-    wanted = (slot, aim.slot) if isinstance(aim, Ref) else (slot,)
-    found = trial.tape.replay(fill, change=without_regularisation, grad=False, keep=wanted)
-    given = found.get(slot)
-    if given is None:
-        return None
-    if isinstance(aim, Ref):
-        target = found.get(aim.slot, fill.get(aim.slot, target))
-    if op.name in ("cross_entropy", "nll_loss"):
-        if target.is_floating_point():
-            target = target.argmax(1 if target.dim() > 1 else 0)
-        scored = target != int(bound.get("ignore_index", -100))
-        hits = given.argmax(1 if given.dim() > 1 else 0) == target
-        return float(hits[scored].float().mean()) if scored.any() else None
-    if given.shape != target.shape:
-        return None
-    return float(((given > (0.5 if op.name == "binary_cross_entropy" else 0.0)) == (target > 0.5)).float().mean())
+    return losses, accuracy(trial, fill)
 
 
 def _floor(trial: Rehearsal) -> tuple[float, bool]:

@@ -17,6 +17,7 @@ from trainlint.measurements import Replay
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.record.recording import Batch, Recording
 from trainlint.record.tape import Operation, Tape
+from trainlint.record.verify import close
 from trainlint.settings import Settings
 
 __all__ = ["Rehearsal", "configured_lr", "measure_replay", "rehearsal"]
@@ -136,14 +137,22 @@ def configured_lr(recording: Recording) -> list[float]:
 
 
 @contextmanager
-def rehearsal(recording: Recording, *, batches: bool = False, fresh: Sequence[Batch] = ()) -> Iterator[Rehearsal]:
+def rehearsal(
+    recording: Recording, *, batches: bool = False, fresh: Sequence[Batch] = (), change: Callable[[Operation], Operation] | None = None,
+    broken: bool = False,
+) -> Iterator[Rehearsal]:  # fmt: skip
     """A rehearsal with the initial weights in place; gradients stored by the user are put back afterwards.
 
-    With ``batches`` the recorded batches are fed as well, which needs the higher kind of trust. Weights are the caller's to
+    With ``batches`` the recorded batches are fed as well, which needs the higher kind of trust. ``change`` is the one under which
+    the loss must be connected to a parameter. With ``broken`` a step will do that could not be checked because its loss is no number,
+    as long as its replay gives none either. Weights are the caller's to
     restore (the probe session does). Raises CannotMeasureError when the tape is not trusted.
     """
     tape = recording.tape
-    if tape is None or recording.trust == "none":
+    unchecked = broken and (tape is None or recording.trust == "none")
+    if unchecked:
+        tape = _repeats_itself(recording)
+    if tape is None or (recording.trust == "none" and not unchecked):
         msg = f"the recorded step cannot be replayed: {recording.trust_reason}"
         raise CannotMeasureError(msg)
     if len(recording.training) > 1:
@@ -159,19 +168,33 @@ def rehearsal(recording: Recording, *, batches: bool = False, fresh: Sequence[Ba
         raise CannotMeasureError(msg)
     gradients = [(t, t.grad) for t in leaves]
     rehearsed = Rehearsal(recording, tape, leaves, [{}])
-    if batches and recording.trust == "next step" and tape.batch:
+    if batches and (recording.trust == "next step" or unchecked) and tape.batch:
         rehearsed.fills = usable(
             tape, [b.leaves for b in (*recording.batches, *fresh) if b.iteration is None or b.iteration.phase == "train"]
         ) or [{}]
     try:
         rehearsed.rewind()
-        if not rehearsed.loss({}).requires_grad:
+        if not rehearsed.loss({}, change=change).requires_grad:
             msg = "the loss is not connected to any parameter, so nothing can be trained"
             raise CannotMeasureError(msg)
         yield rehearsed
     finally:
         for tensor, gradient in gradients:
             tensor.grad = gradient
+
+
+def _repeats_itself(recording: Recording) -> Tape | None:
+    """A tape of the first step that gives its own loss again, a number or none, from the first weights."""
+    for backward in (*recording.first_tapes, recording.broken):
+        if backward is None or backward.tape is None:
+            continue
+        trial = Rehearsal(recording, backward.tape, list(backward.tape.leaves.values()), [{}])
+        trial.rewind()
+        with torch.no_grad():
+            again = float(backward.tape.replay(random_of=backward.tape, grad=False)[backward.tape.loss].sum())
+        if math.isfinite(again) == math.isfinite(backward.tape.value) and (not math.isfinite(again) or close(again, backward.tape.value)):
+            return backward.tape
+    return None
 
 
 def usable(tape: Tape, batches: Sequence[dict[str, Tensor]]) -> list[dict[int, Tensor]]:

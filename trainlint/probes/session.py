@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from trainlint.engine import Judge
 from trainlint.evidence import EvidenceWriter
-from trainlint.finding import Finding
+from trainlint.finding import Finding, Proof
 from trainlint.measurements import (
     Activations,
     Batches,
     BatchSize,
+    Comparison,
     DataScan,
     Ema,
     Influence,
@@ -67,6 +68,9 @@ from trainlint.probes.short_runs import measure_short_runs
 from trainlint.probes.soft_targets import measure_soft_targets
 from trainlint.probes.split_overlap import measure_split_overlap
 from trainlint.probes.worker_seeds import measure_worker_seeds
+from trainlint.proof.comparing import compare_configurations
+from trainlint.proof.runs import Condition
+from trainlint.proof.trying import proofs
 from trainlint.record.recording import Recording, Snapshot, state_tensors
 from trainlint.record.tape import random_kept
 from trainlint.registry import Catalogue
@@ -110,6 +114,10 @@ _SHARE = {
     DataScan: 0.25, Labels: 0.25, SplitOverlap: 0.25, Influence: 0.3, Mixing: 0.3, Padding: 0.3, SoftTargets: 0.2, BatchSize: 0.1, Overfit: 0.4,
     ShortRuns: 0.4, LearningRate: 0.9,
 }  # fmt: skip
+#: Share of the budget that trying fixes may take when measuring has left less.
+_FOR_PROOFS = 0.2
+#: The same for comparing configurations, which was asked for.
+_FOR_COMPARING = 0.5
 
 
 class ProbeSession:
@@ -121,6 +129,8 @@ class ProbeSession:
         self.evidence = evidence
         self.seconds: dict[str, float] = {}
         self.known: dict[type[Measurement], Measurement | Unmeasured] = {}
+        self.proofs: dict[str, Proof] = {}
+        """What came of trying the fixes, by rule."""
         self._deadline = time.monotonic() + max(settings.budget - recording.seconds, 0.0)
         self._state = state_tensors(recording.models())
 
@@ -139,7 +149,11 @@ class ProbeSession:
             try:
                 for kind in _ALWAYS:
                     self.measure(kind)
-                return Judge(catalogue, self.measure, lambda rule: self._say(f"checking {rule.name}")).findings()
+                findings = Judge(catalogue, self.measure, lambda rule: self._say(f"checking {rule.name}")).findings()
+                fixes = self._prove(findings) if self.settings.prove else []
+                if self.settings.compare:
+                    self._compare(fixes)
+                return findings
             finally:
                 for module, training in modes:
                     module.training = training
@@ -149,6 +163,41 @@ class ProbeSession:
         if kind not in self.known:
             self.known[kind] = self._make(kind)
         return self.known[kind]
+
+    def _prove(self, findings: Sequence[Finding]) -> list[Condition]:
+        """Try the fixes, with a part of the budget kept for it; returns the conditions of those that helped."""
+        began = time.monotonic()
+        deadline = max(self._deadline, began + _FOR_PROOFS * self.settings.budget)
+        fixes = []
+        for rule, proof, condition in proofs(self.recording, findings, self.measure, deadline, self._say):
+            self.proofs[rule] = proof
+            if condition is not None:
+                fixes.append(condition)
+            if self.evidence is not None:
+                self.evidence.proof(rule, proof)
+        return fixes
+
+    def _compare(self, fixes: Sequence[Condition]) -> None:
+        """Train the configuration as it is, mended, and by the reference recipe."""
+        self._say("comparing configurations")
+        rate = self.known.get(LearningRate)
+        began = time.monotonic()
+        deadline = max(self._deadline, began + _FOR_COMPARING * self.settings.budget)
+        snapshot = Snapshot(self._state)
+        try:
+            result: Measurement | Unmeasured = compare_configurations(
+                self.recording, fixes, rate if isinstance(rate, LearningRate) else None, deadline
+            )
+        except CannotMeasureError as error:
+            result = Unmeasured(name=Comparison.name, reason=str(error))
+        except Exception as error:
+            result = Unmeasured(name=Comparison.name, reason=_broken(error), broken=True)
+        finally:
+            snapshot.restore()
+        self.known[Comparison] = result
+        self.seconds[Comparison.name] = time.monotonic() - began
+        if self.evidence is not None:
+            self.evidence.measurement(result, self.seconds[Comparison.name])
 
     def _make(self, kind: type[Measurement]) -> Measurement | Unmeasured:
         began = time.monotonic()

@@ -56,7 +56,7 @@ def record_objects(
         session = ProbeSession(recorder.recording, settings)
         session.judge(catalogue)
         evidence.measurements = {kind.name: item for kind, item in session.known.items()}
-        evidence.seconds = session.seconds
+        evidence.seconds, evidence.proofs = session.seconds, session.proofs
     evidence.measurements["loop"] = Unmeasured(name=Loop.name, reason=_OWN_LOOP)
     if optimizer is None:
         evidence.measurements["optimizers"] = Unmeasured(name=Optimizers.name, reason="no optimizer was handed to check()")

@@ -1,0 +1,172 @@
+"""Trials of fixes to the loss call and what stands before it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainlint.finding import Proof
+from trainlint.measurements import DataScan, Loss, Padding, SampleOrder
+from trainlint.probes.regularisers import Change, unregularised
+from trainlint.proof.changes import calls, from_logits, log_probabilities, logarithm_first, loss_call, removed, with_arguments
+from trainlint.proof.runs import Bench, Condition, compared, not_tried, then
+from trainlint.record.tape import Operation, Tape
+
+__all__ = ["class_imbalance", "label_range", "loss_reduction", "loss_shape", "output_activation", "padding", "soft_targets"]
+
+#: Calls that hand values on unchanged, between an activation and the loss.
+_LOOK_THROUGH = 12
+
+
+def output_activation(bench: Bench) -> Proof:
+    """Without the activation, or with the loss that fits it."""
+    kind, activation = str(bench.finding.evidence.get("loss")), bench.finding.evidence.get("activation")
+    with bench.rehearsal() as trial:
+        op, bound = loss_call(trial.tape)
+        made = _activation(trial.tape, op, str(activation)) if activation else None
+        change: Change | None = removed(made) if made is not None else None
+        words = f"Without the {activation}"
+        if kind == "nll_loss":
+            given = bound["input"]
+            probabilities = activation == "softmax" or bool(given.min() >= 0 and given.max() <= 1)
+            change = calls(op, logarithm_first if probabilities else log_probabilities)
+            words = "With log-probabilities for the loss"
+        elif kind == "binary_cross_entropy":
+            change = then(change, calls(op, from_logits))
+            words = "With the loss that takes logits" + (f" and without the {activation}" if made is not None else "")
+        elif kind == "cross_entropy" and made is None:
+            change = calls(op, lambda given, *a, **k: op.call(given.clamp_min(1e-12).log(), *a, **k))
+            words = "With the logarithm of the probabilities as logits"
+        if change is None:
+            return not_tried(f"the {activation} could not be found among the recorded operations")
+        return _against(bench, trial, change, words)
+
+
+def _against(bench: Bench, trial: Any, change: Change, words: str, measure: str = "loss on the recorded batches") -> Proof:
+    """Both conditions, judged by the mended loss."""
+    before, after = Condition(judged=change), Condition(change=change, judged=change)
+    return compared(bench, trial, before=before, after=after, words=words, measure=measure)
+
+
+def _activation(tape: Tape, loss: Operation, name: str) -> Operation | None:
+    """The operation of that name nearest to the loss's input."""
+    given = loss.argument(0, "input")
+    slot = getattr(given, "slot", None)
+    if slot is None:
+        return None
+    for position, _ in zip(tape.upstream(slot), range(_LOOK_THROUGH), strict=False):
+        op = tape.operations[position]
+        if op.name.strip("_") == name or op.name == name:
+            return op
+    return None
+
+
+def loss_shape(bench: Bench) -> Proof:
+    """With input and target in the same shape."""
+    with bench.rehearsal() as trial:
+        op, bound = loss_call(trial.tape)
+        given, target = bound["input"], bound["target"]
+        if given.numel() != target.numel():
+            return not_tried(f"shapes {tuple(given.shape)} and {tuple(target.shape)} cannot be made equal without knowing what is meant")
+        change = calls(op, lambda x, y, *a, **k: op.call(x.reshape(y.shape), y, *a, **k))
+        return _against(bench, trial, change, "With prediction and target in one shape", "loss, rightly paired, on the recorded batches")
+
+
+def loss_reduction(bench: Bench) -> Proof:
+    """With the mean in place of the sum."""
+    loss = bench.measure(Loss)
+    summed = [c for c in loss.calls if c.reduction == "sum" or c.batch_size > 1] if isinstance(loss, Loss) else []
+    if not summed:
+        return not_tried("by how much the loss is scaled is not known")
+    call = max(summed, key=lambda c: (c.reduction == "sum", c.elements))
+    scale = float(call.elements if call.reduction == "sum" else call.batch_size)
+    with bench.rehearsal() as trial:
+        return compared(
+            bench,
+            trial,
+            before=Condition(),
+            after=Condition(loss_scale=1.0 / scale),
+            words="With the gradient of the mean",
+            measure="loss (as the script adds it up) on the recorded batches",
+        )
+
+
+def padding(bench: Bench) -> Proof:
+    """With padding left out of the loss."""
+    facts = bench.measure(Padding)
+    if not isinstance(facts, Padding) or not facts.counted or "expected" not in bench.finding.evidence:
+        return not_tried("the fix changes the forward, not the loss")
+    return _ignoring(bench, facts.value)
+
+
+def _ignoring(bench: Bench, token: float) -> Proof:
+    with bench.rehearsal() as trial:
+        op, bound = loss_call(trial.tape)
+        if op.name not in ("cross_entropy", "nll_loss") or not isinstance(bound.get("target"), Tensor):
+            return not_tried(f"{op.name} has no ignore_index")
+        change = with_arguments(op, ignore_index=int(token))
+        return _against(bench, trial, change, f"With ignore_index={token:g}", "loss of the real positions")
+
+
+def class_imbalance(bench: Bench) -> Proof:
+    """With classes weighed by the inverse of their frequency."""
+    token = bench.finding.evidence.get("token")
+    if isinstance(token, (int, float)):
+        return _ignoring(bench, token)
+    with bench.rehearsal() as trial:
+        op, bound = loss_call(trial.tape)
+        counts = _label_counts(bench, bound)
+        if len(counts) < 2 or min(counts.values()) <= 0:
+            return not_tried("a class without training samples cannot be weighed up")
+        given = bound["input"]
+        change: Change
+        if op.name in ("cross_entropy", "nll_loss"):
+            classes = given.shape[1] if given.dim() > 1 else given.shape[0]
+            total = sum(counts.values())
+            weight = torch.ones(classes)
+            for label, count in counts.items():
+                if 0 <= int(label) < classes:
+                    weight[int(label)] = total / (len(counts) * count)
+            change = with_arguments(op, weight=weight.to(given))
+        elif op.name == "binary_cross_entropy_with_logits":
+            ratio = counts.get(0.0, 0) / max(counts.get(1.0, 0), 1)
+            change = with_arguments(op, pos_weight=torch.tensor(ratio).to(given))
+        else:
+            return not_tried(f"{op.name} takes no class weights")
+        return _against(bench, trial, change, "With classes weighed by the inverse of their frequency", "loss in which each class counts alike")
+
+
+def _label_counts(bench: Bench, bound: dict[str, Any]) -> dict[float, int]:
+    scan = bench.measure(DataScan)
+    found = next((c.counts for c in scan.labels if c.phase == "train"), {}) if isinstance(scan, DataScan) else {}
+    if found:
+        return {float(k): v for k, v in found.items()}
+    order = bench.measure(SampleOrder)
+    values = order.labels if isinstance(order, SampleOrder) and order.labels else bound["target"].flatten().tolist()
+    return {float(v): values.count(v) for v in set(values)}
+
+
+def label_range(bench: Bench) -> Proof:
+    """With labels counted from zero."""
+    with bench.rehearsal() as trial:
+        op, bound = loss_call(trial.tape)
+        target = bound["target"]
+        given = bound["input"]
+        classes = given.shape[1] if given.dim() > 1 else given.shape[0]
+        if target.is_floating_point() or int(target.min()) < 1 or int(target.max()) < classes:
+            return not_tried("the fix changes the number of outputs, which a replay cannot")
+        change = calls(op, lambda given, aim, *a, **k: op.call(given, aim - 1, *a, **k))
+        return _against(bench, trial, change, "With labels counted from zero")
+
+
+def soft_targets(bench: Bench) -> Proof:
+    """Smoothing once, where it was done twice."""
+    with bench.rehearsal() as trial:
+        op, _ = loss_call(trial.tape)
+        if op.name != "cross_entropy" or not op.argument(7, "label_smoothing", 0.0):
+            return not_tried("the mixed labels are not among the recorded values")
+        change: Change = lambda o: replace(unregularised(o)) if o is op else o  # noqa: E731
+        return _against(bench, trial, change, "Without the second smoothing")
