@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,22 +13,24 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from trainlint.details import Bars, Series
-from trainlint.finding import Outcome, Report
+from trainlint.details import Bars, Detail, Series
+from trainlint.finding import Finding, Outcome, Report
 
 from .canvas import LINES
 from .charts import DASHES, Chart, draw
-from .markup import code_rows, fix_rows, linked, prose
-from .outline import sections, subject, timeline_rows
+from .markup import code_rows, diff_rows, fix_rows, linked, prose
+from .outline import LANES, blocked, details_of, measured, sections, subject, topics, turns
 from .phrases import count, counts, frame, headline, label, number, seconds, stage_states, state, visible
 
-__all__ = ["HtmlRenderer"]
+__all__ = ["HtmlRenderer", "Page"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MOST_ROWS = 200
 """Rows of a table that are shown; the JSON report holds all."""
 _SMALL_PICTURE = 96
 """Pictures up to this many pixels wide are enlarged as squares instead of being blurred."""
+_HOME = re.compile(r"(?<![\w+/.~-])(?:/home/[^/\s<>\"']+|/Users/[^/\s<>\"']+|/root|[A-Za-z]:\\Users\\[^\\\s<>\"']+)(?=[/\\])")
+"""A home folder at the start of a path: the name in it is nobody's business whom the page is sent to."""
 
 
 class HtmlRenderer:
@@ -39,24 +42,42 @@ class HtmlRenderer:
     def render(self, report: Report, *, color: bool = False, width: int = 100, verbosity: int = 0) -> str:  # noqa: ARG002
         """The whole page; the options of terminals change nothing."""
         style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
-        chart_numbers = itertools.count(1)
-
-        def chart(detail: Series | Bars) -> Chart:
-            return draw(detail, f"chart{next(chart_numbers)}")
-
-        page = _environment().get_template("report.html.j2")
-        return page.render(
-            report=report,
-            verdict=headline(report),
-            counts=counts(report),
-            stages=stage_states(report),
-            sections=sections(report),
-            passed=[f for f in report if f.outcome is Outcome.PASS],
-            not_run=[f for f in report if f.outcome is Outcome.NOT_RUN],
-            chart=chart,
-            style=Markup(style),
-            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        html = (
+            _environment()
+            .get_template("report.html.j2")
+            .render(
+                report=report,
+                page=Page(report),
+                verdict=headline(report),
+                counts=counts(report),
+                stages=stage_states(report),
+                sections=sections(report),
+                topics=topics(report),
+                blocked=blocked(report),
+                passed=[f for f in report if f.outcome is Outcome.PASS],
+                not_run=[f for f in report if f.outcome is Outcome.NOT_RUN],
+                measured=measured(report),
+                style=Markup(style),
+                style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+            )
         )
+        return _HOME.sub("~", html)
+
+
+class Page:
+    """What templates ask for while one page is written."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._numbers = itertools.count(1)
+
+    def chart(self, detail: Series | Bars) -> Chart:
+        """The drawing of a chart, with ids of its own."""
+        return draw(detail, f"chart{next(self._numbers)}")
+
+    def details(self, finding: Finding) -> tuple[Detail, ...]:
+        """What to show beside a finding's words."""
+        return details_of(finding, self._report)
 
 
 @lru_cache(maxsize=1)
@@ -73,6 +94,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "code_rows": code_rows,
         "count": count,
+        "diff_rows": diff_rows,
         "fix_rows": fix_rows,
         "frame": frame,
         "label": label,
@@ -84,9 +106,9 @@ def _environment() -> Environment:
         "seconds": seconds,
         "state": state,
         "subject": subject,
-        "timeline_rows": timeline_rows,
+        "turns": turns,
     }
-    environment.globals |= {"most_rows": _MOST_ROWS, "small_picture": _SMALL_PICTURE, "line_colours": len(LINES), "dashes": DASHES}
+    environment.globals |= {"most_rows": _MOST_ROWS, "small_picture": _SMALL_PICTURE, "line_colours": len(LINES), "dashes": DASHES, "lanes": LANES}
     return environment
 
 

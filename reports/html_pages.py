@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from trainlint.details import Bars, Series
 from trainlint.registry import Catalogue
 from trainlint.rule import Rule
 from trainlint.version import __version__
 
-from .charts import Chart, draw
+from .html import Page
 from .html import _environment as environment
 from .markup import code_rows, linked
 from .related import by_stage, related
@@ -74,7 +72,7 @@ class HtmlPages:
                     sample=None if sample is None else sample[rule.name],
                     before=before,
                     after=after,
-                    chart=_charts(),
+                    page=None if sample is None else Page(sample),
                     **shared,
                 ),
             )
@@ -82,15 +80,6 @@ class HtmlPages:
 
 def _render(template: str, **values: Any) -> str:
     return environment().get_template(template).render(**values)
-
-
-def _charts() -> Any:
-    numbers = itertools.count(1)
-
-    def chart(detail: Series | Bars) -> Chart:
-        return draw(detail, f"chart{next(numbers)}")
-
-    return chart
 
 
 def _sections(rule: Rule, names: frozenset[str]) -> tuple[Markup, list[_Section]]:

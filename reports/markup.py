@@ -13,7 +13,7 @@ from pygments.lexers import PythonLexer  # type: ignore[import-untyped]
 
 from .phrases import visible
 
-__all__ = ["CodeRow", "code_rows", "fix_rows", "linked", "prose"]
+__all__ = ["CodeRow", "code_rows", "diff_rows", "fix_rows", "linked", "prose"]
 
 _QUOTED = re.compile(r"`([^`\n]+)`")
 _ADDRESS = re.compile(r"https?://[^\s<>\"'`]+[^\s<>\"'`.,;:)\]]")
@@ -45,9 +45,21 @@ def linked(text: str) -> Markup:
 
 def code_rows(text: str, *, first_line: int | None = 1, marked: int | None = None) -> list[CodeRow]:
     """Python code by line; ``first_line`` None leaves the numbers out."""
-    lines = highlight(visible(text).rstrip("\n"), _LEXER, _FORMATTER).removesuffix("\n").split("\n")
+    lines = _highlighted(visible(text).rstrip("\n").split("\n"))
     numbers = [None if first_line is None else first_line + i for i in range(len(lines))]
-    return [CodeRow(Markup(line), n, marked=n is not None and n == marked) for line, n in zip(lines, numbers, strict=True)]
+    return [CodeRow(line, n, marked=n is not None and n == marked) for line, n in zip(lines, numbers, strict=True)]
+
+
+def diff_rows(diff: str) -> list[CodeRow]:
+    """A unified diff of one file by line, less its head; a row of sign ``@`` stands between its parts."""
+    lines = visible(diff).rstrip("\n").split("\n")
+    first = next((i for i, line in enumerate(lines) if line.startswith("@@")), -1)
+    lines = [line for line in lines[first + 1 :] if not line.startswith("\\")]
+    rows = []
+    for line, html in zip(lines, _highlighted(["" if line.startswith("@@") else line[1:] for line in lines]), strict=True):
+        between = line.startswith("@@")
+        rows.append(CodeRow(Markup("⋯") if between else html, sign="@" if between else line[:1].strip()))
+    return rows
 
 
 def fix_rows(code: str) -> list[CodeRow]:
@@ -56,8 +68,13 @@ def fix_rows(code: str) -> list[CodeRow]:
     signs = [line[:1] for line in lines]
     if not {"+", "-"} & set(signs) or not set(signs) <= {"+", "-", " ", "", "@"}:
         return code_rows(code, first_line=None)
-    plain = code_rows("\n".join(line[1:] for line in lines), first_line=None)
-    return [CodeRow(row.html, sign=sign.strip(" @")) for row, sign in zip(plain, signs, strict=True)]
+    plain = _highlighted([line[1:] for line in lines])
+    return [CodeRow(html, sign=sign.strip(" @")) for html, sign in zip(plain, signs, strict=True)]
+
+
+def _highlighted(lines: list[str]) -> list[Markup]:
+    """Python code with its colours, as many lines as came."""
+    return [Markup(line) for line in highlight("\n".join(lines) + "\n", _LEXER, _FORMATTER).removesuffix("\n").split("\n")]
 
 
 def _replace(pattern: re.Pattern[str], make: Callable[[re.Match[str]], Markup], text: str) -> Markup:

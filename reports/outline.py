@@ -1,58 +1,145 @@
-"""How the HTML page is put in order: findings under their stage, timeline events in rows of one iteration each."""
+"""How the HTML page is put in order: failures under their stage, what was seen under its topic, timeline events in rows of one iteration each."""
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from trainlint.details import Timeline, TimelineEvent
+from trainlint.details import Detail, ImageGrid, Timeline, TimelineEvent
 from trainlint.finding import Finding, Outcome, Report
+from trainlint.measurements import MEASUREMENTS
 
-from .phrases import StageState, stage_states
+from .phrases import StageState, frame, stage_states
 
-__all__ = ["Row", "Section", "sections", "subject", "timeline_rows"]
+__all__ = ["Call", "Measured", "Section", "Topic", "Turn", "blocked", "details_of", "measured", "sections", "subject", "topics", "turns"]
 
-_OPENERS = frozenset({"batch", "epoch", "train", "eval"})
-_MOST_ROWS = 60
+#: The usual order of a step; each kind of event has its lane, from left to right.
+LANES = ("load", "zero_grad", "forward", "loss", "backward", "clip", "step", "schedule")
+_LANE = {"batch": 0, "clear": 1, "forward": 2, "loss": 3, "backward": 4, "unscale": 5, "clip": 5, "step": 6, "schedule": 7}
+_SHOWN_AS = {"clear": "zero_grad", "batch": "load", "epoch": "new pass", "load": "weights loaded", "train": "train()", "eval": "eval()"}
+_SWITCHES = frozenset({"epoch", "train", "eval", "load"})
+_MOST_TURNS = 60
 
 
 @dataclass(frozen=True)
 class Section:
-    """One stage with what needs attention in it: failures worst first, then blocked rules."""
+    """One stage with what failed in it, worst first."""
 
     state: StageState
     failures: tuple[Finding, ...]
-    blocked: tuple[Finding, ...]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One iteration of the loop, and how many equal ones came directly after it."""
+class Topic:
+    """Neighbouring details of the overview under one heading."""
 
-    events: tuple[TimelineEvent, ...]
+    title: str
+    anchor: str
+    details: tuple[Detail, ...]
+    first: bool = False
+    """It tells how the run ended, and comes before the findings."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One event of the loop and where it stands: its lane, counted from 0, and that of the event before it in its iteration."""
+
+    event: TimelineEvent
+    name: str
+    lane: int | None
+    """None for what has no place in the order of a step, such as a switch of modes."""
+    before: int | None
+
+    @property
+    def way(self) -> str:
+        """Where the path goes from the event before: ``on``, ``back``, ``same``, or nowhere."""
+        if self.lane is None or self.before is None:
+            return ""
+        return "same" if self.lane == self.before else "on" if self.lane > self.before else "back"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One iteration of the loop, or the switches before it, and how many equal ones it stands for."""
+
+    calls: tuple[Call, ...]
     times: int = 1
+    again: int = 0
+    """How many iterations follow that are shown above already."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measurement and what it cost."""
+
+    name: str
+    what: str
+    seconds: float
+    share: float
+    """Of the costliest one."""
 
 
 def sections(report: Report) -> tuple[Section, ...]:
-    """The stages in which something failed or is blocked."""
-    result = []
+    """The stages in which something failed; the failure under Start here has its own place."""
+    found = []
     for state in stage_states(report):
-        failures = tuple(f for f in report.failed if f.stage is state.stage)
-        blocked = tuple(f for f in report if f.stage is state.stage and f.outcome is Outcome.BLOCKED)
-        if failures or blocked:
-            result.append(Section(state, failures, blocked))
-    return tuple(result)
+        failures = tuple(f for f in report.failed if f.stage is state.stage and f is not report.start_here)
+        if failures:
+            found.append(Section(state, failures))
+    return tuple(found)
 
 
-def timeline_rows(timeline: Timeline) -> tuple[Row, ...]:
-    """Split the events where an iteration begins and fold equal neighbours, so that an odd order stands out."""
-    rows: list[Row] = []
+def blocked(report: Report) -> tuple[tuple[str, tuple[Finding, ...]], ...]:
+    """Blocked rules by the failure that they wait for."""
+    waiting: dict[str, list[Finding]] = {}
+    for finding in report:
+        if finding.outcome is Outcome.BLOCKED:
+            waiting.setdefault(finding.blocked_by or "", []).append(finding)
+    return tuple((cause, tuple(findings)) for cause, findings in waiting.items())
+
+
+def topics(report: Report) -> tuple[Topic, ...]:
+    """The overview under its headings."""
+    parts = [(title, tuple(group)) for title, group in itertools.groupby(report.overview, key=lambda d: d.topic)]
+    ended = report.subject.status != "recorded"
+    return tuple(
+        Topic(title or "What was seen", f"seen-{i}", group, first=ended and i == 1 and group[0].type == "code")
+        for i, (title, group) in enumerate(parts, 1)
+    )
+
+
+def details_of(finding: Finding, report: Report) -> tuple[Detail, ...]:
+    """A finding's details, but for the code under Where and for pictures that the overview shows: the heaviest part of a page."""
+    shown = {d.pictures for d in report.overview if isinstance(d, ImageGrid)}
+    place = frame(finding)
+    return tuple(d for d in finding.details if d is not place and not (isinstance(d, ImageGrid) and d.pictures in shown))
+
+
+def measured(report: Report) -> tuple[Measured, ...]:
+    """What was measured, the costliest first, with the first sentence of its documentation."""
+    most = max(report.cost.probes.values(), default=0.0)
+    rows = []
+    for name, seconds in sorted(report.cost.probes.items(), key=lambda item: -item[1]):
+        kind = MEASUREMENTS.get(name)
+        what = re.split(r"\.\s", f"{(kind.__doc__ or '') if kind else ''} ")[0].strip()
+        rows.append(Measured(name, what, seconds, seconds / most if most else 0.0))
+    return tuple(rows)
+
+
+def turns(timeline: Timeline) -> tuple[Turn, ...]:
+    """Split the events where an iteration begins and fold those that were shown before, so that an odd order stands out."""
+    found: list[Turn] = []
     for events in _iterations(timeline.events):
-        if rows and rows[-1].events == events:
-            rows[-1] = Row(events, rows[-1].times + 1)
+        calls = tuple(_calls(events))
+        if found and found[-1].calls == calls and not found[-1].again:
+            found[-1] = replace(found[-1], times=found[-1].times + 1)
+        elif any(turn.calls == calls for turn in found):
+            found[-1] = replace(found[-1], again=found[-1].again + any(call.lane for call in calls))
         else:
-            rows.append(Row(events))
-    return tuple(rows[:_MOST_ROWS])
+            found.append(Turn(calls))
+    return tuple(found[:_MOST_TURNS])
 
 
 def subject(event: TimelineEvent) -> str:
@@ -60,14 +147,22 @@ def subject(event: TimelineEvent) -> str:
     return event.label.removeprefix(event.kind).strip()
 
 
+def _calls(events: tuple[TimelineEvent, ...]) -> Iterator[Call]:
+    before: int | None = None
+    for event in events:
+        lane = _LANE.get(event.kind)
+        yield Call(event, _SHOWN_AS.get(event.kind, event.kind), lane, before)
+        before = before if lane is None else lane
+
+
 def _iterations(events: tuple[TimelineEvent, ...]) -> Iterator[tuple[TimelineEvent, ...]]:
-    """Groups of events; without a loader an iteration ends with the optimizer's step."""
+    """Groups of events: switches and new passes by themselves, each iteration from its batch on; without a loader it ends with the step."""
     loads = any(e.kind == "batch" for e in events)
     row: list[TimelineEvent] = []
     for event in events:
-        opens = event.kind in _OPENERS and any(e.kind not in _OPENERS for e in row)
+        switch = event.kind in _SWITCHES
         follows_step = not loads and event.kind in ("clear", "forward", "loss") and any(e.kind == "step" for e in row)
-        if opens or follows_step:
+        if row and (switch != (row[-1].kind in _SWITCHES) or event.kind == "batch" or follows_step):
             yield tuple(row)
             row = []
         row.append(event)

@@ -12,6 +12,14 @@ __all__ = ["Bars", "Code", "Detail", "ImageGrid", "Line", "Mark", "Picture", "Se
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Shown:
+    """What every kind of detail has."""
+
+    topic: str = ""
+    """Heading that it stands under where a report shows many; neighbours with the same topic belong together."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Line:
     """One curve of a :class:`Series`."""
 
@@ -32,7 +40,7 @@ class Mark:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Series:
+class Series(_Shown):
     """One or more curves over a common x axis."""
 
     title: str
@@ -46,7 +54,7 @@ class Series:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bars:
+class Bars(_Shown):
     """One value per label, drawn in the order given (for layers: from input to output)."""
 
     title: str
@@ -62,7 +70,7 @@ class Bars:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class Table(_Shown):
     """Rows of cells; numbers stay numbers, the renderer formats them."""
 
     title: str
@@ -81,7 +89,7 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageGrid:
+class ImageGrid(_Shown):
     """Pictures of samples, as the model receives them."""
 
     title: str
@@ -91,7 +99,7 @@ class ImageGrid:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Code:
+class Code(_Shown):
     """Lines of the user's own file around a place, or a short piece of advice as code."""
 
     title: str
@@ -115,7 +123,7 @@ class TimelineEvent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timeline:
+class Timeline(_Shown):
     """The loop as it was seen, in order."""
 
     title: str

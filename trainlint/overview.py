@@ -1,55 +1,58 @@
-"""What every report shows, whether or not anything failed: the batch, the loop, the schedule, the experiments' curves."""
+"""What every report shows, whether or not anything failed: the data, the loop, the experiments' curves, the layers along depth."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import TypeVar
 
-from trainlint.details import Bars, Detail, Line, Mark, Series, Table, Timeline, TimelineEvent
+from trainlint.details import Bars, Code, Detail, Line, Mark, Series, Table, Timeline, TimelineEvent
 from trainlint.evidence import Evidence
-from trainlint.measurements import Batches, Comparison, LearningRate, Loop, Optimizers, Overfit, Parameters
+from trainlint.measurements import (
+    Activations,
+    Batches,
+    Comparison,
+    DataScan,
+    LabelCount,
+    Labels,
+    LearningRate,
+    Loop,
+    Measurement,
+    Optimizers,
+    Overfit,
+    Parameters,
+    SchedulerInfo,
+)  # fmt: skip
 
 __all__ = ["overview"]
 
 #: Events shown of the loop: enough for two steps, a validation pass and the first step after it.
-_EVENTS = 60
+_EVENTS = 80
+#: Labels that one chart still tells apart, and layers along depth.
+_MOST_LABELS, _MOST_LAYERS = 120, 64
+#: Functions that can leave a unit at zero for good.
+_RECTIFIERS = frozenset({"relu", "relu6", "threshold", "hardswish", "gelu"})
+_PARTS = {"train": "training", "val": "validation"}
+
+_M = TypeVar("_M", bound=Measurement)
 
 
 def overview(evidence: Evidence) -> tuple[Detail, ...]:
-    """The pictures of a run, in the order of the playbook."""
-    return tuple(_pictures(evidence))
+    """The pictures of a run under their topics, in the order of the playbook."""
+    parts = (("The reference run", _reference), ("The data", _data), ("The loop", _loop), ("Learning", _learning), ("Along depth", _depth))
+    return tuple(replace(detail, topic=topic) for topic, make in parts for detail in make(evidence))
 
 
-def _pictures(evidence: Evidence) -> Iterator[Detail]:
-    found = {type(m): m for m in evidence.measurements.values()}
-    if isinstance(comparison := found.get(Comparison), Comparison) and comparison.courses:
+def _found(evidence: Evidence, kind: type[_M]) -> _M | None:
+    """A measurement, if it was made."""
+    found = evidence.measurements.get(kind.name)
+    return found if isinstance(found, kind) else None
+
+
+def _reference(evidence: Evidence) -> Iterator[Detail]:
+    if (comparison := _found(evidence, Comparison)) and comparison.courses:
         yield from _comparison(comparison)
-    if isinstance(batches := found.get(Batches), Batches):
-        for view in (*batches.train[:1], *batches.val[:1]):
-            yield from (d for d in (view.pictures, view.table) if d is not None)
-    if isinstance(loop := found.get(Loop), Loop) and loop.events:
-        yield _timeline(loop)
-    if isinstance(overfit := found.get(Overfit), Overfit):
-        yield Series(
-            title="Overfitting one batch",
-            x_label="step",
-            y_label="loss",
-            lines=tuple(
-                Line(name=f"{a.optimizer}, learning rate {a.lr:g}", x=tuple(map(float, range(len(a.losses)))), y=a.losses)
-                for a in overfit.attempts
-            ),
-            log_y=all(x > 0 for a in overfit.attempts for x in a.losses),
-        )
-    if isinstance(rate := found.get(LearningRate), LearningRate):
-        yield from _rates(rate)
-    if isinstance(parameters := found.get(Parameters), Parameters):
-        yield from _layers(parameters)
-    if isinstance(optimizers := found.get(Optimizers), Optimizers):
-        for scheduler in optimizers.schedulers:
-            if len(scheduler.preview) > 1:
-                stride = max((scheduler.horizon or len(scheduler.preview)) / len(scheduler.preview), 1.0)
-                steps = tuple(i * stride for i in range(len(scheduler.preview)))
-                lines = (Line(name=scheduler.kind, x=steps, y=scheduler.preview),)
-                yield Series(title="Learning rate over the schedule", x_label="scheduler step", y_label="learning rate", lines=lines)
 
 
 def _comparison(comparison: Comparison) -> Iterator[Detail]:
@@ -73,51 +76,155 @@ def _spread(values: tuple[float, ...]) -> tuple[float | None, float | None, floa
     return (sum(values) / len(values), min(values), max(values)) if values else (None, None, None)
 
 
-def _timeline(loop: Loop) -> Timeline:
-    events = [e for e in loop.events if e.kind not in ("set_epoch",)][:_EVENTS]
-    shown = tuple(
-        TimelineEvent(
-            kind=e.kind,
-            label=f"{e.kind} {e.subject}".strip() + (f" ({e.phase})" if e.phase and e.kind in ("epoch", "forward") else ""),
-            file=e.where.file if e.where else "",
-            line=e.where.line if e.where else 0,
-        )
-        for e in events
+def _data(evidence: Evidence) -> Iterator[Detail]:
+    if batches := _found(evidence, Batches):
+        views = (*batches.train[:1], *batches.val[:1])
+        for view in views:
+            yield from (d for d in (view.pictures, view.table) if d is not None)
+        yield from (view.columns for view in views[:1] if view.columns is not None)
+        yield from (histogram for view in views for histogram in view.histograms)
+    if scan := _found(evidence, DataScan):
+        labels = _found(evidence, Labels)
+        maps = {leaf.path for view in (batches.train if batches else ()) for leaf in view.leaves if leaf.kind == "mask" and len(leaf.shape) > 2}
+        for counted in scan.labels:
+            if 1 < len(counted.counts) <= _MOST_LABELS:
+                yield _label_histogram(counted, (labels.names if labels else None) or {}, "pixels" if counted.path in maps else "labels")
+
+
+def _label_histogram(counted: LabelCount, names: dict[str, dict[str, str]], unit: str) -> Bars:
+    known = names.get(counted.phase, {})
+    seen = sum(counted.counts.values())
+    return Bars(
+        title=f"Labels of the {_PARTS.get(counted.phase, counted.phase)} data",
+        value_label=f"{'whole dataset' if counted.complete else 'samples read'}: {seen:,} {unit}",
+        labels=tuple(f"{label}: {known[label]}" if label in known else label for label in counted.counts),
+        values=tuple(map(float, counted.counts.values())),
     )
-    return Timeline(title="The loop as it ran", events=shown)
 
 
-def _rates(rate: LearningRate) -> Iterator[Series]:
-    marks = [Mark(label="configured", x=rate.configured)]
+def _loop(evidence: Evidence) -> Iterator[Detail]:
+    loop = _found(evidence, Loop)
+    if not loop or not loop.events:
+        return
+    loaders = {e.subject: e.phase for e in loop.events if e.kind == "epoch" and e.phase}
+    events = []
+    for event in [e for e in loop.events if e.kind != "set_epoch"][:_EVENTS]:
+        subject = event.subject
+        if event.kind in ("epoch", "batch", "forward") and (phase := event.phase or loaders.get(subject)):
+            subject = f"{subject} ({_PARTS.get(phase, phase)})".strip()
+        file, line = (event.where.file, event.where.line) if event.where else ("", 0)
+        events.append(TimelineEvent(kind=event.kind, label=f"{event.kind} {subject}".strip(), file=file, line=line))
+    yield Timeline(title="The loop as it ran", events=tuple(events))
+
+
+def _learning(evidence: Evidence) -> Iterator[Detail]:
+    optimizers = _found(evidence, Optimizers)
+    if overfit := _found(evidence, Overfit):
+        yield Series(
+            title="Overfitting one batch",
+            x_label="step",
+            y_label="loss",
+            lines=tuple(
+                Line(name=f"{a.optimizer}, learning rate {a.lr:g}", x=tuple(map(float, range(len(a.losses)))), y=a.losses)
+                for a in overfit.attempts
+            ),
+            log_y=all(x > 0 for a in overfit.attempts for x in a.losses),
+        )
+    if rate := _found(evidence, LearningRate):
+        yield _rates(rate)
+        if rate.suggestion:
+            yield _one_cycle(rate, optimizers)
+    for scheduler in optimizers.schedulers if optimizers else ():
+        if optimizers and len(scheduler.preview) > 1:
+            yield _schedule(scheduler, optimizers)
+
+
+def _rates(rate: LearningRate) -> Series:
+    marks = [Mark(label="before any step", y=rate.initial)]
+    if rate.configured > 0:
+        marks.append(Mark(label="configured", x=rate.configured))
     if rate.low is not None and rate.high is not None:
         marks.append(Mark(label="trains well", x=rate.low, x2=rate.high))
-    finite = [(t.lr, t.score) for t in rate.trials if not t.diverged]
-    lines = [Line(name="loss after a short run", x=tuple(x for x, _ in finite), y=tuple(y for _, y in finite))]
+    if rate.suggestion:
+        marks.append(Mark(label="suggested", x=rate.suggestion))
+    finite = [(t.lr, t.score) for t in rate.trials if not t.diverged and t.lr > 0]
+    lines = [Line(name=f"short runs ({rate.steps} steps)", x=tuple(x for x, _ in finite), y=tuple(y for _, y in finite))]
     if rate.curve_lr:
-        lines.append(Line(name="classic range test", x=rate.curve_lr, y=rate.curve_loss))
-    yield Series(title="Learning rates tried", x_label="learning rate", y_label="loss", lines=tuple(lines), log_x=True, marks=tuple(marks))
+        lines.append(Line(name="range test (one run, rising rate)", x=rate.curve_lr, y=rate.curve_loss))
+    return Series(title="Loss by learning rate", x_label="learning rate", y_label="loss", lines=tuple(lines), log_x=True, marks=tuple(marks))
 
 
-def _layers(parameters: Parameters) -> Iterator[Bars]:
-    shown = [p for p in parameters.parameters if not p.norm_or_bias and p.requires_grad and p.gradient in ("finite", "zero")][:64]
-    if len(shown) < 2:
-        return
-    names = tuple(p.name for p in shown)
-    yield Bars(
-        title="Gradient norm along depth",
-        value_label="gradient norm, first step",
-        labels=names,
-        values=tuple(p.gradient_norm for p in shown),
-        log=True,
+def _one_cycle(rate: LearningRate, optimizers: Optimizers | None) -> Code:
+    """The schedule that goes with the band, in torch's own defaults (Smith and Topin 2017)."""
+    steps, epochs = (optimizers.steps_per_epoch, optimizers.epochs) if optimizers else (None, None)
+    total = f"{steps * epochs},  # {epochs} epochs of {steps} steps" if steps and epochs else "epochs * len(train_loader),"
+    return Code(
+        title="One-cycle settings for this band",
+        text="scheduler = torch.optim.lr_scheduler.OneCycleLR(\n"
+        f"    optimizer, max_lr={rate.suggestion:.2g},\n"
+        f"    total_steps={total}\n"
+        "    pct_start=0.3, div_factor=25, final_div_factor=1e4,\n"
+        ")  # scheduler.step() after every optimizer.step()",
     )
-    if any(p.update_ratio for p in shown):
-        ratios = tuple(p.update_ratio or 0.0 for p in shown)
-        marks = (Mark(label="1e-3", y=1e-3),)
+
+
+def _schedule(scheduler: SchedulerInfo, optimizers: Optimizers) -> Series:
+    """The rate over the schedule, with the ends of its horizon and of the run marked where they differ."""
+    horizon = scheduler.horizon or len(scheduler.preview)
+    stride = max(horizon / len(scheduler.preview), 1.0)
+    steps = optimizers.epochs if scheduler.cadence == "epoch" else None
+    if scheduler.cadence == "step" and optimizers.epochs and optimizers.steps_per_epoch:
+        steps = optimizers.epochs * optimizers.steps_per_epoch
+    return Series(
+        title="Learning rate over the whole schedule",
+        x_label={"step": "optimizer step", "epoch": "epoch"}.get(scheduler.cadence, "scheduler step"),
+        y_label="learning rate",
+        lines=(Line(name=scheduler.kind, x=tuple(i * stride for i in range(len(scheduler.preview))), y=scheduler.preview),),
+        marks=(Mark(label=f"the run ends ({steps:,})", x=float(steps)),) if steps else (),
+    )
+
+
+def _depth(evidence: Evidence) -> Iterator[Bars]:
+    parameters = _found(evidence, Parameters)
+    weights = [p for p in parameters.parameters if not p.norm_or_bias and p.requires_grad] if parameters else []
+    shown = [p for p in weights if p.gradient in ("finite", "zero")][:_MOST_LAYERS]
+    names = tuple(p.name for p in shown)
+    if len(shown) > 1:
+        norms = tuple(p.gradient_norm for p in shown)
+        yield Bars(title="Gradient norm along depth", value_label="gradient norm, first step", labels=names, values=norms, log=True)
+    if activations := _found(evidence, Activations):
+        yield from _activations(activations)
+    if len(shown) > 1 and any(p.update_ratio for p in shown):
         yield Bars(
             title="Update to weight ratio along depth",
             value_label="|update| / |weight|",
             labels=names,
-            values=ratios,
+            values=tuple(p.update_ratio or 0.0 for p in shown),
             log=True,
-            marks=marks,
+            marks=(Mark(label="usual, about 1e-3", y=1e-3),),
         )
+
+
+def _activations(activations: Activations) -> Iterator[Bars]:
+    layers = [a for a in activations.layers if math.isfinite(a.std)][:_MOST_LAYERS]
+    if len(layers) > 1:
+        yield Bars(
+            title="Activation scale along depth",
+            value_label="standard deviation of the output, first step",
+            labels=tuple(_layer(a.module, a.kind) for a in layers),
+            values=tuple(a.std for a in layers),
+            log=True,
+        )
+    rectified = [a for a in layers if a.kind in _RECTIFIERS]
+    if rectified:
+        yield Bars(
+            title="Dead units along depth",
+            value_label="share of units silent on every sample",
+            labels=tuple(_layer(a.module, a.kind) for a in rectified),
+            values=tuple(a.dead_units for a in rectified),
+            marks=(Mark(label="all", y=1.0),),
+        )
+
+
+def _layer(module: str, kind: str) -> str:
+    return f"{module} ({kind})" if module else kind

@@ -17,6 +17,7 @@ from trainlint.overview import overview
 from trainlint.record.supervisor import Run, run_script
 from trainlint.registry import Catalogue, load_catalogue
 from trainlint.settings import Settings
+from trainlint.source import in_context, traceback_shown
 from trainlint.suppression import suppression_at, suppressions
 from trainlint.version import __version__
 
@@ -62,7 +63,7 @@ def scan(
         _know(load_catalogue(), Path(name))
     run = run_script(name, args, settings, module=module, show_output=show_output, progress=progress, save=save_evidence)
     command = shlex.join(["python", *(["-m"] if module else []), name, *args])
-    report = judge(run.evidence, settings, name=name, command=command, seconds=run.seconds, status=run.ended)
+    report = judge(run.evidence, settings, name=name, command=command, seconds=run.seconds, status=run.ended, crash=run.crash)
     problem = _problem(name, run)
     if problem is not None:
         raise ScanError(problem, report if run.evidence.measurements else None)
@@ -78,8 +79,9 @@ def judge(
     seconds: float = 0.0,
     status: str = "recorded",
     kind: str = "script",
+    crash: str = "",
 ) -> Report:
-    """Judge measurements, freshly made or read from a file. Needs no torch."""
+    """Judge measurements, freshly made or read from a file. Needs no torch. ``crash`` is the script's own traceback, if it raised."""
     catalogue = load_catalogue().choose(settings.select, settings.ignore, settings.options)
     findings = _judged(catalogue, evidence)
     shown = evidence
@@ -88,7 +90,7 @@ def judge(
         if not any(f.failed for f in findings):
             shown = evidence.earlier
         findings = tuple(_worse(*pair) for pair in zip(earlier, findings, strict=True))
-    findings = with_diffs(_heard(f) for f in findings)
+    findings = with_diffs(in_context(_heard(f)) for f in findings)
     step = evidence.status.get("step_seconds")
     probes = dict(evidence.seconds)
     for probe, more in (evidence.earlier.seconds if evidence.earlier else {}).items():
@@ -107,7 +109,7 @@ def judge(
         findings=findings,
         start_here=root_cause(findings, catalogue.explains),
         cost=Cost(seconds=seconds, step_seconds=step, step_equivalents=spent / step if step else None, probes=probes),
-        overview=overview(shown),
+        overview=(*traceback_shown(crash if status == "crashed" else ""), *overview(shown)),
         version=__version__,
         fail_on=settings.fail_on,
     )

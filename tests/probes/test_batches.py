@@ -237,7 +237,7 @@ def test_segmentation_draws_pictures_beside_masks():
     view = first(train(model, DataLoader(data, 4), lambda m, b: F.binary_cross_entropy_with_logits(m(b[0]), b[1])))
     assert roles(view)["[1]"] == ("target", "mask")
     assert view.pictures is not None
-    assert [p.caption for p in view.pictures.pictures[:2]] == ["", "its mask"]
+    assert [p.caption for p in view.pictures.pictures[:2]] == ["", "mask 1"]
 
 
 def test_channels_last_is_noticed():

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from trainlint.details import Picture
-from trainlint.probes.pictures import draw, draw_masks, encode_png
+from trainlint.probes.pictures import MASK_COLOURS, draw, encode_png
 
 
 def decode(png: bytes) -> np.ndarray:
@@ -81,7 +81,28 @@ def test_blank_and_broken_pictures_are_flagged():
     assert [p.caption for p in pictures] == ["0", "1 · blank", "2 · not finite"]
 
 
-def test_masks_get_a_shade_for_each_class():
-    (picture,) = draw_masks(torch.tensor([[[0, 1], [2, -1]]]))
-    drawn = pixels(picture)
-    assert [drawn[0, 0], drawn[0, 63], drawn[63, 0], drawn[63, 63]] == [0, 128, 255, 0]
+def test_a_known_normalisation_is_undone():
+    image = torch.rand(2, 3, 70, 70)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    normal = (image - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+    (picture, _), how = draw(normal, ["a", "b"], (mean, std))
+    assert abs(pixels(picture).astype(float) - (image[0].permute(1, 2, 0) * 255).numpy()).max() < 1
+    assert how == "the transform's normalisation is undone"
+
+
+def test_a_normalisation_that_was_not_applied_is_not_undone():
+    _, how = draw(torch.rand(1, 3, 8, 8), ["a"], ((0.5,) * 3, (0.1,) * 3))
+    assert how == "values from 0 to 1 are drawn from black to white"
+
+
+def test_a_mask_is_laid_over_its_picture_in_a_colour_for_each_class():
+    image, mask = torch.full((1, 3, 64, 64), 0.5), torch.zeros(1, 32, 32, dtype=torch.int64)
+    image[:, 0, 0, 0] = 0.0
+    mask[0, :16], mask[0, 16:, :16] = 1, 3
+    (plain, covered), how = draw(image, ["a"], masks=mask)
+    drawn = pixels(covered).astype(int)
+    for row, column, (_, colour) in ((5, 40, MASK_COLOURS[0]), (60, 5, MASK_COLOURS[2])):
+        assert abs(drawn[row, column] - (0.45 * 127.5 + 0.55 * torch.tensor(colour).numpy())).max() <= 1
+    assert drawn[60, 60].max() < pixels(plain)[60, 60].min()
+    assert covered.caption == "mask 1, 3"
+    assert "class 1 in orange" in how

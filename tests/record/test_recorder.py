@@ -275,3 +275,26 @@ def test_lbfgs_trains_the_same_under_the_recorder() -> None:
         return [p.detach().clone() for p in model.parameters()]
 
     assert all(torch.equal(a, b) for a, b in zip(run(watched=True), run(watched=False), strict=True))
+
+
+def test_calls_of_a_loss_are_events_where_the_loop_makes_them_and_nowhere_else() -> None:
+    """Not in the replay that verifies a tape, not inside a model, and once for many calls at one line."""
+
+    class WithLoss(nn.Linear):
+        def forward(self, x):
+            return super().forward(x), F.l1_loss(x, x)
+
+    model, (train_loader, val_loader) = WithLoss(6, 3), loaders()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def each(i, x, y) -> None:
+        out, _ = model(x)
+        loss = sum(nn.CrossEntropyLoss()(out[j : j + 2], y[j : j + 2]) for j in range(0, 4, 2))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    recording = record(lambda: train(model, optimizer, train_loader, val_loader, epochs=1, each=each))
+    kinds = [h.kind for h in recording.happenings if h.iteration is not None and h.iteration.phase == "train" and h.kind not in ("epoch", "eval")]
+    step = ["batch", "forward", "loss", "clear", "backward", "step"]
+    assert kinds[: 4 * len(step)] == 4 * step

@@ -361,5 +361,38 @@ def hostile() -> Report:
     )
 
 
+DIFF = """\
+--- train.py
++++ train.py
+@@ -28,5 +28,5 @@
+     def forward(self, x):
+-        return F.softmax(self.head(x), dim=1)
++        return self.head(x)
+@@ -60,2 +60,4 @@
+ def validate(model, loader):
++    model.eval()
++
+"""
+
+
+def proven() -> Report:
+    """A failure whose fix comes as a change to the user's file and was tried, with its curves."""
+    report = eight_findings()
+    steps = tuple(float(i) for i in range(40))
+    curves = Series(
+        title="Loss as it is and with the fix", x_label="step", y_label="loss on new batches",
+        lines=(
+            Line(name="as it is", x=steps, y=tuple(1.38 - 0.004 * i for i in steps)),
+            Line(name="with the fix", x=steps, y=tuple(0.3 + 1.08 * math.exp(-i / 12) for i in steps)),
+        ),
+    )  # fmt: skip
+    proof = Proof(
+        helped=True, summary="40 steps from the same weights on the same batches.", before=1.21, after=0.38,
+        measure="loss after 40 steps on new batches", curves=curves,
+    )  # fmt: skip
+    first = replace(report.findings[2], fix=Fix(summary="Return the raw scores", diff=DIFF, safe=True), proof=proof)
+    return replace(report, findings=tuple(first if f is report.findings[2] else f for f in report.findings), start_here=first)
+
+
 def empty() -> Report:
     return Report(subject=Subject(kind="objects", name="Net"), findings=())

@@ -32,8 +32,8 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
-    files = {make.__name__: folder / f"{make.__name__}.html" for make in MAKERS}
-    for make in MAKERS:
+    files = {make.__name__: folder / f"{make.__name__}.html" for make in (*MAKERS, samples.proven)}
+    for make in (*MAKERS, samples.proven):
         files[make.__name__].write_text(HtmlRenderer().render(make()), encoding="utf-8")
     return files
 
@@ -95,7 +95,7 @@ def test_folded_parts_are_printed(browser: Any, pages: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["eight_findings", "hostile"])
+@pytest.mark.parametrize("name", ["proven", "hostile"])
 def test_page_passes_an_accessibility_audit(browser: Any, pages: dict[str, Path], name: str, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed").Axe()
     # The audit is a script of its own, which the page's security policy would refuse.

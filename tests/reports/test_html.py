@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import samples
 
-from trainlint.details import Bars, Line, Mark, Series, Table, Timeline, TimelineEvent
+from trainlint.details import Bars, Code, Line, Mark, Series, Table, Timeline, TimelineEvent
 from trainlint.finding import Report
 from trainlint_reports.charts import draw, summarise
 from trainlint_reports.html import HtmlRenderer
-from trainlint_reports.outline import timeline_rows
+from trainlint_reports.markup import diff_rows, fix_rows
+from trainlint_reports.outline import turns
 
 SAMPLES = {make.__name__: make() for make in (samples.eight_findings, samples.all_passed, samples.crashed, samples.hostile, samples.empty)}
 
@@ -95,8 +96,8 @@ def test_what_comes_from_outside_is_shown_as_text() -> None:
 
 
 def test_start_here_shows_cause_place_fix_and_proof(full: Page) -> None:
-    start, first_stage = full.words.index("Start here"), full.words.index("Wiring 1 error")
-    shown = full.words[start:first_stage]
+    start, next_finding = full.words.rindex("Start here"), full.words.index("Training samples come sorted")
+    shown = full.words[start:next_finding]
     for words in (
         "output-activation",
         "TL103",
@@ -105,7 +106,7 @@ def test_start_here_shows_cause_place_fix_and_proof(full: Page) -> None:
         "in forward",
         "return F.softmax(self.head(x), dim=1)",
         "Return the raw scores",
-        "Tried on your model, and it helped",
+        "The fix was tried on your model, and it helped",
         "raw scores (logits)",
         "trainlint explain output-activation",
     ):
@@ -131,7 +132,7 @@ def test_all_kinds_of_details_are_drawn(full: Page) -> None:
         "flagged: ",
         "3 cross",
         "CosineAnnealingLR",
-        "3 × in a row",
+        "4 × in a row",
         "The loop as it was seen",
     ):
         assert words in full.words, words
@@ -246,8 +247,8 @@ def event(kind: str, line: int = 1) -> TimelineEvent:
     [
         ("", []),
         (
-            "train batch forward step batch forward step batch forward step eval batch forward",
-            ["train batch forward step ×1", "batch forward step ×2", "eval batch forward ×1"],
+            "train epoch batch forward step batch forward step eval epoch batch forward batch forward train epoch batch forward step",
+            ["train epoch ×1", "batch forward step ×2", "eval epoch ×1", "batch forward ×2 +1"],
         ),
         (
             "clear forward backward step clear forward backward step schedule",
@@ -258,7 +259,35 @@ def event(kind: str, line: int = 1) -> TimelineEvent:
 )
 def test_a_timeline_has_a_row_for_each_iteration_and_folds_equal_ones(kinds: str, rows: list[str]) -> None:
     timeline = Timeline(title="t", events=tuple(map(event, kinds.split())))
-    assert [f"{' '.join(e.kind for e in row.events)} ×{row.times}" for row in timeline_rows(timeline)] == rows
+    folded = [(" ".join(call.event.kind for call in turn.calls), turn.times, turn.again) for turn in turns(timeline)]
+    assert [f"{kinds} ×{times}{f' +{again}' if again else ''}" for kinds, times, again in folded] == rows
+
+
+def test_a_loop_that_leaves_the_usual_order_is_seen_to_go_back() -> None:
+    (turn,) = turns(Timeline(title="t", events=tuple(map(event, ["batch", "forward", "loss", "backward", "clear", "clip", "step"]))))
+    assert [call.way for call in turn.calls] == ["", "on", "on", "on", "back", "on", "on"]
+
+
+def test_a_diff_is_shown_line_by_line_with_its_blank_lines() -> None:
+    rows = diff_rows(samples.DIFF)
+    assert [row.sign for row in rows] == ["", "-", "+", "@", "", "+", "+"]
+    assert "softmax" in rows[1].html
+    assert [row.sign for row in fix_rows(" a\n+\n")] == ["", "+"]
+
+
+def test_a_tried_fix_shows_its_change_and_its_curves() -> None:
+    words = Page(HtmlRenderer().render(samples.proven())).words
+    for said in ("this change is safe to apply", "1.21", "0.38", "loss after 40 steps on new batches", "Loss as it is and with the fix"):
+        assert said in words, said
+    assert "as it is: loss on new batches" in words
+
+
+def test_home_folders_are_not_named() -> None:
+    report = replace(samples.crashed(), subject=replace(samples.crashed().subject, command="python /home/ada/work/train.py --out=/Users/ada/x"))
+    html = HtmlRenderer().render(replace(report, overview=(Code(title="t", text='File "/root/venv/lib/x.py", line 3'),)))
+    assert "python ~/work/train.py" in html
+    assert "~/venv/lib/x.py" in html
+    assert "ada" not in re.sub("data|gradation", "", html)
 
 
 def test_style_hash_is_that_of_the_style_element() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainlint.details import ImageGrid, Table
+from trainlint.details import ImageGrid, Series, Table
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
@@ -63,6 +63,10 @@ class BatchView:
     """repr of the dataset's transform when it has one."""
     pictures: ImageGrid | None = None
     table: Table | None = None
+    columns: Table | None = None
+    """Statistics of each column, for tables."""
+    histograms: tuple[Series, ...] = ()
+    """How the values of the main input and of a regression target are spread."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from trainlint.location import Location
 from trainlint.measurements import Batches, BatchView
-from trainlint.probes.datasets import class_names, transform_text
+from trainlint.probes.datasets import class_names, normalisation, transform_text
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.excerpts import picture_grid, rows_of_batch
+from trainlint.probes.histograms import column_statistics, histograms
 from trainlint.probes.leaves import describe
 from trainlint.probes.made import made_at
 from trainlint.probes.roles import DataFlow
@@ -132,8 +133,11 @@ def _drawn(view: BatchView, entered: Sequence[tuple[str, Tensor]], values: dict[
     targets = [(leaf, values[leaf.path]) for leaf in view.leaves if leaf.role == "target" and leaf.path in values]
     try:
         names = class_names(dataset) if dataset is not None else {}
-        pictures = picture_grid(title, entered, targets, names)
+        pictures = picture_grid(title, entered, targets, names, normalisation(dataset) if dataset is not None else None)
         table = None if pictures else rows_of_batch(title, entered, targets, names, loader.loader if loader is not None else None)
+        inputs = [(describe(path, "input", tensor), tensor) for path, tensor in entered]
+        batch = title[0].lower() + title[1:]
+        spreads, columns = tuple(histograms(batch, inputs, targets)), column_statistics(batch, inputs, targets)
     except Exception:
         return view
-    return replace(view, pictures=pictures, table=table)
+    return replace(view, pictures=pictures, table=table, columns=columns, histograms=spreads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 from trainlint.record.recording import Loader
 from trainlint.record.structure import tensor_leaves
 
-__all__ = ["Samples", "class_names", "is_rebuilt", "label_vectors", "sampler_of", "size_of", "spread", "transform_text", "wrapped"]
+__all__ = ["Samples", "class_names", "is_rebuilt", "label_vectors", "normalisation", "sampler_of", "size_of", "spread", "transform_text", "wrapped"]
 
 #: Attributes under which datasets keep one label a sample (torchvision and its imitators).
 _LABEL_NAMES = ("targets", "labels", "target", "label", "y", "_labels", "_targets")
@@ -103,6 +104,37 @@ def transform_text(dataset: Any) -> str:
                 text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(transform))
                 return re.sub(r"\s+", " ", text)[:500]
     return ""
+
+
+def normalisation(dataset: Any) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and standard deviation, a channel each, by which a transform of the dataset normalises pictures; None when none says so."""
+    queue: list[Any] = [value for one in wrapped(dataset) for value in getattr(one, "__dict__", {}).values()]
+    for current in itertools.islice(_inside(queue), 256):
+        for mean, std in (("mean", "std"), ("image_mean", "image_std")):
+            with suppress(Exception):
+                pair = tuple(_channels(getattr(current, name)) for name in (mean, std))
+                if len(pair[0]) == len(pair[1]) and all(s > 0 for s in pair[1]) and pair != ((0.0,) * len(pair[0]), (1.0,) * len(pair[0])):
+                    return pair[0], pair[1]
+    return None
+
+
+def _inside(queue: list[Any]) -> Iterator[Any]:
+    """Yield transforms and the transforms that they are composed of."""
+    while queue:
+        current = queue.pop(0)
+        if isinstance(current, list | tuple):
+            queue.extend(current[:16])
+        elif callable(current):
+            yield current
+            queue.extend(v for name in ("transforms", "transform") if (v := getattr(current, name, None)) is not None)
+
+
+def _channels(value: Any) -> tuple[float, ...]:
+    """One to four numbers; raises for anything else."""
+    numbers = tuple(float(v) for v in (value.reshape(-1).tolist() if hasattr(value, "reshape") else value))
+    if not 1 <= len(numbers) <= 4:
+        raise ValueError
+    return numbers
 
 
 def label_vectors(dataset: Any) -> Iterator[Numbers]:

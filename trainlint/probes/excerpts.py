@@ -14,7 +14,7 @@ from trainlint.details import ImageGrid, Table
 from trainlint.measurements import Leaf
 from trainlint.probes.datasets import wrapped
 from trainlint.probes.leaves import is_picture, looks_channels_last
-from trainlint.probes.pictures import MOST_PICTURES, draw, draw_masks
+from trainlint.probes.pictures import MOST_PICTURES, Normalisation, draw
 
 __all__ = ["picture_grid", "rows_of_batch"]
 
@@ -25,8 +25,10 @@ Values = Sequence[tuple[str, Tensor]]
 Targets = Sequence[tuple[Leaf, Tensor]]
 
 
-def picture_grid(title: str, entered: Values, targets: Targets, names: Mapping[int, str]) -> ImageGrid | None:
-    """The largest pictures among the inputs, captioned with their labels; None when there are none."""
+def picture_grid(
+    title: str, entered: Values, targets: Targets, names: Mapping[int, str], normalised: Normalisation | None = None
+) -> ImageGrid | None:
+    """The largest pictures among the inputs, captioned with their labels, masks laid over; None when there are none."""
     images = [(p, found) for p, t in entered if (found := _as_pictures(t)) is not None]
     if not images:
         return None
@@ -34,10 +36,7 @@ def picture_grid(title: str, entered: Values, targets: Targets, names: Mapping[i
     masks = next((_as_masks(t) for leaf, t in targets if leaf.kind == "mask" and t.dim() >= 3 and len(t) == len(shown)), None)
     count = min(len(shown), MOST_PICTURES // 2 if masks is not None else MOST_PICTURES)
     captions = [_label(targets, row, len(shown), names) for row in range(count)]
-    pictures, how = draw(shown[:count], captions)
-    if masks is not None:
-        pairs = zip(pictures, draw_masks(masks[:count]), strict=True)
-        pictures = tuple(picture for pair in pairs for picture in pair)
+    pictures, how = draw(shown[:count], captions, normalised, masks)
     size = " × ".join(map(str, shown.shape))
     return ImageGrid(title=title, pictures=pictures, note=f"{path}: {size} {str(shown.dtype).removeprefix('torch.')}; {how}")
 
@@ -47,7 +46,7 @@ def rows_of_batch(title: str, entered: Values, targets: Targets, names: Mapping[
     columns: list[str] = []
     cells: list[list[str | float | int | None]] = []
     decode = _decoder(loader)
-    texts = [(leaf.path, t) for leaf, t in targets if leaf.kind == "tokens"]
+    texts = [(f"target {leaf.path}", t) for leaf, t in targets if leaf.kind == "tokens"]
     for path, tensor in (*sorted(entered, key=lambda item: -item[1].numel()), *texts):
         if len(columns) >= _COLUMNS or (cells and len(tensor) != len(entered[0][1])):
             continue

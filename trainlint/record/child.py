@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import platform
 import signal
 import sys
 import threading
@@ -31,10 +30,10 @@ def main(job_file: str) -> None:
     job: dict[str, Any] = json.loads(Path(job_file).read_text("utf-8"))
     folder = Path(job_file).parent
     import msgspec
-    import torch
 
     from trainlint.evidence import EvidenceWriter
     from trainlint.probes.session import ProbeSession
+    from trainlint.record.environment import environment
     from trainlint.record.frames import Frames
     from trainlint.record.hooks import listening, note_datasets
     from trainlint.record.recorder import Recorder, StopRecording
@@ -45,7 +44,7 @@ def main(job_file: str) -> None:
     settings = msgspec.convert(job["settings"], Settings)
     catalogue = load_catalogue().choose(settings.select, settings.ignore, settings.options)
     evidence = EvidenceWriter(folder / "evidence.jsonl")
-    evidence.line("status", environment=_environment(torch))
+    evidence.line("status", environment=environment(settings))
     evidence.line("progress", text="running the script")
 
     def measure(recording: Any) -> None:
@@ -176,19 +175,3 @@ def start_watchdog() -> None:
     timer = threading.Timer(_LAST_WORDS, _leave, (0,))
     timer.daemon = True
     timer.start()
-
-
-def _environment(torch: Any) -> dict[str, str]:
-    found = {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "platform": platform.platform(terse=True),
-        "threads": str(torch.get_num_threads()),
-    }
-    if torch.cuda.is_available():
-        found["device"] = torch.cuda.get_device_name(0)
-    elif torch.backends.mps.is_available():
-        found["device"] = "Apple MPS"
-    else:
-        found["device"] = "CPU"
-    return found

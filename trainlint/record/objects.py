@@ -17,6 +17,7 @@ from trainlint.errors import InputError
 from trainlint.evidence import Evidence
 from trainlint.measurements import Loop, Optimizers, Unmeasured
 from trainlint.probes.session import ProbeSession
+from trainlint.record.environment import environment
 from trainlint.record.frames import Frames
 from trainlint.record.hooks import listening
 from trainlint.record.recorder import Recorder, StopRecording
@@ -65,7 +66,7 @@ def record_objects(
     evidence.status = {
         "notes": recorder.recording.notes,
         "step_seconds": recorder.recording.step_time,
-        "environment": {"torch": str(torch.__version__)},
+        "environment": environment(settings),
     }
     return evidence, type(model).__name__
 

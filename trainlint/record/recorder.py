@@ -86,6 +86,7 @@ class Recorder:
         self.settings = settings
         self.frames = frames
         self.writer = TapeWriter(frames)
+        self.writer.on_loss = self.loss_called
         self.recording = Recording(frames, self.writer.provenance)
         self.keeper = TapeKeeper(self.recording, self.writer)
         self.marks = Marks(frames)
@@ -114,6 +115,8 @@ class Recorder:
         self._last_batch: Batch | None = None
         self._handed: list[tuple[Batch | None, dict[str, Tensor]]] = []
         self._was_writing = False
+        self._verifying = False
+        """A tape is being replayed: what it calls is not the loop's."""
         self._in_closure = False
         self._last_step_backward = 0
         self._step_ended: float | None = None
@@ -271,6 +274,14 @@ class Recorder:
 
     # -- losses and gradients ------------------------------------------------------------------------------------------
 
+    def loss_called(self, name: str) -> None:
+        """A loss function is called by the loop; calls in a row at one line, as over many boxes, count once."""
+        if not self.on or self._verifying:
+            return
+        place, last = self.frames.here(), next(iter(self.recording.happenings[-1:]), None)
+        if last is None or (last.kind, last.place) != ("loss", place):
+            self.note("loss", name, place)
+
     @guarded
     def backward_begun(self, loss: Tensor) -> Backward:
         """backward() is about to run on ``loss``."""
@@ -296,7 +307,11 @@ class Recorder:
         )  # fmt: skip
         if tape is not None:
             tape.value = value
-            self.keeper.offer(backward)
+            self._verifying = True
+            try:
+                self.keeper.offer(backward)
+            finally:
+                self._verifying = False
         for call in self._recent:
             call.trained = True
             call.outputs = ()

@@ -71,6 +71,8 @@ class TapeWriter(TorchFunctionMode):
         self.off_at: list[Place | None] = []
         """Stack of the places where gradients were switched off."""
         self.shadows = ShadowWatch()
+        self.on_loss: Callable[[str], None] = lambda name: None
+        """Told of each call of a loss function outside a model's own forward."""
         self._pid = os.getpid()
         self._clear()
 
@@ -109,6 +111,8 @@ class TapeWriter(TorchFunctionMode):
             called = getattr(func, "__name__", "")
             if (getattr(getattr(func, "__self__", None), "__name__", "") if called == "__get__" else called) in UPDATES:
                 self.shadows.touched(id(args[0]), self.frames.here())
+        if getattr(func, "__name__", "") in LOSS_FUNCTIONS and not any(owns_parameters(m) for m in self.modules):
+            self.on_loss(func.__name__)
         if not self.active or os.getpid() != self._pid:
             result = func(*args, **kwargs)
             if self.provenance.on and not self.modules:
@@ -300,6 +304,11 @@ class TapeWriter(TorchFunctionMode):
         for slot, name, place in self._reads:
             if bits := taint.get(slot, 0):
                 yield Cut(name, place, None, ids(bits))
+
+
+def owns_parameters(module: nn.Module) -> bool:
+    """Whether it, or a module inside it, has parameters: a model rather than a criterion."""
+    return next(module.parameters(), None) is not None
 
 
 def _frozen(tensor: Tensor) -> Tensor:
