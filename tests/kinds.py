@@ -147,7 +147,7 @@ def mapping_with_other_names_than_the_model() -> Call:
 
 @kind
 def named_tuple() -> Call:
-    sample = namedtuple("sample", "features target")  # noqa: PYI024
+    sample = namedtuple("sample", "features target")
     return (mlp(), [sample(a, b) for a, b in loader(x, y)]), {}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from trainlint.commands.catalogue import explain, rules
+from trainlint.commands.config import config
 from trainlint.commands.diff import diff
 from trainlint.commands.output import say
 from trainlint.commands.scan import demo, judge, scan
@@ -38,7 +39,7 @@ def main() -> None:
     """
 
 
-for command in (scan, judge, diff, rules, explain, demo):
+for command in (scan, judge, diff, rules, explain, config, demo):
     main.add_command(command)
 
 

@@ -17,7 +17,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["find_config", "project_settings", "read_config", "seconds", "unknown"]
+__all__ = ["explained", "find_config", "project_settings", "read_config", "seconds", "unknown"]
 
 _OWN_FILE = "trainlint.toml"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -37,6 +37,36 @@ def project_settings(start: Path) -> Settings:
     """The settings that hold in a folder: those of the nearest file, over the defaults."""
     found = find_config(start)
     return read_config(found) if found is not None else Settings()
+
+
+def explained(start: Path, file: Path | None = None) -> tuple[list[tuple[str, Any, str]], Settings, Path | None]:
+    """Each setting that holds in a folder as key, value and where it comes from, with the settings and their file.
+
+    Options of rules are keyed ``rules.<name>.<option>``. What comes from a file is placed as ``file:line`` where the line can be told.
+    """
+    path = file or find_config(start)
+    settings = read_config(path) if path is not None else Settings()
+    table = (_table(path) or {}) if path is not None else {}
+    held = {"select": list(settings.select), "ignore": list(settings.ignore), "fail-on": settings.fail_on, "budget": settings.budget, "seed": settings.seed}
+    held |= {key: getattr(settings, key) for key in _KEYS if key not in held and key != "rules"}
+    entries = [(key, value, _place_of(path, key) if path is not None and key in table else "default") for key, value in held.items()]
+    for rule, own in settings.options.items():
+        entries += [(f"rules.{rule}.{option}", value, _place_of(path, option, rule) if path is not None else "") for option, value in own.items()]
+    return entries, settings, path
+
+
+def _place_of(path: Path, key: str, rule: str = "") -> str:
+    """``file:line`` of a key, found by reading the lines; the file alone when it is written in an unusual way."""
+    table = "" if path.name == _OWN_FILE else "tool.trainlint"
+    wanted = ".".join(part for part in (table, *(("rules", rule) if rule else ())) if part)
+    current = ""
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        text = line.strip()
+        if text.startswith("["):
+            current = text.split("]")[0].strip("[ ").replace('"', "").replace(" ", "")
+        elif current == wanted and text.split("=")[0].strip().strip('"') == key:
+            return f"{path}:{number}"
+    return str(path)
 
 
 def read_config(path: Path, settings: Settings | None = None) -> Settings:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trainlint.testing.assertions import Assertions
     from trainlint.testing.scans import Scans
 
-_SCANS = pytest.StashKey["Scans"]()
+_SCANS: pytest.StashKey[Scans] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -56,6 +56,9 @@ def unpacked(
         if parts.loader is None:
             msg = "check(model, loader): pass the training DataLoader as the second argument"
             raise InputError(msg)
+        if hasattr(parts.model, "_orig_mod"):
+            note = "torch.compile was left out: the model was checked as it is written"
+            parts = replace(parts, model=parts.model._orig_mod, notes=[*parts.notes, note])
         yield parts
 
 

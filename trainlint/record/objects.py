@@ -7,6 +7,7 @@ import inspect
 import itertools
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sized
+from functools import partial
 from typing import Any
 
 import torch
@@ -102,10 +103,13 @@ def _loop(
             seen += 1
             for optimizer in optimizers:
                 optimizer.zero_grad()
-            value = _scalar(loss(model, _moved(batch, device)))
-            value.backward()
+            ready = _moved(batch, device)
+            _scalar(loss(model, ready)).backward()
             for optimizer in optimizers:
-                optimizer.step()
+                if isinstance(optimizer, torch.optim.LBFGS):  # it asks for the loss again and again
+                    optimizer.step(partial(_again, optimizer, loss, model, ready))
+                else:
+                    optimizer.step()
         if not seen:
             msg = (
                 "the loader gave no batch: is its dataset empty, smaller than a batch with drop_last=True, or a generator that was used up?"
@@ -116,6 +120,13 @@ def _loop(
             with torch.no_grad():
                 for batch in itertools.islice(_batches(val_loader, "val_loader"), settings.val_batches):
                     val_loss(model, _moved(batch, device))
+
+
+def _again(optimizer: Optimizer, loss: Callable[[nn.Module, Any], Tensor], model: nn.Module, batch: Any) -> float:
+    optimizer.zero_grad()
+    value = _scalar(loss(model, batch))
+    value.backward()
+    return float(value.detach())
 
 
 def _batches(loader: Iterable[Any], name: str) -> Iterable[Any]:

@@ -53,7 +53,7 @@ class _ScriptItem(pytest.Item):
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
         """What stands over a failure."""
-        return self.path, None, f"{self.path.name}: {self.name}"
+        return self.path, 0, f"{self.path.name}: {self.name}"
 
 
 class RunsItem(_ScriptItem):
@@ -69,17 +69,20 @@ class RunsItem(_ScriptItem):
 class RuleItem(_ScriptItem):
     """One rule on the script."""
 
+    def _skip(self, reason: str) -> None:
+        raise pytest.skip.Exception(reason, _use_item_location=True)
+
     def runtest(self) -> None:
         """Raise FindingsError for a failure that counts; skip what was not judged."""
         scan = self.parent.scans.of(self.parent.script)
         if scan.report is None or (scan.problem and scan.report[self.name].outcome is Outcome.NOT_RUN):
             if any(isinstance(item, RunsItem) and item.parent is self.parent for item in self.session.items):
-                pytest.skip(f"the script could not be run; see {self.parent.nodeid}::{RUNS}")
+                self._skip(f"the script could not be run; see {self.parent.nodeid}::{RUNS}")
             raise FindingsError(scan.problem)
         finding = scan.report[self.name]
         self.user_properties += _properties(finding)
         if finding.outcome in (Outcome.NOT_RUN, Outcome.BLOCKED):
-            pytest.skip(finding.reason)
+            self._skip(finding.reason)
         fail_on = self.parent.script.settings.fail_on
         if fail_on != "never" and finding in scan.report.at_or_above(Severity(fail_on)):
             raise FindingsError(brief(finding))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainlint.finding import Outcome
+from trainlint.finding import Outcome, Severity
 from trainlint.testing.scans import Scan, Scans, Script
 
 __all__ = ["summarise"]
@@ -21,10 +21,12 @@ def summarise(terminal: pytest.TerminalReporter, scans: Scans) -> None:
         report = scan.report
         if report is None:
             continue
+        for note in report.subject.notes:
+            terminal.line(f"  {note}")
         if report.start_here is not None:
             place = f"{report.start_here.location}: " if report.start_here.location else ""
             terminal.line(f"  start here: {place}{report.start_here.code} {report.start_here.name}")
-        mild = [f for f in report.failed if f not in report.at_or_above(f.severity.__class__(_least(script)))]
+        mild = [f for f in report.failed if f not in report.at_or_above(_least(script))]
         for finding in mild:
             place = f"{finding.location}: " if finding.location else ""
             terminal.line(f"  {finding.severity.value}: {place}{finding.code} {finding.name}: {finding.message}")
@@ -32,8 +34,8 @@ def summarise(terminal: pytest.TerminalReporter, scans: Scans) -> None:
             terminal.line(f"  report: {scans.html_file(script)}")
 
 
-def _least(script: Script) -> str:
-    return "error" if script.settings.fail_on == "never" else script.settings.fail_on
+def _least(script: Script) -> Severity:
+    return Severity.ERROR if script.settings.fail_on == "never" else Severity(script.settings.fail_on)
 
 
 def _name(terminal: pytest.TerminalReporter, script: Script) -> str:
