@@ -121,7 +121,8 @@ def configure(config: pytest.Config) -> Scans:
         if named and not chosen:
             config.args[:] = []
         wanted = named if named or chosen else listed
-        config.args += [str(s.path) for s in wanted if str(s.path) not in config.args]
+        given = {(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args}  # `train.py::shuffle` asks for one item
+        config.args += [str(s.path) for s in wanted if s.path not in given]
     junit = config.getoption("xmlpath", None)
     folder = Path(worker["trainlint_folder"]) if worker else Path(tempfile.mkdtemp(prefix="trainlint-pytest-"))
     html = (config.invocation_params.dir / junit).parent if junit else None
