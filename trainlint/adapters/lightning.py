@@ -10,7 +10,7 @@ from trainlint.checking import check
 try:
     from lightning.pytorch import Callback
 except ImportError:
-    from pytorch_lightning import Callback
+    from pytorch_lightning import Callback  # type: ignore[assignment, unused-ignore]
 
 __all__ = ["TrainlintCallback"]
 
