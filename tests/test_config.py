@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainlint.cli import main
 from trainlint.config import find_config, read_config
 from trainlint.engine import Judge
 from trainlint.errors import UsageError
@@ -70,6 +73,30 @@ def test_what_is_wrong_in_the_file_is_said(tmp_path: Path, text: str, said: str)
     path.write_text(text)
     with pytest.raises(UsageError, match=said):
         read_config(path)
+
+
+def test_a_file_of_its_own_comes_first_and_needs_no_table_name(tmp_path: Path) -> None:
+    write(tmp_path, "[tool.trainlint]\nseed = 1\n")
+    own = tmp_path / "trainlint.toml"
+    own.write_text('seed = 2\n[rules.class-imbalance]\nratio = 30\n')
+    assert find_config(tmp_path) == own
+    assert read_config(own) == Settings(seed=2, options={"class-imbalance": {"ratio": 30}})
+    own.write_text("sed = 2")
+    with pytest.raises(UsageError, match="the file has no 'sed'; did you mean 'seed'"):
+        read_config(own)
+
+
+def test_each_setting_says_where_it_comes_from(tmp_path: Path) -> None:
+    path = write(tmp_path, '[tool.trainlint]\nfail-on = "warning"\n\n[tool.trainlint.rules.class-imbalance]\nratio = 30\n')
+    done = CliRunner().invoke(main, ["config", str(tmp_path), "--format", "json"])
+    told = {entry["key"]: (entry["value"], entry["from"]) for entry in json.loads(done.output)}
+    assert told["fail-on"] == ("warning", f"{path}:2")
+    assert told["rules.class-imbalance.ratio"] == (30, f"{path}:5")
+    assert told["budget"] == (120.0, "default")
+    path.write_text('[tool.trainlint]\nselect = ["shufle"]')
+    wrong = CliRunner().invoke(main, ["config", str(tmp_path)])
+    assert wrong.exit_code == 2
+    assert "did you mean 'shuffle'" in wrong.output
 
 
 def test_options_reach_the_rule_and_the_rest_keeps_its_defaults() -> None:

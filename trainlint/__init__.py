@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainlint.checking import check
-    from trainlint.errors import InputError, TrainlintError, UsageError
+    from trainlint.errors import FindingsError, InputError, TrainlintError, UsageError
     from trainlint.finding import Cost, Finding, Fix, Outcome, Proof, Report, Severity, Stage, Subject
     from trainlint.location import Location
     from trainlint.rule import Rule, Verdict, failed, not_run, passed
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Cost": "finding",
     "Finding": "finding",
+    "FindingsError": "errors",
     "Fix": "finding",
     "InputError": "errors",
     "Location": "location",
@@ -48,6 +49,7 @@ _HOMES = {
 __all__ = [
     "Cost",
     "Finding",
+    "FindingsError",
     "Fix",
     "InputError",
     "Location",

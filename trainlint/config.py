@@ -1,4 +1,4 @@
-"""Settings from ``[tool.trainlint]`` of the nearest pyproject.toml, under those of the command line."""
+"""Settings from a project's trainlint.toml, or ``[tool.trainlint]`` of its pyproject.toml, under those of the command line."""
 
 from __future__ import annotations
 
@@ -17,23 +17,60 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["find_config", "read_config", "seconds", "unknown"]
+__all__ = ["explained", "find_config", "project_settings", "read_config", "seconds", "unknown"]
 
+_OWN_FILE = "trainlint.toml"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _KEYS = ("select", "ignore", "fail-on", "budget", "seed", "baseline", "rules")
 
 
 def find_config(start: Path) -> Path | None:
-    """The nearest pyproject.toml with a ``[tool.trainlint]``, from a folder upwards."""
+    """The nearest trainlint.toml or pyproject.toml with a ``[tool.trainlint]``, from a folder upwards; the former comes first."""
     for folder in (start.resolve(), *start.resolve().parents):
-        path = folder / "pyproject.toml"
-        if path.is_file() and _table(path) is not None:
-            return path
+        for path in (folder / _OWN_FILE, folder / "pyproject.toml"):
+            if path.is_file() and _table(path) is not None:
+                return path
     return None
 
 
+def project_settings(start: Path) -> Settings:
+    """The settings that hold in a folder: those of the nearest file, over the defaults."""
+    found = find_config(start)
+    return read_config(found) if found is not None else Settings()
+
+
+def explained(start: Path, file: Path | None = None) -> tuple[list[tuple[str, Any, str]], Settings, Path | None]:
+    """Each setting that holds in a folder as key, value and where it comes from, with the settings and their file.
+
+    Options of rules are keyed ``rules.<name>.<option>``. What comes from a file is placed as ``file:line`` where the line can be told.
+    """
+    path = file or find_config(start)
+    settings = read_config(path) if path is not None else Settings()
+    table = (_table(path) or {}) if path is not None else {}
+    held = {"select": list(settings.select), "ignore": list(settings.ignore), "fail-on": settings.fail_on, "budget": settings.budget, "seed": settings.seed}
+    held |= {key: getattr(settings, key) for key in _KEYS if key not in held and key != "rules"}
+    entries = [(key, value, _place_of(path, key) if path is not None and key in table else "default") for key, value in held.items()]
+    for rule, own in settings.options.items():
+        entries += [(f"rules.{rule}.{option}", value, _place_of(path, option, rule) if path is not None else "") for option, value in own.items()]
+    return entries, settings, path
+
+
+def _place_of(path: Path, key: str, rule: str = "") -> str:
+    """``file:line`` of a key, found by reading the lines; the file alone when it is written in an unusual way."""
+    table = "" if path.name == _OWN_FILE else "tool.trainlint"
+    wanted = ".".join(part for part in (table, *(("rules", rule) if rule else ())) if part)
+    current = ""
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        text = line.strip()
+        if text.startswith("["):
+            current = text.split("]")[0].strip("[ ").replace('"', "").replace(" ", "")
+        elif current == wanted and text.split("=")[0].strip().strip('"') == key:
+            return f"{path}:{number}"
+    return str(path)
+
+
 def read_config(path: Path, settings: Settings | None = None) -> Settings:
-    """Settings with what a pyproject.toml says put over ``settings``.
+    """Settings with what a trainlint.toml, or the ``[tool.trainlint]`` of a pyproject.toml, says put over ``settings``.
 
     Keys are ``select``, ``ignore``, ``fail-on``, ``budget`` ("60s" or a number of seconds), ``seed``, ``baseline``
     (a file, relative to the pyproject.toml), and a table ``rules.<name>`` for a rule's own options.
@@ -44,7 +81,7 @@ def read_config(path: Path, settings: Settings | None = None) -> Settings:
     table = _table(path) or {}
     for key in table:
         if key not in _KEYS:
-            raise UsageError(f"{path}: [tool.trainlint] has no {unknown(key, _KEYS)}")
+            raise UsageError(f"{path}: {_place(path)} has no {unknown(key, _KEYS)}")
     changes: dict[str, Any] = {}
     for key in ("select", "ignore"):
         if key in table:
@@ -65,7 +102,8 @@ def read_config(path: Path, settings: Settings | None = None) -> Settings:
         changes["baseline"] = str(path.parent / table["baseline"])
     options = table.get("rules", {})
     if not isinstance(options, Mapping) or not all(isinstance(o, Mapping) for o in options.values()):
-        raise UsageError(f"{path}: a rule's options are a table of its own, [tool.trainlint.rules.<name>]")
+        table_name = "[rules.<name>]" if path.name == _OWN_FILE else "[tool.trainlint.rules.<name>]"
+        raise UsageError(f"{path}: a rule's options are a table of its own, {table_name}")
     changes["options"] = {name: dict(own) for name, own in options.items()}
     return replace(settings or Settings(), **changes)
 
@@ -91,12 +129,17 @@ def unknown(name: str, known: Iterable[str]) -> str:
 
 def _table(path: Path) -> dict[str, Any] | None:
     try:
-        found = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("trainlint")
+        whole = tomllib.loads(path.read_text("utf-8"))
+        found = whole if path.name == _OWN_FILE else whole.get("tool", {}).get("trainlint")
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
     if found is not None and not isinstance(found, dict):
         raise UsageError(f"{path}: [tool.trainlint] must be a table")
     return found
+
+
+def _place(path: Path) -> str:
+    return "the file" if path.name == _OWN_FILE else "[tool.trainlint]"
 
 
 def _names(path: Path, key: str, value: Any) -> tuple[str, ...]:

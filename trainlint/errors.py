@@ -4,6 +4,7 @@ TrainlintError
 ├── UsageError            a wrong argument, file or setting (exit code 2)
 │   ├── UnknownRuleError
 │   └── InputError        objects that check() cannot work with
+├── FindingsError         an assertion on a report that does not hold
 └── PluginError           a rule or format package that does not load
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["InputError", "PluginError", "TrainlintError", "UnknownRuleError", "UsageError"]
+__all__ = ["FindingsError", "InputError", "PluginError", "TrainlintError", "UnknownRuleError", "UsageError"]
 
 
 class TrainlintError(Exception):
@@ -32,6 +33,10 @@ class UnknownRuleError(UsageError):
 
 class InputError(UsageError):
     """The model, loader or function handed to check() cannot be used; the message says what to pass."""
+
+
+class FindingsError(TrainlintError, AssertionError):
+    """An assertion on a report does not hold; the message is the findings in short."""
 
 
 class PluginError(TrainlintError):

@@ -215,3 +215,74 @@ class Report:
 
     def __bool__(self) -> bool:
         return not self.at_or_above(Severity.ERROR)
+
+    def raise_for_errors(self, severity: Severity | str = Severity.ERROR) -> Report:
+        """Return this report, or raise when something failed.
+
+        Args:
+            severity: The least severity that counts: ``error`` (default), ``warning`` or ``note``.
+
+        Raises:
+            FindingsError: With the failures in short. It is an AssertionError too.
+        """
+        from trainlint.brief import briefs
+        from trainlint.errors import FindingsError
+
+        __tracebackhide__ = True
+        if found := self.at_or_above(Severity(severity)):
+            raise FindingsError(briefs(found, self.start_here))
+        return self
+
+    def assert_clean(self) -> Report:
+        """Return this report, or raise FindingsError when anything but a note was found."""
+        __tracebackhide__ = True
+        return self.raise_for_errors(Severity.WARNING)
+
+    def assert_rule(self, name: str) -> Finding:
+        """The finding of one rule, by name or code, which must have passed.
+
+        Raises:
+            FindingsError: The rule failed, is blocked by another failure or could not judge; the message says which and why.
+            UnknownRuleError: The report holds no such rule.
+        """
+        from trainlint.brief import brief
+        from trainlint.errors import FindingsError, UnknownRuleError
+
+        __tracebackhide__ = True
+        try:
+            finding = self[name]
+        except KeyError:
+            import difflib
+
+            raise UnknownRuleError(name, difflib.get_close_matches(name, [f.name for f in self.findings], n=1, cutoff=0.5)) from None
+        if finding.outcome is Outcome.BLOCKED:
+            raise FindingsError(f"{brief(finding)}\n{brief(self[str(finding.blocked_by)])}")
+        if finding.outcome is not Outcome.PASS:
+            raise FindingsError(brief(finding))
+        return finding
+
+    def to_json(self) -> str:
+        """The report as JSON; docs/json-schema.md describes it."""
+        from trainlint.serialise import to_json
+
+        return to_json(self)
+
+    def to_html(self) -> str:
+        """The report as one self-contained page."""
+        return self._rendered("html")
+
+    def to_text(self) -> str:
+        """The report as it stands in a terminal, without colours."""
+        return self._rendered("text")
+
+    def _rendered(self, style: str) -> str:
+        from trainlint.registry import load_renderers
+
+        return load_renderers()[style].render(self)
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own, so that its styles and a notebook's leave each other alone."""
+        import html
+
+        page = html.escape(self.to_html())
+        return f'<iframe title="trainlint report" sandbox="allow-popups" srcdoc="{page}" style="width:100%;height:640px;border:0"></iframe>'

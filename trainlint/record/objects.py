@@ -3,54 +3,61 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sized
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from trainlint.checking import infer_loss
+from trainlint.checking import infer_loss, prediction
 from trainlint.errors import InputError
 from trainlint.evidence import Evidence
 from trainlint.measurements import Loop, Optimizers, Unmeasured
 from trainlint.probes.session import ProbeSession
 from trainlint.record.environment import environment
 from trainlint.record.frames import Frames
+from trainlint.record.frameworks import Parts
 from trainlint.record.hooks import listening
 from trainlint.record.recorder import Recorder, StopRecording
 from trainlint.record.restore import untouched
-from trainlint.record.structure import map_tensors
+from trainlint.record.structure import map_tensors, tensor_leaves
 from trainlint.registry import Catalogue
 from trainlint.settings import Settings
 
 __all__ = ["record_objects"]
 
+_TARGETS = ("labels", "label", "target", "targets", "y")
 _OWN_LOOP = "check() runs a loop of its own; `trainlint scan` judges the one in your script"
 
 
 def record_objects(
-    model: Any, loader: Any, catalogue: Catalogue, settings: Settings, *, loss_fn: Callable[..., Tensor] | None,
-    optimizer: Optimizer | Sequence[Optimizer] | None, val_loader: Iterable[Any] | None, scheduler: Any,
-    step: Callable[[nn.Module, Any], Tensor] | None, device: str | None,
-) -> tuple[Evidence, str]:  # fmt: skip
+    parts: Parts, catalogue: Catalogue, settings: Settings, *, loss_fn: Callable[..., Tensor] | None, device: str | None
+) -> tuple[Evidence, str]:
     """Take a few steps, measure, put everything back; returns the evidence and the model's name."""
+    model, loader, val_loader = parts.model, parts.loader, parts.val_loader
     _require_usable(model, loader, val_loader)
-    notes: list[str] = []
-    optimizers = _optimizers(model, optimizer, notes)
-    place = torch.device(device) if device else next((p.device for p in model.parameters()), torch.device("cpu"))
-    loss = step or _StepFunction(loss_fn, notes)
+    notes = list(parts.notes)
+    optimizers = _optimizers(model, parts.optimizer, notes)
+    place = _device(model, device)
+    own = _StepFunction(loss_fn, notes)
+    loss = _guarded(parts.step) if parts.step else own
+    val_loss = parts.val_step or loss
+    optimizer, scheduler = parts.optimizer, parts.scheduler
     evidence = Evidence()
     recorder = Recorder(settings, Frames(), lambda recording: None)
     loaders = [entry for entry in (loader, val_loader) if entry is not None]
     with untouched([model], optimizers, [scheduler] if scheduler is not None else [], loaders):
         with listening(recorder):
-            for own in optimizers:
-                recorder.optimizer_built(own)
+            for built in optimizers:
+                recorder.optimizer_built(built)
             with contextlib.suppress(StopRecording):
-                _loop(model, loader, val_loader, optimizers, loss, place, settings)
+                _loop(model, loader, val_loader, optimizers, loss, val_loss, place, settings)
         recorder.finish()
         recorder.recording.notes += notes
         session = ProbeSession(recorder.recording, settings)
@@ -71,9 +78,23 @@ def record_objects(
     return evidence, type(model).__name__
 
 
+def _device(model: nn.Module, device: str | None) -> torch.device:
+    """Where batches go. Raises InputError when the model is nowhere or in several places."""
+    places = sorted({str(p.device) for p in model.parameters()})
+    if "meta" in places:
+        msg = f"{type(model).__name__} is on the meta device and holds no values: load its weights, or build it on a real device"
+        raise InputError(msg)
+    if device is None:
+        return torch.device(places[0] if places else "cpu")
+    if len(places) == 1 and torch.device(places[0]).type != torch.device(device).type:
+        msg = f"device={device!r} was given, but {type(model).__name__} is on {places[0]}: move it with model.to({device!r}), or leave device= out"
+        raise InputError(msg)
+    return torch.device(device)
+
+
 def _loop(
     model: nn.Module, loader: Iterable[Any], val_loader: Iterable[Any] | None, optimizers: list[Optimizer], loss: Callable[[nn.Module, Any], Tensor],
-    device: torch.device, settings: Settings,
+    val_loss: Callable[[nn.Module, Any], Any], device: torch.device, settings: Settings,
 ) -> None:  # fmt: skip
     """Two short epochs with a validation pass between them."""
     seen = 0
@@ -83,10 +104,13 @@ def _loop(
             seen += 1
             for optimizer in optimizers:
                 optimizer.zero_grad()
-            value = _scalar(loss(model, _moved(batch, device)))
-            value.backward()
+            ready = _moved(batch, device)
+            _scalar(loss(model, ready)).backward()
             for optimizer in optimizers:
-                optimizer.step()
+                if isinstance(optimizer, torch.optim.LBFGS):  # it asks for the loss again and again
+                    optimizer.step(partial(_again, optimizer, loss, model, ready))
+                else:
+                    optimizer.step()
         if not seen:
             msg = (
                 "the loader gave no batch: is its dataset empty, smaller than a batch with drop_last=True, or a generator that was used up?"
@@ -96,7 +120,14 @@ def _loop(
             model.eval()
             with torch.no_grad():
                 for batch in itertools.islice(_batches(val_loader, "val_loader"), settings.val_batches):
-                    loss(model, _moved(batch, device))
+                    val_loss(model, _moved(batch, device))
+
+
+def _again(optimizer: Optimizer, loss: Callable[[nn.Module, Any], Tensor], model: nn.Module, batch: Any) -> float:
+    optimizer.zero_grad()
+    value = _scalar(loss(model, batch))
+    value.backward()
+    return float(value.detach())
 
 
 def _batches(loader: Iterable[Any], name: str) -> Iterable[Any]:
@@ -120,6 +151,37 @@ def _scalar(value: Any) -> Tensor:
     return value
 
 
+def _guarded(step: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The user's step; what it raises becomes one message with its line."""
+
+    def guarded(model: nn.Module, batch: Any) -> Any:
+        try:
+            return step(model, batch)
+        except StopRecording:
+            raise
+        except Exception as error:
+            msg = f"the step raised {type(error).__name__}: {_first_line(error)}{_raised_at(error)}; it was given {_described(batch)}"
+            raise InputError(msg) from error
+
+    return guarded
+
+
+def _raised_at(error: BaseException) -> str:
+    user = Frames().is_user
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if user(f.filename)]
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0].rstrip(".")
+
+
+def _described(batch: Any) -> str:
+    """Shapes and types of a batch: ``x [8, 3] float32``."""
+    shown = [f"{path} {list(t.shape)} {str(t.dtype).removeprefix('torch.')}".strip() for path, t in itertools.islice(tensor_leaves(batch), 6)]
+    return f"a {type(batch).__name__} of {', '.join(shown)}" if shown else f"a {type(batch).__name__} without tensors"
+
+
 class _StepFunction:
     """Calls the model on a batch and finds the loss: given, returned by the model, or inferred once."""
 
@@ -127,16 +189,14 @@ class _StepFunction:
         self.loss_fn = loss_fn
         self.notes = notes
 
-    def __call__(self, model: nn.Module, batch: Any) -> Tensor:
-        inputs, keywords, target = _split(batch)
+    def __call__(self, model: nn.Module, batch: Any) -> Any:
+        inputs, keywords, target = _split(model, batch)
         try:
             output = model(*inputs, **keywords)
-        except (TypeError, RuntimeError, ValueError) as error:
-            shapes = ", ".join(
-                f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in (*inputs, *keywords.values()) if isinstance(t, Tensor)
-            )
-            msg = f"{type(model).__name__} cannot be called on a batch of the loader ({shapes}): {error}. Pass step=(model, batch) -> loss if it needs another call"
-            raise InputError(msg) from error
+        except StopRecording:
+            raise
+        except Exception as error:
+            raise InputError(_cannot_call(model, batch, error)) from error
         if self.loss_fn is None:
             returned = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
             if isinstance(output, Tensor) and output.numel() == 1 and output.dim() == 0:
@@ -145,22 +205,62 @@ class _StepFunction:
                 return returned
             self.loss_fn, name = infer_loss(output, target)
             self.notes.append(f"no loss_fn was given; {name} was inferred from output and target")
-        output = output.logits if not isinstance(output, Tensor) and hasattr(output, "logits") else output
-        return self.loss_fn(output, target)
+        try:
+            return self.loss_fn(prediction(output), target)
+        except StopRecording:
+            raise
+        except Exception as error:
+            of = f"an output of {_described(output)} and a target of {_described(target)}"
+            msg = f"loss_fn raised {type(error).__name__}: {_first_line(error)}, on {of}; pass a loss_fn=(output, target) that takes them, or step="
+            raise InputError(msg) from error
 
 
-def _split(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
+def _cannot_call(model: nn.Module, batch: Any, error: BaseException) -> str:
+    name, had = type(model).__name__, _described(batch)
+    weights = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    floats = {t.dtype for _, t in tensor_leaves(batch) if t.is_floating_point()}
+    if weights != torch.float32 and floats - {weights}:
+        kind = str(weights).removeprefix("torch.")
+        return (
+            f"{name} is in {kind} and the loader gives {had}: convert the batch in step=, or keep the model in float32 and use torch.autocast. "
+            f"(The model said: {_first_line(error)})"
+        )
+    return f"{name} cannot be called on a batch of the loader, {had}: {_first_line(error)}. Pass step=(model, batch) -> loss if it needs another call"
+
+
+def _split(model: nn.Module, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
+    """Positional inputs, keywords and the target of a batch."""
     if isinstance(batch, Mapping):
-        target = next((batch[k] for k in ("labels", "label", "target", "targets", "y") if k in batch), None)
-        return (), dict(batch), target
+        key = next((k for k in _TARGETS if k in batch), None)
+        takes = inspect.signature(model.forward).parameters
+        everything = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+        keywords = {k: v for k, v in batch.items() if k != key or everything or k in takes}
+        if len(keywords) == 1 and not everything and not set(keywords) & set(takes):
+            return tuple(keywords.values()), {}, batch[key] if key else None
+        return (), keywords, batch[key] if key else None
     if isinstance(batch, list | tuple) and len(batch) >= 2:
-        return tuple(batch[:-1]), {}, batch[-1]
+        inputs = tuple(batch[:-1])
+        if len(inputs) == 1 and isinstance(inputs[0], Mapping):
+            return (), dict(inputs[0]), batch[-1]
+        if len(inputs) == 1 and isinstance(inputs[0], list | tuple) and _positional(model) > 1:
+            inputs = tuple(inputs[0])
+        return inputs, {}, batch[-1]
+    if not isinstance(batch, Tensor | list | tuple):
+        return (batch,), {}, next((getattr(batch, k) for k in ("y", "labels", "target") if isinstance(getattr(batch, k, None), Tensor)), None)
     return (batch[0] if isinstance(batch, list | tuple) and batch else batch,), {}, None
+
+
+def _positional(model: nn.Module) -> int:
+    """How many positional arguments forward() takes; a large number for ``*args``."""
+    takes = inspect.signature(model.forward).parameters.values()
+    return 99 if any(p.kind is p.VAR_POSITIONAL for p in takes) else sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in takes)
 
 
 def _moved(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, Mapping) and not isinstance(batch, dict):
         batch = dict(batch)
+    if not isinstance(batch, Tensor | Mapping | list | tuple) and callable(getattr(batch, "to", None)):
+        return batch.to(device)
     return map_tensors(batch, lambda t: t if t.device == device else t.to(device))
 
 
@@ -187,6 +287,12 @@ def _require_usable(model: Any, loader: Any, val_loader: Any) -> None:
     for name, entry in (("loader", loader), ("val_loader", val_loader)):
         if entry is None and name == "val_loader":
             continue
+        if isinstance(entry, Dataset) and not isinstance(entry, IterableDataset):
+            msg = f"{name} is a dataset, which gives samples and not batches: pass DataLoader({type(entry).__name__}(...), batch_size=...)"
+            raise InputError(msg)
+        if isinstance(entry, DataLoader) and isinstance(entry.dataset, Sized) and not len(entry.dataset):
+            msg = f"{name} gave no batch: its dataset is empty"
+            raise InputError(msg)
         if not hasattr(entry, "__iter__"):
             msg = f"{name} must be something to iterate batches from, such as a DataLoader; got {type(entry).__name__}"
             raise InputError(msg)

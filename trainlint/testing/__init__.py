@@ -1,0 +1,1 @@
+"""What stands behind the pytest plugin: scans that workers share, scripts as test items, assertions on objects."""
