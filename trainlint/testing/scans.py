@@ -80,6 +80,7 @@ class Scans:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _make(self, script: Script) -> Scan:
+        from trainlint.commands.options import marker
         from trainlint.errors import TrainlintError
         from trainlint.scanning import ScanError, scan
 
@@ -90,6 +91,8 @@ class Scans:
         except TrainlintError as error:
             made = Scan(None, str(error))
         if made.report is not None:
+            made = Scan(marker(script.settings)(made.report), made.problem)
+            assert made.report is not None
             self._file(script, ".json").write_text(made.report.to_json(), "utf-8")
             if self.html is not None:
                 self.html.mkdir(parents=True, exist_ok=True)
