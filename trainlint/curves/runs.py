@@ -1,0 +1,363 @@
+"""From the columns of a log to runs: which column is what, which rows belong to which run, and where each value lies on the x axis."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainlint.curves.columns import Meaning, kind_of, meaning
+from trainlint.curves.errors import LogError
+from trainlint.curves.log import Log
+
+__all__ = ["Chosen", "Run", "Trace", "runs_of"]
+
+Numbers = NDArray[np.float64]
+
+_FEWEST = 3
+"""Points that a piece of a file must have to count as a run of its own beside longer ones."""
+_MOST_RUNS = 100
+_GROUPS = re.compile(r"(run|model|fold|seed|trial|experiment|config|variant|name)([ _]?(name|id|idx|no))?", re.IGNORECASE)
+_ADVERSARIAL = frozenset({"gen", "disc", "generator", "discriminator", "critic", "g", "d", "adv", "adversarial"})
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Columns that the user names: one name, or several to be summed, joined by ``+``. Empty: guess."""
+
+    train: str = ""
+    val: str = ""
+    metric: str = ""
+    lr: str = ""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Values of one meaning along the x axis; not finite ones included."""
+
+    x: Numbers
+    y: Numbers
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, as far as the log shows it."""
+
+    name: str = ""
+    train: Trace | None = None
+    val: Trace | None = None
+    metric: Trace | None = None
+    train_metric: Trace | None = None
+    lr: Trace | None = None
+    gradient: Trace | None = None
+    higher_is_better: bool = False
+    """Of ``metric``."""
+    adversarial: bool = False
+    """Whether generator and discriminator losses stand beside each other: then a rising loss says nothing."""
+    x_label: str = "row"
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    """``train``, ``val``, ``metric``, ``lr``: the columns taken, joined by ``+`` where they were summed."""
+    notes: tuple[str, ...] = ()
+
+
+_Table = dict[str, tuple[NDArray[np.int64], Numbers]]
+
+
+def runs_of(log: Log, chosen: Chosen | None = None) -> list[Run]:
+    """The runs of a log, in its order. Empty when no column was recognised; see :attr:`Log.columns` then.
+
+    Raises:
+        LogError: A column that ``chosen`` names is not there.
+    """
+    chosen = chosen or Chosen()
+    table: _Table = {
+        name: (np.frombuffer(c.rows, dtype=np.int64).copy(), np.frombuffer(c.values, dtype=np.float64).copy()) for name, c in log.columns.items()
+    }
+    if log.format == "tensorboard-csv" and not any(vars(chosen).values()):
+        table = {(_tag_of(log.file) if name == "Value" else name): column for name, column in table.items()}
+    found = [run for name, prefix, part in _groups(log, table) for run in _segments(log, part, name, prefix, chosen)]
+    if len(found) > 1:
+        found = [replace(run, name=run.name or f"run {i}") for i, run in enumerate(found, 1)]
+    return found[:_MOST_RUNS]
+
+
+def _tag_of(file: str) -> str:
+    """The tag that TensorBoard's export keeps in the file's name only; a score of unknown direction else."""
+    stem = re.sub(r".*tag[-_]", "", Path(file).stem)
+    return stem if kind_of(stem) in ("loss", "metric") else f"{stem} score"
+
+
+def _groups(log: Log, table: _Table) -> Iterator[tuple[str, str, _Table]]:
+    """Runs that stand beside each other (W&B's ``run - loss`` columns) or are told apart by a column of names: name, prefix, columns."""
+    twins = {name for name in table if re.search(r"__(MIN|MAX)$", name)}
+    if twins or (log.format == "wandb-csv" and any(" - " in name for name in table)):
+        prefixes = dict.fromkeys(name.rsplit(" - ", 1)[0] for name in table if " - " in name and name not in twins)
+        shared = {name: column for name, column in table.items() if " - " not in name}
+        for prefix in prefixes:
+            own = {name[len(prefix) + 3 :]: c for name, c in table.items() if name.startswith(f"{prefix} - ") and name not in twins}
+            yield (prefix if len(prefixes) > 1 else ""), f"{prefix} - ", shared | own
+        return
+    for words in log.words.values():
+        if _GROUPS.fullmatch(words.name) and 2 <= len(words.distinct) <= min(_MOST_RUNS, words.seen / _FEWEST) and words.seen > log.rows / 2:
+            names, starts = np.array(words.words), np.array(words.rows)
+            for name in dict.fromkeys(words.words):
+                part = {key: _where(c, names[_last(starts, c[0])] == name) for key, c in table.items()}
+                yield name, "", {key: c for key, c in part.items() if len(c[0])}
+            return
+    for name, (rows, values) in table.items():
+        ids = np.unique(values)
+        if _GROUPS.fullmatch(name) and 2 <= len(ids) <= min(_MOST_RUNS, len(values) / _FEWEST) and len(rows) > log.rows / 2:
+            for one in ids:
+                part = {key: _where(c, values[_last(rows, c[0])] == one) for key, c in table.items() if key != name}
+                yield f"{name} {one:g}", "", {key: c for key, c in part.items() if len(c[0])}
+            return
+    yield "", "", table
+
+
+def _where(column: tuple[NDArray[np.int64], Numbers], mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Numbers]:
+    return column[0][mask], column[1][mask]
+
+
+def _last(starts: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each row the position of the last start at or before it."""
+    return np.maximum(np.searchsorted(starts, rows, side="right") - 1, 0)
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """Columns by meaning."""
+
+    train: tuple[str, ...] = ()
+    val: tuple[str, ...] = ()
+    val_mean: bool = False
+    """Whether several validation losses are of several sets, so that their mean is what counts."""
+    metric: tuple[str, ...] = ()
+    train_metric: tuple[str, ...] = ()
+    lr: tuple[str, ...] = ()
+    gradient: tuple[str, ...] = ()
+    higher: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def _segments(log: Log, table: _Table, name: str, prefix: str, chosen: Chosen) -> Iterator[Run]:
+    roles = _roles(log, table, chosen)
+    main = roles.train or roles.val or roles.metric or roles.train_metric
+    if not main:
+        return
+    rows, _ = _joined(table, main, mean=False)
+    axis = _axis(table, rows)
+    x = _positions(table, axis, rows)
+    pieces, notes = _pieces(rows, x)
+    adversarial = sum(1 for n in table if kind_of(n) == "loss" and set(meaning(n).rest) & _ADVERSARIAL) >= 2
+    for first, last, dropped in pieces:
+        keep = lambda key, first=first, last=last, dropped=dropped: _trace(table, key, axis, first, last, dropped)  # noqa: E731
+        yield Run(
+            name=name,
+            train=keep(roles.train),
+            val=_trace(table, roles.val, axis, first, last, dropped, mean=roles.val_mean),
+            metric=keep(roles.metric),
+            train_metric=keep(roles.train_metric),
+            lr=keep(roles.lr),
+            gradient=keep(roles.gradient),
+            higher_is_better=roles.higher,
+            adversarial=adversarial,
+            x_label=axis or "row",
+            columns={key: "+".join(prefix + column for column in getattr(roles, key)) or None for key in ("train", "val", "metric", "lr")},
+            notes=(*roles.notes, *notes),
+        )
+
+
+def _roles(log: Log, table: _Table, chosen: Chosen) -> _Roles:
+    counts = {name: len(rows) for name, (rows, _) in table.items()}
+    meanings = {name: meaning(name) for name in table}
+    train = _named(log, table, chosen.train) or _losses(meanings, counts, ("train", ""))
+    val = _named(log, table, chosen.val) or _losses(meanings, counts, ("val",)) or _losses(meanings, counts, ("test",))
+    metric = _named(log, table, chosen.metric) or _metric(meanings, table, ("val", "test", "", "train"))
+    split = meanings[metric[0]].split if metric else ""
+    train_metric = _metric(meanings, table, ("train",) if split != "train" else ())
+    rates = sorted((n for n in table if meanings[n].kind == "lr"), key=lambda n: (-counts[n], len(n)))
+    lr = _named(log, table, chosen.lr) or tuple(rates[:1])
+    gradient = tuple(n for n in table if meanings[n].kind == "gradient")[:1]
+    notes: tuple[str, ...] = ()
+    if not (train or val or metric):
+        train, val, notes = _guess(log, table)
+    sets = len(val) > 1 and not chosen.val and len(val) != len(train)
+    higher = bool(metric) and meanings[metric[0]].higher_is_better
+    if metric and meanings[metric[0]].kind != "metric":
+        higher = _rises(table[metric[0]][1])
+    return _Roles(train, val, sets, metric, train_metric, lr, gradient, higher, notes)
+
+
+def _named(log: Log, table: _Table, asked: str) -> tuple[str, ...]:
+    """The columns that the user asked for."""
+    if not asked:
+        return ()
+    names = (asked,) if asked in table else tuple(part.strip() for part in asked.split("+"))
+    for name in names:
+        if name not in table:
+            raise LogError(log.file, f"there is no column {name!r}; it has: {', '.join(table) or 'none'}")
+    return names
+
+
+def _losses(meanings: Mapping[str, Meaning], counts: Mapping[str, int], splits: tuple[str, ...]) -> tuple[str, ...]:
+    """The total loss of a split, or the parts that make it up."""
+    found = [n for n, m in meanings.items() if m.kind == "loss" and m.split in splits]
+    if not found:
+        return ()
+    most = max(counts[n] for n in found)
+    found = [n for n in found if counts[n] >= min(_FEWEST, most)]
+    totals = [n for n in found if not meanings[n].rest]
+    if totals:
+        longest = max(counts[n] for n in totals)
+
+        def order(name: str) -> tuple[int, int, int, int]:
+            words = set(re.findall(r"[a-z]+", name.lower()))
+            per_step = 1 if "step" in words or "batch" in words else 0
+            few = 1 if counts[name] < min(8, longest) else 0
+            return few, per_step, 0 if meanings[name].split == splits[0] or meanings[name].total else 1, -counts[name]
+
+        return (min(totals, key=order),)
+    named = [n for n in found if meanings[n].split] or found
+    if any(set(meanings[n].rest) & _ADVERSARIAL for n in named):
+        return tuple(named[:1])
+    longest = max(counts[n] for n in named)
+    return tuple(n for n in named if counts[n] >= 0.9 * longest and meanings[n].rest != ("",)) or tuple(named[:1])
+
+
+def _metric(meanings: Mapping[str, Meaning], table: _Table, splits: tuple[str, ...]) -> tuple[str, ...]:
+    """The most telling metric: of the first split that has one, one that moves before a constant one."""
+    for split in splits:
+        found = [n for n, m in meanings.items() if m.kind == "metric" and m.split == split and len(table[n][0]) >= 2]
+        if found:
+            return (min(found, key=lambda n: (_constant(table[n][1]), meanings[n].rank)),)
+    return ()
+
+
+def _guess(log: Log, table: _Table) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Train and validation loss of a table without names: the first columns that are no counters."""
+    if not (log.format.endswith("without-header") or log.format == "bare-numbers" or list(table) == ["value"]):
+        return (), (), ()
+    free = [n for n, (_, values) in table.items() if len(values) >= 2 and not _counts(values)]
+    if not free:
+        return (), (), ()
+    first = _finite(table[free[0]][1])
+    val = ()
+    if len(free) > 1 and len(first):
+        other = _finite(table[free[1]][1])
+        near = len(other) and 0.1 < (abs(np.median(other)) + 1e-12) / (abs(np.median(first)) + 1e-12) < 10
+        val = (free[1],) if near and not _rises(other) else ()
+    guessed = f"{free[0]} was taken for the training loss" + (f", {val[0]} for the validation loss" if val else "")
+    return (free[0],), val, (f"{guessed}; --train and --val name others",)
+
+
+def _counts(values: Numbers) -> bool:
+    steps = np.diff(values)
+    return bool(len(steps) and np.all(values == np.round(values)) and np.all(steps >= 0) and np.any(steps > 0))
+
+
+def _constant(values: Numbers) -> bool:
+    values = _finite(values)
+    return len(values) == 0 or bool(np.ptp(values) == 0)
+
+
+def _rises(values: Numbers) -> bool:
+    values = _finite(values)
+    third = max(len(values) // 3, 1)
+    return bool(len(values) and np.median(values[-third:]) > np.median(values[:third]))
+
+
+def _finite(values: Numbers) -> Numbers:
+    return values[np.isfinite(values)]
+
+
+def _axis(table: _Table, rows: NDArray[np.int64]) -> str:
+    """The column that counts: the one that goes back least and has most values; a plain index only when nothing else counts."""
+    best: tuple[tuple[float, ...], str] | None = None
+    for name, (own, values) in table.items():
+        found = meaning(name)
+        if found.kind != "axis" and not (re.fullmatch(r"column \d+", name) and _counts(values)):
+            continue
+        if len(own) < max(2, 0.02 * len(rows)):
+            continue
+        x = values[_last(own, rows)]
+        steps = np.diff(x)
+        back = float((steps < 0).sum())
+        score = (name == "index" or found.split != "", back, -float(len(np.unique(x))), found.rank)
+        if not np.all(np.isfinite(x)) or back > len(rows) / 3 or (len(rows) > 1 and not np.any(steps)):
+            continue
+        if best is None or score < best[0]:
+            best = score, name
+    return best[1] if best else ""
+
+
+def _positions(table: _Table, axis: str, rows: NDArray[np.int64]) -> Numbers:
+    if not axis:
+        return rows.astype(np.float64)
+    own, values = table[axis]
+    return values[_last(own, rows)]
+
+
+def _pieces(rows: NDArray[np.int64], x: Numbers) -> tuple[list[tuple[int, int, list[tuple[int, int]]]], list[str]]:
+    """Runs as intervals of rows, each with the intervals inside it that a resumed run has written anew; and what to say about it."""
+    end = int(rows[-1]) + 1_000_000_000 if len(rows) else 0
+    pieces: list[tuple[int, int, list[tuple[int, int]]]] = []
+    first, dropped, begin, resumed = 0, [], 0, 0
+    for i in np.flatnonzero(np.diff(x) < 0) + 1:
+        spread = float(x[begin:i].max() - x[begin]) if i > begin else 0.0
+        if x[i] <= x[begin] + 0.02 * spread:
+            pieces.append((first, int(rows[i]), dropped))
+            first, dropped, begin = int(rows[i]), [], int(i)
+        else:
+            again = begin + int(np.argmax(x[begin:i] >= x[i]))
+            dropped.append((int(rows[again]), int(rows[i])))
+            resumed += 1
+    pieces.append((first, end, dropped))
+    sizes = [int(((rows >= a) & (rows < b)).sum()) for a, b, _ in pieces]
+    kept = [piece for piece, size in zip(pieces, sizes, strict=True) if size >= min(_FEWEST, max(sizes))]
+    notes = []
+    if resumed:
+        notes.append(f"resumed {resumed} time{'s' * (resumed > 1)}: of what was logged twice the later values were taken")
+    if len(kept) < len(pieces):
+        notes.append(f"{len(pieces) - len(kept)} pieces of fewer than {_FEWEST} points were passed over")
+    kept[0] = (0, kept[0][1], kept[0][2]) if kept[0] is pieces[0] else kept[0]
+    return kept, notes
+
+
+def _trace(
+    table: _Table, names: Iterable[str], axis: str, first: int, last: int, dropped: list[tuple[int, int]], *, mean: bool = False
+) -> Trace | None:
+    names = tuple(names)
+    if not names:
+        return None
+    rows, values = _joined(table, names, mean=mean)
+    keep = (rows >= first) & (rows < last)
+    for begin, end in dropped:
+        keep &= (rows < begin) | (rows >= end)
+    rows, values = rows[keep], values[keep]
+    return Trace(_positions(table, axis, rows), values) if len(values) else None
+
+
+def _joined(table: _Table, names: tuple[str, ...], *, mean: bool) -> tuple[NDArray[np.int64], Numbers]:
+    """Several columns as one: their sum, or their mean, in the order of the file. Parts that stand in different rows are paired in order."""
+    rows, values = table[names[0]]
+    if len(names) == 1:
+        return rows, values
+    parts = [table[name] for name in names]
+    shared = rows
+    for own, _ in parts[1:]:
+        shared = np.intersect1d(shared, own)
+    if len(shared) < 0.5 * len(rows):
+        size = min(len(own) for own, _ in parts)
+        stacked = np.stack([own[:size] for _, own in parts])
+        rows = parts[0][0][:size]
+    else:
+        stacked = np.stack([own[np.searchsorted(at, shared)] for at, own in parts])
+        rows = shared
+    return rows, stacked.mean(axis=0) if mean else stacked.sum(axis=0)
