@@ -96,7 +96,7 @@ def meaning(name: str) -> Meaning:
     if ranks:
         first = min(ranks)
         late = 100 if {"top", "5"} <= left or {"acc", "5"} <= left or {"top", "3"} <= left else 0
-        wide = 1 if {"map", "50"} <= left and "95" not in left else 0
+        wide = 1 if "map" in left and "95" not in left else 0
         word = list(_METRICS)[first]
         lower = any(w in left and not _METRICS[w] for w in ("error", "err"))
         return Meaning("metric", split, rest=tuple(own), rank=first + late + wide, higher_is_better=_METRICS[word] and not lower)

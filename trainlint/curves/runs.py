@@ -22,7 +22,8 @@ _FEWEST = 3
 """Points that a piece of a file must have to count as a run of its own beside longer ones."""
 _MOST_RUNS = 100
 _GROUPS = re.compile(r"(run|model|fold|seed|trial|experiment|config|variant|name)([ _]?(name|id|idx|no))?", re.IGNORECASE)
-_ADVERSARIAL = frozenset({"gen", "disc", "generator", "discriminator", "critic", "g", "d", "adv", "adversarial"})
+_GENERATOR = frozenset({"gen", "generator", "g", "netg"})
+_CRITIC = frozenset({"disc", "discriminator", "critic", "d", "netd", "dis"})
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,6 @@ def runs_of(log: Log, chosen: Chosen | None = None) -> list[Run]:
     table: _Table = {
         name: (np.frombuffer(c.rows, dtype=np.int64).copy(), np.frombuffer(c.values, dtype=np.float64).copy()) for name, c in log.columns.items()
     }
-    if log.format == "tensorboard-csv" and not any(vars(chosen).values()):
-        table = {(_tag_of(log.file) if name == "Value" else name): column for name, column in table.items()}
     found = [run for name, prefix, part in _groups(log, table) for run in _segments(log, part, name, prefix, chosen)]
     if len(found) > 1:
         found = [replace(run, name=run.name or f"run {i}") for i, run in enumerate(found, 1)]
@@ -155,7 +154,7 @@ def _segments(log: Log, table: _Table, name: str, prefix: str, chosen: Chosen) -
     axis = _axis(table, rows)
     x = _positions(table, axis, rows)
     pieces, notes = _pieces(rows, x)
-    adversarial = sum(1 for n in table if kind_of(n) == "loss" and set(meaning(n).rest) & _ADVERSARIAL) >= 2
+    adversarial = _adversarial(table)
     for first, last, dropped in pieces:
         keep = lambda key, first=first, last=last, dropped=dropped: _trace(table, key, axis, first, last, dropped)  # noqa: E731
         yield Run(
@@ -176,7 +175,7 @@ def _segments(log: Log, table: _Table, name: str, prefix: str, chosen: Chosen) -
 
 def _roles(log: Log, table: _Table, chosen: Chosen) -> _Roles:
     counts = {name: len(rows) for name, (rows, _) in table.items()}
-    meanings = {name: meaning(name) for name in table}
+    meanings = {name: meaning(_tag_of(log.file) if name == "Value" and log.format == "tensorboard-csv" else name) for name in table}
     train = _named(log, table, chosen.train) or _losses(meanings, counts, ("train", ""))
     val = _named(log, table, chosen.val) or _losses(meanings, counts, ("val",)) or _losses(meanings, counts, ("test",))
     metric = _named(log, table, chosen.metric) or _metric(meanings, table, ("val", "test", "", "train"))
@@ -225,10 +224,16 @@ def _losses(meanings: Mapping[str, Meaning], counts: Mapping[str, int], splits: 
 
         return (min(totals, key=order),)
     named = [n for n in found if meanings[n].split] or found
-    if any(set(meanings[n].rest) & _ADVERSARIAL for n in named):
+    if _adversarial(named):
         return tuple(named[:1])
     longest = max(counts[n] for n in named)
     return tuple(n for n in named if counts[n] >= 0.9 * longest and meanings[n].rest != ("",)) or tuple(named[:1])
+
+
+def _adversarial(names: Iterable[str]) -> bool:
+    """Whether two losses work against each other: their sum and their direction say nothing."""
+    rests = [set(meaning(n).rest) for n in names if kind_of(n) == "loss"]
+    return any(rest & _GENERATOR for rest in rests) and any(rest & _CRITIC for rest in rests)
 
 
 def _metric(meanings: Mapping[str, Meaning], table: _Table, splits: tuple[str, ...]) -> tuple[str, ...]:
@@ -236,7 +241,7 @@ def _metric(meanings: Mapping[str, Meaning], table: _Table, splits: tuple[str, .
     for split in splits:
         found = [n for n, m in meanings.items() if m.kind == "metric" and m.split == split and len(table[n][0]) >= 2]
         if found:
-            return (min(found, key=lambda n: (_constant(table[n][1]), meanings[n].rank)),)
+            return (min(found, key=lambda n: (_constant(table[n][1]), _stuck(table[n][1]), meanings[n].rank)),)
     return ()
 
 
@@ -265,6 +270,12 @@ def _counts(values: Numbers) -> bool:
 def _constant(values: Numbers) -> bool:
     values = _finite(values)
     return len(values) == 0 or bool(np.ptp(values) == 0)
+
+
+def _stuck(values: Numbers) -> bool:
+    """Whether one value makes up more than half of a column."""
+    _, counts = np.unique(values, return_counts=True)
+    return bool(counts.max(initial=0) > len(values) / 2)
 
 
 def _rises(values: Numbers) -> bool:
