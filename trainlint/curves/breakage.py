@@ -15,6 +15,10 @@ _HUGE = 1e12
 """A loss beyond this is an overflow in disguise: a cross entropy this large would need logits of as many nats."""
 _CONSTANT = 1e-3
 """Relative range under which a curve counts as constant: less than the third digit."""
+_AT_ONCE = 0.66
+"""Share of a jump's height that one step makes; a slower rise is no jump."""
+_TURNS = 0.34
+"""Share of inner points at which a swinging curve turns; pure noise turns at two thirds of them, a single step at none."""
 _NO_FALL = 0.02
 """Relative change under which a noisy curve without a trend counts as flat."""
 
@@ -61,10 +65,10 @@ def _blown_up(name: str, curve: Curve) -> Sign | None:
     if len(curve.levels) < 6 or curve.best_at > 0.95:
         return None
     rise = curve.end - curve.best
-    steps = np.diff(curve.smooth[int(np.argmin(curve.smooth)) :])
-    if not len(steps) or rise <= max(8 * curve.noise, 0.1 * curve.size):
+    after = curve.smooth[int(np.argmin(curve.smooth)) :]
+    if len(after) < 2 or rise <= max(8 * curve.noise, 0.1 * curve.size):
         return None
-    jump = float(steps.max())
+    jump = float((after[2:] - after[:-2]).max()) if len(after) > 2 else rise  # a stretch may hold the jump in its middle
     above_start = curve.end > curve.start + 0.5 * abs(curve.start)
     fell_and_lost = curve.fall > 0 and rise > 0.35 * curve.fall and jump > 0.5 * rise
     if not (fell_and_lost or above_start):
@@ -127,24 +131,26 @@ def _flat(curve: Curve) -> bool:
     if len(curve.levels) < 5:
         return False
     found = curve.trend()
-    small = abs(found.change) <= _NO_FALL * curve.size
-    ends = abs(curve.start - curve.end) <= max(_NO_FALL * curve.size, 3 * curve.noise)
-    return small and ends and curve.fall <= max(0.05 * curve.size, 4 * curve.noise) and not (found.p < 1e-3 and abs(found.change) > 0.005 * curve.size)
+    steady = -_NO_FALL * curve.size <= found.change <= 5 * _NO_FALL * curve.size and not (found.falls(1e-3) and abs(found.change) > 0.005 * curve.size)
+    return steady and curve.fall <= max(0.05 * curve.size, 4 * curve.noise) and curve.roughness(0) < 0.15
 
 
 def _metric_moves(view: View) -> bool:
     """Whether the metric improves although the loss does not."""
-    return view.metric is not None and len(view.metric.levels) >= 5 and view.metric.trend().falls() and view.metric.relative_fall > 0.05
+    if view.metric is None or len(view.metric.levels) < 5:
+        return False
+    found = view.metric.trend()
+    return found.falls(0.01) and abs(found.change) > 0.2 * view.metric.size
 
 
 def flat_then_drop(view: View) -> Sign | None:
-    """The first fifth of the run or more brings less than 15 % of the fall; then it comes, at three times the pace or more."""
+    """The first fifth of the run or more brings less than a quarter of the fall; then it comes, at three times the pace or more."""
     curve = view.train if view.train is not None else view.val
     if curve is None or len(curve.levels) < 8 or curve.relative_fall < 0.1 or curve.fall < 6 * curve.noise:
         return None
     smooth, size = curve.smooth, len(curve.smooth) - 1
     fallen = curve.start - np.minimum.accumulate(smooth)
-    begins = int(np.argmax(fallen > 0.15 * curve.fall))
+    begins = int(np.argmax(fallen > 0.25 * curve.fall))
     half = int(np.argmax(fallen > 0.6 * curve.fall))
     if begins < 0.2 * size or half == 0:
         return None
@@ -163,18 +169,19 @@ def flat_then_drop(view: View) -> Sign | None:
 def spikes(view: View) -> Sign | None:
     """Sudden jumps of the training loss (of the validation loss without one) to half as much again, far beyond the usual noise."""
     curve = view.train if view.train is not None else view.val
-    if curve is None or len(curve) < 10:
+    if curve is None or len(curve) < 10 or view.run.adversarial:
         return None
-    tops, baseline, back = _jumps(curve)
+    tops, baseline, back = _jumps(curve, _restarts(view))
     if not tops:
         return None
-    factors = [float(curve.y[t] / baseline[t]) if curve.positive else float((curve.y[t] - baseline[t]) / max(curve.fall, 1e-12)) for t in tops]
+    span = max(_span(curve), 1e-12)
+    factors = [float(curve.y[t] / baseline[t]) if curve.positive else 1 + float((curve.y[t] - baseline[t]) / span) for t in tops]
     height = max(factors)
     if not (height >= 2 or len(tops) >= 2):
         return None
     last = "all of which it recovers from" if back == len(tops) else f"{len(tops) - back} of them without recovering"
     times = f"{len(tops)} times, {last}" if len(tops) > 1 else f"once, at {curve.x[tops[0]]:g}, and {'recovers' if back else 'does not recover'}"
-    measure = f"{height:.1f} times the level before" if curve.positive else f"{height:.1f} times the whole fall"
+    measure = f"{height:.1f} times the level before" if curve.positive else f"{height - 1:.1f} times the usual range above it"
     return Sign(
         "spikes",
         f"The {view.name_of(curve)} jumps {times}; the largest reaches {measure}.",
@@ -182,56 +189,75 @@ def spikes(view: View) -> Sign | None:
     )
 
 
-def _jumps(curve: Curve) -> tuple[list[int], NDArray[np.float64], int]:
+def _span(curve: Curve) -> float:
+    """The usual range of a curve: what nine tenths of it cover."""
+    low, high = np.percentile(curve.y, [5, 95])
+    return float(high - low)
+
+
+def _restarts(view: View) -> NDArray[np.float64]:
+    """Where a learning rate that had been lowered jumps up by half or more: the loss follows it by design. Warm-up is no restart."""
+    trace = view.run.lr
+    if trace is None or len(trace) < 3:
+        return np.empty(0)
+    lowered = np.maximum.accumulate(trace.y)[:-1] > 1.5 * trace.y[:-1]
+    return trace.x[1:][lowered & (trace.y[1:] > 1.5 * trace.y[:-1])]
+
+
+def _jumps(curve: Curve, restarts: NDArray[np.float64]) -> tuple[list[int], NDArray[np.float64], int]:
     """Positions of the tops, the level each rose from, and how many were followed by a return to it.
 
-    In logarithms where the curve is positive, so that multiplicative batch noise counts as noise. A jump rises from one value to
-    one of the next two by 7 times the noise, and by the logarithm of 1.5 (a quarter of the fall when not positive).
+    In logarithms where the curve is positive, so that multiplicative batch noise counts as noise. A jump rises by 7 times the noise
+    and by the logarithm of 1.5 (half the usual range when not positive), and one single step makes two thirds of it.
     """
     y = np.log(curve.y) if curve.positive else curve.y
-    width = min(max(5, len(y) // 50 | 1), 51)
-    from scipy.ndimage import median_filter
-
-    level = median_filter(y, size=width, mode="nearest")
+    steps = np.diff(y)
     # Raw values, not levels: the noise of single steps is what a jump must stand out of.
-    noise = 1.4826 * float(np.median(np.abs(np.diff(y) - np.median(np.diff(y))))) / np.sqrt(2)
-    least = max(7 * noise, np.log(1.5) if curve.positive else 0.25 * curve.fall)
-    past = np.minimum.accumulate(level)
-    # The level just before: what a jump leaves, and what it returns to.
-    before = np.concatenate([[level[0]], np.median(np.stack([y[:-1], np.r_[y[0], y[:-2]], np.r_[y[0], y[0], y[:-3]]]), axis=0)]) if len(y) > 3 else level
-    rises = np.flatnonzero((y - before > least) & (y - past > least))
+    noise = 1.4826 * float(np.median(np.abs(steps - np.median(steps)))) / np.sqrt(2)
+    least = max(7 * noise, np.log(1.5) if curve.positive else 0.5 * _span(curve))
+    # The level before: the median of the three values up to each.
+    base = np.array([np.median(y[max(0, i - 2) : i + 1]) for i in range(len(y))])
     tops: list[int] = []
-    back = 0
-    at = 0
-    for i in rises:
-        if i < at or i < 2:
+    baseline = base.copy()
+    back, at = 0, 2
+    for i in np.flatnonzero(steps > 0.5 * least):
+        if i < at - 1:
             continue
-        base = before[i]
-        returned = np.flatnonzero(y[i:] <= base + 0.25 * (y[i] - base))
-        stop = i + int(returned[0]) if len(returned) else len(y)
-        tops.append(i + int(np.argmax(y[i:stop])))
+        near = y[i + 1 : i + 4]
+        top = i + 1 + int(np.argmax(near))
+        if np.any((restarts >= curve.x[max(i - 1, 0)]) & (restarts <= curve.x[top])):
+            continue
+        height = curve.y[top] - (np.exp(base[i]) if curve.positive else base[i])
+        if height < 0.1 * curve.fall or y[top] - base[i] <= least or steps[i] <= _AT_ONCE * (y[top] - base[i]):
+            continue
+        returned = np.flatnonzero(y[i + 1 :] <= base[i] + 0.25 * (y[top] - base[i]))
+        stop = i + 1 + int(returned[0]) if len(returned) else len(y)
+        top = i + 1 + int(np.argmax(y[i + 1 : stop])) if stop > i + 1 else top
+        tops.append(top)
+        baseline[top] = base[i]
         back += bool(len(returned))
-        at = max(stop, i + 1)
-    baseline = np.exp(before) if curve.positive else before
-    for top in tops:
-        baseline[top] = min(baseline[max(top - 3, 0) : top + 1].min(), baseline[top])
-    return tops, baseline, back
+        at = max(stop, i + 2)
+    return tops, np.exp(baseline) if curve.positive else baseline, back
 
 
 def oscillating(view: View) -> Sign | None:
-    """The loss swings by a fifth of its level or more in the last two fifths of the run, and goes nowhere meanwhile."""
+    """The loss swings by a fifth of its level or more over the last two fifths of the run, and goes nowhere meanwhile."""
     for name, curve in view.named():
         if name == "metric" or len(curve.levels) < 8:
             continue
         if name == "training loss" and view.val is not None and len(view.val.levels) >= 4 and view.val.roughness(0.5) < 0.1:
             continue  # single batches are noisy; a calm validation loss shows that the model is not
-        swing = curve.roughness()
-        found = curve.trend(0.6)
-        if swing < 0.2 or (found.falls() and abs(found.change) > swing * curve.size):
+        since = 0.6 if len(curve.levels) >= 20 else 0.5
+        swing = curve.roughness(since)
+        found = curve.trend(since)
+        turns = np.diff(np.sign(np.diff(curve.levels[int(since * len(curve.levels)) :]))) != 0
+        if not turns.size or turns.mean() < _TURNS:
+            continue
+        if swing < 0.2 or swing * curve.size < 0.03 * curve.fall or (found.falls() and abs(found.change) > swing * curve.size):
             continue
         return Sign(
             "oscillating",
-            f"The {name} swings by {swing:.0%} of its level in the last two fifths of the run without a trend (p = {found.p:.2f}).",
+            f"The {name} swings by {swing:.0%} of its level over the later part of the run without a trend (p = {found.p:.2f}).",
             {"swing": swing, "p": found.p, "level": curve.size},
         )
     return None

@@ -33,7 +33,7 @@ def overfit(view: View) -> Sign | None:
     rise = val.end - val.best
     tail = trend(val.levels[turn:])
     share = rise / max(abs(val.best), 1e-12)
-    enough = share > 0.05 or rise > 0.2 * max(val.fall, 1e-12)
+    enough = share > 0.05 or (share > 0.02 and val.relative_fall > 0.05 and rise > 0.2 * val.fall)
     clear = rise > 2 * val.noise and (tail.rises() if len(after) >= 5 else bool(len(after) >= 2 and after[-1] == after.max() and rise > 3 * val.noise))
     falls = train is None or _falls_after(train, val.best_x)
     evidence: dict[str, str | int | float | bool | None] = {
@@ -114,11 +114,11 @@ def early_decay(view: View) -> Sign | None:
     at = (int(low[-1]) + 1) / len(rate)
     if not 0.08 < at < 0.66:
         return None
-    before, after = curve.part(at - 0.2, at), curve.part(min(at + 0.03, 0.95))
+    before, after = curve.part(max(at - 0.2, 0.0), at - 0.04), curve.part(min(at + 0.04, 0.95))
     if len(before) < 3 or len(after) < 3:
         return None
     gained, later = float(before[0] - before[-1]), float(after[0] - after[-1])
-    pace = gained / 0.2 * (1 - at)
+    pace = gained / 0.16 * (1 - at)
     dropped = float(before[-1] - after[0])
     if gained < max(0.04 * curve.fall, 3 * curve.noise) or later > 0.2 * pace or dropped > 2.5 * gained:
         return None
@@ -131,8 +131,12 @@ def early_decay(view: View) -> Sign | None:
     )
 
 
-def plateau(view: View) -> Sign | None:
-    """Two fifths of the run or more bring nothing, with noise as before and no sign that the learning rate has been lowered."""
+def plateau(view: View, least: float | None = None) -> Sign | None:
+    """Much of the run brings nothing, with noise as before and no sign that the learning rate has been lowered.
+
+    ``least`` is the share of the run that must be flat: half where the log shows that the learning rate stays up, three quarters
+    where it says nothing about it, because a run that has converged looks the same.
+    """
     curve = view.judged
     if curve is None or len(curve.levels) < 10 or _done(view, curve):
         return None
@@ -141,9 +145,10 @@ def plateau(view: View) -> Sign | None:
     reached = int(np.argmax(smooth <= curve.best + band))
     share = 1 - reached / (len(smooth) - 1)
     tail = curve.trend(1 - share)
-    if share < 0.4 or (tail.falls() and abs(tail.change) > 0.03 * curve.fall) or curve.fall < 3 * curve.noise:
-        return None
+    moving = (tail.falls() or tail.rises()) and abs(tail.change) > 0.01 * max(curve.fall, abs(curve.end))
     rate = view.rate()
+    if share < (least or (0.75 if rate is None else 0.5)) or moving or curve.fall < 3 * curve.noise:
+        return None
     if rate is not None:
         late = rate[int(len(rate) * (1 - share)) :]
         if late.min() < 0.5 * rate.max():
@@ -206,12 +211,16 @@ def still_improving(view: View) -> Sign | None:
     size = len(curve.smooth)
     last = curve.part(0.75) if size >= 8 else curve.smooth[-2:]
     gained = float(last[0] - last[-1]) if size < 8 else -trend(last).change
-    share, straight = gained / curve.fall, (len(last) - 1) / (size - 1)
+    # From the highest level, not the first: what rises at first and then falls has fallen all that way.
+    share, straight = gained / (float(curve.smooth.max()) - curve.best), (len(last) - 1) / (size - 1)
     pace = share / max(straight, 1e-9)
-    if pace < (0.35 if size >= 8 else 0.3) or gained < 0.01 * curve.size or (size >= 8 and not trend(last).falls(0.1)):
+    if pace < (0.4 if size >= 8 else 0.3) or gained < 0.01 * curve.size or (size >= 8 and not trend(last).falls(0.1)):
         return None
     if size >= 8 and curve.best_at < 0.85:
         return None
+    train = view.train
+    if size < 8 and train is not None and curve is not train and not (trend(train.part(0.6)).change < -0.05 * train.fall):
+        return None  # one good evaluation is no trend
     rate = view.rate()
     if rate is not None and rate[-1] < 0.15 * rate.max():
         return None

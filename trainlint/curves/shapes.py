@@ -112,7 +112,8 @@ def name_shape(run: Run) -> Verdict:
     seen: dict[str, str | int | float | bool | None] = {"points": points}
     if lost is None and (view.fitted is None or len(view.fitted) < FEWEST):
         return Verdict("too-short", f"There are {points} points; {FEWEST} are the least to judge by.", seen)
-    signs = [lost] if lost else [sign for test in _TESTS if (sign := test(view)) is not None]
+    tests = _TESTS if not run.adversarial else (breakage.broken,)
+    signs = [lost] if lost else [sign for test in tests if (sign := test(view)) is not None]
     if not signs:
         return _healthy(view, seen)
     first = signs[0]
@@ -126,7 +127,10 @@ def _healthy(view: View, seen: dict[str, str | int | float | bool | None]) -> Ve
     assert curve is not None
     start, end = view.shown(curve, curve.start), view.shown(curve, curve.end)
     evidence = {"start": start, "end": end, "noise": curve.noise, **seen}
+    if view.run.adversarial:
+        return Verdict("healthy", "Generator and critic work against each other: their losses are finite and move, and say no more than that.", evidence)
     if curve.fall <= 2 * curve.noise and len(curve.levels) < 8:
         return Verdict("too-short", f"The {view.name_of(curve)} goes from {start:.4g} to {end:.4g} in {len(curve)} points: too little to tell from noise.", evidence)
     verb = "goes" if curve is view.metric else "falls"
-    return Verdict("healthy", f"The {view.name_of(curve)} {verb} from {start:.4g} to {end:.4g} and shows no fault.", evidence)
+    also = ("plateau",) if fit.plateau(view, least=0.4) else ()
+    return Verdict("healthy", f"The {view.name_of(curve)} {verb} from {start:.4g} to {end:.4g} and shows no fault.", evidence, also)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from trainlint.measurements.base import Measurement, Unmeasured
 from trainlint.measurements.batches import Batches, BatchView, DataScan, LabelCount, Leaf, NonFiniteSample, SampleOrder
+from trainlint.measurements.curves import CurveRun, Curves
 from trainlint.measurements.experiments import Attempt, LearningRate, Mixing, Overfit, Replay, Trial
 from trainlint.measurements.gradients import (
     Activation,
@@ -32,7 +33,7 @@ MEASUREMENTS: dict[str, type[Measurement]] = {
     kind.name: kind
     for kind in (
         Loop, Optimizers, Retained, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, WorkerSeeds, LastBatch,
-        Labels, SplitOverlap, Replay, Influence, Mixing, Padding, SoftTargets, BatchSize, Ema, Overfit, ShortRuns, LearningRate,
+        Labels, SplitOverlap, Replay, Influence, Mixing, Padding, SoftTargets, BatchSize, Ema, Overfit, ShortRuns, LearningRate, Curves,
     )
 }  # fmt: skip
 
@@ -45,6 +46,8 @@ __all__ = [
     "BatchView",
     "Batches",
     "ClassMatch",
+    "CurveRun",
+    "Curves",
     "DataScan",
     "Ema",
     "EmaCopy",
