@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from trainlint.commands.catalogue import explain, rules
+from trainlint.commands.curves import curves
 from trainlint.commands.output import say
 from trainlint.commands.scan import demo, judge, scan
 from trainlint.errors import TrainlintError
@@ -37,7 +38,7 @@ def main() -> None:
     """
 
 
-for command in (scan, judge, rules, explain, demo):
+for command in (scan, judge, rules, explain, curves, demo):
     main.add_command(command)
 
 

@@ -75,8 +75,8 @@ def _blown_up(name: str, curve: Curve) -> Sign | None:
         return None
     return Sign(
         "diverged",
-        f"The {name} falls to {curve.best:.4g} at {curve.best_x:g}, then rises and ends at {curve.end:.4g}.",
-        {"best": curve.best, "best_at": curve.best_x, "end": curve.end, "noise": curve.noise},
+        f"The {name} falls to {curve.best_y:.4g} at {curve.best_x:g}, then rises and ends at {curve.end:.4g}.",
+        {"best": curve.best_y, "best_at": curve.best_x, "end": curve.end, "noise": curve.noise},
     )
 
 

@@ -103,12 +103,21 @@ class Curve:
         """Where the lowest smoothed level first stands, as a share of the run."""
         return float(np.argmin(self.smooth)) / max(len(self.smooth) - 1, 1)
 
+    @cached_property
+    def _best_index(self) -> int:
+        i = int(np.argmin(self.smooth))
+        a, b = int(self.edges[i]), int(self.edges[i + 1])
+        return a + int(np.argmin(self.y[a:b]))
+
     @property
     def best_x(self) -> float:
         """Place on the x axis of the lowest value within the stretch of the lowest level."""
-        i = int(np.argmin(self.smooth))
-        a, b = int(self.edges[i]), int(self.edges[i + 1])
-        return float(self.x[a + int(np.argmin(self.y[a:b]))])
+        return float(self.x[self._best_index])
+
+    @property
+    def best_y(self) -> float:
+        """The value there, as it was logged."""
+        return float(self.y[self._best_index])
 
     @cached_property
     def end(self) -> float:

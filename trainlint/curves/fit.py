@@ -37,11 +37,12 @@ def overfit(view: View) -> Sign | None:
     clear = rise > 2 * val.noise and (tail.rises() if len(after) >= 5 else bool(len(after) >= 2 and after[-1] == after.max() and rise > 3 * val.noise))
     falls = train is None or _falls_after(train, val.best_x)
     evidence: dict[str, str | int | float | bool | None] = {
-        "minimum": val.best, "minimum_at": val.best_x, "end": val.end, "rise": share, "p": tail.p, "noise": val.noise,
+        "minimum": val.best_y, "minimum_at": val.best_x, "end": val.end, "rise": share, "p": tail.p, "noise": val.noise,
     }  # fmt: skip
     if enough and clear and falls and len(after) >= 2:
         while_ = "" if train is None else f", while the training loss goes on to {train.end:.4g}"
-        return Sign("overfit", f"The validation loss is lowest at {val.best_x:g} ({val.best:.4g}) and ends {share:.0%} higher ({val.end:.4g}){while_}.", evidence)
+        higher = f"{(val.end - val.best_y) / abs(val.best_y):.0%} higher, at {val.end:.4g}" if val.best_y else f"at {val.end:.4g}"
+        return Sign("overfit", f"The validation loss is lowest at {val.best_x:g} ({val.best_y:.4g}) and ends {higher}{while_}.", evidence)
     if train is None:
         return None
     # The tail of a run: the gap is wide, only the training loss still moves.
