@@ -100,9 +100,11 @@ class CurveShape(Rule):
         if severity is None:
             said = worst.summary if len(known) == 1 else f"{len(known)} runs, all healthy."
             return passed(said or "The curves show no fault.", evidence=dict(worst.evidence), details=worst.charts)
-        of = f"{worst.name}: " if worst.name else ""
+        of = f" ({worst.name})" if worst.name else ""
+        others = sum(_severity(run) is not None for run in known) - 1
+        more = f" {others} more run{'s show' if others > 1 else ' shows'} a fault." if others else ""
         return failed(
-            f"{of}{worst.shape}. {worst.summary}".strip(),
+            f"{worst.shape.capitalize()}{of}: {worst.summary}{more}",
             severity=severity,
             evidence={"shape": worst.shape, **worst.evidence},
             fix=Fix(summary=worst.first_action or "Look at the curve."),

@@ -194,12 +194,12 @@ def _run(page: Any, run: CurveRun, *, verbose: bool) -> None:
 
     page.print(_text("  ", (run.shape, _STYLES.get(run.shape, "bold yellow")), f"  {run.name}" if run.name else ""))
     page.print(_text("  ", run.summary))
-    for chart in run.charts:
+    for i, chart in enumerate(run.charts):
         for name, drawn, first, last in sparklines(chart, _SPARK):
             page.print(_text(f"    {name[:14]:14} ", (drawn, "cyan"), f" {first:.4g} → {last:.4g}"), soft_wrap=True)
-    for mark in [mark for chart in run.charts[:1] for mark in chart.marks if mark.x is not None]:
-        place = _place(run, mark.x)
-        page.print(_text(" " * (19 + place), ("↑", "cyan"), f" {mark.label}, {run.charts[0].x_label} {mark.x:g}"), soft_wrap=True)
+        for mark in chart.marks if i == 0 else ():
+            if mark.x is not None:
+                page.print(_text(" " * (19 + _place(run, mark.x)), ("↑", "cyan"), f" {mark.label}, {chart.x_label} {mark.x:g}"), soft_wrap=True)
     if run.shape != "healthy":
         page.print(_text(("  first  ", "bold cyan"), run.first_action))
         page.print(_text(("  it is  ", "bold cyan"), run.not_this))

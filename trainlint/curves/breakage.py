@@ -99,7 +99,7 @@ def broken(view: View) -> Sign | None:
         change = found.change / curve.size
         return Sign(
             "broken",
-            f"The {name} stays around {curve.size:.4g}: from end to end it changes by {change:+.1%}, within its noise (p = {found.p:.2f}).",
+            f"The {name} stays around {curve.size:.4g}: its trend over the whole run is {change:+.1%} (p = {found.p:.2g}).",
             {"level": curve.size, "change": change, "p": found.p, "noise": curve.noise},
         )
     return None

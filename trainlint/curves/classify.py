@@ -45,7 +45,8 @@ def classify(source: Any, *, train: str = "", val: str = "", metric: str = "", l
     runs = runs_of(log, Chosen(train, val, metric, lr))
     if not runs:
         seen = ", ".join(list(log.columns)[:_MOST_NAMED]) + (", …" if len(log.columns) > _MOST_NAMED else "")
-        return _refused(log, f"no column looks like a loss or a metric; there are: {seen}. Name them with --train, --val or --metric")
+        words = f" (and words, not numbers, in: {', '.join(list(log.words)[:_MOST_NAMED])})" if log.words else ""
+        return _refused(log, f"no column looks like a loss or a metric; there are: {seen}{words}. Name them with --train, --val or --metric")
     return Curves(file=log.file, format=log.format, runs=tuple(_named(run) for run in runs), notes=tuple(log.notes))
 
 

@@ -79,13 +79,14 @@ def report_of(logs: Sequence[Curves], settings: Settings, scaling: Scaling | Non
 
     catalogue = load_catalogue().choose([RULE], (), settings.options)
     findings = Judge(catalogue, measure).findings()
+    drawn = [detail for finding in findings if finding.failed for detail in finding.details]
     notes = [f"{log.file}: {note}" for log in logs for note in (*log.notes, *dict.fromkeys(n for run in log.runs for n in run.notes))]
     name = logs[0].file if len(logs) == 1 else f"{len(logs)} logs"
     return Report(
         subject=Subject(kind="log", name=name, notes=tuple(notes)),
         findings=findings,
         start_here=root_cause(findings, catalogue.explains),
-        overview=tuple(_overview(logs, runs, several=several, scaling=scaling)),
+        overview=tuple(detail for detail in _overview(logs, runs, several=several, scaling=scaling) if detail not in drawn),
         version=__version__,
     )
 

@@ -111,7 +111,7 @@ def name_shape(run: Run) -> Verdict:
     points = max((len(t) for t in (run.train, run.val, run.metric, run.train_metric) if t is not None), default=0)
     seen: dict[str, str | int | float | bool | None] = {"points": points}
     if lost is None and (view.fitted is None or len(view.fitted) < FEWEST):
-        return Verdict("too-short", f"There are {points} points; {FEWEST} are the least to judge by.", seen)
+        return Verdict("too-short", f"There {'is 1 point' if points == 1 else f'are {points} points'}; {FEWEST} are the least to judge by.", seen)
     tests = _TESTS if not run.adversarial else (breakage.broken,)
     signs = [lost] if lost else [sign for test in tests if (sign := test(view)) is not None]
     if not signs:

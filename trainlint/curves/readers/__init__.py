@@ -28,13 +28,15 @@ def read_log(path: str | os.PathLike[str]) -> Log:
     """
     source = open_source(Path(path))
     log = Log(file=os.fspath(path))
+    if not tensorboard.matches(source) and source.is_binary():
+        raise LogError(path, "it is binary and no TensorBoard event file; give the log as CSV, JSON or text")
     for reader in READERS:
         if reader.matches(source):
             log.format = reader.FORMAT
             _read(reader.read, source, log)
             break
     if not log.columns:
-        said = f"; {log.notes[0]}" if log.notes else ""
+        said = f"; {log.notes[0]}" if log.notes else f"; its columns hold words: {', '.join(list(log.words)[:20])}" if log.words else ""
         raise LogError(path, f"no numbers were found in it (read as {log.format}){said}")
     if log.thinned() > 1:
         log.notes.append(f"the longest column is thinned to one value in {log.thinned()}")
@@ -45,4 +47,5 @@ def _read(read: object, source: Source, log: Log) -> None:
     try:
         read(source, log)  # type: ignore[operator]
     except (OSError, RecursionError, MemoryError) as error:
-        raise LogError(source.path, f"reading it as {log.format} failed: {getattr(error, 'strerror', None) or type(error).__name__}") from error
+        why = {RecursionError: "it is nested too deeply", MemoryError: "it is too large"}.get(type(error), getattr(error, "strerror", None) or str(error))
+        raise LogError(source.path, f"reading it as {log.format} failed: {why}") from error

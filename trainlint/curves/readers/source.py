@@ -45,6 +45,12 @@ class Source:
         """The beginning as text."""
         return _ANSI.sub("", self.head.decode(self.encoding, "replace"))
 
+    def is_binary(self) -> bool:
+        """Whether so much of the beginning is no text that no text reader can make sense of it."""
+        text = self.head.decode(self.encoding, "replace")
+        odd = sum(1 for c in text if c == "\ufffd" or (c < " " and c not in "\t\r\n\x1b\b\f"))
+        return odd > 0.1 * len(text)
+
     def head_lines(self, most: int = 200) -> list[str]:
         """The first whole lines with something in them."""
         lines = self.text().splitlines()

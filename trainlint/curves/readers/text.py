@@ -28,6 +28,8 @@ _SPLIT = re.compile(
 )
 _HEADING = re.compile(r"\W*(?:\w+\s+)?(?:train|training|val|valid|validation|eval|evaluation|test|testing)\b(?:\W*(?:epoch|phase|set|results?|metrics|stats))*\W*[\d/]*\W*", re.I)
 _INDEX = re.compile(r"\W{0,2}\[?(\d+)\]?\s*[:\]\s](?!\s*/)")
+#: A progress bar, and the times and speed in brackets after it unless values stand among them.
+_BAR = re.compile(r"\s*\d+%\|.*?\|\s*\d+/\d+\s*(?:\[[^\]=]*\]?)?")
 _NAME = re.compile(r"[A-Za-z_][\w/@.()\-]*")
 _PARTS = re.compile(r"[|;,\t]|\s{2,}|:(?=\s)|(?<=[a-z]):(?=[A-Za-z])|\s-\s")
 #: A name with one of these words speaks of a number without being its column ("improved from 0.3 to …", "best val_loss").
@@ -69,7 +71,7 @@ class _Page:
         embedded = _json_in(line)
         if embedded:
             return embedded
-        text = line.strip()
+        text = _BAR.sub(" ", line).strip()
         if text.startswith("|"):
             text = text.strip("|").replace("|", "  ")
         header = _header(text)
@@ -99,21 +101,19 @@ def _json_in(line: str) -> dict[str, float | str]:
 
 def _header(text: str) -> tuple[str, ...]:
     """The columns of a printed table: a line of names only, one of them a loss or the epoch."""
-    words = text.split()
+    words = text.rstrip(": ").split()
     if not 2 <= len(words) <= 40 or not all(_NAME.fullmatch(w) for w in words):
         return ()
     kinds = [kind_of(w) for w in words]
-    if kinds.count("loss") + kinds.count("metric") + kinds.count("axis") < 2 or kinds.count("other") > len(words) / 2:
+    if kinds.count("loss") + kinds.count("metric") + kinds.count("axis") < 2 or kinds.count("other") > 0.75 * len(words) or _TALK & set(words):
         return ()
     return tuple(words)
 
 
 def _row(text: str, header: tuple[str, ...]) -> dict[str, float | str]:
-    """A line under a header: as many cells, the first and most others numbers."""
-    if not header or not text[:1].isdigit():
-        return {}
+    """A line under a header: as many cells or more, the first or at least most others numbers."""
     cells = text.split()
-    if len(cells) < len(header):
+    if not header or len(cells) < len(header) or (not text[0].isdigit() and len(cells) != len(header)):
         return {}
     row: dict[str, float | str] = {}
     for name, cell in zip(header, cells, strict=False):
