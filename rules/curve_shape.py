@@ -1,4 +1,4 @@
-'''The curves of a whole run have the shape of one that learned what it could.
+"""The curves of a whole run have the shape of one that learned what it could.
 
 ## What it checks
 
@@ -61,7 +61,7 @@ called healthy.
 - Google, Interpreting loss curves: <https://developers.google.com/machine-learning/crash-course/overfitting/interpreting-loss-curves>
 - Karpathy, A Recipe for Training Neural Networks: <https://karpathy.github.io/2019/04/25/recipe/>
 - Godbole et al., Deep Learning Tuning Playbook: <https://github.com/google-research/tuning_playbook>
-'''
+"""
 
 from __future__ import annotations
 

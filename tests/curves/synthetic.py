@@ -37,8 +37,9 @@ class Draw:
 
     def run(self, train: Numbers | None = None, val: Numbers | None = None, metric: Numbers | None = None, lr: Numbers | None = None, **more: object) -> Run:
         x = np.arange(self.n, dtype=float)
-        trace = lambda y: None if y is None else Trace(x, np.asarray(y, dtype=float))
-        return Run(train=trace(train), val=trace(val), metric=trace(metric), lr=trace(lr), x_label="epoch", higher_is_better=True, **more)
+        given = {"train": train, "val": val, "metric": metric, "lr": lr}
+        traces = {name: None if y is None else Trace(x, np.asarray(y, dtype=float)) for name, y in given.items()}
+        return Run(x_label="epoch", higher_is_better=True, **traces, **more)
 
 
 def sgd_to_zero(d: Draw) -> Run:

@@ -243,5 +243,8 @@ def _text(*parts: str | tuple[str, str]) -> Any:
     """Words of one line, some with a style; control characters of a log cannot steer the terminal."""
     from rich.text import Text
 
-    safe = lambda words: _CONTROL.sub(lambda match: ascii(match[0])[1:-1], words)  # noqa: E731
-    return Text.assemble(*(safe(part) if isinstance(part, str) else (safe(part[0]), part[1]) for part in parts))
+    return Text.assemble(*(_safe(part) if isinstance(part, str) else (_safe(part[0]), part[1]) for part in parts))
+
+
+def _safe(words: str) -> str:
+    return _CONTROL.sub(lambda match: ascii(match[0])[1:-1], words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def _line(name: str, trace: Trace) -> Line:
     else:
         edges = np.linspace(0, size, _MOST // 2 + 1).astype(int)
         kept: list[int] = []
-        for a, b in zip(edges[:-1], edges[1:], strict=True):
+        for a, b in pairwise(edges):
             part = np.where(np.isfinite(trace.y[a:b]), trace.y[a:b], np.nan)
             if np.isnan(part).all():
                 kept.append(int(a))

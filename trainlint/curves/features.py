@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ class Curve:
     @cached_property
     def levels(self) -> Numbers:
         """Medians of equal stretches; the values themselves when there are few."""
-        return np.array([np.median(self.y[a:b]) for a, b in zip(self.edges[:-1], self.edges[1:], strict=True)])
+        return np.array([np.median(self.y[a:b]) for a, b in pairwise(self.edges)])
 
     @cached_property
     def smooth(self) -> Numbers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 __all__ = ["MOST_COLUMNS", "Column", "Log", "Words", "number"]
@@ -20,6 +20,10 @@ _MOST_CHANGES = 20_000
 _MISSING = frozenset({"", "none", "null", "na", "n/a", "-", "--"})
 _WRAPPED = re.compile(r"(?:[a-z_.]+\()?[\[(]*\s*([-+]?[\d.]+(?:e[-+]?\d+)?|nan|[-+]?inf)\s*(?:[,\])].*)?", re.IGNORECASE)
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "eval": "val", "test": "test"}
+_SPLIT_COLUMNS = frozenset({"mode", "phase", "split", "stage", "subset"})
+_KEY_COLUMNS = frozenset({"metric", "key", "tag", "name", "variable"})
+_NAMING = _SPLIT_COLUMNS | _KEY_COLUMNS
+"""Columns whose words may name the others."""
 
 
 def number(text: str) -> float | None:
@@ -64,6 +68,16 @@ class Column:
                 self.rows, self.values = self.rows[::2], self.values[::2]
                 self.stride *= 2
         self.seen += 1
+
+    def extend(self, rows: Sequence[int], values: Sequence[float]) -> None:
+        """Take many numbers in."""
+        first = -self.seen % self.stride
+        self.rows.extend(rows[first :: self.stride])
+        self.values.extend(values[first :: self.stride])
+        self.seen += len(values)
+        while len(self.rows) >= self.most:
+            self.rows, self.values = self.rows[::2], self.values[::2]
+            self.stride *= 2
 
 
 @dataclass
@@ -118,6 +132,41 @@ class Log:
         if self.rows % 4096 == 0:
             self._share()
 
+    def add_block(self, names: Sequence[str], block: Sequence[Sequence[str]]) -> None:
+        """Take in many rows of as many cells as there are names; whole columns of numbers at a time where they are nothing else."""
+        if any(name.strip().lower() in _NAMING for name in names):
+            for cells in block:
+                self.add({name: cell for name, cell in zip(names, cells, strict=False) if cell.strip()})
+            return
+        rows = range(self.rows, self.rows + len(block))
+        self.rows += len(block)
+        for name, cells in zip(names, zip(*block, strict=True), strict=True):
+            column = self.columns.get(name)
+            try:
+                values = list(map(float, cells))
+            except ValueError:
+                self._add_cells(name, rows, cells)
+                continue
+            if column is None:
+                if len(self.columns) >= MOST_COLUMNS:
+                    continue
+                column = self.columns[name] = Column(name)
+            column.extend(rows, values)
+        self._share()
+
+    def _add_cells(self, name: str, rows: Sequence[int], cells: Sequence[str]) -> None:
+        """A column in which some cells are empty or words."""
+        numbers, at = [], []
+        for row, cell in zip(rows, cells, strict=True):
+            value = number(cell)
+            if value is not None:
+                numbers.append(value)
+                at.append(row)
+            elif cell.strip().lower() not in _MISSING and (name in self.words or len(self.words) < MOST_COLUMNS):
+                self.words.setdefault(name, Words(name)).add(row, cell.strip())
+        if numbers and (name in self.columns or len(self.columns) < MOST_COLUMNS):
+            self.columns.setdefault(name, Column(name)).extend(at, numbers)
+
     def _share(self) -> None:
         """Give each column its share of the memory that one file may take."""
         most = max(min(_MOST_POINTS, _MOST_CELLS // max(len(self.columns), 1)), _LEAST_POINTS)
@@ -135,10 +184,10 @@ def _named(cells: Mapping[str, float | str]) -> Mapping[str, float | str]:
         lower = key.strip().lower()
         if not isinstance(word, str):
             continue
-        if lower in ("mode", "phase", "split", "stage", "subset") and word.strip().lower() in _SPLITS:
+        if lower in _SPLIT_COLUMNS and word.strip().lower() in _SPLITS:
             split = _SPLITS[word.strip().lower()]
             return {k if _settled(k) else f"{split} {k}": v for k, v in cells.items() if k != key}
-        if lower in ("metric", "key", "tag", "name", "variable") and "value" in cells and number(word) is None:
+        if lower in _KEY_COLUMNS and "value" in cells and number(word) is None:
             return {(word.strip()[:200] if k == "value" else k): v for k, v in cells.items() if k != key}
     return cells
 

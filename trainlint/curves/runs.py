@@ -156,11 +156,11 @@ def _segments(log: Log, table: _Table, name: str, prefix: str, chosen: Chosen) -
     pieces, notes = _pieces(rows, x)
     adversarial = _adversarial(table)
     for first, last, dropped in pieces:
-        keep = lambda key, first=first, last=last, dropped=dropped: _trace(table, key, axis, first, last, dropped)  # noqa: E731
+        keep = _Cut(table, axis, first, last, dropped)
         yield Run(
             name=name,
             train=keep(roles.train),
-            val=_trace(table, roles.val, axis, first, last, dropped, mean=roles.val_mean),
+            val=keep(roles.val, mean=roles.val_mean),
             metric=keep(roles.metric),
             train_metric=keep(roles.train_metric),
             lr=keep(roles.lr),
@@ -253,7 +253,7 @@ def _guess(log: Log, table: _Table) -> tuple[tuple[str, ...], tuple[str, ...], t
     if not free:
         return (), (), ()
     first = _finite(table[free[0]][1])
-    val = ()
+    val: tuple[str, ...] = ()
     if len(free) > 1 and len(first):
         other = _finite(table[free[1]][1])
         near = len(other) and 0.1 < (abs(np.median(other)) + 1e-12) / (abs(np.median(first)) + 1e-12) < 10
@@ -319,7 +319,8 @@ def _pieces(rows: NDArray[np.int64], x: Numbers) -> tuple[list[tuple[int, int, l
     """Runs as intervals of rows, each with the intervals inside it that a resumed run has written anew; and what to say about it."""
     end = int(rows[-1]) + 1_000_000_000 if len(rows) else 0
     pieces: list[tuple[int, int, list[tuple[int, int]]]] = []
-    first, dropped, begin, resumed = 0, [], 0, 0
+    first, begin, resumed = 0, 0, 0
+    dropped: list[tuple[int, int]] = []
     for i in np.flatnonzero(np.diff(x) < 0) + 1:
         spread = float(x[begin:i].max() - x[begin]) if i > begin else 0.0
         if x[i] <= x[begin] + 0.02 * spread:
@@ -341,18 +342,26 @@ def _pieces(rows: NDArray[np.int64], x: Numbers) -> tuple[list[tuple[int, int, l
     return kept, notes
 
 
-def _trace(
-    table: _Table, names: Iterable[str], axis: str, first: int, last: int, dropped: list[tuple[int, int]], *, mean: bool = False
-) -> Trace | None:
-    names = tuple(names)
-    if not names:
-        return None
-    rows, values = _joined(table, names, mean=mean)
-    keep = (rows >= first) & (rows < last)
-    for begin, end in dropped:
-        keep &= (rows < begin) | (rows >= end)
-    rows, values = rows[keep], values[keep]
-    return Trace(_positions(table, axis, rows), values) if len(values) else None
+@dataclass(frozen=True)
+class _Cut:
+    """One run's rows of a table: from ``first`` up to ``last``, without those in ``dropped``."""
+
+    table: _Table
+    axis: str
+    first: int
+    last: int
+    dropped: list[tuple[int, int]]
+
+    def __call__(self, names: tuple[str, ...], *, mean: bool = False) -> Trace | None:
+        """The values of some columns, summed or averaged; None when there are none."""
+        if not names:
+            return None
+        rows, values = _joined(self.table, names, mean=mean)
+        keep = (rows >= self.first) & (rows < self.last)
+        for begin, end in self.dropped:
+            keep &= (rows < begin) | (rows >= end)
+        rows, values = rows[keep], values[keep]
+        return Trace(_positions(self.table, self.axis, rows), values) if len(values) else None
 
 
 def _joined(table: _Table, names: tuple[str, ...], *, mean: bool) -> tuple[NDArray[np.int64], Numbers]:

@@ -1,4 +1,4 @@
-"""Runs of different size against each other: does the loss follow a power law of the size, and which run is off the line?
+"""Runs of different size against each other: the power law of their losses, and the runs that are off its line.
 
 Loss over model size, data or compute is close to a straight line in logarithms over many powers of ten (Kaplan et al., Scaling Laws for
 Neural Language Models, https://arxiv.org/abs/2001.08361). A run far above the line of the others has a bug or is badly tuned; one far
@@ -43,7 +43,7 @@ class Scaling:
 
     def at(self, size: float) -> float:
         """The loss that the line promises for a size."""
-        return self.factor * size**-self.exponent
+        return float(self.factor * size**-self.exponent)
 
 
 def fit_scaling(points: Sequence[tuple[str, float, float]]) -> Scaling | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from trainlint.details import Line, Series
 
@@ -41,7 +42,7 @@ def _cells(line: Line, width: int, begins: float, ends: float) -> list[Sequence[
     for x, y in zip(line.x, line.y, strict=True):
         cells[min(int((x - begins) / span * width), width - 1)].append(y)
     filled = [i for i, cell in enumerate(cells) if cell]
-    for before, after in zip(filled, filled[1:], strict=False):
+    for before, after in pairwise(filled):
         for i in range(before + 1, after):
             cells[i] = cells[before][-1:]
     return list(cells)

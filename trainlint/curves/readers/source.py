@@ -13,6 +13,7 @@ from trainlint.curves.errors import LogError
 __all__ = ["Source", "open_source"]
 
 _HEAD = 65_536
+_CHUNK = 1 << 20
 _LONGEST_LINE = 1_000_000
 """Characters of a line that are read; a longer one counts as several."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
@@ -61,12 +62,24 @@ class Source:
     def lines(self) -> Iterator[str]:
         """All lines with something in them; of a progress bar redrawn with carriage returns what it ended as."""
         with self.path.open(encoding=self.encoding, errors="replace", newline="\n") as file:
-            while line := file.readline(_LONGEST_LINE):
-                shown = line.rstrip("\r\n").rsplit("\r", 1)[-1]
-                if "\x1b" in shown:
-                    shown = _ANSI.sub("", shown)
-                if shown.strip():
-                    yield shown
+            rest = ""
+            while chunk := file.read(_CHUNK):
+                lines = (rest + chunk).split("\n")
+                rest = lines.pop()
+                if len(rest) > _LONGEST_LINE:
+                    lines.append(rest)
+                    rest = ""
+                yield from filter(None, map(_shown, lines))
+            if shown := _shown(rest):
+                yield shown
+
+
+def _shown(line: str) -> str:
+    """What a terminal would show of a line; empty for a blank one."""
+    text = line.rstrip()
+    if "\r" in text:
+        text = text.rsplit("\r", 1)[-1]
+    return _ANSI.sub("", text) if "\x1b" in text else text
 
 
 def open_source(path: Path) -> Source:

@@ -18,6 +18,8 @@ FORMAT = "csv"
 
 _DELIMITERS = (",", "\t", ";", "|")
 _SAMPLE = 60
+_BLOCK = 2048
+"""Rows that are taken in at a time."""
 _SHORT_OF = 0.7
 """Share of the sampled lines that must look like rows."""
 _HEADLESS = re.compile(r"[-+.\d]")
@@ -45,18 +47,24 @@ def read(source: Source, log: Log) -> None:
     names = layout.names or tuple(f"column {i}" for i in range(1, layout.width + 1))
     log.format = dialect(names, layout.delimiter) if layout.names else "bare-numbers" if layout.width == 1 else f"{_NAMED[layout.delimiter]}-without-header"
     begun, odd = not layout.names, 0
+    block: list[list[str]] = []
     for cells in _cells(source.lines(), layout.delimiter):
         if not begun:
             begun = _cleaned(cells) == layout.names
             continue
-        if len(cells) > layout.width and any(c.strip() for c in cells[layout.width :]):
-            odd += 1
-            continue
-        row = {name: cell for name, cell in zip(names, cells, strict=False) if cell.strip()}
-        if layout.names and sum(c.strip() == n for n, c in row.items()) > len(row) / 2:
+        if len(cells) != layout.width:
+            if any(c.strip() for c in cells[layout.width :]):
+                odd += 1
+                continue
+            cells = [*cells, *[""] * layout.width][: layout.width]
+        if layout.names and cells[0].strip() == names[0] and _cleaned(cells) == names:
             continue  # the header again, written by a run that was resumed
-        if row:
-            log.add(row)
+        block.append(cells)
+        if len(block) >= _BLOCK:
+            log.add_block(names, block)
+            block = []
+    if block:
+        log.add_block(names, block)
     if odd:
         log.notes.append(f"{odd} lines with more cells than the header were passed over")
     if not layout.names:

@@ -154,7 +154,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 def _framed(header: bytes) -> bool:
     """Whether the masked CRC-32C of a record's length fits."""
     crc = _crc32c(header[:8])
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF == struct.unpack("<I", header[8:12])[0]
+    return bool(((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF == struct.unpack("<I", header[8:12])[0])
 
 
 def _crc32c(data: bytes) -> int:

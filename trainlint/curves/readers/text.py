@@ -29,11 +29,14 @@ _SPLIT = re.compile(
 _HEADING = re.compile(r"\W*(?:\w+\s+)?(?:train|training|val|valid|validation|eval|evaluation|test|testing)\b(?:\W*(?:epoch|phase|set|results?|metrics|stats))*\W*[\d/]*\W*", re.I)
 _INDEX = re.compile(r"\W{0,2}\[?(\d+)\]?\s*[:\]\s](?!\s*/)")
 #: A progress bar, and the times and speed in brackets after it unless values stand among them.
-_BAR = re.compile(r"\s*\d+%\|.*?\|\s*\d+/\d+\s*(?:\[[^\]=]*\]?)?")
+_BAR = re.compile(r"\s*\d+%\|.*?\|\s*\d+/\d+\s*(?:\[[^\]=]*(?:\]|$))?")
 _NAME = re.compile(r"[A-Za-z_][\w/@.()\-]*")
 _PARTS = re.compile(r"[|;,\t]|\s{2,}|:(?=\s)|(?<=[a-z]):(?=[A-Za-z])|\s-\s")
 #: A name with one of these words speaks of a number without being its column ("improved from 0.3 to …", "best val_loss").
-_TALK = frozenset("from to than of at in after before best improve improved reducing reduced saving saved save took took: did not took took, did best: by".split())
+_TALK = frozenset({
+    "from", "to", "than", "of", "at", "in", "after", "before", "best", "best:", "improve", "improved", "reducing", "reduced", "saving", "saved", "save", "took",
+    "took:", "did", "not", "by",
+})  # fmt: skip
 _NO_NAME = " \t:=([{<>'\"*#~.–—→-"
 _MOST_NAMES = 400
 
@@ -180,7 +183,5 @@ def _with_split(name: str, before: str, split: str) -> str:
 
 def _split_of(text: str) -> str:
     """The last split that is named as a word of its own."""
-    last = None
-    for last in _SPLIT.finditer(text):
-        pass
+    last = next(reversed(list(_SPLIT.finditer(text))), None)
     return "" if last is None else "train" if last[1] else "val" if last[2] else "test"
