@@ -106,7 +106,10 @@ class Curve:
 
     @cached_property
     def _best_index(self) -> int:
-        i = int(np.argmin(self.smooth))
+        # The running median is level around its minimum: the lowest level nearby is meant.
+        middle, reach = int(np.argmin(self.smooth)), len(self.levels) // 10
+        first = max(middle - reach, 0)
+        i = first + int(np.argmin(self.levels[first : middle + reach + 1]))
         a, b = int(self.edges[i]), int(self.edges[i + 1])
         return a + int(np.argmin(self.y[a:b]))
 

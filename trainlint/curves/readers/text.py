@@ -26,7 +26,7 @@ _CLOCK = re.compile(r"\d{4}-\d\d-\d\d[ T]?|\d{1,2}:\d\d(:\d\d)?([.,]\d+)?")
 _SPLIT = re.compile(
     r"(?<![/\w.\-])(?:(train|training|trn)|(val|valid|validate|validation|validating|eval|evaluation|evaluating|dev)|(test|testing))(?![/\w]|\.\w)", re.I
 )
-_HEADING = re.compile(r"\W*(?:\w+\s+)?(?:train|training|val|valid|validation|eval|evaluation|test|testing)\b(?:\W*(?:epoch|phase|set|results?|metrics|stats))*\W*[\d/]*\W*", re.I)
+_HEADING = re.compile(r"\W*(?:\w+\s+)?(?:train|training|val|valid|validation|eval|evaluation|test|testing)\b(?:\W*(?:epoch|phase|set|results?|metrics|stats|for|of|on))*\W*[\d/]*\W*", re.I)
 _INDEX = re.compile(r"\W{0,2}\[?(\d+)\]?\s*[:\]\s](?!\s*/)")
 #: A progress bar, and the times and speed in brackets after it unless values stand among them.
 _BAR = re.compile(r"\s*\d+%\|.*?\|\s*\d+/\d+\s*(?:\[[^\]=]*(?:\]|$))?")
@@ -129,20 +129,18 @@ def _row(text: str, header: tuple[str, ...]) -> dict[str, float | str]:
 def _named_numbers(text: str, split: str) -> dict[str, float | str]:
     plain = _CLOCK.sub(" ", text)
     cells: dict[str, float | str] = {}
-    end, nameless = 0, 0
+    end = 0
     found = list(_NUMBER.finditer(plain))
+    if found and not plain[: found[0].start()].strip(_NO_NAME) and kind_of(_name(plain[found[-1].end() :])) in ("loss", "metric"):
+        return _name_after(plain, found)
     for match in found:
         name = _name(plain[end : match.start()])
-        if not name:
-            nameless += 1
-        elif len(cells) < 60:
+        if name and len(cells) < 60:
             name = _with_split(name, plain[: match.start()], split)
             value = number(match[0].split("/")[0])
             if value is not None and name not in cells:
                 cells[name] = value
         end = match.end()
-    if nameless and nameless == len(found):
-        cells = _name_after(plain, found)
     if cells and not any(kind_of(name) == "axis" for name in cells):
         index = _INDEX.match(plain)
         if index:
