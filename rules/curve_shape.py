@@ -44,11 +44,13 @@ Each shape has its own first action, which the finding says.
 A curve is reduced to at most 60 levels, the medians of equal stretches; its noise is their median second difference. Trends are judged by
 Theil and Sen's slope and Kendall's test (p < 0.05).
 
-- *overfit*: the validation loss ends 5 % above its minimum, beyond twice its noise, with a rising trend since.
+- *overfit*: the validation loss ends 5 % above its minimum, beyond twice its noise, with a rising trend since; under 25 %, only when the
+  metric worsens too, or without a metric when a tenth of the fall is lost again.
 - *diverged*: the level rises again by a third of all it fell, beyond eight times its noise and within two stretches.
 - *broken*: constant to the third digit, or no trend of 2 % of the level.
 - *spikes*: 1.5 times the level before, beyond seven times the noise of single steps.
-- *oscillating*: swings by 20 % of the level over the last two fifths, without a trend.
+- *oscillating*: the validation loss swings by 20 % of its level over the last two fifths, or the training loss, which may be of single
+  batches, by 35 %, without a trend.
 - *plateau*: half of the run flat where the learning rate is logged and stays up, three quarters where it is not logged.
 - *still-improving*: the last quarter brings two fifths of what a straight line would.
 

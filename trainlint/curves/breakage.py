@@ -9,7 +9,7 @@ from trainlint.curves.features import Curve
 from trainlint.curves.runs import Trace
 from trainlint.curves.view import Sign, View
 
-__all__ = ["broken", "diverged", "flat_then_drop", "oscillating", "spikes"]
+__all__ = ["broken", "diverged", "flat_then_drop", "is_flat", "oscillating", "spikes"]
 
 _HUGE = 1e12
 """A loss beyond this is an overflow in disguise: a cross entropy this large would need logits of as many nats."""
@@ -17,6 +17,8 @@ _CONSTANT = 1e-3
 """Relative range under which a curve counts as constant: less than the third digit."""
 _AT_ONCE = 0.66
 """Share of a jump's height that one step makes; a slower rise is no jump."""
+_SWING = {"training loss": 0.35, "validation loss": 0.2}
+"""Swing over level. Single batches of a healthy run scatter by up to a third; an evaluation averages over its whole set."""
 _TURNS = 0.34
 """Share of inner points at which a swinging curve turns; pure noise turns at two thirds of them, a single step at none."""
 _NO_FALL = 0.02
@@ -93,7 +95,7 @@ def broken(view: View) -> Sign | None:
         level = float(np.median(curve.y))
         spread = float(np.ptp(curve.y[1:])) / curve.size
         return Sign("broken", f"The {name} stays at {level:.6g}: it moves by {spread:.1g} of that in {len(curve)} values.", {"level": level, "moves": spread})
-    if all(_flat(c) for _, c in named) and not view.begins_late and not _metric_moves(view):
+    if all(is_flat(c) for _, c in named) and not view.begins_late and not _metric_moves(view):
         name, curve = named[0]
         found = curve.trend()
         change = found.change / curve.size
@@ -126,12 +128,13 @@ def _finished(view: View) -> bool:
     return bool(accuracy is not None and len(np.unique(accuracy)) > 1 and np.median(accuracy) > 0.9)
 
 
-def _flat(curve: Curve) -> bool:
+def is_flat(curve: Curve) -> bool:
     """Whether there is no trend worth a fiftieth of the level, or none that noise would not make."""
     if len(curve.levels) < 5:
         return False
     found = curve.trend()
     steady = -_NO_FALL * curve.size <= found.change <= 5 * _NO_FALL * curve.size and not (found.falls(1e-3) and abs(found.change) > 0.005 * curve.size)
+    steady = steady and float(np.ptp(curve.smooth)) <= max(0.1 * curve.size, 6 * curve.noise)
     return steady and curve.fall <= max(0.05 * curve.size, 4 * curve.noise) and curve.roughness(0) < 0.15
 
 
@@ -241,7 +244,7 @@ def _jumps(curve: Curve, restarts: NDArray[np.float64]) -> tuple[list[int], NDAr
 
 
 def oscillating(view: View) -> Sign | None:
-    """The loss swings by a fifth of its level or more over the last two fifths of the run, and goes nowhere meanwhile."""
+    """The loss swings by a good part of its level over the last two fifths of the run, and goes nowhere meanwhile."""
     for name, curve in view.named():
         if name == "metric" or len(curve.levels) < 8:
             continue
@@ -253,7 +256,7 @@ def oscillating(view: View) -> Sign | None:
         turns = np.diff(np.sign(np.diff(curve.levels[int(since * len(curve.levels)) :]))) != 0
         if not turns.size or turns.mean() < _TURNS:
             continue
-        if swing < 0.2 or swing * curve.size < 0.03 * curve.fall or (found.falls() and abs(found.change) > swing * curve.size):
+        if swing < _SWING[name] or swing * curve.size < 0.03 * curve.fall or (found.falls() and abs(found.change) > swing * curve.size):
             continue
         return Sign(
             "oscillating",

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from trainlint.curves.breakage import is_flat
 from trainlint.curves.features import Curve, trend
 from trainlint.curves.view import Sign, View
 
@@ -34,6 +35,9 @@ def overfit(view: View) -> Sign | None:
     tail = trend(val.levels[turn:])
     share = rise / max(abs(val.best), 1e-12)
     enough = share > 0.05 or (share > 0.02 and val.relative_fall > 0.05 and rise > 0.2 * val.fall)
+    if share < 0.25:
+        # A run that reaches zero loss grows more certain of its few errors: that costs a little loss, and no accuracy.
+        enough = enough and (_metric_worsens(view, val.best_x) if view.metric is not None and len(view.metric) >= 5 else rise > 0.1 * val.fall)
     clear = rise > 2 * val.noise and (tail.rises() if len(after) >= 5 else bool(len(after) >= 2 and after[-1] == after.max() and rise > 3 * val.noise))
     falls = train is None or _falls_after(train, val.best_x)
     evidence: dict[str, str | int | float | bool | None] = {
@@ -56,6 +60,17 @@ def overfit(view: View) -> Sign | None:
             evidence | {"ratio": val.end / train.end},
         )
     return None
+
+
+def _metric_worsens(view: View, x: float) -> bool:
+    """Whether the metric ends worse than it was around a place on the x axis, beyond its noise."""
+    metric = view.metric
+    if metric is None:
+        return False
+    at = int(np.searchsorted(metric.x, x))
+    reach = max(1, len(metric) // 20)
+    near = metric.y[max(0, at - reach) : at + reach + 1]
+    return bool(len(near)) and metric.end > float(np.median(near)) + 0.5 * metric.noise
 
 
 def _falls_after(train: Curve, x: float) -> bool:
@@ -91,7 +106,7 @@ def _good(view: View) -> bool:
 
 def _stuck_metric(view: View) -> Sign | None:
     accuracy, curve = view.accuracy, view.fitted
-    if accuracy is None or curve is None or len(accuracy) < 8 or curve is view.metric or curve.relative_fall < 0.05:
+    if accuracy is None or curve is None or len(accuracy) < 6 or curve is view.metric or curve.relative_fall < 0.05:
         return None
     tail = np.round(accuracy[len(accuracy) * 2 // 5 :], 4)
     values, counts = np.unique(tail, return_counts=True)
@@ -139,6 +154,9 @@ def plateau(view: View, least: float | None = None) -> Sign | None:
     where it says nothing about it, because a run that has converged looks the same.
     """
     curve = view.judged
+    if curve is not None and view.begins_late and len(curve.levels) >= 5 and is_flat(curve):
+        level = view.shown(curve, curve.size)
+        return Sign("plateau", f"The log begins at {curve.x[0]:g}; from there on the {view.name_of(curve)} stays around {level:.4g}.", {"level": level, "noise": curve.noise})
     if curve is None or len(curve.levels) < 10 or _done(view, curve):
         return None
     smooth = curve.smooth
