@@ -82,8 +82,7 @@ def survives(path: Path, data: bytes) -> None:
     path.write_bytes(data)
     try:
         found = classify(path)
-    except LogError as error:
-        assert str(error)
+    except LogError:
         return
     assert all(run.shape in SHAPES and run.summary for run in found.runs)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,13 @@ def test_the_html_report_holds_the_table_and_the_charts(runs: Path, tmp_path: Pa
 
 def test_every_other_report_format_works_too(runs: Path) -> None:
     assert "TL601" in call(runs / "dead" / "metrics.csv", "--format", "text", "--output", runs / "out.txt", code=1) + (runs / "out.txt").read_text()
+
+
+def test_reading_logs_needs_no_torch(runs: Path) -> None:
+    code = f"import sys\nfrom trainlint.cli import main\ntry:\n    main(['curves', {str(runs / 'good' / 'metrics.csv')!r}])\nfinally:\n    assert 'torch' not in sys.modules\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "healthy" in done.stdout
 
 
 def test_columns_are_named_by_flags_and_unreadable_files_are_usage_errors(runs: Path, tmp_path: Path) -> None:
