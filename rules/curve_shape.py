@@ -54,9 +54,9 @@ Theil and Sen's slope and Kendall's test (p < 0.05).
 - *plateau*: half of the run flat where the learning rate is logged and stays up, three quarters where it is not logged.
 - *still-improving*: the last quarter brings two fifths of what a straight line would.
 
-Chosen on public logs that were labelled by eye, one half for choosing and one for checking, and on made curves of every shape with noise
-at scales from 0.01 to 100: healthy ones (SGD to zero loss, cosine tails, warm-up, restarts, one-cycle, step decay, batch noise) are
-called healthy.
+Chosen on 57 public logs that were labelled by eye, all of whose labels or accepted second labels are met; with every second point left
+out, the last twentieth cut off, or noise of 1 % added, 88 to 95 % still are. On made curves with noise, at scales from 0.01 to 100, healthy
+ones (SGD to zero loss, cosine tails, warm-up, restarts, one-cycle, step decay, batch noise) are called healthy.
 
 ## References
 

@@ -63,7 +63,7 @@ def test_a_folder_is_a_table_the_most_broken_first(runs: Path, tmp_path: Path) -
     shown = call(runs, code=1)
     table = shown[shown.index("Shape") :]
     assert table.index("diverged") < table.index("broken") < table.index("healthy")
-    assert "1 files without curves were passed over" in shown
+    assert "1 without curves passed over" in shown
 
 
 def test_the_html_report_holds_the_table_and_the_charts(runs: Path, tmp_path: Path) -> None:

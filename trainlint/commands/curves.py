@@ -110,7 +110,7 @@ def _read(files: Sequence[Path], columns: dict[str, str]) -> tuple[list[Curves],
                 continue
             logs.append(found)
         if passed_over:
-            say(f"{given}: {passed_over} files without curves were passed over")
+            say(f"{given}: {passed_over} without curves passed over")
     return logs, problems
 
 
