@@ -10,7 +10,8 @@ from trainlint.curves.charts import charts
 from trainlint.curves.errors import LogError
 from trainlint.curves.log import Log
 from trainlint.curves.readers import read_log
-from trainlint.curves.runs import Chosen, Run, runs_of
+from trainlint.curves.roles import Chosen
+from trainlint.curves.runs import Run, runs_of
 from trainlint.curves.shapes import SHAPES, Verdict, name_shape
 from trainlint.measurements.curves import CurveRun, Curves
 

@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainlint.curves.columns import Meaning, kind_of, meaning
-from trainlint.curves.errors import LogError
+from trainlint.curves.columns import meaning
 from trainlint.curves.log import Log
+from trainlint.curves.roles import FEWEST, Chosen, Numbers, Table, adversarial_losses, counts_up, roles_of
 
-__all__ = ["Chosen", "Run", "Trace", "runs_of"]
+__all__ = ["Run", "Trace", "runs_of"]
 
-Numbers = NDArray[np.float64]
-
-_FEWEST = 3
-"""Points that a piece of a file must have to count as a run of its own beside longer ones."""
 _MOST_RUNS = 100
 _GROUPS = re.compile(r"(run|model|fold|seed|trial|experiment|config|variant|name)([ _]?(name|id|idx|no))?", re.IGNORECASE)
-_GENERATOR = frozenset({"gen", "generator", "g", "netg"})
-_CRITIC = frozenset({"disc", "discriminator", "critic", "d", "netd", "dis"})
 
-
-@dataclass(frozen=True)
-class Chosen:
-    """Columns that the user names: one name, or several to be summed, joined by ``+``. Empty: guess."""
-
-    train: str = ""
-    val: str = ""
-    metric: str = ""
-    lr: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,9 +52,6 @@ class Run:
     notes: tuple[str, ...] = ()
 
 
-_Table = dict[str, tuple[NDArray[np.int64], Numbers]]
-
-
 def runs_of(log: Log, chosen: Chosen | None = None) -> list[Run]:
     """The runs of a log, in its order. Empty when no column was recognised; see :attr:`Log.columns` then.
 
@@ -78,7 +59,7 @@ def runs_of(log: Log, chosen: Chosen | None = None) -> list[Run]:
         LogError: A column that ``chosen`` names is not there.
     """
     chosen = chosen or Chosen()
-    table: _Table = {
+    table: Table = {
         name: (np.frombuffer(c.rows, dtype=np.int64).copy(), np.frombuffer(c.values, dtype=np.float64).copy()) for name, c in log.columns.items()
     }
     found = [run for name, prefix, part in _groups(log, table) for run in _segments(log, part, name, prefix, chosen)]
@@ -87,13 +68,7 @@ def runs_of(log: Log, chosen: Chosen | None = None) -> list[Run]:
     return found[:_MOST_RUNS]
 
 
-def _tag_of(file: str) -> str:
-    """The tag that TensorBoard's export keeps in the file's name only; a score of unknown direction else."""
-    stem = re.sub(r".*tag[-_]", "", Path(file).stem)
-    return stem if kind_of(stem) in ("loss", "metric") else f"{stem} score"
-
-
-def _groups(log: Log, table: _Table) -> Iterator[tuple[str, str, _Table]]:
+def _groups(log: Log, table: Table) -> Iterator[tuple[str, str, Table]]:
     """Runs that stand beside each other (W&B's ``run - loss`` columns) or are told apart by a column of names: name, prefix, columns."""
     twins = {name for name in table if re.search(r"__(MIN|MAX)$", name)}
     if twins or (log.format == "wandb-csv" and any(" - " in name for name in table)):
@@ -104,7 +79,7 @@ def _groups(log: Log, table: _Table) -> Iterator[tuple[str, str, _Table]]:
             yield (prefix if len(prefixes) > 1 else ""), f"{prefix} - ", shared | own
         return
     for words in log.words.values():
-        if _GROUPS.fullmatch(words.name) and 2 <= len(words.distinct) <= min(_MOST_RUNS, words.seen / _FEWEST) and words.seen > log.rows / 2:
+        if _GROUPS.fullmatch(words.name) and 2 <= len(words.distinct) <= min(_MOST_RUNS, words.seen / FEWEST) and words.seen > log.rows / 2:
             names, starts = np.array(words.words), np.array(words.rows)
             for name in dict.fromkeys(words.words):
                 part = {key: _where(c, names[_last(starts, c[0])] == name) for key, c in table.items()}
@@ -112,7 +87,7 @@ def _groups(log: Log, table: _Table) -> Iterator[tuple[str, str, _Table]]:
             return
     for name, (rows, values) in table.items():
         ids = np.unique(values)
-        if _GROUPS.fullmatch(name) and 2 <= len(ids) <= min(_MOST_RUNS, len(values) / _FEWEST) and len(rows) > log.rows / 2:
+        if _GROUPS.fullmatch(name) and 2 <= len(ids) <= min(_MOST_RUNS, len(values) / FEWEST) and len(rows) > log.rows / 2:
             for one in ids:
                 part = {key: _where(c, values[_last(rows, c[0])] == one) for key, c in table.items() if key != name}
                 yield f"{name} {one:g}", "", {key: c for key, c in part.items() if len(c[0])}
@@ -129,24 +104,8 @@ def _last(starts: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int6
     return np.maximum(np.searchsorted(starts, rows, side="right") - 1, 0)
 
 
-@dataclass(frozen=True)
-class _Roles:
-    """Columns by meaning."""
-
-    train: tuple[str, ...] = ()
-    val: tuple[str, ...] = ()
-    val_mean: bool = False
-    """Whether several validation losses are of several sets, so that their mean is what counts."""
-    metric: tuple[str, ...] = ()
-    train_metric: tuple[str, ...] = ()
-    lr: tuple[str, ...] = ()
-    gradient: tuple[str, ...] = ()
-    higher: bool = False
-    notes: tuple[str, ...] = ()
-
-
-def _segments(log: Log, table: _Table, name: str, prefix: str, chosen: Chosen) -> Iterator[Run]:
-    roles = _roles(log, table, chosen)
+def _segments(log: Log, table: Table, name: str, prefix: str, chosen: Chosen) -> Iterator[Run]:
+    roles = roles_of(log, table, chosen)
     main = roles.train or roles.val or roles.metric or roles.train_metric
     if not main:
         return
@@ -154,7 +113,7 @@ def _segments(log: Log, table: _Table, name: str, prefix: str, chosen: Chosen) -
     axis = _axis(table, rows)
     x = _positions(table, axis, rows)
     pieces, notes = _pieces(rows, x)
-    adversarial = _adversarial(table)
+    adversarial = adversarial_losses(table)
     for first, last, dropped in pieces:
         keep = _Cut(table, axis, first, last, dropped)
         yield Run(
@@ -173,127 +132,12 @@ def _segments(log: Log, table: _Table, name: str, prefix: str, chosen: Chosen) -
         )
 
 
-def _roles(log: Log, table: _Table, chosen: Chosen) -> _Roles:
-    counts = {name: len(rows) for name, (rows, _) in table.items()}
-    meanings = {name: meaning(_tag_of(log.file) if name == "Value" and log.format == "tensorboard-csv" else name) for name in table}
-    train = _named(log, table, chosen.train) or _losses(meanings, counts, ("train", ""))
-    val = _named(log, table, chosen.val) or _losses(meanings, counts, ("val",)) or _losses(meanings, counts, ("test",))
-    metric = _named(log, table, chosen.metric) or _metric(meanings, table, ("val", "test", "", "train"))
-    split = meanings[metric[0]].split if metric else ""
-    train_metric = _metric(meanings, table, ("train",) if split != "train" else ())
-    rates = sorted((n for n in table if meanings[n].kind == "lr"), key=lambda n: (-counts[n], len(n)))
-    lr = _named(log, table, chosen.lr) or tuple(rates[:1])
-    gradient = tuple(n for n in table if meanings[n].kind == "gradient")[:1]
-    notes: tuple[str, ...] = ()
-    if not (train or val or metric):
-        train, val, notes = _guess(log, table)
-    sets = len(val) > 1 and not chosen.val and len(val) != len(train)
-    higher = bool(metric) and meanings[metric[0]].higher_is_better
-    if metric and meanings[metric[0]].kind != "metric":
-        higher = _rises(table[metric[0]][1])
-    return _Roles(train, val, sets, metric, train_metric, lr, gradient, higher, notes)
-
-
-def _named(log: Log, table: _Table, asked: str) -> tuple[str, ...]:
-    """The columns that the user asked for."""
-    if not asked:
-        return ()
-    names = (asked,) if asked in table else tuple(part.strip() for part in asked.split("+"))
-    for name in names:
-        if name not in table:
-            raise LogError(log.file, f"there is no column {name!r}; it has: {', '.join(table) or 'none'}")
-    return names
-
-
-def _losses(meanings: Mapping[str, Meaning], counts: Mapping[str, int], splits: tuple[str, ...]) -> tuple[str, ...]:
-    """The total loss of a split, or the parts that make it up."""
-    found = [n for n, m in meanings.items() if m.kind == "loss" and m.split in splits]
-    if not found:
-        return ()
-    most = max(counts[n] for n in found)
-    found = [n for n in found if counts[n] >= min(_FEWEST, most)]
-    totals = [n for n in found if not meanings[n].rest]
-    if totals:
-        longest = max(counts[n] for n in totals)
-
-        def order(name: str) -> tuple[int, int, int, int]:
-            words = set(re.findall(r"[a-z]+", name.lower()))
-            per_step = 1 if "step" in words or "batch" in words else 0
-            few = 1 if counts[name] < min(8, longest) else 0
-            return few, per_step, 0 if meanings[name].split == splits[0] or meanings[name].total else 1, -counts[name]
-
-        return (min(totals, key=order),)
-    named = [n for n in found if meanings[n].split] or found
-    if _adversarial(named):
-        return tuple(named[:1])
-    longest = max(counts[n] for n in named)
-    return tuple(n for n in named if counts[n] >= 0.9 * longest and meanings[n].rest != ("",)) or tuple(named[:1])
-
-
-def _adversarial(names: Iterable[str]) -> bool:
-    """Whether two losses work against each other: their sum and their direction say nothing."""
-    rests = [set(meaning(n).rest) for n in names if kind_of(n) == "loss"]
-    return any(rest & _GENERATOR for rest in rests) and any(rest & _CRITIC for rest in rests)
-
-
-def _metric(meanings: Mapping[str, Meaning], table: _Table, splits: tuple[str, ...]) -> tuple[str, ...]:
-    """The most telling metric: of the first split that has one, one that moves before a constant one."""
-    for split in splits:
-        found = [n for n, m in meanings.items() if m.kind == "metric" and m.split == split and len(table[n][0]) >= 2]
-        if found:
-            return (min(found, key=lambda n: (_constant(table[n][1]), _stuck(table[n][1]), meanings[n].rank)),)
-    return ()
-
-
-def _guess(log: Log, table: _Table) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Train and validation loss of a table without names: the first columns that are no counters."""
-    if not (log.format.endswith("without-header") or log.format == "bare-numbers" or list(table) == ["value"]):
-        return (), (), ()
-    free = [n for n, (_, values) in table.items() if len(values) >= 2 and not _counts(values)]
-    if not free:
-        return (), (), ()
-    first = _finite(table[free[0]][1])
-    val: tuple[str, ...] = ()
-    if len(free) > 1 and len(first):
-        other = _finite(table[free[1]][1])
-        near = len(other) and 0.1 < (abs(np.median(other)) + 1e-12) / (abs(np.median(first)) + 1e-12) < 10
-        val = (free[1],) if near and not _rises(other) else ()
-    guessed = f"{free[0]} was taken for the training loss" + (f", {val[0]} for the validation loss" if val else "")
-    return (free[0],), val, (f"{guessed}; --train and --val name others",)
-
-
-def _counts(values: Numbers) -> bool:
-    steps = np.diff(values)
-    return bool(len(steps) and np.all(values == np.round(values)) and np.all(steps >= 0) and np.any(steps > 0))
-
-
-def _constant(values: Numbers) -> bool:
-    values = _finite(values)
-    return len(values) == 0 or bool(np.ptp(values) == 0)
-
-
-def _stuck(values: Numbers) -> bool:
-    """Whether one value makes up more than half of a column."""
-    _, counts = np.unique(values, return_counts=True)
-    return bool(counts.max(initial=0) > len(values) / 2)
-
-
-def _rises(values: Numbers) -> bool:
-    values = _finite(values)
-    third = max(len(values) // 3, 1)
-    return bool(len(values) and np.median(values[-third:]) > np.median(values[:third]))
-
-
-def _finite(values: Numbers) -> Numbers:
-    return values[np.isfinite(values)]
-
-
-def _axis(table: _Table, rows: NDArray[np.int64]) -> str:
+def _axis(table: Table, rows: NDArray[np.int64]) -> str:
     """The column that counts: the one that goes back least and has most values; a plain index only when nothing else counts."""
     best: tuple[tuple[float, ...], str] | None = None
     for name, (own, values) in table.items():
         found = meaning(name)
-        if found.kind != "axis" and not (re.fullmatch(r"column \d+", name) and _counts(values)):
+        if found.kind != "axis" and not (re.fullmatch(r"column \d+", name) and counts_up(values)):
             continue
         if len(own) < max(2, 0.02 * len(rows)):
             continue
@@ -308,7 +152,7 @@ def _axis(table: _Table, rows: NDArray[np.int64]) -> str:
     return best[1] if best else ""
 
 
-def _positions(table: _Table, axis: str, rows: NDArray[np.int64]) -> Numbers:
+def _positions(table: Table, axis: str, rows: NDArray[np.int64]) -> Numbers:
     if not axis:
         return rows.astype(np.float64)
     own, values = table[axis]
@@ -332,12 +176,12 @@ def _pieces(rows: NDArray[np.int64], x: Numbers) -> tuple[list[tuple[int, int, l
             resumed += 1
     pieces.append((first, end, dropped))
     sizes = [int(((rows >= a) & (rows < b)).sum()) for a, b, _ in pieces]
-    kept = [piece for piece, size in zip(pieces, sizes, strict=True) if size >= min(_FEWEST, max(sizes))]
+    kept = [piece for piece, size in zip(pieces, sizes, strict=True) if size >= min(FEWEST, max(sizes))]
     notes = []
     if resumed:
         notes.append(f"resumed {resumed} time{'s' * (resumed > 1)}: of what was logged twice the later values were taken")
     if len(kept) < len(pieces):
-        notes.append(f"{len(pieces) - len(kept)} pieces of fewer than {_FEWEST} points were passed over")
+        notes.append(f"{len(pieces) - len(kept)} pieces of fewer than {FEWEST} points were passed over")
     kept[0] = (0, kept[0][1], kept[0][2]) if kept[0] is pieces[0] else kept[0]
     return kept, notes
 
@@ -346,7 +190,7 @@ def _pieces(rows: NDArray[np.int64], x: Numbers) -> tuple[list[tuple[int, int, l
 class _Cut:
     """One run's rows of a table: from ``first`` up to ``last``, without those in ``dropped``."""
 
-    table: _Table
+    table: Table
     axis: str
     first: int
     last: int
@@ -364,7 +208,7 @@ class _Cut:
         return Trace(_positions(self.table, self.axis, rows), values) if len(values) else None
 
 
-def _joined(table: _Table, names: tuple[str, ...], *, mean: bool) -> tuple[NDArray[np.int64], Numbers]:
+def _joined(table: Table, names: tuple[str, ...], *, mean: bool) -> tuple[NDArray[np.int64], Numbers]:
     """Several columns as one: their sum, or their mean, in the order of the file. Parts that stand in different rows are paired in order."""
     rows, values = table[names[0]]
     if len(names) == 1:
