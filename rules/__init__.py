@@ -10,6 +10,7 @@ from trainlint_rules.capacity import Capacity
 from trainlint_rules.channel_order import ChannelOrder
 from trainlint_rules.class_imbalance import ClassImbalance
 from trainlint_rules.coupled_weight_decay import CoupledWeightDecay
+from trainlint_rules.curve_shape import CurveShape
 from trainlint_rules.dead_units import DeadUnits
 from trainlint_rules.decay_groups import DecayGroups
 from trainlint_rules.ema import EmaRule
@@ -65,6 +66,7 @@ RULES: tuple[type[Rule], ...] = (
     NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, GraphRetained, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch,
     WarmupMissing, LearningRateRange, ScheduleCadence, ScheduleOrder, LearningRateGroups,
     CoupledWeightDecay, DecayGroups, SoftTargetsRule, FinetuneLearningRate, OverRegularized, EmaRule, BatchSizeRule,
+    CurveShape,
     Capacity,
 )  # fmt: skip
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainlint.checking import check
+    from trainlint.curves.classify import classify
     from trainlint.errors import FindingsError, InputError, TrainlintError, UsageError
     from trainlint.finding import Cost, Finding, Fix, Outcome, Proof, Report, Severity, Stage, Subject
     from trainlint.location import Location
@@ -40,6 +41,7 @@ _HOMES = {
     "Verdict": "rule",
     "__version__": "version",
     "check": "checking",
+    "classify": "curves.classify",
     "failed": "rule",
     "not_run": "rule",
     "passed": "rule",
@@ -67,6 +69,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "check",
+    "classify",
     "failed",
     "not_run",
     "passed",

@@ -9,6 +9,7 @@ import click
 from trainlint.commands.baseline import baseline
 from trainlint.commands.catalogue import explain, rules
 from trainlint.commands.config import config
+from trainlint.commands.curves import curves
 from trainlint.commands.diff import diff
 from trainlint.commands.output import say
 from trainlint.commands.scan import demo, judge, scan
@@ -41,7 +42,7 @@ def main() -> None:
     """
 
 
-for command in (scan, judge, view, diff, baseline, rules, explain, demo, config):
+for command in (scan, judge, view, diff, baseline, rules, explain, demo, config, curves):
     main.add_command(command)
 
 

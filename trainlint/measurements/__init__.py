@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from trainlint.measurements.base import Measurement, Unmeasured
 from trainlint.measurements.batches import Batches, BatchView, DataScan, LabelCount, Leaf, NonFiniteSample, SampleOrder
+from trainlint.measurements.curves import CurveRun, Curves
 from trainlint.measurements.experiments import Attempt, Comparison, Course, LearningRate, Mixing, Overfit, Replay, Trial
 from trainlint.measurements.gradients import (
     Activation,
@@ -33,7 +34,7 @@ MEASUREMENTS: dict[str, type[Measurement]] = {
     for kind in (
         Loop, Optimizers, Retained, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, WorkerSeeds, LastBatch,
         Labels, SplitOverlap, Replay, Influence, Mixing, Padding, SoftTargets, BatchSize, Ema, Overfit, ShortRuns, LearningRate,
-        Comparison,
+        Comparison, Curves,
     )
 }  # fmt: skip
 
@@ -48,6 +49,8 @@ __all__ = [
     "ClassMatch",
     "Comparison",
     "Course",
+    "CurveRun",
+    "Curves",
     "DataScan",
     "Ema",
     "EmaCopy",

@@ -18,6 +18,7 @@ from trainlint.measurements import (
     Batches,
     BatchSize,
     Comparison,
+    Curves,
     DataScan,
     Ema,
     Influence,
@@ -46,6 +47,7 @@ from trainlint.measurements import (
 from trainlint.probes.activations import measure_activations
 from trainlint.probes.batch_size import measure_batch_size
 from trainlint.probes.batches import measure_batches
+from trainlint.probes.curves import measure_curves
 from trainlint.probes.data_scan import measure_data_scan
 from trainlint.probes.ema import measure_ema
 from trainlint.probes.errors import CannotMeasureError
@@ -105,6 +107,7 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     Overfit: measure_overfit,
     ShortRuns: measure_short_runs,
     LearningRate: measure_learning_rate,
+    Curves: measure_curves,
 }
 
 #: Measurements that every report shows, whichever rules are selected.

@@ -187,6 +187,8 @@ class Assertions:
     """TL506: Averaged weights follow the model within the run."""
     assert_batch_size: _RuleAssertion
     """TL507: The batch suits batch normalisation, the data and the gradient's noise."""
+    assert_curve_shape: _RuleAssertion
+    """TL601: The curves of the whole run show no fault."""
     assert_capacity: _RuleAssertion
     """TL701: The model is large enough to learn one batch by heart."""
 

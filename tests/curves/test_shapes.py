@@ -1,0 +1,93 @@
+"""Every shape is named at every scale and length, and healthy runs of every kind are called healthy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from synthetic import HEALTHY, SHAPES, make
+
+from trainlint.curves.runs import Run, Trace
+from trainlint.curves.shapes import name_shape
+
+SEEDS = range(12)
+
+
+@pytest.mark.parametrize("formula", HEALTHY, ids=lambda f: f.__name__)
+def test_a_healthy_run_is_called_healthy(formula) -> None:
+    found = {seed: name_shape(make(formula, seed)) for seed in SEEDS}
+    assert {seed: v.summary for seed, v in found.items() if v.shape != "healthy"} == {}
+
+
+@pytest.mark.parametrize("formula", SHAPES, ids=lambda f: f.__name__)
+def test_a_shape_is_named(formula) -> None:
+    # Few points and much noise make single draws ambiguous; four of five must be named.
+    found = [name_shape(make(formula, seed)).shape for seed in SEEDS]
+    assert sum(shape in SHAPES[formula] for shape in found) >= 0.8 * len(found), found
+
+
+def curve(*values: float) -> Trace:
+    return Trace(np.arange(len(values), dtype=float), np.array(values, dtype=float))
+
+
+def falling(n: int = 40) -> Trace:
+    return curve(*(0.3 + 2 * 0.9**i for i in range(n)))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_names_do_not_depend_on_the_scale(scale: float) -> None:
+    for formula in (*SHAPES, *HEALTHY):
+        run = make(formula, 5)
+        scaled = Run(
+            **{**vars(run), **{key: Trace(t.x, t.y * scale) for key in ("train", "val") if (t := getattr(run, key)) is not None}},
+        )
+        assert name_shape(scaled).shape == name_shape(run).shape, formula.__name__
+
+
+def test_nan_counts_only_where_the_run_ends_in_it() -> None:
+    clean = falling().y
+    first, middle, last = clean.copy(), clean.copy(), clean.copy()
+    first[0], middle[20], last[30:] = np.nan, np.nan, np.inf
+    shapes = [name_shape(Run(train=curve(*y))).shape for y in (first, middle, last)]
+    assert shapes[0] != "diverged"
+    assert shapes[1] != "diverged"
+    assert shapes[2] == "diverged"
+
+
+def test_a_perfect_loss_with_nan_gradients_has_diverged() -> None:
+    assert name_shape(Run(train=curve(*[0.0] * 12), gradient=curve(*[np.nan] * 12))).shape == "diverged"
+
+
+def test_a_flat_overflow_has_diverged() -> None:
+    assert name_shape(Run(train=curve(*[1e25] * 12))).shape == "diverged"
+
+
+def test_a_range_of_a_millionth_is_no_fall() -> None:
+    verdict = name_shape(Run(val=curve(615.2858, *[615.2847] * 30)))
+    assert verdict.shape == "broken"
+    assert "615.28" in verdict.summary
+
+
+def test_a_loss_that_falls_while_the_metric_never_moves_is_underfit() -> None:
+    run = Run(train=curve(*(0.6 + 0.4 * 0.8**i for i in range(20))), metric=curve(*[0.7188] * 20), higher_is_better=True)
+    assert name_shape(run).shape == "underfit"
+
+
+def test_the_minimum_of_an_overfit_run_is_given() -> None:
+    val = curve(*(0.5 + 0.002 * (i - 12) ** 2 for i in range(40)))
+    verdict = name_shape(Run(train=falling(), val=val))
+    assert verdict.shape == "overfit"
+    assert verdict.evidence["minimum_at"] == 12
+
+
+def test_a_metric_alone_is_judged_in_its_direction() -> None:
+    rising = curve(*(0.9 - 0.8 * 0.85**i for i in range(60)))
+    assert name_shape(Run(metric=rising, higher_is_better=True)).shape == "healthy"
+
+
+def test_losses_that_work_against_each_other_are_not_judged_by_their_height() -> None:
+    assert name_shape(Run(train=curve(*(-0.8 + 0.02 * i for i in range(30))), adversarial=True)).shape == "healthy"
+
+
+@pytest.mark.parametrize("points", [0, 1, 2])
+def test_too_few_points_are_refused(points: int) -> None:
+    assert name_shape(Run(train=curve(*[0.5] * points))).shape == "too-short"

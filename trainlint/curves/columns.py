@@ -1,0 +1,112 @@
+"""What a column means, read from its name: which split, loss or metric or learning rate or axis, and which way is better."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+__all__ = ["Meaning", "kind_of", "meaning", "says_split"]
+
+_TRAIN = frozenset({"train", "training", "trn", "tr", "fit"})
+_VAL = frozenset({"val", "valid", "validation", "eval", "evaluation", "dev", "vl", "holdout"})
+_TEST = frozenset({"test", "testing", "tst", "te"})
+_LOSS = frozenset({"loss", "losses", "cost", "nll", "xent", "crossentropy", "objective", "ce", "bce", "elbo"})
+_RATE = frozenset({"lr", "lrs"})
+_AXIS = ("step", "steps", "iter", "iters", "iteration", "iterations", "it", "update", "updates", "epoch", "epochs", "ep", "index", "round", "s")
+#: Words that change nothing about what a column is.
+_FILLERS = frozenset({
+    "total", "avg", "average", "mean", "running", "smoothed", "smooth", "step", "epoch", "batch", "iter", "metrics", "metric", "global", "trainer", "all",
+    "overall", "sum", "the", "set", "per", "on", "x", "lm", "model", "main", "value", "s", "0", "1", "logs", "stats", "scalars", "phase", "info",
+})  # fmt: skip
+#: Words that make a column something else than its other words say.
+_ELSE = frozenset({
+    "scale", "scaler", "scaling", "weight", "weights", "coef", "coefficient", "lambda", "time", "seconds", "secs", "sec", "ms", "eta", "best", "min", "max", "std",
+    "var", "memory", "mem", "gpu", "cpu", "size", "speed", "runtime", "timestamp", "wall", "count", "samples", "num", "number", "norm", "flos", "params",
+    "threshold", "patience", "momentum", "decay", "temperature", "window", "seed", "grad", "gradient", "duration", "elapsed", "tokens", "throughput", "freq",
+    "ratio", "sparsity", "entropy", "beta", "alpha", "gamma", "skipped", "rank", "fct", "function", "delta", "diff", "gap", "improvement",
+})  # fmt: skip
+#: Metric words, the more telling first, and whether higher is better.
+_METRICS: dict[str, bool] = {
+    "accuracy": True, "acc": True, "top": True, "prec": True, "map": True, "miou": True, "iou": True, "jaccard": True, "dice": True, "dsc": True, "f": True,
+    "f1": True, "fscore": True, "auc": True, "auroc": True, "roc": True, "mauc": True, "ap": True, "bleu": True, "rouge": True, "rougel": True, "meteor": True,
+    "cider": True, "em": True, "exact": True, "match": True, "psnr": True, "ssim": True, "r2": True, "return": True, "reward": True, "rewards": True, "score": True,
+    "success": True, "kappa": True, "mcc": True, "corr": True, "correlation": True, "pearson": True, "spearman": True, "spearmanr": True, "ndcg": True, "mrr": True,
+    "hit": True, "hits": True, "recall": True, "precision": True, "sensitivity": True, "specificity": True, "fps": False,
+    "error": False, "err": False, "wer": False, "cer": False, "mae": False, "mse": False, "rmse": False, "mape": False, "perplexity": False, "ppl": False,
+    "fid": False, "kl": False, "lpips": False, "bpc": False, "bpb": False, "eer": False,
+}  # fmt: skip
+_NOT_METRICS = frozenset({"fps", "kl"})
+_SHORT = {
+    "trl": "train loss", "tel": "test loss", "vll": "val loss", "vl": "val loss", "tloss": "train loss", "vloss": "val loss", "tacc": "train acc", "vacc": "val acc",
+    "trainloss": "train loss", "trloss": "train loss", "valloss": "val loss", "testloss": "test loss", "evalloss": "eval loss", "validloss": "valid loss",
+    "trainacc": "train acc", "valacc": "val acc", "testacc": "test acc", "learningrate": "lr",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a name says."""
+
+    kind: str
+    """``loss``, ``metric``, ``lr``, ``axis``, ``gradient`` or ``other``."""
+    split: str = ""
+    """``train``, ``val``, ``test`` or empty."""
+    rest: tuple[str, ...] = ()
+    """The words that tell this loss from others (``box``, ``cls``); empty for a total."""
+    total: bool = False
+    """Whether the name says that it is the sum."""
+    rank: int = 0
+    """Among axes and metrics, which to take first: the smaller."""
+    higher_is_better: bool = False
+
+
+def kind_of(name: str) -> str:
+    """``loss``, ``metric``, ``lr``, ``axis``, ``gradient`` or ``other``."""
+    return meaning(name).kind
+
+
+def says_split(name: str) -> bool:
+    """Whether the name itself says train, validation or test."""
+    return bool(meaning(name).split)
+
+
+@lru_cache(maxsize=4096)
+def meaning(name: str) -> Meaning:
+    """Read a column's name."""
+    words = _words(name)
+    kinds = set(words)
+    split = "train" if kinds & _TRAIN else "val" if kinds & _VAL else "test" if kinds & _TEST else ""
+    own = [w for w in words if w not in _TRAIN | _VAL | _TEST]
+    left = set(own)
+    if left & _RATE or {"learning", "rate"} <= left:
+        return Meaning("lr", split)
+    if {"grad", "norm"} <= left or {"gradient", "norm"} <= left or left == {"gnorm"}:
+        return Meaning("gradient", split)
+    if own and left <= {*_AXIS, "global", "trainer", "num", "current", "no", "number", "idx"} and left & set(_AXIS):
+        return Meaning("axis", split, rank=min(_AXIS.index(w) for w in own if w in _AXIS))
+    if not own and split in ("train", "val") and len(words) == 1 and words[0] in ("train", "valid", "val"):
+        return Meaning("loss", split, rest=("",))  # "train=0.17 valid=0.23"; a plain loss is preferred
+    if left & _ELSE and not ("cross" in left and "entropy" in left):
+        return Meaning("other", split)
+    if left & _LOSS or {"cross", "entropy"} <= left:
+        rest = tuple(w for w in own if w not in _LOSS | _FILLERS | {"cross", "entropy"})
+        return Meaning("loss", split, rest=rest, total=bool(left & {"total", "sum", "all", "overall"}))
+    ranks = [i for i, w in enumerate(_METRICS) if w in left and w not in _NOT_METRICS]
+    if ranks:
+        first = min(ranks)
+        late = 100 if {"top", "5"} <= left or {"acc", "5"} <= left or {"top", "3"} <= left else 0
+        wide = 1 if "map" in left and "95" not in left else 0
+        word = list(_METRICS)[first]
+        lower = any(w in left and not _METRICS[w] for w in ("error", "err"))
+        return Meaning("metric", split, rest=tuple(own), rank=first + late + wide, higher_is_better=_METRICS[word] and not lower)
+    return Meaning("other", split)
+
+
+def _words(name: str) -> list[str]:
+    text = re.sub(r"mAP", "map", name)
+    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text).lower()
+    words: list[str] = []
+    for word in re.findall(r"r2|f1|[a-z]+|\d+", text):
+        words += _SHORT.get(word, word).split()
+    return words

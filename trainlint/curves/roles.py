@@ -1,0 +1,175 @@
+"""Which column of a table is what: training and validation loss, metric, learning rate, gradient norm."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainlint.curves.columns import Meaning, kind_of, meaning
+from trainlint.curves.errors import LogError
+from trainlint.curves.log import Log
+
+__all__ = ["FEWEST", "Chosen", "Numbers", "Roles", "Table", "adversarial_losses", "counts_up", "roles_of"]
+
+Numbers = NDArray[np.float64]
+#: Columns by name: the rows in which they have values, and the values.
+Table = dict[str, tuple[NDArray[np.int64], Numbers]]
+
+FEWEST = 3
+"""Points that a piece of a file or a column must have to count beside longer ones."""
+_GENERATOR = frozenset({"gen", "generator", "g", "netg"})
+_CRITIC = frozenset({"disc", "discriminator", "critic", "d", "netd", "dis"})
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Columns that the user names: one name, or several to be summed, joined by ``+``. Empty: guess."""
+
+    train: str = ""
+    val: str = ""
+    metric: str = ""
+    lr: str = ""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Columns by meaning."""
+
+    train: tuple[str, ...] = ()
+    val: tuple[str, ...] = ()
+    val_mean: bool = False
+    """Whether several validation losses are of several sets, so that their mean is what counts."""
+    metric: tuple[str, ...] = ()
+    train_metric: tuple[str, ...] = ()
+    lr: tuple[str, ...] = ()
+    gradient: tuple[str, ...] = ()
+    higher: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def roles_of(log: Log, table: Table, chosen: Chosen) -> Roles:
+    """The columns that the user chose, and for the rest those whose names fit best."""
+    counts = {name: len(rows) for name, (rows, _) in table.items()}
+    meanings = {name: meaning(_tag_of(log.file) if name == "Value" and log.format == "tensorboard-csv" else name) for name in table}
+    train = _named(log, table, chosen.train) or _losses(meanings, counts, ("train", ""))
+    val = _named(log, table, chosen.val) or _losses(meanings, counts, ("val",)) or _losses(meanings, counts, ("test",))
+    metric = _named(log, table, chosen.metric) or _metric(meanings, table, ("val", "test", "", "train"))
+    split = meanings[metric[0]].split if metric else ""
+    train_metric = _metric(meanings, table, ("train",) if split != "train" else ())
+    rates = sorted((n for n in table if meanings[n].kind == "lr"), key=lambda n: (-counts[n], len(n)))
+    lr = _named(log, table, chosen.lr) or tuple(rates[:1])
+    gradient = tuple(n for n in table if meanings[n].kind == "gradient")[:1]
+    notes: tuple[str, ...] = ()
+    if not (train or val or metric):
+        train, val, notes = _guess(log, table)
+    sets = len(val) > 1 and not chosen.val and len(val) != len(train)
+    higher = bool(metric) and meanings[metric[0]].higher_is_better
+    if metric and meanings[metric[0]].kind != "metric":
+        higher = _rises(table[metric[0]][1])
+    return Roles(train, val, sets, metric, train_metric, lr, gradient, higher, notes)
+
+
+def _named(log: Log, table: Table, asked: str) -> tuple[str, ...]:
+    """The columns that the user asked for."""
+    if not asked:
+        return ()
+    names = (asked,) if asked in table else tuple(part.strip() for part in asked.split("+"))
+    for name in names:
+        if name not in table:
+            raise LogError(log.file, f"there is no column {name!r}; it has: {', '.join(table) or 'none'}")
+    return names
+
+
+def _losses(meanings: Mapping[str, Meaning], counts: Mapping[str, int], splits: tuple[str, ...]) -> tuple[str, ...]:
+    """The total loss of a split, or the parts that make it up."""
+    found = [n for n, m in meanings.items() if m.kind == "loss" and m.split in splits]
+    if not found:
+        return ()
+    most = max(counts[n] for n in found)
+    found = [n for n in found if counts[n] >= min(FEWEST, most)]
+    totals = [n for n in found if not meanings[n].rest]
+    if totals:
+        longest = max(counts[n] for n in totals)
+
+        def order(name: str) -> tuple[int, int, int, int]:
+            words = set(re.findall(r"[a-z]+", name.lower()))
+            per_step = 1 if "step" in words or "batch" in words else 0
+            few = 1 if counts[name] < min(8, longest) else 0
+            return few, per_step, 0 if meanings[name].split == splits[0] or meanings[name].total else 1, -counts[name]
+
+        return (min(totals, key=order),)
+    named = [n for n in found if meanings[n].split] or found
+    if adversarial_losses(named):
+        return tuple(named[:1])
+    longest = max(counts[n] for n in named)
+    return tuple(n for n in named if counts[n] >= 0.9 * longest and meanings[n].rest != ("",)) or tuple(named[:1])
+
+
+def adversarial_losses(names: Iterable[str]) -> bool:
+    """Whether two losses work against each other: their sum and their direction say nothing."""
+    rests = [set(meaning(n).rest) for n in names if kind_of(n) == "loss"]
+    return any(rest & _GENERATOR for rest in rests) and any(rest & _CRITIC for rest in rests)
+
+
+def _metric(meanings: Mapping[str, Meaning], table: Table, splits: tuple[str, ...]) -> tuple[str, ...]:
+    """The most telling metric: of the first split that has one, one that moves before a constant one."""
+    for split in splits:
+        found = [n for n, m in meanings.items() if m.kind == "metric" and m.split == split and len(table[n][0]) >= 2]
+        if found:
+            return (min(found, key=lambda n: (_constant(table[n][1]), _stuck(table[n][1]), meanings[n].rank)),)
+    return ()
+
+
+def _guess(log: Log, table: Table) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Train and validation loss of a table without names: the first columns that are no counters."""
+    if not (log.format.endswith("without-header") or log.format == "bare-numbers" or list(table) == ["value"]):
+        return (), (), ()
+    free = [n for n, (_, values) in table.items() if len(values) >= 2 and not counts_up(values)]
+    if not free:
+        return (), (), ()
+    first = _finite(table[free[0]][1])
+    val: tuple[str, ...] = ()
+    if len(free) > 1 and len(first):
+        other = _finite(table[free[1]][1])
+        near = len(other) and 0.1 < (abs(np.median(other)) + 1e-12) / (abs(np.median(first)) + 1e-12) < 10
+        val = (free[1],) if near and not _rises(other) else ()
+    guessed = f"{free[0]} was taken for the training loss" + (f", {val[0]} for the validation loss" if val else "")
+    return (free[0],), val, (f"{guessed}; --train and --val name others",)
+
+
+def counts_up(values: Numbers) -> bool:
+    """Whether values are whole numbers that only grow."""
+    steps = np.diff(values)
+    return bool(len(steps) and np.all(values == np.round(values)) and np.all(steps >= 0) and np.any(steps > 0))
+
+
+def _constant(values: Numbers) -> bool:
+    values = _finite(values)
+    return len(values) == 0 or bool(np.ptp(values) == 0)
+
+
+def _stuck(values: Numbers) -> bool:
+    """Whether one value makes up more than half of a column."""
+    _, counts = np.unique(values, return_counts=True)
+    return bool(counts.max(initial=0) > len(values) / 2)
+
+
+def _rises(values: Numbers) -> bool:
+    values = _finite(values)
+    third = max(len(values) // 3, 1)
+    return bool(len(values) and np.median(values[-third:]) > np.median(values[:third]))
+
+
+def _finite(values: Numbers) -> Numbers:
+    return values[np.isfinite(values)]
+
+
+def _tag_of(file: str) -> str:
+    """The tag that TensorBoard's export keeps in the file's name only; a score of unknown direction else."""
+    stem = re.sub(r".*tag[-_]", "", Path(file).stem)
+    return stem if kind_of(stem) in ("loss", "metric") else f"{stem} score"

@@ -1,0 +1,101 @@
+"""What the tests of shapes look at: the curves of one run side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainlint.curves.features import Curve
+from trainlint.curves.runs import Run, Trace
+
+__all__ = ["Sign", "View"]
+
+Json = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A shape that a test found, with the numbers it rests on and one sentence that says them."""
+
+    shape: str
+    summary: str
+    evidence: dict[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class View:
+    """The curves of a run as far as there are any; the metric is turned so that lower is better."""
+
+    run: Run
+    train: Curve | None
+    val: Curve | None
+    metric: Curve | None
+
+    @classmethod
+    def of(cls, run: Run) -> View:
+        """Look at a run."""
+        return cls(run, _curve(run.train), _curve(run.val), _curve(run.metric or run.train_metric, higher=run.higher_is_better or run.metric is None))
+
+    @property
+    def fitted(self) -> Curve | None:
+        """What the optimizer works on: the training loss, else the validation loss, else the metric."""
+        return self.train or self.val or self.metric
+
+    @property
+    def judged(self) -> Curve | None:
+        """What the run is for: the validation loss when it has enough points, else what is fitted."""
+        if self.val is not None and (len(self.val) >= 4 or self.train is None):
+            return self.val
+        return self.fitted
+
+    def named(self) -> Iterator[tuple[str, Curve]]:
+        """The losses with the names that sentences call them by; the metric when there is no loss."""
+        if self.train is not None:
+            yield "training loss", self.train
+        if self.val is not None:
+            yield "validation loss", self.val
+        if self.train is None and self.val is None and self.metric is not None:
+            yield "metric", self.metric
+
+    def name_of(self, curve: Curve) -> str:
+        """How a sentence calls a curve."""
+        return next((name for name, own in self.named() if own is curve), "metric")
+
+    def shown(self, curve: Curve, value: float) -> float:
+        """A level of a curve as the log has it: the metric is turned back."""
+        return -value if curve is self.metric and (self.run.higher_is_better or self.run.metric is None) else value
+
+    @property
+    def accuracy(self) -> NDArray[np.float64] | None:
+        """The metric as a share of one when higher is better and it looks like one, given as a fraction or in percent."""
+        trace = self.run.metric
+        if trace is None or not self.run.higher_is_better:
+            return None
+        values = trace.y[np.isfinite(trace.y)]
+        if not len(values) or values.min() < 0 or values.max() > 100:
+            return None
+        return values if values.max() <= 1 else values / 100
+
+    @property
+    def begins_late(self) -> bool:
+        """Whether the log is an excerpt that begins in the middle of a run."""
+        curve = self.fitted
+        if curve is None or len(curve) < 2 or self.run.x_label == "row":
+            return False
+        step = float(np.median(np.abs(np.diff(curve.x))))
+        return bool(curve.x[0] > 3 * max(step, 1.0) and curve.x[0] > 0.1 * curve.x[-1])
+
+    def rate(self) -> NDArray[np.float64] | None:
+        """The learning rate, finite and at least three values of it."""
+        trace = self.run.lr
+        if trace is None:
+            return None
+        values = trace.y[np.isfinite(trace.y)]
+        return values if len(values) >= 3 else None
+
+
+def _curve(trace: Trace | None, *, higher: bool = False) -> Curve | None:
+    return None if trace is None else Curve.of(trace.x, trace.y, higher_is_better=higher)
