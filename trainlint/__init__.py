@@ -1,6 +1,7 @@
 """Find the bug in a PyTorch training run before you wait a night for it.
 
-Three ways in: ``trainlint scan train.py`` on an unmodified script, :func:`check` on a model and a loader, and the rules and
+Four ways in: ``trainlint scan train.py`` on an unmodified script, ``trainlint watch train.py`` and
+:func:`watch` on a whole run, :func:`check` on a model and a loader, and the rules and
 report formats that other packages add. Importing this package imports no torch.
 """
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from trainlint.scanning import ScanError, scan
     from trainlint.settings import Settings
     from trainlint.version import __version__
+    from trainlint.watching.api import Watch, watch
 
 _HOMES = {
     "Cost": "finding",
@@ -37,12 +39,14 @@ _HOMES = {
     "TrainlintError": "errors",
     "UsageError": "errors",
     "Verdict": "rule",
+    "Watch": "watching.api",
     "__version__": "version",
     "check": "checking",
     "failed": "rule",
     "not_run": "rule",
     "passed": "rule",
     "scan": "scanning",
+    "watch": "watching.api",
 }
 
 __all__ = [
@@ -63,12 +67,14 @@ __all__ = [
     "TrainlintError",
     "UsageError",
     "Verdict",
+    "Watch",
     "__version__",
     "check",
     "failed",
     "not_run",
     "passed",
     "scan",
+    "watch",
 ]
 
 

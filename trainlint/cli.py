@@ -9,6 +9,7 @@ import click
 from trainlint.commands.catalogue import explain, rules
 from trainlint.commands.output import say
 from trainlint.commands.scan import demo, judge, scan
+from trainlint.commands.watch import watch
 from trainlint.errors import TrainlintError
 
 __all__ = ["main"]
@@ -37,7 +38,7 @@ def main() -> None:
     """
 
 
-for command in (scan, judge, rules, explain, demo):
+for command in (scan, watch, judge, rules, explain, demo):
     main.add_command(command)
 
 

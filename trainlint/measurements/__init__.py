@@ -26,6 +26,7 @@ from trainlint.measurements.memory import Retained
 from trainlint.measurements.padding import Padding
 from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats, WorkerSeeds
 from trainlint.measurements.recipe import BatchSize, Ema, EmaCopy, NormLayer, Regulariser, ShortRun, ShortRuns, SoftTargets, TargetCall
+from trainlint.measurements.run import Fingerprint, RankFacts, Ranks, WatchedRun
 
 #: Every measurement by its name, in the order in which probes are cheapest.
 MEASUREMENTS: dict[str, type[Measurement]] = {
@@ -33,6 +34,7 @@ MEASUREMENTS: dict[str, type[Measurement]] = {
     for kind in (
         Loop, Optimizers, Retained, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, WorkerSeeds, LastBatch,
         Labels, SplitOverlap, Replay, Influence, Mixing, Padding, SoftTargets, BatchSize, Ema, Overfit, ShortRuns, LearningRate,
+        WatchedRun, Ranks,
     )
 }  # fmt: skip
 
@@ -49,6 +51,7 @@ __all__ = [
     "Ema",
     "EmaCopy",
     "Event",
+    "Fingerprint",
     "GraphCut",
     "GroupInfo",
     "Influence",
@@ -74,6 +77,8 @@ __all__ = [
     "Padding",
     "ParameterInfo",
     "Parameters",
+    "RankFacts",
+    "Ranks",
     "Regulariser",
     "Repair",
     "Repeat",
@@ -95,5 +100,6 @@ __all__ = [
     "Unmeasured",
     "UnregisteredModule",
     "ValidationPass",
+    "WatchedRun",
     "WorkerSeeds",
 ]

@@ -32,6 +32,7 @@ from trainlint.measurements import (
     Overfit,
     Padding,
     Parameters,
+    Ranks,
     Repeats,
     Replay,
     Retained,
@@ -40,6 +41,7 @@ from trainlint.measurements import (
     SoftTargets,
     SplitOverlap,
     Unmeasured,
+    WatchedRun,
     WorkerSeeds,
 )  # fmt: skip
 from trainlint.probes.activations import measure_activations
@@ -66,6 +68,7 @@ from trainlint.probes.sample_order import measure_sample_order
 from trainlint.probes.short_runs import measure_short_runs
 from trainlint.probes.soft_targets import measure_soft_targets
 from trainlint.probes.split_overlap import measure_split_overlap
+from trainlint.probes.whole_run import measure_ranks, measure_watched_run
 from trainlint.probes.worker_seeds import measure_worker_seeds
 from trainlint.record.recording import Recording, Snapshot, state_tensors
 from trainlint.record.tape import random_kept
@@ -101,6 +104,8 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     Overfit: measure_overfit,
     ShortRuns: measure_short_runs,
     LearningRate: measure_learning_rate,
+    WatchedRun: measure_watched_run,
+    Ranks: measure_ranks,
 }
 
 #: Measurements that every report shows, whichever rules are selected.

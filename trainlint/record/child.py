@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["main"]
+__all__ = ["environment", "main", "own_traceback", "run_as_main"]
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Trainings of one script that are recorded: pre-training and fine-tuning.
@@ -31,7 +31,6 @@ def main(job_file: str) -> None:
     job: dict[str, Any] = json.loads(Path(job_file).read_text("utf-8"))
     folder = Path(job_file).parent
     import msgspec
-    import torch
 
     from trainlint.evidence import EvidenceWriter
     from trainlint.probes.session import ProbeSession
@@ -45,7 +44,7 @@ def main(job_file: str) -> None:
     settings = msgspec.convert(job["settings"], Settings)
     catalogue = load_catalogue().choose(settings.select, settings.ignore, settings.options)
     evidence = EvidenceWriter(folder / "evidence.jsonl")
-    evidence.line("status", environment=_environment(torch))
+    evidence.line("status", environment=environment())
     evidence.line("progress", text="running the script")
 
     def measure(recording: Any) -> None:
@@ -84,7 +83,7 @@ def main(job_file: str) -> None:
     project = [os.getcwd(), *([] if job["module"] else [os.path.dirname(os.path.realpath(job["script"]))])]
     with sandboxed(folder, project), listening(recorder):
         try:
-            _run_as_main(job)
+            run_as_main(job)
         except StopRecording:
             status = "recorded"
         except SystemExit as stop:
@@ -114,7 +113,7 @@ def main(job_file: str) -> None:
     _leave(0)
 
 
-def _run_as_main(job: dict[str, Any]) -> None:
+def run_as_main(job: dict[str, Any]) -> None:
     """Execute the script as ``python script.py`` or ``python -m module`` would."""
     main_module = types.ModuleType("__main__")
     sys.modules["__main__"] = main_module
@@ -178,7 +177,10 @@ def start_watchdog() -> None:
     timer.start()
 
 
-def _environment(torch: Any) -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Versions and device of this process, as a report names them."""
+    import torch
+
     found = {
         "python": platform.python_version(),
         "torch": str(torch.__version__),
