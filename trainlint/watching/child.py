@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -94,7 +95,13 @@ class _Arrival(MetaPathFinder):
 
 def _show(error: BaseException, text: str) -> None:
     """The script's traceback as Python would show it: by the hook that the script has set, if any."""
+    from trainlint.record.child import is_own
+
     if sys.excepthook is sys.__excepthook__:
         sys.stderr.write(text)
     else:
-        sys.excepthook(type(error), error, error.__traceback__)
+        frames = [(f, n) for f, n in traceback.walk_tb(error.__traceback__) if not is_own(f.f_code.co_filename)]
+        shown: TracebackType | None = None
+        for frame, line in reversed(frames):
+            shown = TracebackType(shown, frame, frame.f_lasti, line)
+        sys.excepthook(type(error), error.with_traceback(shown), shown)

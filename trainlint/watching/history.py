@@ -56,15 +56,12 @@ class History:
 
     def column(self, name: str) -> tuple[list[float], list[float]]:
         """Steps and values of one column, where it has any."""
-        rows = [r for r in (*self.rows, *self.validation) if name in r]
-        rows.sort(key=lambda r: r["step"])
+        rows = [r for r in self.in_order() if name in r]
         return [r["step"] for r in rows], [r[name] for r in rows]
 
-    def columns(self) -> dict[str, list[float]]:
-        """All columns side by side, sorted by step, NaN where a row has no value."""
-        rows = sorted((*self.rows, *self.validation), key=lambda r: r["step"])
-        names = dict.fromkeys((*(n for n in _FIRST if any(n in r for r in rows)), *(k for r in rows for k in r)))
-        return {name: [r.get(name, math.nan) for r in rows] for name in names}
+    def in_order(self) -> list[dict[str, float]]:
+        """All rows that are in memory, training and validation, by step."""
+        return sorted((*self.rows, *self.validation), key=lambda r: r["step"])
 
     def close(self) -> None:
         """Write no more to the file."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
-from typing import Any
 
 from trainlint.details import Detail, Line, Series
 from trainlint.engine import Judge
+from trainlint.errors import TrainlintError
 from trainlint.evidence import Evidence
 from trainlint.finding import Finding, Report
 from trainlint.measurements import Activations, Loop, Measurement, NonFinite, Parameters, Ranks, WatchedRun
@@ -18,10 +19,12 @@ from trainlint.scanning import judge
 from trainlint.settings import Settings
 from trainlint.watching.history import History
 
-__all__ = ["curve_verdict", "pictures", "progress_line", "report", "rules_of_a_watch", "verdicts"]
+__all__ = ["pictures", "progress_line", "report", "rules_of_a_watch", "verdicts"]
 
-#: What a watch measures; rules that require more belong to a scan.
-_MEASURED: frozenset[type[Measurement]] = frozenset({NonFinite, Loop, Parameters, Activations, WatchedRun, Ranks})
+#: What a watch measures, by name; rules that require more belong to a scan. ``curves`` is made at the end of the run.
+_MEASURED = frozenset({*(kind.name for kind in (NonFinite, Loop, Parameters, Activations, WatchedRun, Ranks)), "curves"})
+#: Rules on what only a whole run shows.
+_WHOLE = frozenset({WatchedRun.name, Ranks.name, "curves"})
 #: Rules whose inputs a watch fills well enough. The others that need no more ask for what only the first steps show.
 _JUDGED = ("train-mode", "eval-mode", "non-finite", "dead-units")
 
@@ -32,9 +35,9 @@ def rules_of_a_watch(settings: Settings, *, several: bool) -> Catalogue:
     kept = tuple(
         rule
         for rule in chosen.rules
-        if set(rule.requires) <= _MEASURED
-        and (rule.name in _JUDGED or {WatchedRun, Ranks} & set(rule.requires))
-        and (several or Ranks not in rule.requires)
+        if (needs := {kind.name for kind in rule.requires}) <= _MEASURED
+        and (rule.name in _JUDGED or needs & _WHOLE)
+        and (several or Ranks.name not in needs)
     )
     return Catalogue(kept, chosen.explains)
 
@@ -67,41 +70,40 @@ def report(
     kind: str = "script", several: bool = False,
 ) -> Report:  # fmt: skip
     """Judge what was measured, and put the curves and their verdict beside it."""
+    if (curves := _curves(history, evidence)) is not None:
+        evidence.measurements[curves.name] = curves
     catalogue = rules_of_a_watch(settings, several=several)
     names = tuple(rule.name for rule in catalogue.rules)
     made = judge(
         evidence, replace(settings, select=names, ignore=()), name=name, command=command, seconds=seconds, kind=kind,
         status="recorded" if status in ("ended", "stopped") else status,
     )  # fmt: skip
-    notes = [*made.subject.notes, *_notes(evidence, history)]
+    notes = [*made.subject.notes, *_notes(evidence)]
     subject = replace(made.subject, notes=tuple(notes))
     return replace(made, subject=subject, overview=(*pictures(history), *made.overview))
 
 
-def _notes(evidence: Evidence, history: History) -> Iterator[str]:
+def _notes(evidence: Evidence) -> Iterator[str]:
     run = evidence.measurements.get(WatchedRun.name)
     if isinstance(run, WatchedRun) and run.steps:
         waiting = f", {run.data_share:.0%} of the time between steps waiting for data" if run.data_share is not None else ""
         yield f"watched {run.steps:,} steps and {run.epochs} whole training passes{waiting}"
-    verdict = curve_verdict(history)
-    if verdict:
-        yield verdict
 
 
-def curve_verdict(history: History) -> str | None:
-    """The shape of the loss curve in words, by the classifier of ``trainlint.curves`` where that is installed."""
-    classify = _classifier()
-    if classify is None or not history.rows:
+def _curves(history: History, evidence: Evidence) -> Measurement | None:
+    """What the classifier of curves says of the history; None where it is not installed, or one loss does not stand for the run."""
+    loop = evidence.measurements.get(Loop.name)
+    several_losses = isinstance(loop, Loop) and loop.stepped_optimizers > 1
+    if several_losses or not history.rows:
         return None
-    shape = classify(history.columns())
-    return f"the curve: {shape}" if shape else None
-
-
-def _classifier() -> Callable[[Mapping[str, Sequence[float]]], Any] | None:
     try:
-        return getattr(import_module("trainlint.curves"), "classify_history", None)
+        classify = import_module("trainlint.curves.classify").classify
     except ImportError:
         return None
+    with suppress(TrainlintError):
+        found: Measurement = classify(history.in_order(), train="loss", val="val_loss" if history.validation else "", lr="lr")
+        return found
+    return None
 
 
 def pictures(history: History) -> Iterator[Detail]:

@@ -158,7 +158,7 @@ def _restored(tensors: list[Tensor]) -> Iterator[None]:
     kept = Snapshot(tensors)
     with ExitStack() as stack:
         for tensor in tensors:
-            stack.enter_context(torch.autograd._unsafe_preserve_version_counter(tensor))
+            stack.enter_context(torch.autograd.grad_mode._unsafe_preserve_version_counter(tensor))
         try:
             yield
         finally:
