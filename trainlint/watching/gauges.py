@@ -52,7 +52,8 @@ class Gauge:
         """A reading took so long."""
         self.readings += 1
         self._costs.append(seconds)
-        rest = min(self._costs) / (self.share * step_seconds) if step_seconds else self.at_least
+        allowed = self.share * (step_seconds or 0.0)
+        rest = min(self._costs) / allowed if allowed else self.at_least
         longest = _LONGEST_REST if self.readings >= _FIRST_READINGS else self.readings * self.at_least
         self.next = step + max(min(math.ceil(rest), longest), self.at_least)
 

@@ -89,24 +89,23 @@ def _gradients(monitor: Monitor, replace: Replace) -> None:
     tensor_backward, backward = Tensor.backward, torch.autograd.backward
     depth = [0]
 
-    def around(loss: Any, run: Callable[[], Any]) -> Any:
-        if depth[0] or not isinstance(loss, Tensor):
-            return run()
-        depth[0] += 1
+    @functools.wraps(tensor_backward)
+    def _tensor_backward(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        depth[0] += 1  # it calls autograd.backward in turn
         try:
-            monitor.backward_begun(loss)
-            return run()
+            if depth[0] == 1:
+                monitor.backward_begun(self)
+            return tensor_backward(self, *args, **kwargs)  # type: ignore[no-untyped-call]
         finally:
             depth[0] -= 1
 
-    @functools.wraps(tensor_backward)
-    def _tensor_backward(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return around(self, lambda: tensor_backward(self, *args, **kwargs))
-
     @functools.wraps(backward)
     def _backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-        first = tensors if isinstance(tensors, Tensor) else tensors[0] if isinstance(tensors, list | tuple) and tensors else None
-        return around(first, lambda: backward(tensors, *args, **kwargs))
+        if not depth[0]:
+            first = tensors if isinstance(tensors, Tensor) else tensors[0] if isinstance(tensors, list | tuple) and tensors else None
+            if isinstance(first, Tensor):
+                monitor.backward_begun(first)
+        return backward(tensors, *args, **kwargs)
 
     replace(Tensor, "backward", _tensor_backward)
     replace(torch.autograd, "backward", _backward)
@@ -142,7 +141,8 @@ def _losses(monitor: Monitor, replace: Replace) -> None:
         @functools.wraps(function)
         def called(*args: Any, **kwargs: Any) -> Any:
             result = function(*args, **kwargs)
-            if not torch.compiler.is_compiling():
+            entry = monitor.current
+            if entry is not None and not entry.backwards and not torch.compiler.is_compiling():
                 first = args[0] if args else kwargs.get("input")
                 monitor.loss_called(result, first.shape[0] if isinstance(first, Tensor) and first.dim() else 1)
             return result

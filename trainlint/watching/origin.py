@@ -43,6 +43,7 @@ class Origins:
         self._stack: ExitStack | None = None
         self._gauge = Gauge(_SHARE)
         self._kept: list[Tensor] = []
+        self._too_large = False
 
     @property
     def taping(self) -> bool:
@@ -79,14 +80,13 @@ class Origins:
 
     def keep_weights(self, step: int, step_seconds: float | None) -> None:
         """Copy the weights, which have just given a finite loss, when it is time to."""
-        if self.tape is None or not self._gauge.due(step):
-            return
-        live = self._state()
-        if not live or sum(t.numel() * t.element_size() for t in live) > _MOST_BYTES:
-            self._gauge.next = 1 << 62
+        if self.tape is None or self._too_large or not self._gauge.due(step):
             return
         with self._gauge.reading(step, step_seconds):
-            if len(self._kept) != len(live):
+            live = self._state()
+            if not live or sum(t.numel() * t.element_size() for t in live) > _MOST_BYTES:
+                self._too_large = True
+            elif len(self._kept) != len(live):
                 self._kept = [t.clone() for t in live]
             else:
                 torch._foreach_copy_(self._kept, live)
