@@ -32,6 +32,8 @@ from trainlint.watching.session import Session
 
 #: Steps that are timed together, rounds that warm up, and of how many rounds the dearer ways take part in one.
 _STEPS, _WARM_UP, _SELDOM = 3, 3, 4
+#: Steps under the watch before anything is timed: its first readings come closer together.
+_BEFORE = 60
 
 
 class GPT(nn.Module):
@@ -171,6 +173,9 @@ def measure(name: str, rounds: int) -> dict[str, tuple[float, float]]:
     with tempfile.TemporaryDirectory() as folder:
         all_ways = ways(training, Path(folder))
         pairs: dict[str, list[tuple[float, float]]] = {way: [] for way in all_ways if way != "bare"}
+        with all_ways["trainlint watch"]():
+            for _ in range(_BEFORE):
+                training.step("trainlint watch")
         for number in range(rounds + _WARM_UP):
             for way in pairs:
                 if way not in ("trainlint watch", "bare again") and number % _SELDOM:

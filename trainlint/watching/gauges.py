@@ -19,7 +19,7 @@ _RATIO_TENSORS = 12
 #: Steps that a gauge rests at most, so that even the dearest one is read now and then.
 _LONGEST_REST = 1000
 #: The first readings of a run come closer together whatever they cost: the first one pays for what torch sets up once.
-_FIRST_READINGS = 12
+_FIRST_READINGS = 4
 
 
 class Gauge:

@@ -95,7 +95,7 @@ def _gradients(monitor: Monitor, replace: Replace) -> None:
         try:
             if depth[0] == 1:
                 monitor.backward_begun(self)
-            return tensor_backward(self, *args, **kwargs)  # type: ignore[no-untyped-call]
+            return tensor_backward(self, *args, **kwargs)
         finally:
             depth[0] -= 1
 

@@ -170,6 +170,11 @@ class Monitor:
         """Median time of the last steps."""
         return statistics.median(self._recent) if self._recent else None
 
+    @property
+    def quickest(self) -> float | None:
+        """Least time of the last steps: what a reading is weighed against, whose own least time counts too on a busy machine."""
+        return min(self._recent) if self._recent else None
+
     # -- loaders -------------------------------------------------------------------------------------------------------
 
     @guarded
@@ -269,7 +274,7 @@ class Monitor:
             return []
         look.end()
         if look.whole:
-            self._look_steps.spent(self.steps, look.seconds, self.step_seconds)
+            self._look_steps.spent(self.steps, look.seconds, self.quickest)
         current = self.current
         if current is not None and current.call is None and look.calls:
             current.call = look.calls[0]
@@ -411,8 +416,8 @@ class Monitor:
             began = time.perf_counter()
             self._ratio = UpdateRatio(self._parameters)
             self._ratio_seconds = time.perf_counter() - began
-        if self.broken is None and math.isfinite(self._last_loss):
-            self.origins.keep_weights(self.steps, self.step_seconds)
+        if self.broken is None and self.origins.keeps(self.steps) and math.isfinite(self._last_loss):
+            self.origins.keep_weights(self.steps, self.quickest)
 
     def _fingerprint(self, optimizer: Optimizer) -> None:
         if not self.shapes:
@@ -437,7 +442,7 @@ class Monitor:
             began = time.perf_counter()
             ratio = self._ratio.ratio()
             self._ratio = None
-            self._ratios.spent(self.steps, self._ratio_seconds + time.perf_counter() - began, self.step_seconds)
+            self._ratios.spent(self.steps, self._ratio_seconds + time.perf_counter() - began, self.quickest)
             if ratio is not None:
                 self._fresh["update_ratio"] = ratio
         row = self._row_due()
@@ -484,7 +489,7 @@ class Monitor:
         self.history.add(row)
         if self.current is None and self.steps & (self.steps - 1) == 0:
             self._read_memory()
-        self._rows.spent(self.steps - 1, self._row_seconds + time.perf_counter() - began, self.step_seconds)
+        self._rows.spent(self.steps - 1, self._row_seconds + time.perf_counter() - began, self.quickest)
 
     @guarded
     def log(self, values: dict[str, float]) -> None:

@@ -78,10 +78,12 @@ class Origins:
         if torch.overrides._get_current_function_mode() is self.writer:
             self.writer.__exit__(None, None, None)
 
+    def keeps(self, step: int) -> bool:
+        """Whether it is time to keep the weights."""
+        return self.tape is not None and not self._too_large and self._gauge.due(step)
+
     def keep_weights(self, step: int, step_seconds: float | None) -> None:
-        """Copy the weights, which have just given a finite loss, when it is time to."""
-        if self.tape is None or self._too_large or not self._gauge.due(step):
-            return
+        """Copy the weights, which have just given a finite loss."""
         with self._gauge.reading(step, step_seconds):
             live = self._state()
             if not live or sum(t.numel() * t.element_size() for t in live) > _MOST_BYTES:

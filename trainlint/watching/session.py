@@ -78,7 +78,7 @@ class Session:
             self.say("progress", progress_line(self.history, monitor.steps, monitor.epoch, monitor.step_seconds))
         if not urgent and not self._gauge.due(monitor.steps):
             return
-        with self._gauge.reading(monitor.steps, monitor.step_seconds):
+        with self._gauge.reading(monitor.steps, monitor.quickest):
             self._measure()
             self._share("running")
             found = verdicts(self.catalogue, self.evidence)
