@@ -42,7 +42,7 @@ def watch(script: Path, tmp_path: Path, world: int, *options: str) -> dict:
         subprocess.Popen(command, cwd=script.parent, env={**shared, "RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for rank in range(world)
     ]  # fmt: skip
-    said = [rank.communicate(timeout=200) for rank in ranks]
+    said = [rank.communicate(timeout=280) for rank in ranks]
     assert ranks[0].returncode in (0, 1), said
     return json.loads((tmp_path / "report.json").read_text())
 
