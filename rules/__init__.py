@@ -39,6 +39,7 @@ from trainlint_rules.loss_reduction import LossReduction
 from trainlint_rules.loss_shape import LossShape
 from trainlint_rules.lr_groups import LearningRateGroups
 from trainlint_rules.lr_range import LearningRateRange
+from trainlint_rules.memory_growth import MemoryGrowth
 from trainlint_rules.no_gradient import NoGradient
 from trainlint_rules.non_finite import NonFiniteRule
 from trainlint_rules.output_activation import OutputActivation
@@ -46,6 +47,8 @@ from trainlint_rules.over_regularized import OverRegularized
 from trainlint_rules.overfit_batch import OverfitBatch
 from trainlint_rules.padding import Padding
 from trainlint_rules.params_not_optimized import ParamsNotOptimized
+from trainlint_rules.rank_data import RankData
+from trainlint_rules.rank_sync import RankSync
 from trainlint_rules.sample_mixing import SampleMixing
 from trainlint_rules.schedule_cadence import ScheduleCadence
 from trainlint_rules.schedule_order import ScheduleOrder
@@ -62,8 +65,8 @@ __all__ = ["EXPLAINS", "RULES"]
 #: In the order of the playbook's stages; within a stage a cause stands before its symptoms.
 RULES: tuple[type[Rule], ...] = (
     LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, InputIgnored, SampleMixing,
-    BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, LabelSignal, LabelMapping, LabelNoise, Padding, ClassImbalance, SplitLeak, Shuffle, WorkerSeed, EvalAugment, LastBatchRule,
-    NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, GraphRetained, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch,
+    BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, LabelSignal, LabelMapping, LabelNoise, Padding, ClassImbalance, SplitLeak, Shuffle, WorkerSeed, EvalAugment, LastBatchRule, RankData,
+    NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, GraphRetained, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch, RankSync, MemoryGrowth,
     WarmupMissing, LearningRateRange, ScheduleCadence, ScheduleOrder, LearningRateGroups,
     CoupledWeightDecay, DecayGroups, SoftTargetsRule, FinetuneLearningRate, OverRegularized, EmaRule, BatchSizeRule,
     CurveShape,

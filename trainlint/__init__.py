@@ -1,6 +1,7 @@
 """Find the bug in a PyTorch training run before you wait a night for it.
 
-Three ways in: ``trainlint scan train.py`` on an unmodified script, :func:`check` on a model and a loader, and the rules and
+Four ways in: ``trainlint scan train.py`` on an unmodified script, ``trainlint watch train.py`` and
+:func:`watch` on a whole run, :func:`check` on a model and a loader, and the rules and
 report formats that other packages add. Importing this package imports no torch.
 """
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from trainlint.scanning import ScanError, scan
     from trainlint.settings import Settings
     from trainlint.version import __version__
+    from trainlint.watching.api import Watch, watch
 
 _HOMES = {
     "Cost": "finding",
@@ -39,6 +41,7 @@ _HOMES = {
     "TrainlintError": "errors",
     "UsageError": "errors",
     "Verdict": "rule",
+    "Watch": "watching.api",
     "__version__": "version",
     "check": "checking",
     "classify": "curves.classify",
@@ -46,6 +49,7 @@ _HOMES = {
     "not_run": "rule",
     "passed": "rule",
     "scan": "scanning",
+    "watch": "watching.api",
 }
 
 __all__ = [
@@ -67,6 +71,7 @@ __all__ = [
     "TrainlintError",
     "UsageError",
     "Verdict",
+    "Watch",
     "__version__",
     "check",
     "classify",
@@ -74,6 +79,7 @@ __all__ = [
     "not_run",
     "passed",
     "scan",
+    "watch",
 ]
 
 

@@ -14,6 +14,7 @@ from trainlint.commands.diff import diff
 from trainlint.commands.output import say
 from trainlint.commands.scan import demo, judge, scan
 from trainlint.commands.view import view
+from trainlint.commands.watch import watch
 from trainlint.errors import TrainlintError
 
 __all__ = ["main"]
@@ -42,7 +43,7 @@ def main() -> None:
     """
 
 
-for command in (scan, judge, view, diff, baseline, rules, explain, demo, config, curves):
+for command in (scan, judge, view, diff, baseline, rules, explain, demo, config, curves, watch):
     main.add_command(command)
 
 

@@ -43,6 +43,16 @@ def scan(
     """Run SCRIPT for a few training steps, unmodified, and report what is wrong. Its own arguments follow after `--`."""
     from trainlint.scanning import ScanError
     from trainlint.scanning import scan as run_scan
+    from trainlint.watching.ranks import this_place
+
+    place = this_place()
+    if place.rank:
+        sys.exit(0)
+    if place.world > 1:
+        say(
+            f"trainlint: a scan runs {script} as the only process; the other {place.world - 1} stand by. "
+            "`trainlint watch` compares processes"
+        )
 
     settings = settings_for(config, Path.cwd() if module else Path(script).parent, select, ignore, fail_on, baseline)
     if budget is not None:

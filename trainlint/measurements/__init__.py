@@ -27,6 +27,7 @@ from trainlint.measurements.memory import Retained
 from trainlint.measurements.padding import Padding
 from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats, WorkerSeeds
 from trainlint.measurements.recipe import BatchSize, Ema, EmaCopy, NormLayer, Regulariser, ShortRun, ShortRuns, SoftTargets, TargetCall
+from trainlint.measurements.run import Fingerprint, RankFacts, Ranks, WatchedRun
 
 #: Every measurement by its name, in the order in which probes are cheapest.
 MEASUREMENTS: dict[str, type[Measurement]] = {
@@ -34,7 +35,7 @@ MEASUREMENTS: dict[str, type[Measurement]] = {
     for kind in (
         Loop, Optimizers, Retained, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, WorkerSeeds, LastBatch,
         Labels, SplitOverlap, Replay, Influence, Mixing, Padding, SoftTargets, BatchSize, Ema, Overfit, ShortRuns, LearningRate,
-        Comparison, Curves,
+        Comparison, Curves, WatchedRun, Ranks,
     )
 }  # fmt: skip
 
@@ -55,6 +56,7 @@ __all__ = [
     "Ema",
     "EmaCopy",
     "Event",
+    "Fingerprint",
     "GraphCut",
     "GroupInfo",
     "Influence",
@@ -80,6 +82,8 @@ __all__ = [
     "Padding",
     "ParameterInfo",
     "Parameters",
+    "RankFacts",
+    "Ranks",
     "Regulariser",
     "Repair",
     "Repeat",
@@ -101,5 +105,6 @@ __all__ = [
     "Unmeasured",
     "UnregisteredModule",
     "ValidationPass",
+    "WatchedRun",
     "WorkerSeeds",
 ]

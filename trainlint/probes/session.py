@@ -34,6 +34,7 @@ from trainlint.measurements import (
     Overfit,
     Padding,
     Parameters,
+    Ranks,
     Repeats,
     Replay,
     Retained,
@@ -42,6 +43,7 @@ from trainlint.measurements import (
     SoftTargets,
     SplitOverlap,
     Unmeasured,
+    WatchedRun,
     WorkerSeeds,
 )  # fmt: skip
 from trainlint.probes.activations import measure_activations
@@ -69,6 +71,7 @@ from trainlint.probes.sample_order import measure_sample_order
 from trainlint.probes.short_runs import measure_short_runs
 from trainlint.probes.soft_targets import measure_soft_targets
 from trainlint.probes.split_overlap import measure_split_overlap
+from trainlint.probes.whole_run import measure_ranks, measure_watched_run
 from trainlint.probes.worker_seeds import measure_worker_seeds
 from trainlint.proof.comparing import compare_configurations
 from trainlint.proof.runs import Condition
@@ -108,6 +111,8 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     ShortRuns: measure_short_runs,
     LearningRate: measure_learning_rate,
     Curves: measure_curves,
+    WatchedRun: measure_watched_run,
+    Ranks: measure_ranks,
 }
 
 #: Measurements that every report shows, whichever rules are selected.

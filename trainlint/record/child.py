@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["main"]
+__all__ = ["is_own", "main", "own_traceback", "run_as_main"]
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Trainings of one script that are recorded: pre-training and fine-tuning.
@@ -83,7 +83,7 @@ def main(job_file: str) -> None:
     project = [os.getcwd(), *([] if job["module"] else [os.path.dirname(os.path.realpath(job["script"]))])]
     with sandboxed(folder, project), listening(recorder):
         try:
-            _run_as_main(job)
+            run_as_main(job)
         except StopRecording:
             status = "recorded"
         except SystemExit as stop:
@@ -113,7 +113,7 @@ def main(job_file: str) -> None:
     _leave(0)
 
 
-def _run_as_main(job: dict[str, Any]) -> None:
+def run_as_main(job: dict[str, Any]) -> None:
     """Execute the script as ``python script.py`` or ``python -m module`` would."""
     main_module = types.ModuleType("__main__")
     sys.modules["__main__"] = main_module
@@ -139,12 +139,17 @@ def _run_as_main(job: dict[str, Any]) -> None:
     exec(code, main_module.__dict__)
 
 
+def is_own(filename: str) -> bool:
+    """Whether a source file is one of this package's."""
+    return filename.startswith(_HERE)
+
+
 def own_traceback(error: BaseException) -> str:
     """The script's traceback without this package's frames."""
     shown = traceback.TracebackException.from_exception(error)
     part: traceback.TracebackException | None = shown
     while part is not None:
-        part.stack = traceback.StackSummary.from_list([f for f in part.stack if not f.filename.startswith(_HERE)])
+        part.stack = traceback.StackSummary.from_list([f for f in part.stack if not is_own(f.filename)])
         part = part.__cause__ or part.__context__
     return "".join(shown.format())
 

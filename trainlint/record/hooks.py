@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.utils.checkpoint
@@ -19,8 +19,9 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from trainlint.record.recorder import Recorder
 from trainlint.record.recording import Iteration
+from trainlint.record.tapewriter import TapeWriter
 
-__all__ = ["listening", "note_datasets"]
+__all__ = ["listening", "note_datasets", "opaque_functions", "replace_attribute"]
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def listening(recorder: Recorder) -> Iterator[None]:
     """While the context lasts, what the thread does with torch is told to ``recorder``."""
     with ExitStack() as stack:
         for install in (_loaders, _modules, _gradients, _optimizers, _schedulers, _modes, _compilation):
-            install(recorder, lambda owner, name, new: _replace(stack, owner, name, new))
+            install(recorder, lambda owner, name, new: replace_attribute(stack, owner, name, new))
         before = register_optimizer_step_pre_hook(_step_begun(recorder))
         stack.callback(before.remove)
         after = register_optimizer_step_post_hook(_step_ended(recorder))
@@ -53,7 +54,8 @@ def note_datasets(recorder: Recorder) -> None:
 Replace = Callable[[Any, str, Any], None]
 
 
-def _replace(stack: ExitStack, owner: Any, name: str, new: Any) -> None:
+def replace_attribute(stack: ExitStack, owner: Any, name: str, new: Any) -> None:
+    """Set an attribute of a class or module until the stack closes."""
     inherited = isinstance(owner, type) and name not in vars(owner)
     old = vars(owner)[name] if not inherited and isinstance(owner, type) else getattr(owner, name)
     setattr(owner, name, new)
@@ -432,7 +434,7 @@ def _modes(recorder: Recorder, replace: Replace) -> None:
 
 
 def _compilation(recorder: Recorder, replace: Replace) -> None:
-    """torch.compile hands the function back; custom autograd functions are one operation; checkpointed ones run in the open."""
+    """torch.compile hands the function back; autograd functions are one operation."""
     compile_ = torch.compile
 
     @functools.wraps(compile_)
@@ -442,13 +444,29 @@ def _compilation(recorder: Recorder, replace: Replace) -> None:
     replace(torch, "compile", uncompiled)
     module_compile = nn.Module.compile
     replace(nn.Module, "compile", functools.wraps(module_compile)(lambda self, *args, **kwargs: None))
+    opaque_functions(recorder, replace)
+
+
+class Writing(Protocol):
+    """Who has a tape written, and whether it listens."""
+
+    writer: TapeWriter
+
+    @property
+    def on(self) -> bool:
+        """Whether to look at all."""
+        ...
+
+
+def opaque_functions(listener: Writing, replace: Replace) -> None:
+    """Custom autograd functions are one operation of a tape; checkpointed ones run in the open."""
     function = torch.autograd.Function
     apply = inspect.getattr_static(function, "apply")
-    writer = recorder.writer
+    writer = listener.writer
 
     def opaque(cls: Any, *args: Any, **kwargs: Any) -> Any:
         original = apply.__get__(None, cls)
-        if not (writer.active and recorder.on):
+        if not (writer.active and listener.on):
             return original(*args, **kwargs)
         return writer.write("apply", original, args, kwargs)
 
@@ -457,6 +475,6 @@ def _compilation(recorder: Recorder, replace: Replace) -> None:
     reentrant = checkpoint.apply
 
     def in_the_open(_: Any, run: Callable[..., Any], preserve: bool, *args: Any) -> Any:
-        return run(*args) if writer.active and recorder.on else reentrant(run, preserve, *args)
+        return run(*args) if writer.active and listener.on else reentrant(run, preserve, *args)
 
     replace(checkpoint, "apply", classmethod(in_the_open))

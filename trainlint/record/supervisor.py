@@ -21,8 +21,9 @@ from trainlint.errors import UsageError
 from trainlint.evidence import Evidence
 from trainlint.record.sandbox import QUIET_TRACKERS, clean_up
 from trainlint.settings import Settings
+from trainlint.watching.ranks import alone, this_place
 
-__all__ = ["Run", "run_script"]
+__all__ = ["Run", "check_script", "death", "new_lines", "run_script"]
 
 #: Seconds for imports and data preparation before the first training step; the budget does not count them.
 _START_UP = 300.0
@@ -55,11 +56,12 @@ def run_script(
     Raises UsageError when the script is not there. Nothing that the script writes stays, whatever way it ends.
     """
     if not module:
-        _check_script(script)
+        check_script(script)
     scratch = Path(tempfile.mkdtemp(prefix="trainlint-"))
     job = {"script": script, "module": script if module else "", "args": list(args), "settings": asdict(settings)}
     (scratch / "job.json").write_text(json.dumps(job), "utf-8")
-    environment = {**os.environ, **{k: v for k, v in QUIET_TRACKERS.items() if k not in os.environ}, "TRAINLINT": "1"}
+    around = os.environ if this_place().world == 1 else alone(os.environ)
+    environment = {**around, **{k: v for k, v in QUIET_TRACKERS.items() if k not in around}, "TRAINLINT": "1"}
     # Spinning threads make small steps many times slower on a busy machine; waiting ones change no result.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     began = time.monotonic()
@@ -77,7 +79,8 @@ def run_script(
             clean_up(scratch)
 
 
-def _check_script(script: str) -> None:
+def check_script(script: str) -> None:
+    """Raise UsageError with a hint when there is no such script, or it cannot be read."""
     path = Path(script)
     if not path.exists():
         near = [p.name for p in sorted(path.parent.glob("*.py"))[:6]] if path.parent.is_dir() else []
@@ -100,7 +103,7 @@ def _follow(child: subprocess.Popen[bytes], scratch: Path, settings: Settings, b
     while True:
         try:
             code = child.poll()
-            position, lines = _new_lines(path, position)
+            position, lines = new_lines(path, position)
             for line in lines:
                 text = evidence.take(line)
                 if text:
@@ -128,11 +131,12 @@ def _follow(child: subprocess.Popen[bytes], scratch: Path, settings: Settings, b
     elif timed_out and not done:
         ended, crash = "timeout", f"no end after {time.monotonic() - began:.0f} s"
     elif not done and ended != "recorded":
-        ended, crash = _death(code, ended)
+        ended, crash = death(code, ended)
     return Run(evidence, ended or "killed", crash, _tail(scratch / "output"), time.monotonic() - began)
 
 
-def _death(code: int, ended: str) -> tuple[str, str]:
+def death(code: int, ended: str) -> tuple[str, str]:
+    """How a process ended that gave no account of itself, and in words."""
     if code < 0:
         name = signal.Signals(-code).name if -code in list(signal.Signals) else str(-code)
         more = " (out of memory?)" if -code == signal.SIGKILL else ""
@@ -142,7 +146,7 @@ def _death(code: int, ended: str) -> tuple[str, str]:
     return "killed", f"the script's process ended with status {code}"
 
 
-def _new_lines(path: Path, position: int) -> tuple[int, list[str]]:
+def new_lines(path: Path, position: int) -> tuple[int, list[str]]:
     """Whole lines written since ``position``; a line still being written is left for the next time."""
     try:
         with path.open("rb") as stream:

@@ -155,6 +155,8 @@ class Assertions:
     """TL214: The data itself contradicts hardly any of its labels."""
     assert_padding: _RuleAssertion
     """TL215: Padding is neither counted in the loss nor read by the model."""
+    assert_rank_data: _RuleAssertion
+    """TL216: Each process trains on data of its own, in an order that changes."""
     assert_overfit_batch: _RuleAssertion
     """TL301: The model can fit one batch perfectly."""
     assert_frozen_params: _RuleAssertion
@@ -167,6 +169,10 @@ class Assertions:
     """TL310: Each step changes the weights by a sound fraction of themselves."""
     assert_graph_retained: _RuleAssertion
     """TL315: Each step lets go of its graph."""
+    assert_rank_sync: _RuleAssertion
+    """TL317: All processes train one model: equal weights, averaged gradients, the same steps."""
+    assert_memory_growth: _RuleAssertion
+    """TL318: Memory stops growing after the first epoch."""
     assert_lr_range: _RuleAssertion
     """TL401: The configured learning rate trains this model."""
     assert_warmup_missing: _RuleAssertion
