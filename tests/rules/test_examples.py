@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from warm import warm_scan
 
 from trainlint.finding import Severity
 from trainlint.measurements import Curves, Ranks, WatchedRun
@@ -24,11 +25,22 @@ RULES = [rule for rule in load_catalogue().rules if Curves not in rule.requires]
 FRAMEWORKS = {"lightning": "lightning", "transformers": "transformers", "accelerate": "accelerate", "timm": "timm", "sklearn": "sklearn"}
 
 
-def run(rule, script: Path, tmp_path: Path, *options: str) -> dict:
-    """The report on a script, by the command that the rule is for."""
-    if Ranks in rule.requires:
-        return watch(script, tmp_path, 2, *options)
-    return watch(script, tmp_path, 1, *options) if WatchedRun in rule.requires else scan(script, tmp_path, *options)
+@pytest.fixture
+def run(monkeypatch, tmp_path: Path):
+    """Gives the report on a script, by the command that the rule is for."""
+
+    def report(rule, script: Path, *, alone: bool) -> dict:
+        options = ("--select", rule.name) if alone else ()
+        if Ranks in rule.requires:
+            return watch(script, tmp_path, 2, *options)
+        if WatchedRun in rule.requires:
+            return watch(script, tmp_path, 1, *options)
+        for module, package in FRAMEWORKS.items():
+            if f"import {module}" in script.read_text() or f"from {module}" in script.read_text():
+                pytest.importorskip(package)
+        return warm_scan(script, monkeypatch, select=(rule.name,) if alone else ())
+
+    return report
 
 
 def watch(script: Path, tmp_path: Path, world: int, *options: str) -> dict:
@@ -48,28 +60,14 @@ def watch(script: Path, tmp_path: Path, world: int, *options: str) -> dict:
     return json.loads((tmp_path / "report.json").read_text())
 
 
-def scan(script: Path, tmp_path: Path, *options: str) -> dict:
-    for module, package in FRAMEWORKS.items():
-        if f"import {module}" in script.read_text() or f"from {module}" in script.read_text():
-            pytest.importorskip(package)
-    report = tmp_path / "report.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "trainlint", "scan", script.name, "--no-proof", "--format", "json", "--output", str(report), *options],
-        cwd=script.parent, capture_output=True, text=True, timeout=280, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert report.exists(), done.stderr
-    assert done.returncode in (0, 1), done.stderr
-    return json.loads(report.read_text())
-
-
 def failures(report: dict, *severities: str) -> list[str]:
     return [f"{f['name']}: {f['message']}" for f in report["findings"] if f["verdict"] == "fail" and f["severity"] in severities]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
-def test_the_bad_script_fails_where_it_is_marked(rule, tmp_path: Path) -> None:
+def test_the_bad_script_fails_where_it_is_marked(rule, run) -> None:
     script = HERE / rule.name / "bad.py"
-    report = run(rule, script, tmp_path, "--select", rule.name)
+    report = run(rule, script, alone=True)
     finding = next(f for f in report["findings"] if f["name"] == rule.name)
     assert finding["verdict"] == "fail", finding["reason"] or finding["message"]
     assert finding["fix"]["summary"]
@@ -82,8 +80,8 @@ def test_the_bad_script_fails_where_it_is_marked(rule, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
-def test_the_good_script_passes_and_nothing_calls_it_wrong(rule, tmp_path: Path) -> None:
-    report = run(rule, HERE / rule.name / "good.py", tmp_path)
+def test_the_good_script_passes_and_nothing_calls_it_wrong(rule, run) -> None:
+    report = run(rule, HERE / rule.name / "good.py", alone=False)
     finding = next(f for f in report["findings"] if f["name"] == rule.name)
     assert finding["verdict"] == "pass", finding["reason"] or finding["message"]
     assert failures(report, "error") == []
