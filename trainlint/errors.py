@@ -3,7 +3,8 @@
 TrainlintError
 ├── UsageError            a wrong argument, file or setting (exit code 2)
 │   ├── UnknownRuleError
-│   └── InputError        objects that check() cannot work with
+│   └── InputError        objects that check() or a recipe cannot work with
+├── DivergedError         a training by the recipe whose loss is no longer finite
 └── PluginError           a rule or format package that does not load
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["InputError", "PluginError", "TrainlintError", "UnknownRuleError", "UsageError"]
+__all__ = ["DivergedError", "InputError", "PluginError", "TrainlintError", "UnknownRuleError", "UsageError"]
 
 
 class TrainlintError(Exception):
@@ -31,7 +32,11 @@ class UnknownRuleError(UsageError):
 
 
 class InputError(UsageError):
-    """The model, loader or function handed to check() cannot be used; the message says what to pass."""
+    """The model, loader or function handed over cannot be used; the message says what to pass."""
+
+
+class DivergedError(TrainlintError):
+    """The loss of a training by the recipe is no longer finite."""
 
 
 class PluginError(TrainlintError):
