@@ -8,6 +8,7 @@ import click
 
 from trainlint.commands.catalogue import explain, rules
 from trainlint.commands.output import say
+from trainlint.commands.recipe import recipe
 from trainlint.commands.scan import demo, judge, scan
 from trainlint.errors import TrainlintError
 
@@ -37,7 +38,7 @@ def main() -> None:
     """
 
 
-for command in (scan, judge, rules, explain, demo):
+for command in (scan, judge, rules, explain, demo, recipe):
     main.add_command(command)
 
 

@@ -12,7 +12,7 @@ from trainlint.recipe.settings import Recipe
 __all__ = ["SMALL", "Advice", "advice"]
 
 SMALL = 100
-"""Samples a class below which data counts as small: about where fine-tuning all layers overtakes a linear head in Kornblith et al. 2019."""
+"""Samples a class below which data counts as small. A rule of thumb."""
 
 
 @dataclass(frozen=True)

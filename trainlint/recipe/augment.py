@@ -37,7 +37,7 @@ class TrainTransform:
             scale=(crop, 1.0),
             ratio=(1 / stretch, stretch),
             hflip=recipe.hflip,
-            color_jitter=None,
+            color_jitter=(0.0, 0.0, 0.0),
             auto_augment=policy if strength else None,
             interpolation="bilinear",
             mean=self.mean,
@@ -53,6 +53,7 @@ class TrainTransform:
         self._transform: Callable[[Any], Any] = Compose([geometry, colour, tensor])
 
     def __call__(self, image: Any) -> Tensor:
+        """One image, transformed at random."""
         result: Tensor = self._transform(image)
         return result
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainlint.recipe.history import History
@@ -15,7 +16,7 @@ __all__ = ["draw_histories", "draw_search"]
 
 #: Okabe and Ito's colours, told apart with any colour vision.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999999")
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "trainlint", "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.alpha": 0.3, "font.size": 9,
 }  # fmt: skip
@@ -59,29 +60,20 @@ def draw_search(probes: Sequence[Probe]) -> str:
         return done()
 
 
-class _drawing:  # noqa: N801
-    """A row of axes and a function that gives them as SVG text."""
+@contextlib.contextmanager
+def _drawing(columns: int, size: tuple[float, float]) -> Iterator[tuple[list[Any], Callable[[], str]]]:
+    """A row of axes, and what gives them as SVG text."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
 
-    def __init__(self, columns: int, size: tuple[float, float]) -> None:
-        self._columns, self._size = columns, size
-
-    def __enter__(self) -> tuple[Any, Any]:
-        import matplotlib as mpl
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-
-        self._style = mpl.rc_context(_STYLE)
-        self._style.__enter__()
-        figure = Figure(self._size, layout="constrained")
+    with mpl.rc_context(_STYLE):
+        figure = Figure(size, layout="constrained")
         FigureCanvasSVG(figure)
-        axes = figure.subplots(1, self._columns, squeeze=False)[0]
 
         def done() -> str:
             text = io.StringIO()
             figure.savefig(text, format="svg", metadata={"Date": None})
             return text.getvalue()
 
-        return list(axes), done
-
-    def __exit__(self, *exception: object) -> None:
-        self._style.__exit__(None, None, None)
+        yield list(figure.subplots(1, columns, squeeze=False)[0]), done

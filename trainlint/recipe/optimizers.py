@@ -34,11 +34,11 @@ class Schedule(Protocol):
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
-    """timm's optimizer of that name: norms and biases undecayed, layers scaled, only over what ``requires_grad``.
+    """An optimizer of timm's by its name: norms and biases undecayed, layers scaled, only over what ``requires_grad``.
 
     Raises UsageError for a name that timm does not know.
     """
-    known = list_optimizers()
+    known = [str(name) for name in list_optimizers()]
     if recipe.optimizer not in known:
         near = difflib.get_close_matches(recipe.optimizer, known, 1)
         msg = f"timm has no optimizer {recipe.optimizer!r}" + (f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}")

@@ -165,7 +165,7 @@ class Recipe:
         off: dict[str, Any] = {"hflip": 0.0, "momentum": 0.0}
         for settings in INGREDIENTS.values():
             off.update(settings)
-        return cls(**{**off, "optimizer": optimizer, "lr": lr, **changes})
+        return Recipe(**{**off, "optimizer": optimizer, "lr": lr, **changes})
 
     def change(self, **changes: Any) -> Recipe:
         """A copy with some settings changed. Raises UsageError for a name that is none."""
@@ -242,7 +242,7 @@ class Recipe:
             raise UsageError(msg) from error
 
 
-def _typed(text: str, default: object) -> Any:
+def _typed(text: str, default: Any) -> Any:
     if isinstance(default, bool):
         if (word := text.lower()) in ("true", "yes", "on", "1"):
             return True
