@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["DivergedError", "InputError", "PluginError", "TrainlintError", "UnknownRuleError", "UsageError"]
+__all__ = ["DivergedError", "InputError", "PluginError", "TrainlintError", "UnknownRuleError", "UsageError", "first_line"]
 
 
 class TrainlintError(Exception):
@@ -46,3 +46,8 @@ class PluginError(TrainlintError):
         super().__init__(
             f"plug-in {name!r} ({value}) could not be loaded: {type(error).__name__}: {error}. Uninstall or mend that package."
         )
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, in one line; its kind when it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

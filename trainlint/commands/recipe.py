@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trainlint.commands.output import console, live_progress, say
-from trainlint.errors import UsageError
+from trainlint.errors import UsageError, first_line
 from trainlint.recipe.settings import INGREDIENTS, Recipe
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _on_device(problem: Problem, device: str | None) -> Problem:
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=where)
     except (RuntimeError, AssertionError) as error:
-        msg = f"--device {device}: {str(error).splitlines()[0]}"
+        msg = f"--device {device}: {first_line(error)}"
         raise UsageError(msg) from error
 
     def build(used: Recipe) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from trainlint.errors import UsageError
+from trainlint.errors import UsageError, first_line
 from trainlint.recipe.settings import Recipe
 
 __all__ = ["FORMAT", "load_checkpoint", "save_checkpoint"]
@@ -46,7 +46,7 @@ def load_checkpoint(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
         msg = f"the checkpoint {path} could not be read: {error.strerror or error}"
         raise UsageError(msg) from error
     except Exception as error:
-        msg = f"{path} is no checkpoint of `trainlint recipe`: {str(error).splitlines()[0]}"
+        msg = f"{path} is no checkpoint of `trainlint recipe`: {first_line(error)}"
         raise UsageError(msg) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or "recipe" not in content:
         msg = f"{path} is no checkpoint of this version of `trainlint recipe`"

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Subset, WeightedRandomSampler
 from torchvision.datasets import ImageFolder
 
-from trainlint.errors import InputError, UsageError
+from trainlint.errors import InputError, UsageError, first_line
 from trainlint.recipe.evaluation import split_batch
 
 __all__ = ["ImageFolders", "balanced_loader", "class_counts", "labels_of", "open_image_folders", "set_strength"]
@@ -83,7 +83,7 @@ def _images(folder: Path) -> ImageFolder:
     try:
         return ImageFolder(str(folder))
     except (FileNotFoundError, OSError) as error:
-        msg = f"{folder} is no folder of images: each class needs a folder of its own with images in it ({str(error).splitlines()[0]})"
+        msg = f"{folder} is no folder of images: each class needs a folder of its own with images in it ({first_line(error)})"
         raise UsageError(msg) from error
 
 

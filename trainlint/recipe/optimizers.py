@@ -43,9 +43,11 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
         near = difflib.get_close_matches(recipe.optimizer, known, 1)
         msg = f"timm has no optimizer {recipe.optimizer!r}" + (f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}")
         raise UsageError(msg)
+    # timm's "sgd" is Nesterov's, which needs a momentum; its "momentum" is torch's own SGD.
+    name = "momentum" if recipe.optimizer == "sgd" and not recipe.momentum else recipe.optimizer
     return create_optimizer_v2(
         model,
-        recipe.optimizer,
+        name,
         lr=recipe.lr,
         weight_decay=recipe.weight_decay,
         momentum=recipe.momentum,
@@ -104,18 +106,17 @@ class _OneCycle:
     """Torch's OneCycleLR: the momentum moves against the learning rate."""
 
     def __init__(self, optimizer: Optimizer, recipe: Recipe, updates: int) -> None:
-        self._total = updates
         inverse = any(key in group for group in optimizer.param_groups for key in ("momentum", "betas"))
         self._scheduler = OneCycleLR(
             optimizer,
             max_lr=[recipe.lr * group.get("lr_scale", 1.0) for group in optimizer.param_groups],
-            total_steps=updates + 1,
+            total_steps=max(updates, 2),
             pct_start=max(recipe.warmup, 0.1),
             cycle_momentum=inverse,
         )
 
     def step(self, update: int) -> None:
-        if update <= self._total:
+        if update:
             self._scheduler.step()
 
     def state(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from timm.utils import random_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
-from trainlint.errors import UsageError
+from trainlint.errors import UsageError, first_line
 from trainlint.recipe.augment import TrainTransform, eval_transform
 from trainlint.recipe.data import ImageFolders, Transformed, open_image_folders
 from trainlint.recipe.settings import Recipe
@@ -123,12 +123,12 @@ def build_model(
             del wanted[unwanted]
             refused.append(unwanted)
         except (RuntimeError, ValueError, AssertionError, OSError) as error:
-            msg = f"timm could not build {name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            msg = f"timm could not build {name}: {first_line(error)}"
             raise UsageError(msg) from error
         except Exception as error:
             if weights is None:
                 raise
-            msg = f"{weights} could not be read as weights of {name}: {str(error).splitlines()[0]}"
+            msg = f"{weights} could not be read as weights of {name}: {first_line(error)}"
             raise UsageError(msg) from error
     words = {"drop_path_rate": "stochastic depth", "drop_rate": "dropout"}
     return model, tuple(f"{name} takes no {words[key]}" for key in refused if key in words)

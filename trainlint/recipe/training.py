@@ -15,7 +15,7 @@ from timm.utils import ModelEmaV3, random_seed
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from trainlint.errors import DivergedError, InputError
+from trainlint.errors import DivergedError, InputError, first_line
 from trainlint.recipe.checkpoint import load_checkpoint, save_checkpoint
 from trainlint.recipe.data import balanced_loader, class_counts, set_strength
 from trainlint.recipe.evaluation import evaluate, forward, split_batch, to_device
@@ -176,11 +176,14 @@ class _Run:
             samples += count
             if position % 20 == 0 and not math.isfinite(float(loss)):
                 self._diverged(epoch)
+        if not samples:
+            msg = f"the training loader gave no batch in epoch {epoch + 1}: it must begin anew each time it is iterated"
+            raise InputError(msg)
         if not math.isfinite(float(total)):
             self._diverged(epoch)
         rate = self.optimizer.param_groups[0]["lr"]
         found = evaluate(self.kept, self.val_loader, loss_fn=self.loss_fn, device=self.device)
-        row = Epoch(epoch + 1, rate, strength, float(total) / max(samples, 1), found.loss, found.accuracy, time.monotonic() - began)
+        row = Epoch(epoch + 1, rate, strength, float(total) / samples, found.loss, found.accuracy, time.monotonic() - began)
         self.history.epochs.append(row)
         if self.history.best is row:
             self.best = _copy(self.kept)
@@ -259,7 +262,7 @@ class _Run:
             if self.ema is not None:
                 self.ema.module.load_state_dict(content["ema"])
         except (KeyError, RuntimeError, ValueError) as error:
-            msg = f"the checkpoint belongs to another model than this {type(self.model).__name__}: {str(error).splitlines()[0]}"
+            msg = f"the checkpoint belongs to another model than this {type(self.model).__name__}: {first_line(error)}"
             raise InputError(msg) from error
         self.schedule.restore(content["schedule"])
         self.scaler.load_state_dict(content["scaler"])
