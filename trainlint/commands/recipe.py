@@ -147,7 +147,7 @@ def _check(problem: Problem, used: Recipe, *, quiet: bool) -> None:
     from trainlint.finding import Severity
     from trainlint.recipe.optimizers import build_optimizer
 
-    pieces = problem(used.without("auto-augment", "random-crop", "random-erasing"))
+    pieces = problem(used.without("auto-augment", "random-crop", "random-erasing").change(hflip=0.0))
     for note in pieces.notes:
         say(f"note: {note}")
     with live_progress(quiet=quiet, shown=sys.stderr.isatty()) as progress:

@@ -122,13 +122,9 @@ def build_model(
                 raise UsageError(msg) from error
             del wanted[unwanted]
             refused.append(unwanted)
-        except (RuntimeError, ValueError, AssertionError, OSError) as error:
-            msg = f"timm could not build {name}: {first_line(error)}"
-            raise UsageError(msg) from error
         except Exception as error:
-            if weights is None:
-                raise
-            msg = f"{weights} could not be read as weights of {name}: {first_line(error)}"
+            what = f"timm could not build {name}" if weights is None else f"{weights} could not be read as weights of {name}"
+            msg = f"{what}: {first_line(error)[:200]}"
             raise UsageError(msg) from error
     words = {"drop_path_rate": "stochastic depth", "drop_rate": "dropout"}
     return model, tuple(f"{name} takes no {words[key]}" for key in refused if key in words)
