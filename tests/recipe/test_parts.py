@@ -16,7 +16,7 @@ from trainlint.recipe import Recipe
 from trainlint.recipe.augment import TrainTransform
 from trainlint.recipe.layers import hold_frozen_statistics, layers_from_head, set_learning_layers
 from trainlint.recipe.losses import Mixer, build_loss, class_weights
-from trainlint.recipe.optimizers import build_optimizer, build_schedule
+from trainlint.recipe.optimizers import build_optimizer, build_schedule, cycle_ends
 
 from .pictures import net
 
@@ -80,7 +80,10 @@ def test_schedules_end_where_they_should() -> None:
 
 def test_the_cyclic_schedule_restarts() -> None:
     seen = rates(Recipe(schedule="cyclic", lr=1.0, warmup=0.0, cycles=4))
-    assert [update for update in range(1, 100) if seen[update] > 10 * seen[update - 1]] == [25, 50, 75]
+    restarts = [update for update in range(1, 100) if seen[update] > 10 * seen[update - 1]]
+    assert restarts == [25, 50, 75]
+    assert cycle_ends(Recipe(schedule="cyclic", warmup=0.0, cycles=4), 100) == {*restarts, 100}
+    assert cycle_ends(Recipe(), 100) == frozenset()
 
 
 def test_onecycle_moves_momentum_against_the_rate() -> None:

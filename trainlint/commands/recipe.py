@@ -14,6 +14,8 @@ from trainlint.errors import UsageError, first_line
 from trainlint.recipe.settings import INGREDIENTS, Recipe
 
 if TYPE_CHECKING:
+    import torch
+
     from trainlint.recipe.history import Epoch
     from trainlint.recipe.problem import Problem
 
@@ -83,11 +85,13 @@ def recipe(
         _show(used)
         return
     problem = image_folder_problem(data, model, size=size, weights=weights, model_options=dict(map(_model_option, model_options)), workers=workers)
-    problem = _on_device(problem, device)
+    where = _device(device)
+    problem = _on_device(problem, where)
     if not no_checks:
         _check(problem, used, quiet=quiet)
     if not quiet:
-        say(f"{model} on {samples} images of {len(images.classes)} classes; ingredients: {', '.join(used.ingredients()) or 'none'}")
+        on = [name for name in used.ingredients() if name != "mixed-precision" or where.type == "cuda"]
+        say(f"{model} on {samples} images of {len(images.classes)} classes; ingredients: {', '.join(on) or 'none'}")
     out.mkdir(parents=True, exist_ok=True)
     _write(out / "recipe.json", _json(used))
     if ablate:
@@ -121,7 +125,7 @@ def _model_option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _on_device(problem: Problem, device: str | None) -> Problem:
+def _device(device: str | None) -> torch.device:
     import torch
 
     try:
@@ -130,7 +134,10 @@ def _on_device(problem: Problem, device: str | None) -> Problem:
     except (RuntimeError, AssertionError) as error:
         msg = f"--device {device}: {first_line(error)}"
         raise UsageError(msg) from error
+    return where
 
+
+def _on_device(problem: Problem, where: torch.device) -> Problem:
     def build(used: Recipe) -> Any:
         pieces = problem(used)
         pieces.model.to(where)

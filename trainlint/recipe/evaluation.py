@@ -99,10 +99,10 @@ def evaluate(
     try:
         for batch in loader:
             inputs, target = split_batch(batch)
-            output = forward(model, to_device(inputs, where)).float().cpu()
-            loss = (loss_fn or F.cross_entropy)(output, target.cpu())
+            output = forward(model, to_device(inputs, where)).float()
+            loss = (loss_fn or F.cross_entropy)(output, target.to(where))
             total += float(loss) * len(target)
-            outputs.append(output)
+            outputs.append(output.cpu())
             targets.append(target.cpu())
     finally:
         for module, training in modes:

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from trainlint.errors import UsageError
 from trainlint.recipe.settings import Recipe
 
-__all__ = ["Schedule", "build_optimizer", "build_schedule"]
+__all__ = ["Schedule", "build_optimizer", "build_schedule", "cycle_ends"]
 
 
 class Schedule(Protocol):
@@ -63,17 +63,32 @@ def build_schedule(optimizer: Optimizer, recipe: Recipe, updates: int) -> Schedu
     return _Timm(_timm_schedule(optimizer, recipe, updates))
 
 
+def cycle_ends(recipe: Recipe, updates: int) -> frozenset[int]:
+    """Numbers of updates after which the learning rate of a cyclic schedule is lowest; none for other schedules."""
+    if recipe.schedule != "cyclic":
+        return frozenset()
+    warm, length = _warm_up(recipe, updates), _cycle(recipe, updates)
+    return frozenset(min(warm + number * length, updates) for number in range(1, recipe.cycles + 1))
+
+
+def _warm_up(recipe: Recipe, updates: int) -> int:
+    return min(round(recipe.warmup * updates), updates - 1)
+
+
+def _cycle(recipe: Recipe, updates: int) -> int:
+    return math.ceil((updates - _warm_up(recipe, updates)) / recipe.cycles)
+
+
 def _timm_schedule(optimizer: Optimizer, recipe: Recipe, updates: int) -> TimmScheduler:
-    warm = min(round(recipe.warmup * updates), updates - 1)
+    warm = _warm_up(recipe, updates)
     low = recipe.lr * recipe.min_lr
     common: dict[str, Any] = {"t_in_epochs": False, "warmup_t": warm, "warmup_lr_init": recipe.lr / 100}
-    rest = max(updates - warm, 1)
+    rest = updates - warm
     match recipe.schedule:
         case "cosine":
             return CosineLRScheduler(optimizer, rest, lr_min=low, warmup_prefix=True, **common)
         case "cyclic":
-            length = math.ceil(rest / recipe.cycles)
-            return CosineLRScheduler(optimizer, length, lr_min=low, cycle_limit=recipe.cycles, warmup_prefix=True, **common)
+            return CosineLRScheduler(optimizer, _cycle(recipe, updates), lr_min=low, cycle_limit=recipe.cycles, warmup_prefix=True, **common)
         case "linear":
             return PolyLRScheduler(optimizer, rest, power=1.0, lr_min=low, warmup_prefix=True, **common)
         case "step":

@@ -193,8 +193,8 @@ class Recipe:
             moot.add("strength-schedule")
         if not self.weight_decay:
             moot.add("decay-groups")
-        if self.schedule in ("constant", "onecycle"):
-            moot.add("warm-up")  # onecycle brings its own
+        if self.schedule == "onecycle":
+            moot.add("warm-up")  # it brings its own
         return tuple(name for name in on if name not in moot)
 
     def scaled_to(self, samples: int) -> Recipe:

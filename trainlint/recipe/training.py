@@ -22,7 +22,7 @@ from trainlint.recipe.evaluation import evaluate, forward, split_batch, to_devic
 from trainlint.recipe.history import Epoch, History
 from trainlint.recipe.layers import hold_frozen_statistics, set_learning_layers
 from trainlint.recipe.losses import Mixer, build_loss, class_weights
-from trainlint.recipe.optimizers import build_optimizer, build_schedule
+from trainlint.recipe.optimizers import build_optimizer, build_schedule, cycle_ends
 from trainlint.recipe.settings import Recipe
 
 __all__ = ["epoch_seed", "train"]
@@ -117,6 +117,7 @@ class _Run:
         set_learning_layers(model, recipe, recipe.epochs)
         self.optimizer = build_optimizer(model, recipe)
         self.schedule = build_schedule(self.optimizer, recipe, self.updates)
+        self.snapshots_at = cycle_ends(recipe, self.updates)
         horizon = max(recipe.ema_horizon * self.updates, 1.0)
         self.ema = ModelEmaV3(model, decay=1 - 1 / horizon, use_warmup=True) if recipe.ema else None
         self.half = recipe.amp and self.device.type == "cuda"
@@ -187,7 +188,6 @@ class _Run:
         self.history.epochs.append(row)
         if self.history.best is row:
             self.best = _copy(self.kept)
-        self._keep_snapshot()
         return row
 
     def _step(self, batch: Any) -> tuple[Tensor, int]:
@@ -208,6 +208,9 @@ class _Run:
         self.update += 1
         if self.ema is not None:
             self.ema.update(self.model, step=self.update)
+        # The weights as they are: the average reaches back over the restart.
+        if self.update in self.snapshots_at:
+            self.history.snapshots.append(_copy(self.model))
         return loss.detach().float(), len(target)
 
     def _reseed(self, epoch: int) -> None:
@@ -224,12 +227,6 @@ class _Run:
     def _diverged(self, epoch: int) -> None:
         msg = f"the training loss is no longer finite in epoch {epoch + 1} at learning rate {self.optimizer.param_groups[0]['lr']:.3g}: lower lr, or lengthen warmup"
         raise DivergedError(msg)
-
-    def _keep_snapshot(self) -> None:
-        """At the end of a cycle the weights as they are: the average reaches back over the restart."""
-        recipe, done = self.recipe, len(self.history.epochs)
-        if recipe.schedule == "cyclic" and done * recipe.cycles // recipe.epochs > (done - 1) * recipe.cycles // recipe.epochs:
-            self.history.snapshots.append(_copy(self.model))
 
     def deliver(self) -> None:
         """Put the weights to hand back into the model."""
