@@ -38,7 +38,9 @@ def test_training_writes_weights_numbers_and_curves_and_goes_on_later(data: Path
     used = json.loads((tmp_path / "recipe.json").read_text())
     assert used["batch_size"] == 8
     assert used["label_smoothing"] < 0.1
-    again = recipe(data, *QUICK, "--out", tmp_path, "--set", "schedule=cyclic", "--set", "cycles=2", "--epochs", 2, "--resume", tmp_path / "last.pt")
+    again = recipe(
+        data, *QUICK, "--out", tmp_path, "--set", "schedule=cyclic", "--set", "cycles=2", "--epochs", 2, "--resume", tmp_path / "last.pt"
+    )
     assert again.exit_code == 0, again.output
     assert list(csv.DictReader((tmp_path / "history.csv").open())) == rows
 

@@ -85,7 +85,9 @@ def test_snapshots_vote_and_the_model_keeps_its_weights() -> None:
         average_predictions(model, [], loaders()[1])
 
 
-@pytest.mark.parametrize(("samples", "similar", "tune"), [(300, True, "head"), (300, False, "progressive"), (9000, True, "all"), (9000, False, "all")])
+@pytest.mark.parametrize(
+    ("samples", "similar", "tune"), [(300, True, "head"), (300, False, "progressive"), (9000, True, "all"), (9000, False, "all")]
+)
 def test_advice_goes_by_size_and_likeness(samples: int, similar: bool, tune: str) -> None:
     found = advice(samples, 10, similar=similar)
     assert found.apply(Recipe()).tune == tune

@@ -25,21 +25,41 @@ __all__ = ["recipe"]
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--model", default="resnet18", show_default=True, help="A model of timm's.")
-@click.option("--model-option", "model_options", multiple=True, metavar="NAME=VALUE", help="An argument of the model, as patch_size=4. Repeatable.")
+@click.option(
+    "--model-option", "model_options", multiple=True, metavar="NAME=VALUE", help="An argument of the model, as patch_size=4. Repeatable."
+)
 @click.option("--size", type=click.IntRange(min=1), help="Side of the images in pixels  [default: the model's own].")
 @click.option("--weights", type=click.Path(path_type=Path), help="File with pretrained weights of the model; its head is replaced.")
-@click.option("--similar/--different", "similar", default=None, help="Whether DATA is like what the weights were trained on: settles what to train.")
+@click.option(
+    "--similar/--different", "similar", default=None, help="Whether DATA is like what the weights were trained on: settles what to train."
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data  [default: 30].")
 @click.option("--lr", type=float, help="Peak learning rate  [default: 0.001].")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a step  [default: 32].")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, order and augmentation  [default: 0].")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any setting of the recipe, as mixup=0.4 or schedule=onecycle. Repeatable.")
-@click.option("--without", multiple=True, metavar="INGREDIENT", help="Leave an ingredient out; see docs/recipe.md. Repeatable, commas allowed.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any setting of the recipe, as mixup=0.4 or schedule=onecycle. Repeatable.",
+)
+@click.option(
+    "--without", multiple=True, metavar="INGREDIENT", help="Leave an ingredient out; see docs/recipe.md. Repeatable, commas allowed."
+)
 @click.option("--full-strength", is_flag=True, help="Do not scale regularisers down for small data.")
-@click.option("--runs", type=click.IntRange(min=1), default=1, show_default=True, help="Seeds to train with; predictions of several are averaged.")
+@click.option(
+    "--runs", type=click.IntRange(min=1), default=1, show_default=True, help="Seeds to train with; predictions of several are averaged."
+)
 @click.option("--ablate", is_flag=True, help="Train again without each ingredient, --runs times each, and tabulate accuracy and time.")
 @click.option("--search", type=click.IntRange(min=2), metavar="N", help="Try N settings of learning rate, decay, dropout and batch size.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("trainlint-recipe"), show_default=True, help="Folder for results.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("trainlint-recipe"),
+    show_default=True,
+    help="Folder for results.",
+)
 @click.option("--resume", type=click.Path(path_type=Path), help="Go on from this last.pt.")
 @click.option("--device", help="cpu, cuda ...  [default: a CUDA device if there is one].")
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that load images.")
@@ -84,7 +104,9 @@ def recipe(
     if show:
         _show(used)
         return
-    problem = image_folder_problem(data, model, size=size, weights=weights, model_options=dict(map(_model_option, model_options)), workers=workers)
+    problem = image_folder_problem(
+        data, model, size=size, weights=weights, model_options=dict(map(_model_option, model_options)), workers=workers
+    )
     where = _device(device)
     problem = _on_device(problem, where)
     if not no_checks:
@@ -176,7 +198,9 @@ def _check(problem: Problem, used: Recipe, *, quiet: bool) -> None:
 
 def _say_epoch(row: Epoch) -> None:
     accuracy = "" if row.val_accuracy is None else f"  accuracy {100 * row.val_accuracy:6.2f} %"
-    say(f"epoch {row.epoch:3d}  training loss {row.train_loss:.4f}  validation loss {row.val_loss:.4f}{accuracy}  lr {row.lr:.2e}  {row.seconds:.1f} s")
+    say(
+        f"epoch {row.epoch:3d}  training loss {row.train_loss:.4f}  validation loss {row.val_loss:.4f}{accuracy}  lr {row.lr:.2e}  {row.seconds:.1f} s"
+    )
 
 
 def _train(problem: Problem, used: Recipe, out: Path, resume: Path | None, *, quiet: bool) -> None:
@@ -186,7 +210,9 @@ def _train(problem: Problem, used: Recipe, out: Path, resume: Path | None, *, qu
     from trainlint.recipe.training import train
 
     pieces = problem(used)
-    history = train(pieces.model, pieces.train_loader, pieces.val_loader, used, out=out, resume=resume, on_epoch=None if quiet else _say_epoch)
+    history = train(
+        pieces.model, pieces.train_loader, pieces.val_loader, used, out=out, resume=resume, on_epoch=None if quiet else _say_epoch
+    )
     history.save_csv(out / "history.csv")
     history.save_svg(out / "curves.svg")
     found = evaluate(pieces.model, pieces.val_loader)
@@ -213,7 +239,9 @@ def _train_several(problem: Problem, used: Recipe, runs: int, out: Path, *, quie
 
     def told(run: int, history: Any) -> None:
         if not quiet:
-            say(f"seed {used.seed + run}: accuracy {100 * (history.best.val_accuracy or 0):.2f} % at epoch {history.best.epoch}, {history.seconds:.0f} s")
+            say(
+                f"seed {used.seed + run}: accuracy {100 * (history.best.val_accuracy or 0):.2f} % at epoch {history.best.epoch}, {history.seconds:.0f} s"
+            )
 
     ensemble, histories, _ = train_several(problem, used, runs, out=out, on_run=told)
     _write(out / "curves.svg", draw_histories({f"seed {used.seed + i}": h for i, h in enumerate(histories)}))
@@ -257,7 +285,9 @@ def _search(problem: Problem, used: Recipe, trials: int, out: Path, *, quiet: bo
     ]  # fmt: skip
     _table(("accuracy %", *names, "stage", "outcome"), rows, out / "search.csv")
     _write(out / "search.svg", draw_search(probes))
-    best = " ".join(f"--set {name}={int(value) if name == 'batch_size' else format(value, '.3g')}" for name, value in probes[0].settings.items())
+    best = " ".join(
+        f"--set {name}={int(value) if name == 'batch_size' else format(value, '.3g')}" for name, value in probes[0].settings.items()
+    )
     click.echo(f"best: {best}")
     click.echo("chosen on these validation images, so a little too good: confirm it with other seeds (--runs 3)")
 

@@ -46,7 +46,9 @@ class Trial:
         return statistics.fmean(h.seconds for h in self.histories) if self.histories else float("nan")
 
 
-def compare(problem: Problem, recipes: dict[str, Recipe], *, seeds: int = 1, on_trial: Callable[[Trial], None] | None = None) -> list[Trial]:
+def compare(
+    problem: Problem, recipes: dict[str, Recipe], *, seeds: int = 1, on_trial: Callable[[Trial], None] | None = None
+) -> list[Trial]:
     """Train each recipe with ``seeds`` seeds, from the recipe's own upwards; the same ones for all."""
     trials = []
     for name, recipe in recipes.items():

@@ -28,7 +28,9 @@ class TrainTransform:
         """Set how strong augmentation is from now on."""
         recipe = self.recipe
         # Above 9 nothing is left of a posterised image, which Pillow refuses.
-        policy = {"rand": f"rand-m{round(recipe.magnitude * strength)}-n2-mstd0.5-mmax9-inc1", "auto": "original-mstd0.5"}.get(recipe.augment)
+        policy = {"rand": f"rand-m{round(recipe.magnitude * strength)}-n2-mstd0.5-mmax9-inc1", "auto": "original-mstd0.5"}.get(
+            recipe.augment
+        )
         crop = 1 - (1 - recipe.crop) * strength
         stretch = 1 + (4 / 3 - 1) * strength if recipe.crop < 1 else 1.0
         geometry, colour, tensor = create_transform(

@@ -68,7 +68,9 @@ def train_several(
     for run in range(runs):
         seeded = recipe.change(seed=recipe.seed + run)
         pieces = problem(seeded)
-        history = train(pieces.model, pieces.train_loader, pieces.val_loader, seeded, out=None if out is None else out / f"seed-{seeded.seed}")
+        history = train(
+            pieces.model, pieces.train_loader, pieces.val_loader, seeded, out=None if out is None else out / f"seed-{seeded.seed}"
+        )
         histories.append(history)
         states.append({name: value.cpu().clone() for name, value in pieces.model.state_dict().items()})
         if on_run is not None:

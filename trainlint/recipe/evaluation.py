@@ -38,7 +38,9 @@ def split_batch(batch: Any) -> tuple[Any, Tensor]:
     """Inputs and target of a batch ``(inputs, target)``. Raises InputError for another kind of batch."""
     if isinstance(batch, (tuple, list)) and len(batch) == 2 and isinstance(batch[1], Tensor):
         return batch[0], batch[1]
-    msg = f"the recipe trains on batches (inputs, target tensor); the loader gives {_describe(batch)}: wrap the dataset or pass a collate_fn"
+    msg = (
+        f"the recipe trains on batches (inputs, target tensor); the loader gives {_describe(batch)}: wrap the dataset or pass a collate_fn"
+    )
     raise InputError(msg)
 
 

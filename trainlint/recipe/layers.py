@@ -19,7 +19,9 @@ def layers_from_head(model: nn.Module) -> list[list[str]]:
     matcher = getattr(model, "group_matcher", None)
     if callable(matcher):
         ordinals: dict[str, int] = group_parameters(model, matcher(coarse=True), reverse=True)
-        trunk = [[name for name, ordinal in ordinals.items() if ordinal == wanted] for wanted in sorted(set(ordinals.values()), reverse=True)]
+        trunk = [
+            [name for name, ordinal in ordinals.items() if ordinal == wanted] for wanted in sorted(set(ordinals.values()), reverse=True)
+        ]
         head = _classifier(model)
         rest = [[name for name in names if name not in head] for names in trunk]
         return [layer for layer in ([n for n in ordinals if n in head], *rest) if layer]

@@ -88,7 +88,9 @@ def _timm_schedule(optimizer: Optimizer, recipe: Recipe, updates: int) -> TimmSc
         case "cosine":
             return CosineLRScheduler(optimizer, rest, lr_min=low, warmup_prefix=True, **common)
         case "cyclic":
-            return CosineLRScheduler(optimizer, _cycle(recipe, updates), lr_min=low, cycle_limit=recipe.cycles, warmup_prefix=True, **common)
+            return CosineLRScheduler(
+                optimizer, _cycle(recipe, updates), lr_min=low, cycle_limit=recipe.cycles, warmup_prefix=True, **common
+            )
         case "linear":
             return PolyLRScheduler(optimizer, rest, power=1.0, lr_min=low, warmup_prefix=True, **common)
         case "step":

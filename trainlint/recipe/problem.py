@@ -72,7 +72,9 @@ def image_folder_problem(
     return build
 
 
-def _loaders(images: ImageFolders, recipe: Recipe, side: int, config: Mapping[str, Any], workers: int) -> tuple[DataLoader[Any], DataLoader[Any]]:
+def _loaders(
+    images: ImageFolders, recipe: Recipe, side: int, config: Mapping[str, Any], workers: int
+) -> tuple[DataLoader[Any], DataLoader[Any]]:
     mean, std = tuple(config["mean"]), tuple(config["std"])
     train = Transformed(images.train, TrainTransform(recipe, side, mean, std))
     val = Transformed(images.val, eval_transform(side, mean, std))
