@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from trainlint.errors import DivergedError, InputError, UsageError
-from trainlint.recipe import Epoch, History, Recipe, evaluate, train
+from trainlint.recipe import Epoch, Evaluation, History, Recipe, evaluate, train
 
 from .pictures import images, loaders, net
 
@@ -137,3 +137,17 @@ def test_balanced_sampling_draws_classes_equally_often() -> None:
     shares = torch.bincount(drawn) / len(drawn)
     assert shares.min() > 0.28
     train(net(), loader, loader, SHORT.change(epochs=1, balanced_sampling=True, class_balanced=True))
+
+
+def test_recall_is_counted_for_each_class() -> None:
+    outputs = torch.eye(3)[[0, 0, 1, 2]]
+    found = Evaluation(0.0, 0.75, outputs, torch.tensor([0, 1, 1, 2]))
+    assert found.recall() == (1.0, 0.5, 1.0)
+
+
+def test_evaluation_leaves_modes_alone() -> None:
+    model = net()
+    model[1].eval()
+    before = [m.training for m in model.modules()]
+    evaluate(model, loaders()[1])
+    assert [m.training for m in model.modules()] == before

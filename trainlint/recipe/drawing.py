@@ -37,6 +37,7 @@ def draw_histories(histories: Mapping[str, History]) -> str:
         for axis, title in ((loss, "loss"), (accuracy, "validation accuracy, %"), (rate, "learning rate")):
             axis.set_title(title, loc="left")
             axis.set_xlabel("epoch")
+            axis.xaxis.get_major_locator().set_params(integer=True)
         return done()
 
 
