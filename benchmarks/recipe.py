@@ -24,16 +24,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from digit_images import write
 
 MODELS = {
-    "resnet": ("test_resnet", {}, 32, 1e-3),
-    "vit": ("vit_tiny_patch16_224", {"patch_size": 4, "depth": 4, "embed_dim": 64, "num_heads": 4}, 16, 2e-3),
+    "resnet": ("test_resnet", {}, 32),
+    "vit": ("vit_tiny_patch16_224", {"patch_size": 4, "depth": 4, "embed_dim": 64, "num_heads": 4}, 16),
 }
-EPOCHS = {"resnet": 30, "vit": 60}
-BATCH = {"resnet": 32, "vit": 16}
+EPOCHS, BATCH, RATE = 60, 16, 2e-3
 
 
 def problem(folder: Path, model: str) -> Problem:
     """The model over the digits, with the validation images decoded once."""
-    name, options, size, _ = MODELS[model]
+    name, options, size = MODELS[model]
     build = image_folder_problem(folder, name, size=size, model_options=options)
     kept: list[object] = []
 
@@ -46,10 +45,10 @@ def problem(folder: Path, model: str) -> Problem:
     return cached
 
 
-def variants(model: str, samples: int) -> dict[str, Recipe]:
+def variants(samples: int) -> dict[str, Recipe]:
     """The recipe, and what most first scripts do."""
-    common = {"epochs": EPOCHS[model], "batch_size": BATCH[model], "hflip": 0.0}
-    recipe = Recipe(**common, lr=MODELS[model][3], keep_best=False).scaled_to(samples)
+    common = {"epochs": EPOCHS, "batch_size": BATCH, "hflip": 0.0}
+    recipe = Recipe(**common, lr=RATE, keep_best=False).scaled_to(samples)
     return {
         "recipe": recipe,
         "adam": Recipe.plain("adam", 1e-3, **common),
@@ -69,7 +68,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         write(Path(scratch))
         for model in [options.model] if options.model else MODELS:
-            chosen = {k: v.change(seed=options.first_seed) for k, v in variants(model, 300).items() if options.variant in (None, k)}
+            chosen = {k: v.change(seed=options.first_seed) for k, v in variants(300).items() if options.variant in (None, k)}
             for trial in compare(problem(Path(scratch), model), chosen, seeds=options.seeds):
                 last = [100 * (h.last.val_accuracy or 0) for h in trial.histories]
                 best = statistics.fmean(100 * (h.best.val_accuracy or 0) for h in trial.histories)
