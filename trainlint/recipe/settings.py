@@ -200,10 +200,11 @@ class Recipe:
     def scaled_to(self, samples: int) -> Recipe:
         """A copy whose regularisers are as strong as the run can pay for; a regulariser only helps against overfitting.
 
-        The factor is ``log(seen / 1e3) / log(1e3)`` between 0.1 and 1, ``seen`` being samples × epochs: full strength from a million
-        samples seen, a third at ten thousand. A rule of thumb; `trainlint recipe --ablate` measures it on the data at hand.
+        The factor is ``log(seen / 1e3) / log(1e5)`` between 0.1 and 1, ``seen`` being samples × epochs: full strength from 1e8 samples
+        seen, as in 100 epochs of ImageNet, for which such strengths are published; a fifth at ten thousand. A rule of thumb;
+        `trainlint recipe --ablate` measures it on the data at hand.
         """
-        factor = min(1.0, max(0.1, math.log(max(samples * self.epochs, 1) / 1e3) / math.log(1e3)))
+        factor = min(1.0, max(0.1, math.log(max(samples * self.epochs, 1) / 1e3) / math.log(1e5)))
         return replace(
             self,
             label_smoothing=round(self.label_smoothing * factor, 4),
