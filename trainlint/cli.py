@@ -12,6 +12,7 @@ from trainlint.commands.config import config
 from trainlint.commands.curves import curves
 from trainlint.commands.diff import diff
 from trainlint.commands.output import say
+from trainlint.commands.recipe import recipe
 from trainlint.commands.scan import demo, judge, scan
 from trainlint.commands.view import view
 from trainlint.commands.watch import watch
@@ -43,7 +44,7 @@ def main() -> None:
     """
 
 
-for command in (scan, judge, view, diff, baseline, rules, explain, demo, config, curves, watch):
+for command in (scan, judge, view, diff, baseline, rules, explain, demo, config, curves, watch, recipe):
     main.add_command(command)
 
 

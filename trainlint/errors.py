@@ -3,7 +3,8 @@
 TrainlintError
 ├── UsageError            a wrong argument, file or setting (exit code 2)
 │   ├── UnknownRuleError
-│   └── InputError        objects that check() cannot work with
+│   └── InputError        objects that check() or a recipe cannot work with
+├── DivergedError         a training by the recipe whose loss is no longer finite
 ├── FindingsError         an assertion on a report that does not hold
 └── PluginError           a rule or format package that does not load
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["FindingsError", "InputError", "PluginError", "TrainlintError", "UnknownRuleError", "UsageError"]
+__all__ = ["DivergedError", "FindingsError", "InputError", "PluginError", "TrainlintError", "UnknownRuleError", "UsageError", "first_line"]
 
 
 class TrainlintError(Exception):
@@ -32,7 +33,11 @@ class UnknownRuleError(UsageError):
 
 
 class InputError(UsageError):
-    """The model, loader or function handed to check() cannot be used; the message says what to pass."""
+    """The model, loader or function handed over cannot be used; the message says what to pass."""
+
+
+class DivergedError(TrainlintError):
+    """The loss of a training by the recipe is no longer finite."""
 
 
 class FindingsError(TrainlintError, AssertionError):
@@ -46,3 +51,8 @@ class PluginError(TrainlintError):
         super().__init__(
             f"plug-in {name!r} ({value}) could not be loaded: {type(error).__name__}: {error}. Uninstall or mend that package."
         )
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, in one line; its kind when it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
