@@ -71,6 +71,7 @@ def test_a_unit_is_dead_when_no_recorded_batch_wakes_it():
 
 def test_channels_are_the_units_of_a_convolution():
     model = mlp(nn.Conv2d(1, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(180, 3))
+    model[0].bias.data.fill_(1.0)
     model[0].bias.data[:2] = -100.0
     data = DataLoader(TensorDataset(torch.rand(16, 1, 8, 8), torch.randint(0, 3, (16,))), 4)
     relu = measured(measure_activations, train(model, data, classify)).layers[1]

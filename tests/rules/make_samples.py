@@ -5,16 +5,23 @@ python tests/rules/make_samples.py [RULE ...]
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from test_examples import watch
+
+from trainlint.curves.classify import classify
+from trainlint.curves.report import report_of
 from trainlint.finding import Cost, Report, Subject
+from trainlint.measurements import Curves, Ranks, WatchedRun
 from trainlint.registry import load_catalogue
 from trainlint.scanning import scan
-from trainlint.serialise import to_json
+from trainlint.serialise import from_json, to_json
 from trainlint.settings import Settings
 
 HERE = Path(__file__).parent
@@ -28,13 +35,25 @@ def sample(name: str) -> Report:
         script = Path(folder) / "train.py"
         # The mark is for the tests; a reader of the sample would wonder.
         script.write_text(re.sub(r"  # fault: .*", "", source), "utf-8")
-        report = scan(script, settings=Settings(select=(name,)))
+        report = _report(name, script)
     found = report[name]
     if not found.failed:
         raise SystemExit(f"{name} did not fail: {found.reason or found.message}")
     place = found.location and replace(found.location, file=Path(found.location.file).name)
     finding = replace(found, location=place)
     return Report(subject=Subject(kind="script", name="train.py"), findings=(finding,), start_here=finding, cost=Cost())
+
+
+def _report(name: str, script: Path) -> Report:
+    """By the command that the rule is for: ``scan``, ``watch``, or ``curves`` on the log that the script writes."""
+    requires = load_catalogue().find(name).requires
+    if Ranks in requires or WatchedRun in requires:
+        return from_json(json.dumps(watch(script, script.parent, 2 if Ranks in requires else 1, "--select", name)))
+    if Curves in requires:
+        subprocess.run([sys.executable, script.name], cwd=script.parent, check=True)
+        report = report_of([classify(script.with_name("metrics.csv"))], Settings(select=(name,)))
+        return replace(report, findings=tuple(replace(f, location=None) for f in report.findings))
+    return scan(script, settings=Settings(select=(name,)))
 
 
 if __name__ == "__main__":
