@@ -135,7 +135,9 @@ class _Page:
         if finding.fix:
             doubtful = proof is not None and proof.tried and not proof.helped
             self._labelled("idea" if doubtful else "help", finding.fix.summary)
-            self._code(finding.fix.code)
+            self._code(_hunks(finding.fix.diff) or finding.fix.code)
+            if finding.fix.diff and not doubtful:
+                self._say((f"  `trainlint scan --fix{'' if finding.fix.safe else ' --unsafe-fixes'}` makes this change.", "dim"))
         if proof is not None:
             self._labelled(
                 "tried" if proof.tried else "not tried", proof.summary + ("" if proof.helped or not proof.tried else " It did not help.")
@@ -201,3 +203,16 @@ def _python(line: str) -> Text:
 def _cost(cost: Cost) -> str:
     steps = "" if cost.step_equivalents is None else f" ({number(round(cost.step_equivalents))} step-equivalents)"
     return seconds(cost.seconds) + steps
+
+
+def _hunks(diff: str) -> str:
+    """The lines of a unified diff without its headers; a gap between two places is an ellipsis."""
+    lines: list[str] = []
+    for line in diff.splitlines():
+        if line.startswith("@@") and lines:
+            lines.append(" ⋮")
+        elif lines or not line.startswith(("--- ", "+++ ", "@@")):
+            lines.append(line)
+    while lines and not lines[0].strip():
+        lines.pop(0)
+    return "\n".join(lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -126,3 +128,16 @@ def test_without_stop_on_an_error_is_only_told(tmp_path: Path, capsys: pytest.Ca
 def test_a_wrong_option_is_named() -> None:
     with pytest.raises(trainlint.UsageError, match="stop_on= takes"):
         Preflight(stop_on="fatal")
+
+
+def test_the_product_s_own_watch_follows_the_whole_fit(tmp_path: Path) -> None:
+    watch = functools.partial(trainlint.watch, folder=tmp_path / "watch", progress=lambda text: None)
+    torch.manual_seed(1)
+    plain, _ = ignite(tmp_path)
+    torch.manual_seed(1)
+    watched, preflight = ignite(tmp_path, watch=watch, **QUICK)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), watched.parameters(), strict=True))
+    assert isinstance(preflight.watched, trainlint.Report)
+    assert preflight.watched
+    steps = [json.loads(line) for line in (tmp_path / "watch" / "history.jsonl").read_text().splitlines()]
+    assert steps

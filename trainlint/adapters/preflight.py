@@ -63,6 +63,8 @@ class Preflight:
         """The report of the check, once it ran."""
         self.watching: Watching | None = None
         """The watch, while the fit runs."""
+        self.watched: Any = None
+        """What the watch said at its end; with ``trainlint.watch`` a report."""
 
     def start(self, model: Any, optimizers: Any, check: Callable[..., Report]) -> None:
         """Check, and begin to watch. What cannot be checked is said and stops nothing: the training itself may be sound.
@@ -88,7 +90,7 @@ class Preflight:
     def end(self) -> None:
         """End the watch."""
         if self.watching is not None:
-            self.watching.finish()
+            self.watched = self.watching.finish()
             self.watching = None
 
     def _tell(self, report: Report) -> None:
