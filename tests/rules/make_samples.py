@@ -35,7 +35,7 @@ def sample(name: str) -> Report:
         script = Path(folder) / "train.py"
         # The mark is for the tests; a reader of the sample would wonder.
         script.write_text(re.sub(r"  # fault: .*", "", source), "utf-8")
-        report = _report(name, script)
+        report = from_json(to_json(_report(name, script)).replace(f"{folder}/", ""))
     found = report[name]
     if not found.failed:
         raise SystemExit(f"{name} did not fail: {found.reason or found.message}")
