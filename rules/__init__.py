@@ -110,5 +110,6 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "lr-range": ("update-ratio", "gradient-exploding", "warmup-missing", "finetune-lr"),
     "schedule-cadence": ("schedule-order", "lr-range"),
     "coupled-weight-decay": ("over-regularized",),
-    "lr-groups": ("finetune-lr",),
+    "lr-groups": ("finetune-lr", "update-ratio"),
+    "finetune-lr": ("update-ratio", "gradient-exploding"),
 }  # fmt: skip

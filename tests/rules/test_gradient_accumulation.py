@@ -70,3 +70,10 @@ def test_passes_a_single_stale_step_of_a_warm_up():
 
 def test_does_not_judge_a_single_step():
     assert judge(step()).kind == "not-run"
+
+
+def test_two_steps_of_which_one_is_stale_are_too_few_to_judge():
+    steps = (Step(optimizer=0, backwards=1, kept=1), Step(optimizer=0, backwards=1, kept=2, stale=1))
+    found = GradientAccumulation().judge(Loop(steps=steps), Optimizers())
+    assert found.kind == "not-run"
+    assert "2 recorded steps" in found.message
