@@ -190,4 +190,3 @@ def init_weights(bench: Bench) -> Proof:
 
 def _modules(bench: Bench) -> list[nn.Module]:
     return [m for model in bench.recording.models() for m in model.modules()]
-

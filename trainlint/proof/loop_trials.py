@@ -237,4 +237,3 @@ def _filled_up(tensor: Tensor, tape: Tape, path: str) -> Tensor:
     longer = tensor.new_zeros((tensor.shape[0], wanted[1], *tensor.shape[2:]))
     longer[:, : tensor.shape[1]] = tensor
     return longer
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from trainlint.finding import Proof
 from trainlint.measurements import DataScan, Loss, Padding, SampleOrder
-from trainlint.probes.regularisers import Change, unregularised
+from trainlint.probes.regularisers import Change, without
 from trainlint.proof.changes import calls, from_logits, log_probabilities, logarithm_first, loss_call, removed, with_arguments
 from trainlint.proof.runs import Bench, Condition, compared, not_tried, then
 from trainlint.record.tape import Operation, Tape
@@ -168,5 +167,4 @@ def soft_targets(bench: Bench) -> Proof:
         op, _ = loss_call(trial.tape)
         if op.name != "cross_entropy" or not op.argument(7, "label_smoothing", 0.0):
             return not_tried("the mixed labels are not among the recorded values")
-        change: Change = lambda o: replace(unregularised(o)) if o is op else o  # noqa: E731
-        return _against(bench, trial, change, "Without the second smoothing")
+        return _against(bench, trial, without("label smoothing"), "Without the second smoothing")

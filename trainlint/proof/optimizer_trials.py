@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -110,8 +110,7 @@ def frozen_params(bench: Bench) -> Proof:
     return _with_more(bench, lambda t: True, "With the frozen parameters unfrozen")
 
 
-def _with_more(bench: Bench, wanted: object, words: str) -> Proof:
-    assert callable(wanted)
+def _with_more(bench: Bench, wanted: Callable[[Tensor], bool], words: str) -> Proof:
     with bench.rehearsal() as trial:
         held = {id(t) for t in trial.leaves}
         more = [t for t in trial.tape.outside.values() if isinstance(t, nn.Parameter) and id(t) not in held and wanted(t)]

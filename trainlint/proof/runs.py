@@ -276,4 +276,3 @@ def judged_loss(trial: Rehearsal, condition: Condition, fills: Sequence[Fill], m
         with torch.no_grad():
             for buffer, own in kept:
                 buffer.copy_(own)
-
