@@ -5,7 +5,7 @@
 For a small CNN, resnet18, ViT-tiny and a 4-layer GPT it takes a few steps in turn, bare and watched, on one thread, and prints for
 each way of watching the median over pairs of (steps watched / steps bare), and the ratio of the sums, in which rare expensive steps
 count as well. The first step after each change is not counted. Time is CPU time of the process, so that other programs on the machine disturb little. Ways that are
-not installed are left out: wandb (offline), transformers' DebugUnderflowOverflow.
+not installed are left out: wandb (offline), transformers' DebugUnderflowOverflow, gradsnitch (its ``log`` after each backward).
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ class Training:
         self.model, self.data, self.batch = model, data, batch
         self.optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
         self.batches: dict[str, Iterator[tuple[Tensor, Tensor]]] = {}
+        self.after_backward: Callable[[Tensor], object] = lambda loss: None
 
     def loader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Batches for some ten thousand steps."""
@@ -103,6 +104,7 @@ class Training:
         self.optimizer.zero_grad()
         loss = F.cross_entropy(self.model(inputs), targets)
         loss.backward()
+        self.after_backward(loss)
         self.optimizer.step()
         return time.process_time() - began
 
@@ -122,6 +124,13 @@ def ways(training: Training, folder: Path) -> dict[str, Callable[[], AbstractCon
         pass
     else:
         found["HF DebugUnderflowOverflow"] = lambda: _removed(training.model, lambda: DebugUnderflowOverflow(training.model))
+    try:
+        import gradsnitch
+    except ImportError:
+        pass
+    else:
+        snitch = gradsnitch.watch(training.model, training.optimizer)
+        found["gradsnitch"] = lambda: _told(training, lambda loss: snitch.log(len(snitch.rows), loss.item()))
     try:
         import wandb
     except ImportError:
@@ -153,6 +162,16 @@ def _watched(session: Session) -> Iterator[None]:
     if monitor._look is not None:
         monitor._look.end()
         monitor._look = None
+
+
+@contextmanager
+def _told(training: Training, log: Callable[[Tensor], object]) -> Iterator[None]:
+    """Something that the loop itself calls after each backward."""
+    silent, training.after_backward = training.after_backward, log
+    try:
+        yield
+    finally:
+        training.after_backward = silent
 
 
 @contextmanager

@@ -83,6 +83,7 @@ class Amp(Rule):
     why = "Whoever looks at the gradients before they are unscaled sees them 65,536 times too large."
     source = "PyTorch, Automatic Mixed Precision examples: https://docs.pytorch.org/docs/stable/notes/amp_examples.html"
     requires = (Loop, Optimizers)
+    judges_loop = True
 
     def judge(self, loop: Loop, optimizers: Optimizers) -> Verdict:
         """Look at scaled clipping, at steps around the scaler, and at skipped steps."""

@@ -76,7 +76,7 @@ class CoupledWeightDecay(Rule):
     def judge(self, optimizers: Optimizers, parameters: Parameters) -> Verdict:
         """Judge the optimizer with the strongest coupled decay."""
         if not optimizers.optimizers:
-            return not_run("no optimizer takes steps")
+            return not_run("there is no optimizer to judge")
         coupled = [o for o in optimizers.optimizers if o.kind in COUPLED and not o.options.get("decoupled_weight_decay")]
         worst = max(coupled, key=_decay, default=None)
         if worst is None or _decay(worst) < NEGLIGIBLE_DECAY:

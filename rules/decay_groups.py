@@ -75,7 +75,7 @@ class DecayGroups(Rule):
     def judge(self, optimizers: Optimizers) -> Verdict:
         """Judge swapped groups first, then decay on everything."""
         if not optimizers.optimizers:
-            return not_run("no optimizer takes steps")
+            return not_run("there is no optimizer to judge")
         for optimizer in optimizers.optimizers:
             if _swapped(optimizer):
                 return _failure(

@@ -70,6 +70,7 @@ class EvalMode(Rule):
     why = "In training mode validation numbers are noise, and batch norm learns from validation data; gradients cost memory and time."
     source = "PyTorch, Autograd mechanics: https://docs.pytorch.org/docs/stable/notes/autograd.html"
     requires = (Loop, Parameters)
+    judges_loop = True
 
     def judge(self, loop: Loop, parameters: Parameters) -> Verdict:
         """Judge training mode first, then gradients."""

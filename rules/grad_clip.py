@@ -77,6 +77,7 @@ class GradClip(Rule):
     why = "A threshold in the wrong unit clips every step to nothing; the loss stands still and the learning rate gets the blame."
     source = "Pascanu, Mikolov and Bengio 2013: https://arxiv.org/abs/1211.5063"
     requires = (Loop, Optimizers, Parameters)
+    judges_loop = True
     blocked_by = ("amp",)
 
     def judge(self, loop: Loop, optimizers: Optimizers, parameters: Parameters) -> Verdict:

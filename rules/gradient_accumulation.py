@@ -76,6 +76,7 @@ class GradientAccumulation(Rule):
     why = "backward() adds to .grad: without clearing, every step follows the sum of all gradients so far."
     source = "PyTorch, Optimizer.zero_grad: https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.zero_grad.html"
     requires = (Loop, Optimizers)
+    judges_loop = True
 
     def judge(self, loop: Loop, optimizers: Optimizers) -> Verdict:
         """Look for gradients of earlier steps, then for undivided sums over batches."""

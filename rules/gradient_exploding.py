@@ -81,6 +81,7 @@ class GradientExploding(Rule):
     why = "A step is the learning rate times the gradient: one explosion throws away what was learned, and often ends in NaN."
     source = "Pascanu, Mikolov and Bengio 2013: https://arxiv.org/abs/1211.5063"
     requires = (Parameters, Loop, Loss)
+    judges_loop = True
     blocked_by = ("no-gradient", "non-finite")
 
     def judge(self, parameters: Parameters, loop: Loop, loss: Loss) -> Verdict:

@@ -85,6 +85,7 @@ class LoopOrder(Rule):
     why = "Each call is right by itself, so nothing crashes; but a step that sees no gradients trains nothing."
     source = "PyTorch, torch.optim: https://docs.pytorch.org/docs/stable/optim.html#taking-an-optimization-step"
     requires = (Loop,)
+    judges_loop = True
     blocked_by = ("no-gradient",)
 
     def judge(self, loop: Loop) -> Verdict:

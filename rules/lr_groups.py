@@ -85,7 +85,7 @@ class LearningRateGroups(Rule):
     def judge(self, optimizers: Optimizers, parameters: Parameters) -> Verdict:
         """Layer-wise decay first, then head against body."""
         if not optimizers.optimizers:
-            return not_run("no optimizer takes steps")
+            return not_run("there is no optimizer to judge")
         for optimizer in optimizers.optimizers:
             groups = [g for g in optimizer.groups if g.depth is not None and g.parameters and g.lr > 0]
             body = sorted((g for g in groups if g.pretrained_share >= PRETRAINED), key=_depth)

@@ -112,6 +112,7 @@ class ScheduleCadence(Rule):
     why = "A schedule counts calls: too few and it does nothing, too many and it has ended before the data was seen once."
     source = "PyTorch, OneCycleLR: https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.OneCycleLR.html"
     requires = (Optimizers, Loop)
+    judges_loop = True
     blocked_by = ("loop-order",)
 
     def judge(self, optimizers: Optimizers, loop: Loop) -> Verdict:

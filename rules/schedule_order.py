@@ -65,6 +65,7 @@ class ScheduleOrder(Rule):
     why = "The constructor sets the first learning rate; a scheduler that steps before the optimizer skips it."
     source = "PyTorch, How to adjust learning rate: https://docs.pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate"
     requires = (Optimizers, Loop)
+    judges_loop = True
     blocked_by = ("loop-order",)
 
     def judge(self, optimizers: Optimizers, loop: Loop) -> Verdict:

@@ -75,6 +75,7 @@ class TrainMode(Rule):
     why = "In evaluation mode batch norm stops following the batches, so activations drift away from its statistics, and dropout is off."
     source = "torch.nn.Module.train: https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html"
     requires = (Loop, Parameters)
+    judges_loop = True
 
     def judge(self, loop: Loop, parameters: Parameters) -> Verdict:
         """Judge the whole model's mode first, then parts of it that stay in evaluation mode."""

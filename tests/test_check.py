@@ -156,6 +156,49 @@ def test_rules_about_the_loop_say_that_it_is_not_the_users() -> None:
     assert "loop of its own" in finding.reason
 
 
+class Cut(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(64, 32), nn.Linear(32, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(x.flatten(1)).relu().detach())
+
+
+class Unregistered(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.head = [nn.Linear(64, 64)], nn.Linear(64, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.layers[0](x.flatten(1)).relu())
+
+
+class Rooted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(64, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x.flatten(1)).sqrt()
+
+
+@pytest.mark.parametrize(
+    ("build", "rule"), [(Cut, "no-gradient"), (Unregistered, "params-not-optimized"), (Rooted, "non-finite")], ids=lambda x: str(x)
+)
+def test_faults_of_the_model_are_found_in_its_own_file(build: Callable[[], nn.Module], rule: str) -> None:
+    finding = trainlint.check(build(), DataLoader(data(), 16), loss_fn=F.cross_entropy, only=[rule], budget=20)[rule]
+    assert finding.failed
+    assert finding.location is not None
+    assert finding.location.file.endswith("test_check.py")
+
+
+def test_an_optimizer_that_stood_in_is_not_judged() -> None:
+    report = trainlint.check(mlp(), DataLoader(data(), 16), only=["decay-groups", "lr-range", "shuffle"], budget=20)
+    assert [f.name for f in report.findings if f.outcome is trainlint.Outcome.NOT_RUN] == ["lr-range", "decay-groups"]
+    assert report["shuffle"].failed  # needs no optimizer of the user's
+
+
 class Returning(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from trainlint.finding import Finding, Outcome, Severity
-from trainlint.measurements import Measurement, Unmeasured
+from trainlint.measurements import Loop, Measurement, Unmeasured
 from trainlint.registry import Catalogue
 from trainlint.rule import Rule, Verdict
 
@@ -15,6 +15,9 @@ __all__ = ["Judge", "Measure", "root_cause"]
 
 #: Gives a measurement, or says why there is none. The probes stand behind it, or a saved evidence file.
 Measure = Callable[[type[Measurement]], Measurement | Unmeasured]
+
+#: Why a rule about the loop is not run on a model and a loader in hand.
+_OWN_LOOP = "check() runs a loop of its own; `trainlint scan` judges the one in your script"
 
 
 @dataclass
@@ -42,6 +45,8 @@ class Judge:
         for item in inputs:
             if isinstance(item, Unmeasured):
                 return _finding(rule, Outcome.NOT_RUN, reason=item.reason)
+            if rule.judges_loop and isinstance(item, Loop) and item.ours:
+                return _finding(rule, Outcome.NOT_RUN, reason=_OWN_LOOP)
         try:
             return _limited(rule, _from_verdict(rule, rule.judge(*inputs)))
         except Exception as error:

@@ -98,6 +98,8 @@ class Rule(ABC):
     """Measurements handed to :meth:`judge`, in this order."""
     blocked_by: ClassVar[tuple[str, ...]] = ()
     """Names of rules whose *error* makes this one meaningless."""
+    judges_loop: ClassVar[bool] = False
+    """It asks how the script's own loop goes about training, so it is not run on a model and a loader in hand."""
     only_when_others_pass: ClassVar[bool] = False
     """A last resort: blocked by the error or warning of any rule before it."""
     despite: ClassVar[tuple[str, ...]] = ()

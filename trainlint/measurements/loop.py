@@ -130,6 +130,8 @@ class Loop(Measurement):
     """Parameters change between steps without any optimizer."""
     closure: bool = False
     """step() is called with a closure."""
+    ours: bool = False
+    """The loop is trainlint's own, around a model and a loader in hand: its order says nothing about the user's code."""
 
 
 @dataclass(frozen=True, kw_only=True)

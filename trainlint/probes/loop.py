@@ -34,7 +34,7 @@ def measure_loop(recording: Recording, deadline: float, settings: Settings) -> L
     models = recording.models()
     accumulation = Counter(len(s.backwards) for s in steps if s.backwards).most_common(1)
     return Loop(
-        events=tuple(_event(recording, h, i) for i, h in enumerate(recording.happenings[:2000])),
+        events=() if recording.own_loop else tuple(_event(recording, h, i) for i, h in enumerate(recording.happenings[:2000])),
         steps=tuple(_step(recording, s) for s in steps),
         epochs_begun=sum(1 for entry in recording.loaders_of("train") for i in entry.iterations if i.phase == "train"),
         has_loader=bool(recording.loaders_of("train")),
@@ -58,6 +58,7 @@ def measure_loop(recording: Recording, deadline: float, settings: Settings) -> L
         loss_needs_divisor=_needs_divisor(recording),
         manual_updates=bool(recording.backwards) and not steps and _changed(recording, models),
         closure=any(s.closure for s in steps),
+        ours=recording.own_loop,
     )
 
 

@@ -7,7 +7,8 @@ import inspect
 import itertools
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sized
-from functools import partial
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -18,13 +19,14 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from trainlint.checking import infer_loss, prediction
 from trainlint.errors import InputError
 from trainlint.evidence import Evidence
-from trainlint.measurements import Loop, Optimizers, Unmeasured
+from trainlint.measurements import Optimizers, Unmeasured
 from trainlint.probes.session import ProbeSession
 from trainlint.record.environment import environment
-from trainlint.record.frames import Frames
+from trainlint.record.frames import Frames, Place
 from trainlint.record.frameworks import Parts
 from trainlint.record.hooks import listening
 from trainlint.record.recorder import Recorder, StopRecording
+from trainlint.record.recording import Recording
 from trainlint.record.restore import untouched
 from trainlint.record.structure import map_tensors, tensor_leaves
 from trainlint.registry import Catalogue
@@ -33,7 +35,6 @@ from trainlint.settings import Settings
 __all__ = ["record_objects"]
 
 _TARGETS = ("labels", "label", "target", "targets", "y")
-_OWN_LOOP = "check() runs a loop of its own; `trainlint scan` judges the one in your script"
 
 
 def record_objects(
@@ -52,6 +53,7 @@ def record_objects(
     evidence = Evidence()
     recorder = Recorder(settings, Frames(), lambda recording: None)
     loaders = [entry for entry in (loader, val_loader) if entry is not None]
+    _know_sources(recorder.recording, model, loaders)
     with untouched([model], optimizers, [scheduler] if scheduler is not None else [], loaders):
         with listening(recorder):
             for built in optimizers:
@@ -60,13 +62,13 @@ def record_objects(
                 _loop(model, loader, val_loader, optimizers, loss, val_loss, place, settings)
         recorder.finish()
         recorder.recording.notes += notes
+        recorder.recording.own_loop = True
         session = ProbeSession(recorder.recording, settings)
         session.judge(catalogue)
         evidence.measurements = {kind.name: item for kind, item in session.known.items()}
         evidence.seconds, evidence.proofs = session.seconds, session.proofs
-    evidence.measurements["loop"] = Unmeasured(name=Loop.name, reason=_OWN_LOOP)
     if optimizer is None:
-        evidence.measurements["optimizers"] = Unmeasured(name=Optimizers.name, reason="no optimizer was handed to check()")
+        _without_optimizers(evidence)
         evidence.measurements["learning_rate"] = Unmeasured(
             name="learning_rate", reason="no optimizer was handed to check(), so there is no learning rate of yours to judge"
         )
@@ -76,6 +78,30 @@ def record_objects(
         "environment": environment(settings),
     }
     return evidence, type(model).__name__
+
+
+def _without_optimizers(evidence: Evidence) -> None:
+    """The optimizer that stood in is not the user's to be judged."""
+    found = evidence.measurements[Optimizers.name]
+    if isinstance(found, Optimizers):
+        evidence.measurements[Optimizers.name] = replace(found, optimizers=())
+
+
+def _know_sources(recording: Recording, model: nn.Module, loaders: Iterable[Any]) -> None:
+    """What was built before it was handed over is found where its class is written."""
+    datasets = [entry.dataset for entry in loaders if isinstance(entry, DataLoader)]
+    for made in (*model.modules(), *datasets):
+        place = _class_place(type(made))
+        if place is not None and recording.frames.is_user(place[0]):
+            recording.places.setdefault(id(made), place)
+
+
+@lru_cache
+def _class_place(kind: type) -> Place | None:
+    try:
+        return inspect.getfile(kind), inspect.getsourcelines(kind)[1], "<module>"
+    except (OSError, TypeError):  # typed into an interpreter, or built in
+        return None
 
 
 def _device(model: nn.Module, device: str | None) -> torch.device:

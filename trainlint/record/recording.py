@@ -238,6 +238,8 @@ class Recording:
     step_seconds: list[float] = field(default_factory=list)
     seconds: float = 0.0
     status: str = "recorded"
+    own_loop: bool = False
+    """The loop is trainlint's own, around a model and a loader in hand."""
     notes: list[str] = field(default_factory=list)
     modes: dict[int, Place | None] = field(default_factory=dict)
     clear_calls: int = 0
