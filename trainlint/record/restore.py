@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from trainlint.record.attributes import attributes_kept
 from trainlint.record.recording import Snapshot, state_tensors
 from trainlint.record.tape import random_kept
 
@@ -37,7 +38,8 @@ def untouched(
     epochs = [(s, s.epoch) for s in samplers if hasattr(s, "epoch")]
     for tensor, _, _ in gradients:
         tensor.grad = None
-    with random_kept(), other_random_kept():
+    datasets = [getattr(loader, "dataset", None) for loader in loaders]
+    with random_kept(), other_random_kept(), attributes_kept([*(m for model in models for m in model.modules()), *datasets]):
         try:
             yield
         finally:
