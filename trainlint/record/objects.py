@@ -8,7 +8,7 @@ import itertools
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -89,17 +89,19 @@ def _without_optimizers(evidence: Evidence) -> None:
 
 def _know_sources(recording: Recording, model: nn.Module, loaders: Iterable[Any]) -> None:
     """What was built before it was handed over is found where its class is written."""
-    datasets = [entry.dataset for entry in loaders if isinstance(entry, DataLoader)]
-    for made in (*model.modules(), *datasets):
-        place = _class_place(type(made))
-        if place is not None and recording.frames.is_user(place[0]):
-            recording.places.setdefault(id(made), place)
+    known: dict[type, Place | None] = {}
+    for made in (*model.modules(), *(entry.dataset for entry in loaders if isinstance(entry, DataLoader))):
+        kind = type(made)
+        if kind not in known:
+            known[kind] = _class_place(kind, recording.frames)
+        recording.places.setdefault(id(made), known[kind])
 
 
-@lru_cache
-def _class_place(kind: type) -> Place | None:
+def _class_place(kind: type, frames: Frames) -> Place | None:
+    """Where a class of the user's is written."""
     try:
-        return inspect.getfile(kind), inspect.getsourcelines(kind)[1], "<module>"
+        file = inspect.getfile(kind)
+        return (file, inspect.getsourcelines(kind)[1], "<module>") if frames.is_user(file) else None
     except (OSError, TypeError):  # typed into an interpreter, or built in
         return None
 
