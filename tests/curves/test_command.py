@@ -105,6 +105,8 @@ def test_the_scaling_check_flags_the_run_off_the_line(tmp_path: Path) -> None:
     assert "far below" in shown
     assert "look for a leak" in shown
     assert "--sizes names 2 sizes for 4 runs" in call(*files, "--sizes", "1,2", code=2)
+    told = [log["runs"][0]["scaling"]["verdict"] for log in json.loads(call(*files, "--sizes", "10,100,1000,10000", "--format", "json"))]
+    assert told[-1] == "far below"
 
 
 def test_classify_takes_paths_and_histories(runs: Path) -> None:

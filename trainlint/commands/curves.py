@@ -75,7 +75,7 @@ def curves(
     scaling = _scaling(logs, sizes)
     report = report_of(logs, settings, scaling)
     if style == "json":
-        plain = [to_json(log) for log in logs]
+        plain = [to_json(log, scaling) for log in logs]
         single = len(files) == 1 and files[0].is_file()
         _write(json.dumps(plain[0] if single else plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n", output)
     elif style == "text" and output == Path("-"):

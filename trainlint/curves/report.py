@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from trainlint.curves.scaling import Scaling
+from trainlint.curves.scaling import Scaled, Scaling
 from trainlint.curves.shapes import SHAPES
 from trainlint.details import Detail, Line, Series, Table
 from trainlint.engine import Judge, root_cause
@@ -26,8 +26,12 @@ _MOST_CHARTS = 30
 _ORDER = {name: i for i, name in enumerate(SHAPES)}
 
 
-def to_json(curves: Curves) -> dict[str, Any]:
-    """One log as plain values; numbers that are not finite are the words ``nan``, ``inf`` and ``-inf``."""
+def to_json(curves: Curves, scaling: Scaling | None = None) -> dict[str, Any]:
+    """One log as plain values; numbers that are not finite are the words ``nan``, ``inf`` and ``-inf``.
+
+    With ``scaling`` each run that was compared with the others' line says where it stands.
+    """
+    compared = {run.name: run for run in scaling.runs} if scaling is not None else {}
     return {
         "schema": SCHEMA,
         "file": curves.file,
@@ -40,11 +44,16 @@ def to_json(curves: Curves) -> dict[str, Any]:
                 "evidence": {"summary": run.summary, "not": run.not_this, **{key: _plain(value) for key, value in run.evidence.items()}},
                 "first_action": run.first_action,
                 "columns": run.columns,
+                **({"scaling": _compared(compared[label(curves, run)])} if label(curves, run) in compared else {}),
             }
             for run in curves.runs
         ],
         "notes": [*curves.notes, *dict.fromkeys(note for run in curves.runs for note in run.notes)],
     }
+
+
+def _compared(run: Scaled) -> dict[str, Any]:
+    return {"size": run.size, "loss": run.loss, "predicted": run.predicted, "ratio": run.ratio, "verdict": run.verdict}
 
 
 def _plain(value: Any) -> Any:
