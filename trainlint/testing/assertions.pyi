@@ -161,12 +161,18 @@ class Assertions:
     """TL301: The model can fit one batch perfectly."""
     assert_frozen_params: _RuleAssertion
     """TL302: Only parameters with loaded values are frozen."""
+    assert_params_not_optimized: _RuleAssertion
+    """TL303: Every parameter that receives gradients is held by an optimizer."""
+    assert_no_gradient: _RuleAssertion
+    """TL304: Every parameter that is to learn receives a gradient."""
     assert_gradient_vanishing: _RuleAssertion
     """TL307: The first layers receive gradients of the same order as the last."""
     assert_dead_units: _RuleAssertion
     """TL309: Activation units respond to some samples and not to others."""
     assert_update_ratio: _RuleAssertion
     """TL310: Each step changes the weights by a sound fraction of themselves."""
+    assert_non_finite: _RuleAssertion
+    """TL311: Loss, activations and gradients are finite numbers."""
     assert_graph_retained: _RuleAssertion
     """TL315: Each step lets go of its graph."""
     assert_rank_sync: _RuleAssertion
