@@ -250,3 +250,26 @@ class OnceOnly(IterableDataset):
 def test_what_cannot_be_used_is_one_clear_error(model, loader, options, says: str) -> None:
     with pytest.raises(trainlint.UsageError, match=says):
         trainlint.check(model(), loader(), **options)
+
+
+class Announced(torch.utils.data.Sampler):
+    """Draws its order from the epoch that it is told, as samplers of several processes do."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.epoch = size, 5
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self):
+        return iter(torch.randperm(self.size, generator=torch.Generator().manual_seed(self.epoch)).tolist())
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+
+def test_a_sampler_that_is_told_the_epoch_is_told_it_and_put_back() -> None:
+    sampler = Announced(64)
+    report = trainlint.check(mlp(), DataLoader(data(), 16, sampler=sampler), only=["shuffle"], budget=20)
+    assert not report["shuffle"].failed
+    assert sampler.epoch == 5

@@ -126,8 +126,9 @@ def _loop(
 ) -> None:  # fmt: skip
     """Two short epochs with a validation pass between them."""
     seen = 0
-    for _ in range(2):
+    for epoch in range(2):
         model.train()
+        _announce(loader, epoch)
         for batch in itertools.islice(_batches(loader, "loader"), settings.train_batches):
             seen += 1
             for optimizer in optimizers:
@@ -149,6 +150,14 @@ def _loop(
             with torch.no_grad():
                 for batch in itertools.islice(_batches(val_loader, "val_loader"), settings.val_batches):
                     val_loss(model, _moved(batch, device))
+
+
+def _announce(loader: Any, epoch: int) -> None:
+    """Tell the epoch to whoever draws its order from it, as training loops do."""
+    batches = getattr(loader, "batch_sampler", None)
+    for part in (loader, getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None)):
+        if callable(announced := getattr(part, "set_epoch", None)):
+            announced(epoch)
 
 
 def _again(optimizer: Optimizer, loss: Callable[[nn.Module, Any], Tensor], model: nn.Module, batch: Any) -> float:

@@ -34,12 +34,10 @@ def untouched(
     states = [_optimizer_state(o) for o in optimizers]
     plain = [(s, copy.copy(vars(s)), _copied(vars(s))) for s in schedulers]
     generators = [(g, g.get_state()) for loader in loaders for g in _generators(loader)]
-    samplers: list[Any] = [getattr(loader, "sampler", None) for loader in loaders]
-    epochs = [(s, s.epoch) for s in samplers if hasattr(s, "epoch")]
     for tensor, _, _ in gradients:
         tensor.grad = None
-    datasets = [getattr(loader, "dataset", None) for loader in loaders]
-    with random_kept(), other_random_kept(), attributes_kept([*(m for model in models for m in model.modules()), *datasets]):
+    parts = [*(m for model in models for m in model.modules()), *(part for loader in loaders for part in _parts(loader))]
+    with random_kept(), other_random_kept(), attributes_kept(parts):
         try:
             yield
         finally:
@@ -57,8 +55,6 @@ def untouched(
                 vars(scheduler).update(values)
             for generator, value in generators:
                 generator.set_state(value)
-            for sampler, epoch in epochs:
-                sampler.epoch = epoch
 
 
 @contextmanager
@@ -72,6 +68,13 @@ def other_random_kept() -> Iterator[None]:
     finally:
         random.setstate(state)
         np.random.set_state(numpy_state)
+
+
+def _parts(loader: Any) -> Iterator[Any]:
+    """The loader with its dataset and samplers, which count epochs and batches."""
+    if isinstance(loader, DataLoader):
+        batches = loader.batch_sampler
+        yield from (loader, loader.dataset, loader.sampler, batches, getattr(batches, "sampler", None))
 
 
 def _generators(loader: Any) -> Iterator[torch.Generator]:
