@@ -52,10 +52,10 @@ class _Forked:
         self.process.join()
 
 
-def warm_scan(script: Path, monkeypatch: Any, *, select: tuple[str, ...] = ()) -> dict[str, Any]:
+def warm_scan(script: Path, monkeypatch: Any, *, args: tuple[str, ...] = (), select: tuple[str, ...] = ()) -> dict[str, Any]:
     """The report on a script, from its own folder, without trying fixes."""
     stand_in = types.SimpleNamespace(Popen=_Forked, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT)
     monkeypatch.setattr(supervisor, "subprocess", stand_in)
     monkeypatch.chdir(script.parent)
-    report = scan(script.name, settings=Settings(select=select, prove=False))
+    report = scan(script.name, args, settings=Settings(select=select, prove=False))
     return json.loads(to_json(report))
