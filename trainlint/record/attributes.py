@@ -1,19 +1,16 @@
-"""Keeps the plain attributes of objects: counters, lists of losses, metric sums and other tensors that are not buffers."""
+"""Keeps the attributes of objects: a module's modes, buffers and hooks, and plain ones such as counters, lists of losses and metric sums."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 __all__ = ["attributes_kept"]
-
-#: What every module has; parameters, buffers, modes and hooks are put back by those who know them.
-_OF_MODULES = frozenset(vars(nn.Module()))
 
 
 @contextmanager
@@ -34,16 +31,13 @@ class _Kept:
     """The attributes of one object."""
 
     def __init__(self, made: Any) -> None:
-        skipped = _OF_MODULES if isinstance(made, nn.Module) else frozenset()
-        self.skipped = skipped
-        self.values = {name: value for name, value in vars(made).items() if name not in skipped}
+        self.values = dict(vars(made))
         self.tensors = [(t, t._version, t.detach().clone()) for t in self.values.values() if _readable(t)]
-        self.containers = [(c, c.copy()) for c in self.values.values() if type(c) in (list, dict, set, deque)]
+        self.containers = [(c, c.copy()) for c in self.values.values() if type(c) in (list, dict, OrderedDict, set, deque)]
 
     def restore(self, made: Any) -> None:
         attributes = vars(made)
-        for name in [n for n in attributes if n not in self.values and n not in self.skipped]:
-            del attributes[name]
+        attributes.clear()
         attributes.update(self.values)
         for container, content in self.containers:
             container.clear()

@@ -30,7 +30,6 @@ def untouched(
     held = {id(t): t for t in (*tensors, *(p for o in optimizers for g in o.param_groups for p in g["params"]))}
     snapshot = Snapshot(held.values())
     gradients = [(t, t.grad, t.requires_grad) for t in held.values() if t.is_leaf]
-    modes = [(m, m.training) for model in models for m in model.modules()]
     states = [_optimizer_state(o) for o in optimizers]
     plain = [(s, copy.copy(vars(s)), _copied(vars(s))) for s in schedulers]
     generators = [(g, g.get_state()) for loader in loaders for g in _generators(loader)]
@@ -45,8 +44,6 @@ def untouched(
             for tensor, gradient, requires_grad in gradients:
                 tensor.requires_grad_(requires_grad)
                 tensor.grad = gradient
-            for module, training in modes:
-                module.training = training
             for optimizer, state in zip(optimizers, states, strict=True):
                 _restore_optimizer(optimizer, state)
             for scheduler, attributes, values in plain:
