@@ -1,0 +1,65 @@
+"""Functions that a tape cannot look into: compiled ones, custom autograd functions, checkpoints."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+import torch.utils.checkpoint
+from torch import nn
+
+from trainlint.record.hooks.replacing import Replace
+from trainlint.record.recorder import Recorder
+from trainlint.record.tapewriter import TapeWriter
+
+__all__ = ["Writing", "hook_compilation", "opaque_functions"]
+
+
+def hook_compilation(recorder: Recorder, replace: Replace) -> None:
+    """torch.compile hands the function back; autograd functions are one operation."""
+    compile_ = torch.compile
+
+    @functools.wraps(compile_)
+    def uncompiled(model: Any = None, **_: Any) -> Any:
+        return (lambda function: function) if model is None else model
+
+    replace(torch, "compile", uncompiled)
+    module_compile = nn.Module.compile
+    replace(nn.Module, "compile", functools.wraps(module_compile)(lambda self, *args, **kwargs: None))
+    opaque_functions(recorder, replace)
+
+
+class Writing(Protocol):
+    """Who has a tape written, and whether it listens."""
+
+    writer: TapeWriter
+
+    @property
+    def on(self) -> bool:
+        """Whether to look at all."""
+        ...
+
+
+def opaque_functions(listener: Writing, replace: Replace) -> None:
+    """Custom autograd functions are one operation of a tape; checkpointed ones run in the open."""
+    function = torch.autograd.Function
+    apply = inspect.getattr_static(function, "apply")
+    writer = listener.writer
+
+    def opaque(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        original = apply.__get__(None, cls)
+        if not (writer.active and listener.on):
+            return original(*args, **kwargs)
+        return writer.write("apply", original, args, kwargs)
+
+    replace(function, "apply", classmethod(opaque))
+    checkpoint = torch.utils.checkpoint.CheckpointFunction
+    reentrant = checkpoint.apply
+
+    def in_the_open(_: Any, run: Callable[..., Any], preserve: bool, *args: Any) -> Any:
+        return run(*args) if writer.active and listener.on else reentrant(run, preserve, *args)
+
+    replace(checkpoint, "apply", classmethod(in_the_open))

@@ -1,0 +1,97 @@
+"""Gradients: backward passes, clearing, clipping, and the scaler of mixed precision."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from trainlint.record.hooks.replacing import Replace
+from trainlint.record.recorder import Recorder
+
+__all__ = ["hook_gradients"]
+
+
+def hook_gradients(recorder: Recorder, replace: Replace) -> None:
+    """Tell of backward passes, of gradients that are cleared, clipped, scaled and unscaled."""
+    tensor_backward, backward = Tensor.backward, torch.autograd.backward
+    clear, module_clear = Optimizer.zero_grad, nn.Module.zero_grad
+    depth = [0]
+
+    def around(loss: Any, run: Callable[[], Any]) -> Any:
+        if not recorder.on or depth[0] or not isinstance(loss, Tensor):
+            return run()
+        depth[0] += 1
+        try:
+            seen = recorder.backward_begun(loss)
+            result = run()
+            if seen is not None:
+                recorder.backward_ended(seen)
+        finally:
+            depth[0] -= 1
+        return result
+
+    @functools.wraps(tensor_backward)
+    def _tensor_backward(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return around(self, lambda: tensor_backward(self, *args, **kwargs))
+
+    @functools.wraps(backward)
+    def _backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        first = tensors if isinstance(tensors, Tensor) else next(iter(tensors), None)
+        return around(first, lambda: backward(tensors, *args, **kwargs))
+
+    @functools.wraps(clear)
+    def zero_grad(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        result = clear(self, *args, **kwargs)
+        if recorder.on:
+            recorder.cleared((p for g in self.param_groups for p in g["params"]), type(self).__name__)
+        return result
+
+    @functools.wraps(module_clear)
+    def module_zero_grad(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        result = module_clear(self, *args, **kwargs)
+        if recorder.on:
+            recorder.cleared(self.parameters(), type(self).__name__)
+        return result
+
+    replace(Tensor, "backward", _tensor_backward)
+    replace(torch.autograd, "backward", _backward)
+    replace(Optimizer, "zero_grad", zero_grad)
+    replace(nn.Module, "zero_grad", module_zero_grad)
+    for owner in (torch.nn.utils, torch.nn.utils.clip_grad):
+        for name in ("clip_grad_norm_", "clip_grad_value_"):
+            replace(owner, name, _clip(recorder, getattr(owner, name), by_norm=name == "clip_grad_norm_"))
+    scaler = torch.amp.grad_scaler.GradScaler
+    scale, unscale = scaler.scale, scaler.unscale_
+
+    def scaled(self: Any, outputs: Any) -> Any:
+        result = scale(self, outputs)
+        if recorder.on and self.is_enabled() and isinstance(outputs, Tensor):
+            recorder.scaled(float(self.get_scale()))
+        return result
+
+    def unscaled(self: Any, optimizer: Optimizer) -> Any:
+        result = unscale(self, optimizer)
+        if recorder.on and self.is_enabled():
+            recorder.unscaled()
+        return result
+
+    replace(scaler, "scale", scaled)
+    replace(scaler, "unscale_", unscaled)
+
+
+def _clip(recorder: Recorder, clip: Callable[..., Any], *, by_norm: bool) -> Callable[..., Any]:
+    @functools.wraps(clip)
+    def clipped(parameters: Any, *args: Any, **kwargs: Any) -> Any:
+        kept = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+        result = clip(kept, *args, **kwargs)
+        limit = args[0] if args else kwargs.get("max_norm", kwargs.get("clip_value"))
+        if recorder.on and limit is not None:
+            recorder.clipped(kept, float(limit), float(result) if by_norm else None)
+        return result
+
+    return clipped

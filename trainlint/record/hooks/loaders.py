@@ -1,0 +1,120 @@
+"""Loaders, their passes and batches, and the epochs that samplers are told."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+from trainlint.record.hooks.replacing import Replace
+from trainlint.record.recorder import Recorder
+from trainlint.record.recording import Iteration
+
+__all__ = ["hook_loaders", "note_datasets"]
+
+
+def note_datasets(recorder: Recorder) -> None:
+    """Note where each dataset is built. For a process of the recorder's own: Python cannot take a ``__new__`` off a class again."""
+
+    def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        following = super(Dataset, cls).__new__
+        made = following(cls) if following is object.__new__ else following(cls, *args, **kwargs)
+        if recorder.awake:
+            recorder.recording.places[id(made)] = recorder.frames.here()
+        return made
+
+    Dataset.__new__ = __new__  # type: ignore[method-assign]
+
+
+def hook_loaders(recorder: Recorder, replace: Replace) -> None:
+    """Tell of loaders, cut their passes short when the recorder says so, and note which indices were drawn."""
+    passes: dict[int, tuple[Any, Iteration]] = {}
+    init, iterate, following, index = (
+        DataLoader.__init__,
+        DataLoader.__iter__,
+        _BaseDataLoaderIter.__next__,
+        _BaseDataLoaderIter._next_index,
+    )
+
+    @functools.wraps(init)
+    def __init__(self: DataLoader[Any], *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        if recorder.awake:
+            recorder.loader_built(self)
+
+    @functools.wraps(iterate)
+    def __iter__(self: DataLoader[Any]) -> Any:
+        if not recorder.on:
+            return iterate(self)
+        for name in ("lightning.pytorch.loops.training_epoch_loop", "pytorch_lightning.loops.training_epoch_loop"):
+            loop = getattr(sys.modules.get(name), "_TrainingEpochLoop", None)
+            if loop is not None and loop not in lightning:
+                lightning.append(loop)
+                replace(loop, "_should_check_val_fx", _validating(recorder, loop._should_check_val_fx))
+        begun = recorder.iteration_begun(self)  # before the iterator, which asks for indices at once when it has workers
+        if begun is None:
+            return iterate(self)
+        passes[0] = (None, begun)
+        kept = getattr(self, "_iterator", None)
+        if kept is not None:  # persistent workers: the same iterator again, which asks for indices while it is reset
+            passes[id(kept)] = (kept, begun)
+        iterator = iterate(self)
+        passes[id(iterator)] = (iterator, begun)
+        return iterator
+
+    lightning: list[Any] = []
+
+    @functools.wraps(following)
+    def __next__(self: Any) -> Any:
+        if recorder.resting and recorder.awake and not recorder.rests(self):
+            raise StopIteration
+        entry = passes.get(id(self))
+        if entry is None or not recorder.on:
+            return following(self)
+        begun = entry[1]
+        if begun.cut_short or recorder.wants_batch(begun) is False:
+            raise StopIteration
+        recorder.writer.active, writing = False, recorder.writer.active
+        try:
+            batch = following(self)
+        finally:
+            recorder.writer.active = writing
+        recorder.batch_loaded(begun, batch)
+        return batch
+
+    @functools.wraps(index)
+    def _next_index(self: Any) -> Any:
+        chosen = index(self)
+        entry = passes.get(id(self)) or passes.get(0)
+        if entry is not None and recorder.on and len(entry[1].indices) < 4096:
+            entry[1].indices.append(list(chosen) if isinstance(chosen, list | tuple) else chosen)
+        return chosen
+
+    replace(DataLoader, "__init__", __init__)
+    replace(DataLoader, "__iter__", __iter__)
+    replace(_BaseDataLoaderIter, "__next__", __next__)
+    replace(_BaseDataLoaderIter, "_next_index", _next_index)
+    sampler = torch.utils.data.DistributedSampler
+    set_epoch = sampler.set_epoch
+
+    def noted(self: Any, epoch: int) -> None:
+        set_epoch(self, epoch)
+        if recorder.on:
+            recorder.note("set_epoch", epoch=epoch)
+
+    replace(sampler, "set_epoch", noted)
+
+
+def _validating(recorder: Recorder, should_check: Callable[..., bool]) -> Callable[..., bool]:
+    """Lightning validates after the last batch that it counted on; an epoch that is cut short ends earlier."""
+
+    @functools.wraps(should_check)
+    def checks(self: Any, *args: Any) -> bool:
+        return should_check(self, *args) or (recorder.ends_here() and self._should_check_val_epoch())
+
+    return checks
