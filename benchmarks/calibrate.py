@@ -2,7 +2,7 @@
 
     python benchmarks/calibrate.py [--seeds 3] [--jobs 1] [--only WORDS] [--budget 60]
 
-Trains each pipeline of ``population.py`` under each seed as a scan would, judges it by the whole catalogue, and prints: every failure
+Trains each pipeline of ``population`` under each seed as a scan would, judges it by the whole catalogue, and prints: every failure
 (an error here is a defect, a warning must be defended); for each rule with a numeric threshold how often it was judged, the smallest,
 median and largest value measured and the threshold; and how often each rule could not be judged, with its most frequent reason.
 """

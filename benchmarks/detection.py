@@ -2,7 +2,7 @@
 
     python benchmarks/detection.py [--seeds 1] [--jobs 1] [--only WORDS] [--budget 60]
 
-Each bug is planted in several of the pipelines of ``population.py``. The table has a row for each kind of bug: how often its own rule
+Each bug is planted in several of the pipelines of ``population``. The table has a row for each kind of bug: how often its own rule
 spoke, how often it was the one to start with, and which others were named first instead. Bugs that must run as a script of their own
 (frameworks, workers, files) are covered by the bad scripts under ``tests/rules``.
 """
