@@ -6,23 +6,12 @@ is generated. Names say model, task and what is particular.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import pairwise
-from typing import Any
+from collections.abc import Callable
 
-import numpy as np
-import timm
-import torch
-import torch.nn.functional as F
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from timm.models.mlp_mixer import MlpMixer
-from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
-from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, StepLR
-from torch.utils.data import DataLoader, Dataset, TensorDataset, random_split
+from torch import nn
+from torch.optim import Adam, AdamW, RMSprop
 
 from population.data import digits, flat_digits, forecasts, masks, odd_even, photos, reviews, sequences, table, tags, text
 from population.losses import (
