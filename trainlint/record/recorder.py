@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from trainlint.record.conditions import called_sometimes
 from trainlint.record.following import another_training_follows
 from trainlint.record.frames import Frames, Place
 from trainlint.record.planned import planned_epochs
@@ -564,6 +565,8 @@ class Recorder:
         self.writer.stop()
         self.recording.kept = list(self.marks.kept.values())
         self.recording.seconds = time.monotonic() - self.begun
+        for seen in self.recording.schedulers:
+            seen.sometimes = called_sometimes(self.frames, seen.scheduler, "step")
         if self.on_finish is not None:
             self.on_finish(self.recording)
 

@@ -196,6 +196,8 @@ class SchedulerSeen:
     """(optimizer steps so far, training iterations begun, where, metric) of each step() call after construction."""
     initial: dict[str, Any] = field(default_factory=dict)
     """Plain attributes just after construction."""
+    sometimes: bool = False
+    """Its step() stands under a condition on how far the run is."""
 
 
 @dataclass(eq=False)
