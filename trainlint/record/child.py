@@ -39,6 +39,7 @@ def main(job_file: str) -> None:
     from trainlint.record.environment import environment
     from trainlint.record.frames import Frames
     from trainlint.record.hooks import listening, note_datasets
+    from trainlint.record.processes import one_process
     from trainlint.record.recorder import Recorder, StopRecording
     from trainlint.record.sandbox import sandboxed
     from trainlint.registry import load_catalogue
@@ -85,7 +86,7 @@ def main(job_file: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     status, crash = "ended", ""
     project = [os.getcwd(), *([] if job["module"] else [os.path.dirname(os.path.realpath(job["script"]))])]
-    with sandboxed(folder, project), listening(recorder):
+    with sandboxed(folder, project), listening(recorder), one_process(recorder):
         try:
             run_as_main(job)
         except StopRecording:

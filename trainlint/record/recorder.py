@@ -543,7 +543,7 @@ class Recorder:
         if iteration is None:
             if steps >= 8 * self.settings.steps and epochs >= 2:
                 self._finish()
-        elif (iteration.phase == "train" and iteration.number > 0 and iteration.batches >= 2 and steps) or (
+        elif (iteration.phase == "train" and _comes_again(iteration) and iteration.batches >= 2 and steps) or (
             epochs >= 2 and steps >= 2 * self.settings.steps
         ):
             self._finish()
@@ -620,6 +620,11 @@ class Recorder:
         self.resting, self.finished, self.goes_on = False, False, False
         self.trainings += 1
         self.on_progress("the script's next training")
+
+
+def _comes_again(iteration: Iteration) -> bool:
+    """Whether its loader has been trained on in an earlier pass; a look at one batch before the loop is none."""
+    return any(i.phase == "train" for i in iteration.loader.iterations[: iteration.number])
 
 
 def depends_on_mode(module: nn.Module) -> bool:
