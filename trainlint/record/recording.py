@@ -276,7 +276,7 @@ class Recording:
             prefix = f"{type(model).__name__}." if len(models) > 1 else ""
             for module_name, module in model.named_modules():
                 for name, parameter in module.named_parameters(recurse=False):
-                    if id(parameter) not in seen:
+                    if id(parameter) not in seen and not parameter.is_meta:  # a form that functional_call fills
                         seen.add(id(parameter))
                         yield f"{prefix}{module_name}{'.' if module_name else ''}{name}", prefix + module_name, module, parameter
 
