@@ -79,7 +79,7 @@ def _alone(initialise: Callable[..., Any], pid: int) -> Callable[..., Any]:
             return initialise(backend, *rest, **options)
         os.environ.update(_RANKS)
         kept = {k: v for k, v in options.items() if k in ("timeout", "pg_options", "device_id", "group_name")}
-        return initialise(backend, store=dist.HashStore(), rank=0, world_size=1, **kept)
+        return initialise(backend, store=dist.HashStore(), rank=0, world_size=1, **kept)  # type: ignore[attr-defined]
 
     return alone
 

@@ -51,7 +51,8 @@ def main(job_file: str) -> None:
         if session.stopped_for is not None:
             status, raised, code = "stopped", None, 0
         session.finish(status)
-        writer.line("status", notes=session.monitor.notes, environment=environment(Settings()))
+        skipped = [notebook.note] if notebook is not None and notebook.note else []
+        writer.line("status", notes=[*skipped, *session.monitor.notes], environment=environment(Settings()))
     writer.line("status", ended=status, crash=crash, done=True)
     if raised is not None:
         _show(raised, crash)
