@@ -120,6 +120,8 @@ class Recorder:
         """A tape is being replayed: what it calls is not the loop's."""
         self._in_closure = False
         self._last_step_backward = 0
+        self._taped = 0
+        """backward() calls before the latest call of a model."""
         self._step_ended: float | None = None
         self._pending_inputs: list[tuple[str, Tensor]] = []
         self._used_places: set[Place] = set()
@@ -237,6 +239,9 @@ class Recorder:
         """A module with parameters is called from outside any other."""
         if not (self.steps_done or self.recording.backwards) and not self.recording.calls and not self._current and not self.writer.active:
             self.writer.start()
+        elif not self.recording.optimizers and not self._current and self._taped < len(self.recording.backwards):
+            self._start_tape()  # what updates the weights is no optimizer of torch's, so that no step is told
+        self._taped = len(self.recording.backwards)
         self._check_time()
 
     @guarded
