@@ -32,7 +32,9 @@ def _finding(finding: Finding, report: Report) -> str:
     place = finding.location
     title = f"{finding.code} {finding.name}" + (" (known)" if finding.known else "")
     where = {"file": place.file, "line": str(place.line)} if place else {}
-    if not where and report.subject.name.endswith(".py"):
+    if place and place.cell is not None:
+        where, title = {"file": place.file}, f"{title} (cell {place.cell}, line {place.line})"
+    if not where and report.subject.name.endswith((".py", ".ipynb")):
         where = {"file": report.subject.name}
     lines = [finding.message]
     if finding.fix:

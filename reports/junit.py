@@ -54,7 +54,7 @@ class JunitRenderer:
 def _case(suite: ET.Element, finding: Finding, subject: str, *, fails: bool) -> None:
     names = {"classname": f"{subject}.{finding.stage.title}", "name": f"{finding.code} {finding.name}", "time": "0"}
     if finding.location:
-        names |= {"file": finding.location.file, "line": str(finding.location.line)}
+        names |= {"file": finding.location.container, "line": str(finding.location.line)}
     case = ET.SubElement(suite, "testcase", {key: visible(value) for key, value in names.items()})
     if fails:
         failure = ET.SubElement(case, "failure", {"type": finding.severity.value, "message": visible(finding.message)})

@@ -94,7 +94,8 @@ def _result(finding: Finding, report: Report, rule: int, evidence: _Object) -> _
         result["baselineState"] = "unchanged" if finding.known else "new"
     if finding.known:
         result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": "listed in the baseline"}]
-    if finding.fix and (header := _HEADER.match(finding.fix.diff)):
+    in_file = finding.location is None or finding.location.cell is None  # of a notebook's cell no line of the file is known
+    if finding.fix and in_file and (header := _HEADER.match(finding.fix.diff)):
         old, new = header["old"], header["new"]
         file = new[2:] if old.startswith("a/") and new == f"b/{old[2:]}" else new
         change = {"artifactLocation": _artifact(file), "replacements": list(replacements(finding.fix.diff))}
@@ -107,9 +108,13 @@ def _location(finding: Finding, report: Report) -> _Object:
     place = finding.location
     if place is None:
         name = visible(report.subject.name)
-        if not name.endswith(".py"):
+        if not name.endswith((".py", ".ipynb")):
             return {"logicalLocations": [{"fullyQualifiedName": name}]}
-        return {"physicalLocation": {"artifactLocation": _artifact(name), "region": {"startLine": 1}}}
+        first: _Object = {"region": {"startLine": 1}} if name.endswith(".py") else {}
+        return {"physicalLocation": {"artifactLocation": _artifact(name), **first}}
+    if place.cell is not None:
+        logical = [{"fullyQualifiedName": f"cell {place.cell}, line {place.line}"}]
+        return {"physicalLocation": {"artifactLocation": _artifact(place.file)}, "logicalLocations": logical}
     line, text = max(place.line, 1), _source(finding)
     region: _Object = {"startLine": line}
     if text:

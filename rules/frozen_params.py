@@ -81,6 +81,12 @@ class FrozenParams(Rule):
         if not everything:
             return not_run("no model with parameters took part in the recorded steps")
         frozen = [p for p in everything if _frozen(p)]
+        if len(frozen) == len(everything) and parameters.loose:
+            return passed(
+                f"{parameters.model or 'The model'} is frozen, and the optimizer trains {parameters.loose} "
+                f"{'tensor' if parameters.loose == 1 else 'tensors'} of the script's own through it, such as an image.",
+                evidence={"measured": len(frozen), "trainable": parameters.loose},
+            )
         if len(frozen) == len(everything):
             return failed(
                 f"All {len(frozen)} parameters of {parameters.model or 'the model'} have requires_grad=False: nothing can learn.",

@@ -256,7 +256,7 @@ def _timeline(loop: Loop, flagged: str) -> Timeline:
             TimelineEvent(
                 kind=event.kind,
                 label=event.subject or event.kind,
-                file=event.where.file if event.where else "",
+                file=event.where.container if event.where else "",
                 line=event.where.line if event.where else 0,
                 flagged=event.kind == flagged,
             )

@@ -139,11 +139,11 @@ class ScheduleCadence(Rule):
 def _faults(scheduler: SchedulerInfo, run: _Run, *, beside: bool) -> Iterator[Verdict]:
     """Yield what is wrong with one schedule. ``beside``: a schedule of the same optimizer was stepped."""
     yield from _plateau(scheduler)
-    if not scheduler.calls and not beside:
+    if not scheduler.calls and not beside and not scheduler.sometimes:
         yield from _never(scheduler, run)
     elif scheduler.cadence == "epoch":
         yield from _too_rare(scheduler, run)
-        yield from _climbs(scheduler, run.epochs)
+        yield from _climbs(scheduler, None if scheduler.sometimes else run.epochs)
     elif scheduler.cadence == "step":
         mixed_up = list(_too_often(scheduler, run))
         yield from mixed_up or _climbs(scheduler, run.total)

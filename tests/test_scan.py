@@ -312,3 +312,15 @@ def test_a_script_that_fails_over_a_cut_validation_is_judged_as_any_other(tmp_pa
     done, report = run(tmp_path, source, "--select", "gradient-accumulation,shuffle")
     assert done.returncode == 0, done.stderr
     assert "AssertionError: 128" in report["subject"]["notes"][0]
+
+
+def test_a_notebook_is_scanned_and_its_faults_are_named_by_cell(tmp_path: Path) -> None:
+    first, loop = HEALTHY.strip().split("optimizer = ")
+    sources = ["!nvidia-smi", first.replace(", shuffle=True", "").replace("x = torch", "# features\nx = torch"), f"optimizer = {loop}"]
+    cells = [{"cell_type": "code", "metadata": {}, "source": s, "outputs": [], "execution_count": None} for s in sources]
+    notebook = json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    done, report = run(tmp_path, notebook, "--no-proof", "--no-html", "--select", "shuffle", "--fail-on", "warning", name="train.ipynb")
+    assert done.returncode == 1, done.stderr
+    (finding,) = [f for f in report["findings"] if f["verdict"] == "fail"]
+    assert (finding["location"]["file"], finding["location"]["cell"], finding["location"]["line"]) == ("train.ipynb", 2, 8)
+    assert "cell 1, line 1: !nvidia-smi" in report["subject"]["notes"][0]

@@ -112,7 +112,7 @@ def _loop(evidence: Evidence) -> Iterator[Detail]:
         subject = event.subject
         if event.kind in ("epoch", "batch", "forward") and (phase := event.phase or loaders.get(subject)):
             subject = f"{subject} ({_PARTS.get(phase, phase)})".strip()
-        file, line = (event.where.file, event.where.line) if event.where else ("", 0)
+        file, line = (event.where.container, event.where.line) if event.where else ("", 0)
         events.append(TimelineEvent(kind=event.kind, label=f"{event.kind} {subject}".strip(), file=file, line=line))
     yield Timeline(title="The loop as it ran", events=tuple(events))
 

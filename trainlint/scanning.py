@@ -146,7 +146,7 @@ def _know(catalogue: Catalogue, script: Path) -> None:
             try:
                 catalogue.find(name)
             except UnknownRuleError as error:
-                msg = f"{comment.file}:{comment.line}: {error}"
+                msg = f"{comment.location}: {error}"
                 raise UsageError(msg) from None
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 from textwrap import dedent
 
 from trainlint.details import Code
+from trainlint.errors import UsageError
 from trainlint.finding import Finding
+from trainlint.location import Location
+from trainlint.notebook import is_notebook, read_notebook
 
-__all__ = ["in_context", "traceback_shown"]
+__all__ = ["in_context", "lines_around", "traceback_shown"]
 
 #: Lines shown before and after the one at fault.
 _AROUND = 2
@@ -21,7 +24,7 @@ def in_context(finding: Finding) -> Finding:
     place = finding.location
     if not finding.failed or place is None or any(isinstance(d, Code) and d.highlight == place.line for d in finding.details):
         return finding
-    lines = _lines(place.file)
+    lines = lines_around(place)
     if not 1 <= place.line <= len(lines) or lines[place.line - 1].strip() != place.text or not place.text:
         return finding
     first, last = max(1, place.line - _AROUND), min(len(lines), place.line + _AROUND)
@@ -40,8 +43,11 @@ def traceback_shown(crash: str) -> tuple[Code, ...]:
     return (Code(topic="The crash", title="The script's own traceback", text=crash.strip().replace(os.getcwd() + os.sep, "")),)
 
 
-def _lines(file: str) -> list[str]:
+def lines_around(place: Location) -> list[str]:
+    """The lines of the file, or of the notebook's cell, that a place lies in; none when it cannot be read."""
     try:
-        return Path(file).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        if is_notebook(place.file):
+            return read_notebook(place.file).lines(place.cell or 1)
+        return Path(place.file).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError, UsageError):
         return []

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from trainlint.errors import UsageError
 from trainlint.location import Location
+from trainlint.notebook import is_notebook, read_notebook
 
 __all__ = ["Suppression", "suppression_at", "suppressions"]
 
@@ -25,13 +27,20 @@ class Suppression:
     file: str
     line: int
     names: tuple[str, ...] = ()
+    cell: int | None = None
+    """The notebook's cell that ``line`` counts in."""
+
+    @property
+    def location(self) -> Location:
+        """Where it stands."""
+        return Location(self.file, self.line, cell=self.cell)
 
     def covers(self, names: Iterable[str]) -> bool:
         """Whether a rule with one of these names (its name and its code) is meant."""
         return not self.names or bool({n.lower() for n in names} & {n.lower() for n in self.names})
 
     def __str__(self) -> str:
-        return f"`# trainlint: ignore{'[' + ', '.join(self.names) + ']' if self.names else ''}` in {self.file}:{self.line}"
+        return f"`# trainlint: ignore{'[' + ', '.join(self.names) + ']' if self.names else ''}` in {self.location}"
 
 
 def suppressions(path: Path) -> list[Suppression]:
@@ -42,14 +51,16 @@ def suppressions(path: Path) -> list[Suppression]:
 def suppression_at(location: Location, names: Iterable[str]) -> Suppression | None:
     """The comment on the statement at a place that takes back a rule, if there is one."""
     names = tuple(names)
-    return next((s for s, lines in _read(location.file) if location.line in lines and s.covers(names)), None)
+    here = (s for s, lines in _read(location.file) if s.cell == location.cell and location.line in lines)
+    return next((s for s in here if s.covers(names)), None)
 
 
 @lru_cache(maxsize=64)
 def _read(file: str) -> list[tuple[Suppression, range]]:
     """Comments, each with the lines of the statement that it stands on."""
     try:
-        source = Path(file).read_text("utf-8")
+        notebook = read_notebook(file) if is_notebook(file) else None
+        source = notebook.script if notebook is not None else Path(file).read_text("utf-8")
         if "trainlint:" not in source:
             return []
         # Statements without statements inside, which may run over several lines.
@@ -59,12 +70,14 @@ def _read(file: str) -> list[tuple[Suppression, range]]:
             for n in ast.walk(ast.parse(source))
             if isinstance(n, ast.stmt) and not hasattr(n, "body")
         ]
-    except (OSError, UnicodeDecodeError, SyntaxError, ValueError, tokenize.TokenError):
+    except (OSError, UnicodeDecodeError, SyntaxError, ValueError, tokenize.TokenError, UsageError):
         return []
     found = []
     for token in tokens:
         if token.type == tokenize.COMMENT and (match := _COMMENT.search(token.string)):
             line = token.start[0]
             names = tuple(n.strip() for n in (match[1] or "").split(",") if n.strip())
-            found.append((Suppression(file, line, names), next((s for s in spans if line in s), range(line, line + 1))))
+            span = next((s for s in spans if line in s), range(line, line + 1))
+            cell, at = notebook.place(line) if notebook is not None else (None, line)
+            found.append((Suppression(file, at, names, cell), range(span.start - line + at, span.stop - line + at)))
     return found

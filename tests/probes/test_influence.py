@@ -84,3 +84,16 @@ def test_a_model_that_pools_over_its_batch_is_given_other_values():
     loader = DataLoader(TensorDataset(X), 16)
     found = measured(measure_influence, train(model, loader, lambda m, b: F.mse_loss(m(b[0]), torch.ones(1, 1))))
     assert found.together.change > 1e-3
+
+
+def test_noise_made_in_the_likeness_of_a_batch_is_no_input_that_is_ignored():
+    generator = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 6))
+    critic = nn.Linear(6, 1)
+
+    def loss(_: nn.Module, batch: list[torch.Tensor]) -> torch.Tensor:
+        fake = generator(torch.randn(len(batch[0]), 3).type_as(batch[0]))
+        return F.binary_cross_entropy_with_logits(critic(fake), torch.ones(len(fake), 1))
+
+    recording = train(generator, DataLoader(TensorDataset(X, LABELS), 16), loss)
+    with pytest.raises(CannotMeasureError, match="outside of torch, or not at all"):
+        measured(measure_influence, recording)

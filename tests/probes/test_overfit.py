@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -10,10 +11,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from trainlint.probes.overfit import next_token_floor
+from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.overfit import measure_overfit, next_token_floor
 from trainlint.probes.replay import rehearsal
+from trainlint.record.tape import Operation
 
-from .recorded import Net, train
+from .recorded import Net, measured, train
 
 IDS = torch.tensor([[0, 1, 2], [0, 3, 4]] * 3)
 
@@ -25,3 +28,36 @@ def test_tokens_that_differ_after_the_same_beginning_have_a_floor() -> None:
     with rehearsal(recording) as trial:
         # The first of two positions is a coin toss, the second is certain.
         assert next_token_floor(trial, {}) == pytest.approx(math.log(2) / 2)
+
+
+def test_sparse_gradients_are_fitted_too() -> None:
+    model = Net(lambda self, ids: self.head(self.table(ids).sum(1)), table=nn.Embedding(5, 8, sparse=True), head=nn.Linear(8, 3))
+    optimizers = torch.optim.SGD(model.parameters(), lr=1e-2)
+    labels = torch.arange(6) % 3
+    loader = DataLoader(TensorDataset(torch.randint(5, (6, 4)), labels), 6)
+    recording = train(model, loader, lambda m, batch: F.cross_entropy(m(batch[0]), batch[1]), optimizers)
+    found = measured(measure_overfit, recording)
+    assert found.reached < 0.5
+
+
+def replace_call(op: Operation, call) -> Operation:
+    other = copy.copy(op)
+    other.call = call
+    return other
+
+
+def test_a_step_whose_shapes_depend_on_the_weights_is_not_measured() -> None:
+    def picked(self: Net, x: torch.Tensor) -> torch.Tensor:
+        score = self.score(x).squeeze(1)
+        kept = (score > score.mean()).nonzero().squeeze(1)
+        return self.head(x[kept]) * score[torch.arange(len(kept))].unsqueeze(1)
+
+    torch.manual_seed(0)
+    model = Net(picked, score=nn.Linear(4, 1), head=nn.Linear(4, 1))
+    loader = DataLoader(TensorDataset(torch.randn(32, 4)), 32)
+    recording = train(model, loader, lambda m, batch: m(batch[0]).square().mean())
+    with rehearsal(recording) as trial:
+        optimizer = torch.optim.SGD(trial.leaves, lr=0.0)
+        index = next(op for op in trial.tape.operations if op.name == "nonzero")
+        with pytest.raises(CannotMeasureError, match="shapes depend on the weights"):
+            trial.step(optimizer, {}, lambda op: replace_call(op, lambda t: t.nonzero()[:2]) if op is index else op)

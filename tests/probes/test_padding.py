@@ -243,3 +243,7 @@ def test_full_rows_pictures_and_real_zeros_are_no_padding():
     for tensor in (full, zeros, picture, flags, same, torch.rand(32, 10)):
         assert padded(tensor, []) is None
     assert padded(ids, []) is not None
+
+
+def test_complex_numbers_are_no_ids():
+    assert padded(torch.zeros(8, 16, dtype=torch.complex64), []) is None

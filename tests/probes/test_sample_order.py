@@ -158,6 +158,26 @@ def test_distributed_sampler_without_set_epoch():
     assert (used.distributed, used.set_epoch_called, used.same_each_epoch) == (True, True, False)
 
 
+def test_a_look_at_one_batch_before_each_epoch_is_no_epoch():
+    dataset = data(torch.arange(400) % 10)
+    sampler = DistributedSampler(dataset, num_replicas=1, rank=0)
+    model, loader = nn.Linear(4, 10), DataLoader(dataset, 20, sampler=sampler)
+
+    def run() -> None:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for epoch in range(3):
+            next(iter(loader))
+            sampler.set_epoch(epoch)
+            for batch in loader:
+                classify(model, batch).backward()
+                optimizer.step()
+
+    recording = record(run)
+    assert len([i for i in recording.loaders[0].iterations if i.phase == "train"]) == 2
+    found = measured(measure_sample_order, recording)
+    assert (found.set_epoch_called, found.same_each_epoch) == (True, False)
+
+
 def test_a_dataset_that_draws_its_own_samples_is_told_from_augmentation():
     class Pairs(Dataset):
         def __len__(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -96,3 +98,23 @@ def test_each_measurement_is_made_once(recording: Recording, monkeypatch: pytest
     session = ProbeSession(recording, Settings())
     assert session.measure(Loss) is session.measure(Loss)
     assert made == [1]
+
+
+def test_a_step_that_does_not_run_again_is_no_fault_of_the_measurement(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(recording: Recording, deadline: float, settings: Settings) -> Loss:
+        def refuse(*_: object) -> None:
+            raise IndexError("index 9 is out of bounds")
+
+        tape = recording.tape
+        assert tape is not None
+        first = tape.operations[0]
+        broken = copy.copy(first)
+        broken.call = refuse
+        tape.replay(change=lambda op: broken if op is first else op)
+        raise AssertionError
+
+    monkeypatch.setitem(sessions.PROBES, Loss, measure)
+    result = ProbeSession(recording, Settings()).measure(Loss)
+    assert isinstance(result, Unmeasured)
+    assert not result.broken
+    assert "does not run again with other numbers (IndexError: index 9 is out of bounds)" in result.reason

@@ -99,3 +99,13 @@ def test_normalising_over_the_batch_is_no_blend():
 
     assert facts(normed).inputs_mixed is False
     assert facts(lambda m, b: F.cross_entropy(m(b[0] * 2), b[1])).inputs_mixed is False
+
+
+def test_nodes_that_meet_along_given_edges_are_no_blend():
+    def neighbours(model, batch):
+        x, y, other = batch
+        return F.cross_entropy(model(x + x[other]), y)
+
+    x, y = pairs().dataset.tensors
+    loader = DataLoader(TensorDataset(x, y, torch.arange(64).roll(1) % 16), batch_size=16)
+    assert facts(neighbours, loader).inputs_mixed is False

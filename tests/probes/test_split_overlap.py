@@ -128,3 +128,34 @@ def test_a_second_loader_is_compared_too() -> None:
 def test_needs_validation_data() -> None:
     with pytest.raises(CannotMeasureError, match="no validation"):
         overlap(TensorDataset(*rows(100)))
+
+
+def test_samples_with_equal_edges_and_other_nodes_are_other_samples() -> None:
+    class Graphs(Dataset):
+        def __init__(self, seed: int) -> None:
+            self.nodes, self.labels = rows(100, seed)
+
+        def __len__(self) -> int:
+            return len(self.labels)
+
+        def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+            return self.nodes[index], torch.arange(30), self.labels[index]
+
+    def compared(train_set: Dataset, val_set: Dataset) -> int:
+        model = nn.Linear(16, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+
+        def run() -> None:
+            for _ in range(2):
+                for nodes, _, labels in DataLoader(train_set, batch_size=32, shuffle=True):
+                    F.cross_entropy(model(nodes), labels).backward()
+                    optimizer.step()
+                with torch.no_grad():
+                    for nodes, _, _ in DataLoader(val_set, batch_size=50):
+                        model(nodes)
+
+        (pair,) = measured(measure_split_overlap, record(run)).pairs
+        return pair.found
+
+    assert compared(Graphs(0), Graphs(1)) == 0
+    assert compared(Graphs(0), Graphs(0)) == 100

@@ -54,3 +54,9 @@ def test_no_name_can_break_out_of_its_command(file: str, message: str) -> None:
     kind, properties, said = read(first)
     assert (kind, properties["line"], said) == ("error", "3", visible(message))
     assert properties["file"] == visible(file)
+
+
+def test_a_place_in_a_notebook_is_named_in_the_title() -> None:
+    failure = samples.finding("TL210", "shuffle", Outcome.FAIL, message="m", location=Location("a.ipynb", 5, cell=3))
+    shown = GithubRenderer().render(replace(samples.empty(), findings=(failure,)))
+    assert "file=a.ipynb,title=TL210 shuffle (cell 3%2C line 5)" in shown

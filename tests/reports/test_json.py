@@ -154,6 +154,7 @@ def test_schema() -> None:
         "line": 31,
         "function": "forward",
         "text": "return F.softmax(self.head(x), dim=1)",
+        "cell": None,
     }
     assert [d["type"] for d in data["overview"]] == ["images", "timeline", "series", "series", "table"]
     assert {f["verdict"] for f in data["findings"]} == {"pass", "fail", "blocked", "not-run"}

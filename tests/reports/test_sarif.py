@@ -121,3 +121,12 @@ def test_a_fix_with_a_diff_can_be_applied_by_an_editor() -> None:
     assert (fix["description"]["text"], change["artifactLocation"]["uri"]) == ("Shuffle", "src/train.py")
     assert change["replacements"][0]["insertedContent"]["text"] == "new\n"
     assert "fixes" not in result(samples.failures()[0])
+
+
+def test_a_place_in_a_notebook_is_its_cell_and_no_line_of_the_file() -> None:
+    diff = "--- a.ipynb cell 3\n+++ a.ipynb cell 3\n@@ -1 +1 @@\n-x\n+y\n"
+    place = Location("a.ipynb", 5, cell=3)
+    entry = result(replace(samples.eight_findings().failed[0], location=place, fix=Fix(summary="s", diff=diff)))
+    assert entry["locations"][0]["physicalLocation"] == {"artifactLocation": {"uri": "a.ipynb", "uriBaseId": "%SRCROOT%"}}
+    assert entry["locations"][0]["logicalLocations"] == [{"fullyQualifiedName": "cell 3, line 5"}]
+    assert "fixes" not in entry

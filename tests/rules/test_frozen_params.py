@@ -32,6 +32,12 @@ def test_fails_when_everything_is_frozen():
     assert verdict.location == FREEZE
 
 
+def test_passes_an_image_that_is_trained_through_a_frozen_network():
+    frozen = parameter("0.weight", trainable=False, optimizer=None)
+    assert judge(frozen, loose=1).kind == "pass"
+    assert judge(frozen, foreign=1).severity is Severity.ERROR
+
+
 def test_warns_of_frozen_random_weights():
     verdict = judge(parameter("features.0.weight", trainable=False, kind="Conv2d"), parameter("head.weight"))
     assert verdict.severity is Severity.WARNING

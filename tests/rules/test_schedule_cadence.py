@@ -115,6 +115,11 @@ def test_passes_schedules_inside_or_beside_others():
     assert judge(scheduler("LinearLR", "epoch", 5, (0.01, 0.1)), inner, scheduler("SequentialLR", "epoch"), epochs=100).kind == "pass"
 
 
+def test_does_not_judge_a_schedule_that_begins_or_ends_within_the_run():
+    assert judge(scheduler("CosineAnnealingLR", "never", 30, sometimes=True)).kind == "not-run"
+    assert judge(scheduler("CosineAnnealingLR", "epoch", 50, sometimes=True), epochs=75).kind == "pass"
+
+
 def test_passes_weight_averaging_that_starts_late():
     assert judge(scheduler("SWALR", "never", preview=())).kind == "not-run"
 

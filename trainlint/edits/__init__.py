@@ -35,14 +35,18 @@ class Made:
 
     @property
     def diff(self) -> str:
-        """The change as a unified diff."""
-        place = _place(self.finding)
-        return unified(place.file if place else "", self.source.text, self.text) if self.source is not None else ""
+        """The change as a unified diff; of a notebook's cells as they stand in it."""
+        return diff_of(self.source, self.text) if self.source is not None else ""
 
 
 def _place(finding: Finding) -> Location | None:
     edit = finding.fix.edit if finding.fix else None
     return (edit.at if edit else None) or finding.location
+
+
+def diff_of(source: Source, text: str) -> str:
+    """What another text would change in a source, as a unified diff."""
+    return "".join(unified(name, before, after) for name, before, after in source.parts(text) if before != after)
 
 
 def unified(name: str, before: str, after: str) -> str:
@@ -74,10 +78,11 @@ def make(finding: Finding) -> Made:
     try:
         source = read_source(path)
         lines = lines_of(source.text)
-        if place.line > len(lines) or (place.text and lines[place.line - 1].strip() != place.text.strip()):
+        line = source.line(place)
+        if line > len(lines) or (place.text and lines[line - 1].strip() != place.text.strip()):
             return Made(finding, reason=f"{place} is not what was scanned any more")
         script = Script(source.text)
-        text = kind.make(script, place.line, dict(fix.edit.values)).code()
+        text = kind.make(script, line, dict(fix.edit.values)).code()
         source.encode(text)
         compile(text, str(path), "exec", dont_inherit=True)
     except Unsure as doubt:

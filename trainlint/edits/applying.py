@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainlint.edits import Made, lines_of, make, unified
+from trainlint.edits import Made, diff_of, lines_of, make
 from trainlint.edits.script import EditError, Source
 from trainlint.finding import Finding, Report, Severity
 
@@ -47,7 +47,7 @@ class Plan:
     @property
     def diff(self) -> str:
         """All changes as one unified diff."""
-        return "".join(unified(str(path), f.source.text, f.text) for path, f in self.files.items())
+        return "".join(diff_of(f.source, f.text) for f in self.files.values())
 
 
 def plan(report: Report, *, unsafe: bool, explains: dict[str, tuple[str, ...]]) -> Plan:

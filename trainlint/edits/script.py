@@ -14,6 +14,8 @@ import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, ParentNodeProvider, PositionProvider
 
 from trainlint.errors import TrainlintError
+from trainlint.location import Location
+from trainlint.notebook import is_notebook
 
 __all__ = ["Block", "EditError", "Scope", "Script", "Source", "Statement", "Unsure", "dotted", "read_source"]
 
@@ -53,13 +55,25 @@ class Source:
         except UnicodeEncodeError as error:
             raise EditError(f"{self.path}: its encoding ({self.encoding}) cannot hold the change: {error}") from error
 
+    def line(self, place: Location) -> int:
+        """The line of the text that a place names."""
+        return place.line
+
+    def parts(self, text: str) -> list[tuple[str, str, str]]:
+        """``(name, text as it is, text as it would be)`` of what a diff is made of: the file."""
+        return [(str(self.path), self.text, text)]
+
 
 def read_source(path: Path) -> Source:
-    """Read a Python file by its byte-order mark and encoding comment, line ends kept as they are.
+    """Read a Python file by its byte-order mark and encoding comment, line ends kept as they are; a notebook as the script of its cells.
 
     Raises:
         EditError: The file cannot be read, or not be decoded and encoded back to the same bytes.
     """
+    if is_notebook(path):
+        from trainlint.edits.cells import read_cells
+
+        return read_cells(path)
     try:
         raw = path.read_bytes()
     except OSError as error:

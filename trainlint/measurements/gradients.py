@@ -83,6 +83,8 @@ class Parameters(Measurement):
     foreign: int = 0
     """Parameters in an optimizer that belong to no model that was called (a stale or replaced module)."""
     foreign_names: tuple[str, ...] = ()
+    loose: int = 0
+    """Tensors of no model, such as an image, that an optimizer holds and that get gradients."""
     unregistered: tuple[UnregisteredModule, ...] = ()
     cuts: tuple[GraphCut, ...] = ()
     loss_has_graph: bool = True

@@ -197,6 +197,8 @@ class SchedulerInfo:
     options: dict[str, str | float | bool] = field(default_factory=dict)
     preview: tuple[float, ...] = ()
     """LR of the first group over the coming steps of the schedule (at most 200 points over its horizon)."""
+    sometimes: bool = False
+    """Its step() stands under a condition on how far the run is, so that it may be called in some epochs only."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,8 @@ _RESCALES = frozenset({
     "sub", "sub_", "rsub", "mul", "mul_", "div", "div_", "true_divide", "addcdiv", "normalize", "layer_norm", "batch_norm", "group_norm",
     "instance_norm", "log", "log1p",
 })  # fmt: skip
+#: Operations that take only shape, type or device of their second argument.
+_AS_SECOND = frozenset({"expand_as", "reshape_as", "type_as", "view_as"})
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,11 @@ def trace(tape: Tape, sources: Collection[int], main: int | None = None) -> Flow
     touched = {main}
     first_layer, rescaled = "", False
     for position, op in enumerate(tape.operations):
-        plain = frozenset[int]().union(*(carried.get(s, ()) for s in op.inputs if s not in learned))
+        valued = _valued(op)
+        plain = frozenset[int]().union(*(carried.get(s, ()) for s in valued if s not in learned))
         made = _made(op)
-        mixed = any(s in learned for s in op.inputs)
-        if not first_layer and any(s in touched for s in op.inputs):
+        mixed = any(s in learned for s in valued)
+        if not first_layer and any(s in touched for s in valued):
             touched.update(made)
             kind = type(op.module).__name__ if op.module is not None else ""
             if kind and (any(s in parameters for s in op.inputs) or "Norm" in kind):
@@ -93,6 +96,13 @@ def _leads_to(tape: Tape, goal: Sequence[bool]) -> list[bool]:
 
 def _made(op: Operation) -> tuple[int, ...]:
     return op.outputs if op.mutates is None else (*op.outputs, op.mutates)
+
+
+def _valued(op: Operation) -> tuple[int, ...]:
+    """Slots whose values go into the result, not only their shape or type: noise made like a batch knows nothing of it."""
+    if op.name in _AS_SECOND:
+        return op.inputs[:1]
+    return op.inputs[1:] if op.name.endswith("_like") or op.name.startswith("new_") else op.inputs
 
 
 def _compared(op: Operation) -> list[int]:

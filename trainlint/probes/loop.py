@@ -275,6 +275,7 @@ def _scheduler(recording: Recording, seen: SchedulerSeen, has_loader: bool) -> S
         mode=str(getattr(scheduler, "mode", "")),
         options={k: v if isinstance(v, bool | str) else float(v) for k, v in options.items()},
         preview=_preview(scheduler, seen),
+        sometimes=seen.sometimes,
     )
 
 

@@ -107,7 +107,7 @@ def padded(tensor: Tensor | None, known: list[Tensor]) -> Pads | None:
         return None
     if tensor.dim() == 3 and tensor.is_floating_point() and tensor.shape[1] >= _FRAMES:
         return _at_one_end((tensor == 0).all(-1), 0.0, most_elsewhere=0, lengths=_FRAME_LENGTHS, sides=("end",))
-    if tensor.dim() != 2 or tensor.is_floating_point() or tensor.dtype is torch.bool or tensor.shape[1] < _LENGTH:
+    if tensor.dim() != 2 or tensor.is_floating_point() or tensor.is_complex() or tensor.dtype is torch.bool or tensor.shape[1] < _LENGTH:
         return None
     if int(tensor.min()) in (0, 1) and int(tensor.max()) <= 1:
         return None  # a mask

@@ -55,6 +55,7 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
         model_where=at(recording.places.get(id(models[0]))) if models else None,
         optimizer_where=tuple(at(o.place) for o in recording.optimizers),
         foreign=len(foreign),
+        loose=sum(1 for o in recording.training for p in o.parameters if id(p) not in known and id(p) in reached),
         foreign_names=tuple(f"{type(p).__name__}{tuple(p.shape)}" for p in foreign[:8]),
         unregistered=tuple(u for m in models for u in _unregistered(recording, m, known)),
         cuts=tuple(_cuts(recording, names, reached)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from trainlint.settings import Settings
 
 __all__ = ["Rehearsal", "configured_lr", "measure_replay", "rehearsal"]
 
+#: How torch says that tensors do not fit together.
+_OTHER_SHAPES = re.compile(r"must match|shape|out of bounds|out of range|size of tensor", re.IGNORECASE)
 
 def measure_replay(recording: Recording, deadline: float, settings: Settings) -> Replay:
     """What the recorder found out about its tape."""
@@ -65,15 +68,22 @@ class Rehearsal:
         change: Callable[[Operation], Operation] | None = None,
         max_norm: float | None = None,
     ) -> float:
-        """One replayed training step, gradients clipped to ``max_norm``; returns the loss before it, NaN when torch refused."""
+        """One replayed training step, gradients clipped to ``max_norm``; returns the loss before it, NaN when torch refused.
+
+        Raises CannotMeasureError when the step's shapes or indices depend on the weights, as a detector's proposals do.
+        """
         try:
             loss = self.loss(fill, change=change)
-        except (RuntimeError, ValueError, ArithmeticError):  # weights gone astray: a loss that checks its input's range
-            return math.nan
+        except (RuntimeError, ValueError, ArithmeticError, IndexError) as error:
+            if isinstance(error, IndexError) or _OTHER_SHAPES.search(str(error)):
+                msg = "the step works on tensors whose shapes depend on the weights, which a replay of its operations cannot follow"
+                raise CannotMeasureError(msg) from error
+            return math.nan  # weights gone astray: a loss that checks its input's range
         value = float(loss.detach())
         if math.isfinite(value):
             for leaf, gradient in zip(self.leaves, self.gradients(loss), strict=True):
-                leaf.grad = gradient
+                dense = gradient is not None and gradient.is_sparse and isinstance(optimizer, torch.optim.Adam)
+                leaf.grad = gradient.to_dense() if dense and gradient is not None else gradient
             if max_norm is not None:
                 torch.nn.utils.clip_grad_norm_(self.leaves, max_norm)
             optimizer.step()

@@ -58,7 +58,8 @@ def _measure(recording: Recording, entries: Sequence[Loader], end: float) -> Sam
     recorded = [list(_flat(i.indices))[:_MOST] for i in passes[:2]]
     indices = next((i.indices for i in passes if i.indices), [])
     samples = Samples(loader, by_lists=bool(indices) and isinstance(indices[0], list))
-    first, second, same = ([], [], None) if samples.iterable else _epochs(loader, recorded, size_of(loader.dataset))
+    told = entry.set_epoch or any(h.kind == "set_epoch" for h in recording.happenings) or bool(getattr(sampler, "epoch", 0))
+    first, second, same = ([], [], None) if samples.iterable else _epochs(loader, recorded, size_of(loader.dataset), told=told)
     flow = DataFlow(recording)
     path = _label_path(flow, entry)
     batch_size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or (len(indices[0]) if samples.by_lists else None)
@@ -70,7 +71,6 @@ def _measure(recording: Recording, entries: Sequence[Loader], end: float) -> Sam
     expected, deviation = expected_runs(labels, everywhere if same and len(everywhere) > len(labels) else ())
     runs = sum(1 for _ in itertools.groupby(labels))
     distributed = isinstance(sampler, DistributedSampler) or "Distributed" in type(sampler).__name__
-    told = entry.set_epoch or any(h.kind == "set_epoch" for h in recording.happenings) or bool(getattr(sampler, "epoch", 0))
     return SampleOrder(
         where=recording.frames.location(entry.place),
         sampler=type(sampler).__name__,
@@ -116,12 +116,17 @@ def expected_runs(labels: Sequence[float], everywhere: Sequence[float] = ()) -> 
     return 1 + (n - 1) * change, math.sqrt(max(variance, 0.0))
 
 
-def _epochs(loader: DataLoader[Any], recorded: Sequence[list[int]], size: int | None) -> tuple[list[int], list[int], bool | None]:
-    """``(first, second, same)``: indices of two epochs, as recorded or, where that is more, as a copy of the sampler gives them."""
+def _epochs(
+    loader: DataLoader[Any], recorded: Sequence[list[int]], size: int | None, *, told: bool
+) -> tuple[list[int], list[int], bool | None]:
+    """``(first, second, same)``: indices of two epochs, as recorded or, where that is more, as a copy of the sampler gives them.
+
+    A copy of a sampler that is ``told`` the number of each epoch would not be told it, so it is not asked.
+    """
     first, second = (*recorded, [], [])[:2]
     common = min(len(first), len(second))
     same = first[:common] == second[:common] if _is_telling(common, size) else None
-    if size is None or size > _MOST_LISTED:
+    if size is None or size > _MOST_LISTED or told:
         return first, second, same
     copies = _fresh(loader.sampler if loader.batch_sampler is None else loader.batch_sampler)
     ahead, later = _stretch(copies), _stretch(copies)

@@ -6,7 +6,6 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
@@ -77,7 +76,7 @@ from trainlint.proof.comparing import compare_configurations
 from trainlint.proof.runs import Condition
 from trainlint.proof.trying import proofs
 from trainlint.record.recording import Recording, Snapshot, state_tensors
-from trainlint.record.tape import random_kept
+from trainlint.record.tape import Tape, random_kept
 from trainlint.registry import Catalogue
 from trainlint.settings import Settings
 
@@ -227,7 +226,11 @@ class ProbeSession:
         except (torch.OutOfMemoryError, MemoryError):
             result = Unmeasured(name=kind.name, reason="memory ran out while measuring this")
         except Exception as error:
-            result = Unmeasured(name=kind.name, reason=_broken(error), broken=True)
+            if _refused(error):
+                reason = f"the recorded step does not run again with other numbers ({type(error).__name__}: {_first_line(error)})"
+                result = Unmeasured(name=kind.name, reason=reason)
+            else:
+                result = Unmeasured(name=kind.name, reason=_broken(error), broken=True)
         finally:
             if snapshot is not None:
                 snapshot.restore()
@@ -241,7 +244,15 @@ class ProbeSession:
             self.evidence.line("progress", text=text)
 
 
+def _refused(error: Exception) -> bool:
+    """Whether an operation of a replay raised it: a step that picks by chance or by value, as a detector does, need not run again."""
+    return any(frame.f_code is Tape.replay.__code__ for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else ""
+
+
 def _broken(error: Exception) -> str:
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    text: Any = str(error).splitlines()[0][:200] if str(error) else ""
-    return f"measuring this failed: {type(error).__name__}: {text} ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})"
+    return f"measuring this failed: {type(error).__name__}: {_first_line(error)} ({frame.filename.rsplit('/', 1)[-1]}:{frame.lineno})"

@@ -61,7 +61,7 @@ class _Bench:
         fills = self.trial.fills[:_CHECKED]
         try:
             return statistics.fmean(float(self.trial.loss(f, change=unregularised, grad=False)) for f in fills)
-        except (RuntimeError, ValueError, ArithmeticError):  # weights gone astray: a loss that checks its input's range
+        except (RuntimeError, ValueError, ArithmeticError, IndexError):  # weights gone astray: a loss that checks its input's range
             return math.nan
 
     def run(

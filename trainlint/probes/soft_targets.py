@@ -172,7 +172,7 @@ def _input_blend(tape: Tape) -> tuple[float, Operation | None] | None:
         if entry is None or not shape or shape[0] != x.shape[0]:
             continue
         shares = _shares(tape, leaf, x, entry, position)
-        if shares is None:
+        if shares is None or _by_given_indices(tape, entry, derived):
             return 0.0, None
         return (statistics.median(shares), _blender(tape, entry, derived)) if shares else (0.0, None)
     return None
@@ -211,6 +211,18 @@ def _shares(tape: Tape, leaf: int, x: Tensor, entry: int, position: int) -> list
         if total > 0 and others and own > 0:
             shares.append((total - own) / total)
     return shares
+
+
+def _by_given_indices(tape: Tape, entry: int, derived: set[int]) -> bool:
+    """Whether rows meet by indices that the batch itself gives, as the nodes of a graph do along its edges."""
+    given = {s for s in tape.batch.values() if not tape.outside[s].is_floating_point()}
+    for position in reversed(list(tape.upstream(entry))):
+        op = tape.operations[position]
+        if any(s in given for s in op.inputs):
+            if any(s in derived for s in op.inputs):
+                return True
+            given.update(op.outputs)
+    return False
 
 
 def _blender(tape: Tape, entry: int, derived: set[int]) -> Operation | None:

@@ -35,6 +35,8 @@ __all__ = ["measure_split_overlap"]
 _SECONDS, _MOST, _EXAMPLES, _TWICE = 3.0, 1000, 12, 4
 #: Compressed bytes below which equal samples mean nothing: blank pictures, short texts, a few whole numbers.
 _POOR = 40
+#: A part of a sample that is this much smaller than the largest, such as a label, says nothing of what it is.
+_MUCH_SMALLER = 8
 #: Places in a sample whose numbers are looked at.
 _PLACES = 16
 #: Attributes under which datasets keep what changes a sample after it was read.
@@ -221,12 +223,14 @@ def _read(get: Any, pool: Sequence[int], most: int, end: float) -> _Read:
 
 
 def _content(sample: Any) -> _Content:
-    """The largest part of a sample: its picture, its row, its text; labels and masks of attention are smaller or come later."""
+    """The large parts of a sample: its picture, its row, its text, a graph's nodes and edges; labels are smaller."""
     parts = _parts(sample)
     if not parts:
         raise TypeError("a sample holds nothing that can be compared")
-    largest = max(parts, key=lambda part: part.nbytes)
-    data = np.ascontiguousarray(largest).tobytes()
+    most = max(part.nbytes for part in parts)
+    large = [part for part in parts if part.nbytes * _MUCH_SMALLER >= most]
+    largest = max(large, key=lambda part: (part.dtype.kind == "f", part.nbytes))
+    data = b"".join(np.ascontiguousarray(part).tobytes() for part in large)
     chosen = (
         largest.reshape(-1)[np.linspace(0, largest.size - 1, _PLACES).astype(int)] if largest.dtype.kind == "f" and largest.size else ()
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import linecache
 import os
 import signal
 import sys
@@ -16,7 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["is_own", "main", "own_traceback", "run_as_main"]
+from trainlint.notebook import Notebook, is_notebook, read_notebook
+
+__all__ = ["is_own", "main", "notebook_of", "own_traceback", "run_as_main"]
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Trainings of one script that are recorded: pre-training and fine-tuning.
@@ -36,6 +39,7 @@ def main(job_file: str) -> None:
     from trainlint.record.environment import environment
     from trainlint.record.frames import Frames
     from trainlint.record.hooks import listening, note_datasets
+    from trainlint.record.processes import one_process
     from trainlint.record.recorder import Recorder, StopRecording
     from trainlint.record.sandbox import sandboxed
     from trainlint.registry import load_catalogue
@@ -65,8 +69,9 @@ def main(job_file: str) -> None:
         if not recorder.goes_on:
             start_watchdog()
 
-    notes: list[str] = []
-    recorder = Recorder(settings, Frames(), measure)
+    notebook = notebook_of(job)
+    notes: list[str] = [notebook.note] if notebook is not None and notebook.note else []
+    recorder = Recorder(settings, Frames(notebook=notebook), measure)
     recorder.most_trainings = _MOST_TRAININGS
     last_said = [0.0]
 
@@ -81,7 +86,7 @@ def main(job_file: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     status, crash = "ended", ""
     project = [os.getcwd(), *([] if job["module"] else [os.path.dirname(os.path.realpath(job["script"]))])]
-    with sandboxed(folder, project), listening(recorder):
+    with sandboxed(folder, project), listening(recorder), one_process(recorder):
         try:
             run_as_main(job)
         except StopRecording:
@@ -94,7 +99,7 @@ def main(job_file: str) -> None:
         except KeyboardInterrupt:
             status, crash = "interrupted", "interrupted"
         except BaseException as error:
-            status, crash = "crashed", own_traceback(error)
+            status, crash = "crashed", own_traceback(error, notebook)
         if status in ("crashed", "exited") and recorder.cut_validation:
             # What a script does with the few results that a cut validation leaves is no fault of its own.
             said = crash.strip().splitlines()[-1] if crash.strip() else status
@@ -114,7 +119,7 @@ def main(job_file: str) -> None:
 
 
 def run_as_main(job: dict[str, Any]) -> None:
-    """Execute the script as ``python script.py`` or ``python -m module`` would."""
+    """Execute the script as ``python script.py`` or ``python -m module`` would, a notebook's cells as Jupyter would run them all."""
     main_module = types.ModuleType("__main__")
     sys.modules["__main__"] = main_module
     if job.get("module"):
@@ -132,10 +137,33 @@ def run_as_main(job: dict[str, Any]) -> None:
         path = job["script"]
         sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
         sys.argv = [path, *job["args"]]
+    if (notebook := notebook_of(job)) is not None:
+        _run_cells(notebook, main_module)
+        return
     main_module.__file__ = os.path.abspath(path) if job.get("module") else path
     main_module.__dict__["__builtins__"] = __builtins__
     with open(path, "rb") as source:
         code = compile(source.read(), os.path.abspath(path), "exec")
+    exec(code, main_module.__dict__)
+
+
+def notebook_of(job: dict[str, Any]) -> Notebook | None:
+    """The notebook that a job runs; None when it runs a script or a module."""
+    return read_notebook(job["script"]) if not job.get("module") and is_notebook(job["script"]) else None
+
+
+def _run_cells(notebook: Notebook, main_module: types.ModuleType) -> None:
+    """Run the cells as one script, in the notebook's folder, with what IPython puts into a notebook's names."""
+    path = notebook.file
+    # Without a time of change the lines stay in the cache, for whoever reads the source of a running line.
+    linecache.cache[path] = (len(notebook.script), None, notebook.script.splitlines(keepends=True), path)
+    main_module.__dict__.update(__builtins__=__builtins__, display=lambda *_, **__: None, get_ipython=lambda: None)
+    try:
+        code = compile(notebook.script, path, "exec")
+    except SyntaxError as error:
+        error.text = linecache.getline(path, error.lineno or 0)  # Python has looked into the file, which is JSON
+        raise
+    os.chdir(os.path.dirname(path))
     exec(code, main_module.__dict__)
 
 
@@ -144,14 +172,15 @@ def is_own(filename: str) -> bool:
     return filename.startswith(_HERE)
 
 
-def own_traceback(error: BaseException) -> str:
-    """The script's traceback without this package's frames."""
+def own_traceback(error: BaseException, notebook: Notebook | None = None) -> str:
+    """The script's traceback without this package's frames; a notebook's places by cell."""
     shown = traceback.TracebackException.from_exception(error)
     part: traceback.TracebackException | None = shown
     while part is not None:
         part.stack = traceback.StackSummary.from_list([f for f in part.stack if not is_own(f.filename)])
         part = part.__cause__ or part.__context__
-    return "".join(shown.format())
+    text = "".join(shown.format())
+    return notebook.placed(text) if notebook is not None else text
 
 
 def _measure_before_hard_exit(recorder: Any) -> None:

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from trainlint.record.frames import Frames
 from trainlint.record.planned import source_tree
 
-__all__ = ["another_training_follows"]
+__all__ = ["another_training_follows", "body_of", "value_of"]
 
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 
@@ -40,7 +40,7 @@ def another_training_follows(frames: Frames) -> bool:
 def _later(code: CodeType, line: int) -> Iterator[ast.stmt]:
     """Statements of the same function, or of the module, after the one that a line belongs to."""
     tree = source_tree(code.co_filename)
-    body = _body(tree, code) if tree is not None else None
+    body = body_of(tree, code) if tree is not None else None
     while body:
         position = next((i for i, s in enumerate(body) if s.lineno <= line <= (s.end_lineno or s.lineno)), None)
         if position is None:
@@ -53,7 +53,8 @@ def _later(code: CodeType, line: int) -> Iterator[ast.stmt]:
         body = next((b for b in blocks if b and b[0].lineno <= line <= (b[-1].end_lineno or line)), None)
 
 
-def _body(tree: ast.Module, code: CodeType) -> list[ast.stmt] | None:
+def body_of(tree: ast.Module, code: CodeType) -> list[ast.stmt] | None:
+    """The statements of the function, or module, that a code object was made from."""
     if code.co_name == "<module>":
         return tree.body
     functions = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) and n.name == code.co_name)
@@ -64,7 +65,7 @@ def _body(tree: ast.Module, code: CodeType) -> list[ast.stmt] | None:
 
 def _trains(call: ast.Call, names: Mapping[str, Any], running: CodeType | None) -> bool:
     """Whether a call builds an optimizer, itself or in the user's function that it names, or calls what is running once more."""
-    target = _value(call.func, names)
+    target = value_of(call.func, names)
     if isinstance(target, type):
         return issubclass(target, Optimizer)
     code = getattr(target, "__code__", None)
@@ -73,22 +74,22 @@ def _trains(call: ast.Call, names: Mapping[str, Any], running: CodeType | None) 
     if code is running:
         return True
     tree = source_tree(code.co_filename) if "site-packages" not in code.co_filename else None
-    body = _body(tree, code) if tree is not None else None
+    body = body_of(tree, code) if tree is not None else None
     inner = {**getattr(target, "__globals__", {})}
     return any(
-        isinstance(kind := _value(c.func, inner), type) and issubclass(kind, Optimizer)
+        isinstance(kind := value_of(c.func, inner), type) and issubclass(kind, Optimizer)
         for statement in body or ()
         for c in ast.walk(statement)
         if isinstance(c, ast.Call)
     )
 
 
-def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
+def value_of(node: ast.expr, names: Mapping[str, Any]) -> Any:
     """What a dotted name stands for now; None when it is no name, or not known yet."""
     if isinstance(node, ast.Name):
         return names.get(node.id)
     if isinstance(node, ast.Attribute):
-        held = _value(node.value, names)
+        held = value_of(node.value, names)
         return (
             getattr(held, node.attr, None) if held is not None and not isinstance(getattr(type(held), node.attr, None), property) else None
         )

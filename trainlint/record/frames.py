@@ -10,6 +10,7 @@ from collections.abc import Collection
 from types import FrameType
 
 from trainlint.location import Location
+from trainlint.notebook import Notebook
 
 __all__ = ["Frames", "Place"]
 
@@ -25,8 +26,10 @@ _PACKAGES = tuple(os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + 
 class Frames:
     """Tells user code from library code, and remembers the answer for each file."""
 
-    def __init__(self, root: str | None = None) -> None:
+    def __init__(self, root: str | None = None, notebook: Notebook | None = None) -> None:
         self.root = os.path.realpath(root or os.getcwd())
+        self._notebook = notebook
+        self._cells = os.path.realpath(notebook.file) if notebook is not None else ""
         self._user: dict[str, bool] = {}
 
     def is_user(self, filename: str) -> bool:
@@ -70,4 +73,8 @@ class Frames:
         filename, line, function = place
         real = os.path.realpath(filename)
         shown = os.path.relpath(real, self.root) if real.startswith(self.root + os.sep) else real
-        return Location(shown, line, "" if function == "<module>" else function, linecache.getline(filename, line).strip())
+        text = linecache.getline(filename, line).strip()
+        cell = None
+        if self._notebook is not None and real == self._cells:
+            cell, line = self._notebook.place(line)
+        return Location(shown, line, "" if function == "<module>" else function, text, cell)

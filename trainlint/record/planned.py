@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import linecache
 import sys
 from functools import lru_cache
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -36,8 +36,8 @@ def planned_epochs(frames: Frames) -> int | None:
 def source_tree(filename: str) -> ast.Module | None:
     """The parsed source of a file; None when it cannot be read or parsed."""
     try:
-        return ast.parse(Path(filename).read_bytes())
-    except (OSError, SyntaxError, ValueError):
+        return ast.parse("".join(linecache.getlines(filename)))  # a notebook's cells are kept there as a script
+    except (SyntaxError, ValueError):
         return None
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from trainlint.record.conditions import called_sometimes
 from trainlint.record.following import another_training_follows
 from trainlint.record.frames import Frames, Place
 from trainlint.record.planned import planned_epochs
@@ -119,6 +120,8 @@ class Recorder:
         """A tape is being replayed: what it calls is not the loop's."""
         self._in_closure = False
         self._last_step_backward = 0
+        self._taped = 0
+        """backward() calls before the latest call of a model."""
         self._step_ended: float | None = None
         self._pending_inputs: list[tuple[str, Tensor]] = []
         self._used_places: set[Place] = set()
@@ -236,6 +239,9 @@ class Recorder:
         """A module with parameters is called from outside any other."""
         if not (self.steps_done or self.recording.backwards) and not self.recording.calls and not self._current and not self.writer.active:
             self.writer.start()
+        elif not self.recording.optimizers and not self._current and self._taped < len(self.recording.backwards):
+            self._start_tape()  # what updates the weights is no optimizer of torch's, so that no step is told
+        self._taped = len(self.recording.backwards)
         self._check_time()
 
     @guarded
@@ -542,7 +548,7 @@ class Recorder:
         if iteration is None:
             if steps >= 8 * self.settings.steps and epochs >= 2:
                 self._finish()
-        elif (iteration.phase == "train" and iteration.number > 0 and iteration.batches >= 2 and steps) or (
+        elif (iteration.phase == "train" and _comes_again(iteration) and iteration.batches >= 2 and steps) or (
             epochs >= 2 and steps >= 2 * self.settings.steps
         ):
             self._finish()
@@ -564,6 +570,8 @@ class Recorder:
         self.writer.stop()
         self.recording.kept = list(self.marks.kept.values())
         self.recording.seconds = time.monotonic() - self.begun
+        for seen in self.recording.schedulers:
+            seen.sometimes = called_sometimes(self.frames, seen.scheduler, "step")
         if self.on_finish is not None:
             self.on_finish(self.recording)
 
@@ -617,6 +625,11 @@ class Recorder:
         self.resting, self.finished, self.goes_on = False, False, False
         self.trainings += 1
         self.on_progress("the script's next training")
+
+
+def _comes_again(iteration: Iteration) -> bool:
+    """Whether its loader has been trained on in an earlier pass; a look at one batch before the loop is none."""
+    return any(i.phase == "train" for i in iteration.loader.iterations[: iteration.number])
 
 
 def depends_on_mode(module: nn.Module) -> bool:

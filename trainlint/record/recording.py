@@ -196,6 +196,8 @@ class SchedulerSeen:
     """(optimizer steps so far, training iterations begun, where, metric) of each step() call after construction."""
     initial: dict[str, Any] = field(default_factory=dict)
     """Plain attributes just after construction."""
+    sometimes: bool = False
+    """Its step() stands under a condition on how far the run is."""
 
 
 @dataclass(eq=False)
@@ -276,7 +278,7 @@ class Recording:
             prefix = f"{type(model).__name__}." if len(models) > 1 else ""
             for module_name, module in model.named_modules():
                 for name, parameter in module.named_parameters(recurse=False):
-                    if id(parameter) not in seen:
+                    if id(parameter) not in seen and not parameter.is_meta:  # a form that functional_call fills
                         seen.add(id(parameter))
                         yield f"{prefix}{module_name}{'.' if module_name else ''}{name}", prefix + module_name, module, parameter
 

@@ -106,16 +106,17 @@ class ShadowWatch:
 
 def _found(models: Iterable[nn.Module]) -> list[Shadow]:
     """Modules, dicts and lists of tensors with the model's structure and other memory."""
-    wanted = [(m, dict(m.named_parameters())) for m in models]
-    wanted = [(m, named) for m, named in wanted if named and sum(p.numel() for p in named.values()) <= _LARGEST]
-    own = {id(x) for m, _ in wanted for x in m.modules()}
+    listed = [(m, dict(m.named_parameters())) for m in models]
+    listed = [(m, named) for m, named in listed if named and sum(p.numel() for p in named.values()) <= _LARGEST]
+    wanted = [(named, {n: p for n, p in named.items() if p.requires_grad}) for _, named in listed]
+    own = {id(x) for m, _ in listed for x in m.modules()}
     found: list[Shadow] = []
     # isinstance() would wake lazy proxies; modules come before the dicts and lists that may hold the same tensors
     objects = [o for o in (gc.get_objects() if wanted else ()) if type(o) in _CONTAINERS or issubclass(type(o), nn.Module)]
     for item in sorted(objects, key=lambda o: type(o) in _CONTAINERS):
         kind = type(item)
-        for _, named in wanted:
-            shadow = _module(item, named, own) if issubclass(kind, nn.Module) else _container(item, named)
+        for named, trained in wanted:
+            shadow = _module(item, named, own) if issubclass(kind, nn.Module) else _container(item, trained)
             if shadow is None:
                 continue
             twin = next((i for i, other in enumerate(found) if _same(shadow, other)), None)
@@ -145,8 +146,7 @@ def _module(item: nn.Module, named: Mapping[str, Tensor], own: set[int]) -> Shad
     return _checked(Shadow(item, read, list(named.values())))
 
 
-def _container(item: dict[Any, Any] | list[Any], named: Mapping[str, Tensor]) -> Shadow | None:
-    trained = {n: p for n, p in named.items() if p.requires_grad}
+def _container(item: dict[Any, Any] | list[Any], trained: Mapping[str, Tensor]) -> Shadow | None:
     if not trained or not len(trained) <= len(item) <= 4 * len(trained) + 64:
         return None
     if isinstance(item, dict):

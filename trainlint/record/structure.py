@@ -72,6 +72,18 @@ def map_tensors(value: Any, change: Callable[[Tensor], Any]) -> Any:
 
 
 def batch_size(leaves: Mapping[str, Tensor]) -> int:
-    """The most common first axis of the tensors; 0 when there is none."""
+    """The most common first axis of the tensors; 0 when there is none.
+
+    Of samples joined end to end, as graphs are, the number of samples: a tensor says for each row which one it belongs to.
+    """
     sizes = [t.shape[0] for t in leaves.values() if t.dim() > 0]
-    return max(set(sizes), key=sizes.count) if sizes else 0
+    joined = [count for t in leaves.values() if (count := _samples_joined(t)) in sizes]
+    return joined[0] if joined else max(set(sizes), key=sizes.count) if sizes else 0
+
+
+def _samples_joined(owner: Tensor) -> int:
+    """The number of samples when a tensor numbers the sample that each row belongs to: 0, 0, 1, 1, 1, 2; else 0."""
+    if owner.dim() != 1 or owner.numel() < 2 or owner.dtype is not torch.int64 or int(owner[0]):
+        return 0
+    steps = owner.diff()
+    return int(owner[-1]) + 1 if bool(((steps == 0) | (steps == 1)).all()) and bool((steps == 0).any()) else 0

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from trainlint.errors import UsageError
 from trainlint.evidence import Evidence
+from trainlint.notebook import is_notebook, read_notebook
 from trainlint.record.sandbox import QUIET_TRACKERS, clean_up
 from trainlint.settings import Settings
 from trainlint.watching.ranks import alone, this_place
@@ -80,7 +81,7 @@ def run_script(
 
 
 def check_script(script: str) -> None:
-    """Raise UsageError with a hint when there is no such script, or it cannot be read."""
+    """Raise UsageError with a hint when there is no such script or notebook, or it cannot be read."""
     path = Path(script)
     if not path.exists():
         near = [p.name for p in sorted(path.parent.glob("*.py"))[:6]] if path.parent.is_dir() else []
@@ -93,6 +94,8 @@ def check_script(script: str) -> None:
     if not os.access(path, os.R_OK):
         msg = f"{script} cannot be read (permission denied)"
         raise UsageError(msg)
+    if is_notebook(script):
+        read_notebook(script)
 
 
 def _follow(child: subprocess.Popen[bytes], scratch: Path, settings: Settings, began: float, progress: Callable[[str], None]) -> Run:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainlint.evidence import EvidenceWriter
+    from trainlint.notebook import Notebook
     from trainlint.watching.session import Session
 
 __all__ = ["main"]
@@ -23,12 +24,13 @@ def main(job_file: str) -> None:
     """Run the job written in a JSON file by the supervisor, and end as the script ends."""
     job: dict[str, Any] = json.loads(Path(job_file).read_text("utf-8"))
     from trainlint.evidence import EvidenceWriter
-    from trainlint.record.child import own_traceback, run_as_main
+    from trainlint.record.child import notebook_of, own_traceback, run_as_main
     from trainlint.settings import Settings
 
     writer = EvidenceWriter(Path(job_file).with_name("evidence.jsonl"))
     sessions: list[Session] = []
-    sys.meta_path.insert(0, _Arrival("torch", lambda: sessions.append(_started(job, writer))))
+    notebook = notebook_of(job)
+    sys.meta_path.insert(0, _Arrival("torch", lambda: sessions.append(_started(job, writer, notebook))))
     status, crash, code = "ended", "", 0
     raised: BaseException | None = None
     try:
@@ -42,21 +44,22 @@ def main(job_file: str) -> None:
     except KeyboardInterrupt:
         status, crash, code = "interrupted", "interrupted", 130
     except BaseException as error:
-        status, crash, code, raised = "crashed", own_traceback(error), 1, error
+        status, crash, code, raised = "crashed", own_traceback(error, notebook), 1, error
     for session in sessions:
         from trainlint.record.environment import environment
 
         if session.stopped_for is not None:
             status, raised, code = "stopped", None, 0
         session.finish(status)
-        writer.line("status", notes=session.monitor.notes, environment=environment(Settings()))
+        skipped = [notebook.note] if notebook is not None and notebook.note else []
+        writer.line("status", notes=[*skipped, *session.monitor.notes], environment=environment(Settings()))
     writer.line("status", ended=status, crash=crash, done=True)
     if raised is not None:
         _show(raised, crash)
     raise SystemExit(code)
 
 
-def _started(job: dict[str, Any], writer: EvidenceWriter) -> Session:
+def _started(job: dict[str, Any], writer: EvidenceWriter, notebook: Notebook | None) -> Session:
     import msgspec
 
     from trainlint.settings import Settings
@@ -65,7 +68,7 @@ def _started(job: dict[str, Any], writer: EvidenceWriter) -> Session:
 
     session = Session(
         msgspec.convert(job["settings"], Settings), folder=Path(job["folder"]), place=this_place(), stop_on=job["stop_on"], writer=writer,
-        say=lambda kind, text: writer.line(kind, text=text),
+        say=lambda kind, text: writer.line(kind, text=text), notebook=notebook,
     )  # fmt: skip
     session.start()
     return session

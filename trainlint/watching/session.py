@@ -11,6 +11,7 @@ from typing import Any
 from trainlint.evidence import Evidence, EvidenceWriter
 from trainlint.finding import Finding, Severity
 from trainlint.measurements import Ranks
+from trainlint.notebook import Notebook
 from trainlint.record.frames import Frames
 from trainlint.settings import Settings
 from trainlint.watching.gauges import Gauge
@@ -34,7 +35,7 @@ class Session:
 
     def __init__(
         self, settings: Settings, *, folder: Path | None, place: Place, say: Callable[[str, str], None], stop_on: str | None = None,
-        writer: EvidenceWriter | None = None,
+        writer: EvidenceWriter | None = None, notebook: Notebook | None = None,
     ) -> None:  # fmt: skip
         own = folder if folder is None or not place.rank else folder / f"rank-{place.rank}"
         self.folder = folder
@@ -45,7 +46,7 @@ class Session:
         self.writer = writer
         self.evidence = Evidence()
         self.history = History(own / "history.jsonl" if own is not None else None)
-        self.monitor = Monitor(self.history, Frames(), place)
+        self.monitor = Monitor(self.history, Frames(notebook=notebook), place)
         self.monitor.on_news = self._news
         self.catalogue = rules_of_a_watch(settings, several=place.world > 1)
         self.stopped_for: Finding | None = None

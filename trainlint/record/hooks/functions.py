@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 import torch.utils.checkpoint
-from torch import nn
+from torch import Tensor, nn
 
 from trainlint.record.hooks.replacing import Replace
 from trainlint.record.recorder import Recorder
@@ -44,10 +44,21 @@ class Writing(Protocol):
 
 
 def opaque_functions(listener: Writing, replace: Replace) -> None:
-    """Custom autograd functions are one operation of a tape; checkpointed ones run in the open."""
+    """Custom autograd functions are one operation of a tape; checkpointed ones run in the open.
+
+    Making a subclass of a tensor is told too: torch keeps that from function modes.
+    """
     function = torch.autograd.Function
-    apply = inspect.getattr_static(function, "apply")
+    apply, as_subclass = inspect.getattr_static(function, "apply"), Tensor.as_subclass
     writer = listener.writer
+
+    @functools.wraps(as_subclass)
+    def recast(self: Any, kind: Any) -> Any:
+        if not (writer.active and listener.on):
+            return as_subclass(self, kind)
+        return writer.write("as_subclass", as_subclass, (self, kind), {})
+
+    replace(Tensor, "as_subclass", recast)
 
     def opaque(cls: Any, *args: Any, **kwargs: Any) -> Any:
         original = apply.__get__(None, cls)
