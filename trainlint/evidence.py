@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 
@@ -16,17 +17,41 @@ from trainlint.measurements import MEASUREMENTS, Measurement, Unmeasured
 __all__ = ["Evidence", "EvidenceWriter", "read_evidence"]
 
 
-class EvidenceWriter:
-    """Appends to an evidence file; each line is on disk before the call returns."""
+# A script may replace what these names stand for.
+_open, _write, _close, _dumps = os.open, os.write, os.close, json.dumps
 
-    def __init__(self, path: Path) -> None:
-        self._file: TextIO = path.open("a", encoding="utf-8")
-        self._begun = time.monotonic()
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+class EvidenceWriter:
+    """Appends to an evidence file; each line is in the file before the call returns.
+
+    The file is opened for each line: a script may close every descriptor that it finds, or fork. ``on_error`` is told, once, when
+    nothing more can be written.
+    """
+
+    def __init__(self, path: Path, on_error: Callable[[OSError], object] = _raise) -> None:
+        self._path = str(path.absolute())
+        self._on_error = on_error
+        self._failed = False
 
     def line(self, kind: str, **content: Any) -> None:
         """Write one line of any kind."""
-        self._file.write(json.dumps({"kind": kind, **msgspec.to_builtins(content)}) + "\n")
-        self._file.flush()
+        if self._failed:
+            return
+        data = (_dumps({"kind": kind, **msgspec.to_builtins(content)}) + "\n").encode()
+        try:
+            opened = _open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                while data:
+                    data = data[_write(opened, data) :]
+            finally:
+                _close(opened)
+        except OSError as error:
+            self._failed = True
+            self._on_error(error)
 
     def measurement(self, item: Measurement | Unmeasured, seconds: float = 0.0) -> None:
         """Write a measurement or why there is none."""

@@ -23,6 +23,9 @@ from trainlint.version import __version__
 
 __all__ = ["ScanError", "judge", "scan"]
 
+#: Processor seconds of a script's own processes from which it may be these that train: importing torch alone takes as long.
+_BUSY = 0.5
+
 
 class ScanError(TrainlintError):
     """The script could not be run to its first training step. ``report`` holds what was seen all the same, if anything."""
@@ -160,18 +163,28 @@ def _problem(name: str, run: Run) -> str | None:
         or getattr(loop, "steps", ())
         or (run.evidence.measurements.get("loss") and hasattr(run.evidence.measurements["loss"], "first"))
     )
+    seen = "; the report shows what was seen until then" if trained else "; nothing was recorded yet"
     if run.ended == "recorded" or (run.ended == "ended" and trained):
-        return None
+        return run.unsaved or None
     if run.ended == "crashed":
         when = "after some training steps" if trained else "before its first training step"
-        return f"{name} crashed {when}; its own traceback:\n\n{run.crash.rstrip()}"
+        return f"{name} crashed {when}; its own traceback:\n\n{run.crash.rstrip()}{_hint(run.crash)}"
     if run.ended == "ended":
         return (
             f"{name} ran to its end without training anything: no loss.backward() was seen. "
-            "Name the script that trains, or give it the arguments it trains with after --"
+            + ("It ran processes of its own, which a scan does not follow: " if run.evidence.status.get("children_seconds", 0.0) > _BUSY else "")
+            + "Name the script that trains, or give it the arguments it trains with after --"
         )
     if run.ended == "interrupted":
-        return f"{name}: {run.crash}; " + ("the report shows what was seen until then" if trained else "nothing was recorded yet")
+        return f"{name}: {run.crash}{seen}"
     said = run.output.strip().splitlines()[-3:]
     printed = ("\nit printed last:\n  " + "\n  ".join(said)) if said else ""
-    return f"{name}: {run.crash or run.ended}{printed}"
+    doing = f" while {run.doing}" if run.ended == "killed" and run.doing else ""
+    return f"{name}: {run.crash or run.ended}{doing}{seen if run.ended != 'exited' else ''}{printed}"
+
+
+def _hint(crash: str) -> str:
+    """What a scan has to do with a crash, if anything."""
+    if "EOFError: EOF when reading a line" in crash:
+        return "\n\nA scan gives the script no input: pass what it asks for as an argument, after --"
+    return ""

@@ -12,17 +12,22 @@ import threading
 import time
 import traceback
 import types
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["is_own", "main", "own_traceback", "run_as_main"]
+__all__ = ["UNWRITABLE", "is_own", "main", "own_traceback", "run_as_main"]
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Trainings of one script that are recorded: pre-training and fine-tuning.
 _MOST_TRAININGS = 2
 #: Seconds that a script gets to end after it was told that enough was seen.
 _LAST_WORDS = 5.0
+#: Seconds for measuring once the user has asked for the end.
+_AFTER_INTERRUPT = 15.0
+#: Exit status of a process whose measurements cannot be written (EX_IOERR of sysexits.h).
+UNWRITABLE = 74
 
 
 def main(job_file: str) -> None:
@@ -32,6 +37,10 @@ def main(job_file: str) -> None:
     import msgspec
 
     from trainlint.evidence import EvidenceWriter
+    from trainlint.record.lastwords import die_with_parent, leave_stack, nearest_line
+
+    die_with_parent(signal.SIGKILL)
+    leave_stack(folder / "stack")
     from trainlint.probes.session import ProbeSession
     from trainlint.record.environment import environment
     from trainlint.record.frames import Frames
@@ -43,7 +52,7 @@ def main(job_file: str) -> None:
 
     settings = msgspec.convert(job["settings"], Settings)
     catalogue = load_catalogue().choose(settings.select, settings.ignore, settings.options)
-    evidence = EvidenceWriter(folder / "evidence.jsonl")
+    evidence = EvidenceWriter(folder / "evidence.jsonl", on_error=lambda _: _leave(UNWRITABLE))
     evidence.line("status", environment=environment(settings))
     evidence.line("progress", text="running the script")
 
@@ -57,16 +66,24 @@ def main(job_file: str) -> None:
         mine = settings
         if recorder.goes_on:  # leave the next training its part
             mine = replace(settings, budget=0.5 * settings.budget)
+        elif recording.status == "interrupted":
+            mine = replace(settings, budget=min(settings.budget, recording.seconds + _AFTER_INTERRUPT), prove=False, compare=False)
         evidence.line("status", ended=recording.status, notes=recording.notes, step_seconds=recording.step_time)
         try:
-            ProbeSession(recording, mine, evidence).judge(catalogue)
+            with measuring, _workers_may_die():
+                ProbeSession(recording, mine, evidence).judge(catalogue)
+        except MemoryError:
+            recording.notes.append("memory ran out while measuring")
+            evidence.line("status", notes=recording.notes)
         except Exception:
             evidence.line("status", internal=traceback.format_exc())
         if not recorder.goes_on:
             start_watchdog()
 
     notes: list[str] = []
-    recorder = Recorder(settings, Frames(), measure)
+    measuring = threading.Lock()
+    frames = Frames()
+    recorder = Recorder(settings, frames, measure)
     recorder.most_trainings = _MOST_TRAININGS
     last_said = [0.0]
 
@@ -79,11 +96,16 @@ def main(job_file: str) -> None:
     note_datasets(recorder)
     _measure_before_hard_exit(recorder)
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
-    status, crash = "ended", ""
+    broken_threads = _note_threads()
+    status, crash, place = "ended", "", ""
     project = [os.getcwd(), *([] if job["module"] else [os.path.dirname(os.path.realpath(job["script"]))])]
+    before = _time_of_children()
     with sandboxed(folder, project), listening(recorder):
         try:
             run_as_main(job)
+            _join_threads()
+            if broken_threads and not recorder.finished:
+                status, crash = "crashed", own_traceback(broken_threads[0])
         except StopRecording:
             status = "recorded"
         except SystemExit as stop:
@@ -91,8 +113,10 @@ def main(job_file: str) -> None:
             crash = f"the script ended itself with exit status {stop.code}" if status == "exited" else ""
             if isinstance(stop.code, str):
                 crash = f"the script ended itself: {stop.code}"
-        except KeyboardInterrupt:
-            status, crash = "interrupted", "interrupted"
+            place = nearest_line(stop.__traceback__, frames)
+        except KeyboardInterrupt as interrupt:
+            status, place = "interrupted", nearest_line(interrupt.__traceback__, frames)
+            crash = f"KeyboardInterrupt at {place}" if place else "KeyboardInterrupt"
         except BaseException as error:
             status, crash = "crashed", own_traceback(error)
         if status in ("crashed", "exited") and recorder.cut_validation:
@@ -106,10 +130,12 @@ def main(job_file: str) -> None:
             status, crash = "recorded", ""
         else:
             recorder.recording.status = status
-            evidence.line("status", ended=status, crash=crash)
+            evidence.line("status", ended=status, crash=crash, place=place)
             with contextlib.suppress(StopRecording, KeyboardInterrupt):
                 recorder.finish()
-    evidence.line("status", ended=status, crash=crash, done=True)
+    with contextlib.suppress(KeyboardInterrupt), measuring:  # a thread of the script may be at it
+        pass
+    evidence.line("status", ended=status, crash=crash, place=place, children_seconds=_time_of_children() - before, done=True)
     _leave(0)
 
 
@@ -152,6 +178,50 @@ def own_traceback(error: BaseException) -> str:
         part.stack = traceback.StackSummary.from_list([f for f in part.stack if not is_own(f.filename)])
         part = part.__cause__ or part.__context__
     return "".join(shown.format())
+
+
+@contextlib.contextmanager
+def _workers_may_die() -> Iterator[None]:
+    """While measuring, a loader's worker that ends raises nothing out of the blue, as torch's handler of SIGCHLD would."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        yield
+        return
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def _note_threads() -> list[BaseException]:
+    """What threads of the script die of, from now on; a thread that was stopped because enough was seen is passed over."""
+    from trainlint.record.recorder import StopRecording
+
+    died: list[BaseException] = []
+    shown = threading.excepthook
+
+    def note(died_of: Any) -> None:
+        if died_of.exc_type is not StopRecording:
+            died.append(died_of.exc_value)
+            shown(died_of)
+
+    threading.excepthook = note
+    return died
+
+
+def _join_threads() -> None:
+    """Wait for the script's threads, as Python does at the end of a program."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+
+
+def _time_of_children() -> float:
+    """Processor seconds of the processes that this one has started and seen end."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _measure_before_hard_exit(recorder: Any) -> None:
