@@ -67,7 +67,7 @@ def run_fault(command: str, fault: Fault, folder: Path) -> Outcome:
         (project / name).write_text(text)
     before = _fingerprint(project)
     report, token = folder / "report.json", uuid.uuid4().hex
-    own = () if "--output" in fault.options else ("--format", "json", "--output", str(report), *(["--no-html"] if command != "curves" else []))
+    own = () if "--output" in fault.options else ("--format", "json", "--output", str(report))
     if command == "watch":
         own = (*own, "--dir", str(folder / "watch"))
     if command == "scan" and fault.select:

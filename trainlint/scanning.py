@@ -66,7 +66,8 @@ def scan(
         _know(load_catalogue(), Path(name))
     run = run_script(name, args, settings, module=module, show_output=show_output, progress=progress, save=save_evidence)
     command = shlex.join(["python", *(["-m"] if module else []), name, *args])
-    report = judge(run.evidence, settings, name=name, command=command, seconds=run.seconds, status=run.ended, crash=run.crash)
+    status = "never-trained" if run.ended == "ended" and not _trained(run) else run.ended
+    report = judge(run.evidence, settings, name=name, command=command, seconds=run.seconds, status=status, crash=run.crash)
     problem = _problem(name, run)
     if problem is not None:
         raise ScanError(problem, report if run.evidence.measurements else None)
@@ -157,12 +158,7 @@ def _problem(name: str, run: Run) -> str | None:
     """Why the scan does not count, as one message; None when it does."""
     if internal := run.evidence.status.get("internal"):
         return f"measuring {name} failed inside trainlint; please report this:\n\n{internal}"
-    loop = run.evidence.measurements.get("loop")
-    trained = bool(
-        getattr(loop, "train_forwards", 0)
-        or getattr(loop, "steps", ())
-        or (run.evidence.measurements.get("loss") and hasattr(run.evidence.measurements["loss"], "first"))
-    )
+    trained = _trained(run)
     seen = "; the report shows what was seen until then" if trained else "; nothing was recorded yet"
     if run.ended == "recorded" or (run.ended == "ended" and trained):
         return run.unsaved or None
@@ -181,6 +177,12 @@ def _problem(name: str, run: Run) -> str | None:
     printed = ("\nit printed last:\n  " + "\n  ".join(said)) if said else ""
     doing = f" while {run.doing}" if run.ended == "killed" and run.doing else ""
     return f"{name}: {run.crash or run.ended}{doing}{seen if run.ended != 'exited' else ''}{printed}"
+
+
+def _trained(run: Run) -> bool:
+    """Whether anything of a training was seen."""
+    loop, loss = run.evidence.measurements.get("loop"), run.evidence.measurements.get("loss")
+    return bool(getattr(loop, "train_forwards", 0) or getattr(loop, "steps", ()) or (loss and hasattr(loss, "first")))
 
 
 def _hint(crash: str) -> str:

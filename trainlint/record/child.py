@@ -171,11 +171,11 @@ def is_own(filename: str) -> bool:
 
 
 def own_traceback(error: BaseException) -> str:
-    """The script's traceback without this package's frames."""
+    """The script's traceback without the frames of this package and of the import system."""
     shown = traceback.TracebackException.from_exception(error)
     part: traceback.TracebackException | None = shown
     while part is not None:
-        part.stack = traceback.StackSummary.from_list([f for f in part.stack if not is_own(f.filename)])
+        part.stack = traceback.StackSummary.from_list([f for f in part.stack if not is_own(f.filename) and not f.filename.startswith("<frozen importlib")])
         part = part.__cause__ or part.__context__
     return "".join(shown.format())
 

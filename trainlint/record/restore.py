@@ -1,9 +1,10 @@
-"""Leaves the user's objects as they were found: weights, buffers, gradients, optimizer and scheduler state, modes, random generators."""
+"""Leaves the user's objects as they were found: weights, buffers, other attributes, gradients, optimizer and scheduler state, random generators."""
 
 from __future__ import annotations
 
 import copy
 import random
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,10 +27,10 @@ def untouched(
     """Whatever happens inside, everything is bit for bit as before afterwards."""
     models, optimizers, schedulers = list(models), list(optimizers), list(schedulers)
     tensors = state_tensors(models)
-    held = {id(t): t for t in (*tensors, *(p for o in optimizers for g in o.param_groups for p in g["params"]))}
+    held = {id(t): t for t in (*tensors, *_plain_tensors(models), *(p for o in optimizers for g in o.param_groups for p in g["params"]))}
     snapshot = Snapshot(held.values())
     gradients = [(t, t.grad, t.requires_grad) for t in held.values() if t.is_leaf]
-    modes = [(m, m.training) for model in models for m in model.modules()]
+    modules = [_module_state(m) for model in models for m in model.modules()]
     states = [_optimizer_state(o) for o in optimizers]
     plain = [(s, copy.copy(vars(s)), _copied(vars(s))) for s in schedulers]
     generators = [(g, g.get_state()) for loader in loaders for g in _generators(loader)]
@@ -45,10 +46,10 @@ def untouched(
             for tensor, gradient, requires_grad in gradients:
                 tensor.requires_grad_(requires_grad)
                 tensor.grad = gradient
-            for module, training in modes:
-                module.training = training
-            for optimizer, state in zip(optimizers, states, strict=True):
-                _restore_optimizer(optimizer, state)
+            for state in modules:
+                _restore_module(*state)
+            for optimizer, saved in zip(optimizers, states, strict=True):
+                _restore_optimizer(optimizer, saved)
             for scheduler, attributes, values in plain:
                 vars(scheduler).clear()
                 vars(scheduler).update(attributes)
@@ -78,6 +79,28 @@ def _generators(loader: Any) -> Iterator[torch.Generator]:
             generator = getattr(owner, "generator", None)
             if isinstance(generator, torch.Generator):
                 yield generator
+
+
+def _plain_tensors(models: Iterable[nn.Module]) -> Iterator[Tensor]:
+    """Tensors that modules hold as ordinary attributes, such as a state carried from call to call."""
+    return (v for model in models for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor) and v.is_leaf)
+
+
+_Containers = list[tuple[Any, Any]]
+
+
+def _module_state(module: nn.Module) -> tuple[nn.Module, dict[str, Any], _Containers]:
+    """A module's attributes, and of those that are containers (parameters, buffers, hooks, lists of its own) what they hold."""
+    attributes = dict(vars(module))
+    return module, attributes, [(v, copy.copy(v)) for v in attributes.values() if type(v) in (dict, OrderedDict, list, set)]
+
+
+def _restore_module(module: nn.Module, attributes: dict[str, Any], containers: _Containers) -> None:
+    vars(module).clear()
+    vars(module).update(attributes)
+    for container, content in containers:
+        container.clear()
+        container.extend(content) if isinstance(container, list) else container.update(content)
 
 
 def _copied(attributes: dict[str, Any]) -> dict[str, Any]:
