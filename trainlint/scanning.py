@@ -175,7 +175,7 @@ def _problem(name: str, run: Run) -> str | None:
         return f"{name}: {run.crash}{seen}"
     said = run.output.strip().splitlines()[-3:]
     printed = ("\nit printed last:\n  " + "\n  ".join(said)) if said else ""
-    doing = f" while {run.doing}" if run.ended == "killed" and run.doing else ""
+    doing = f" while {run.doing}" if run.ended == "killed" and run.doing and run.crash.startswith("the script's process") else ""
     return f"{name}: {run.crash or run.ended}{doing}{seen if run.ended != 'exited' else ''}{printed}"
 
 
