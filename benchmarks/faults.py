@@ -106,7 +106,7 @@ def run_fault(command: str, fault: Fault, folder: Path) -> Outcome:
         wrong.append("another message")
     if status != fault.status and "--output" not in fault.options:
         wrong.append(f"status {status or 'missing'}, not {fault.status or 'missing'}")
-    if _OWN_FRAME.search(said) or "Traceback" in said and "its own traceback" not in said and " crashed " not in said:
+    if _OWN_FRAME.search(said) or ("Traceback" in said and "its own traceback" not in said and " crashed " not in said):
         wrong.append("a stack trace")
     if left:
         wrong.append(f"{len(left)} processes left")

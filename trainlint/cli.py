@@ -44,7 +44,7 @@ class _Commands(click.Group):
 def _signals_interrupt() -> Iterator[None]:
     """SIGTERM and a closed terminal end a command as Ctrl-C does, so that it cleans up; not where they are ignored, as under nohup."""
 
-    def interrupt(number: int, frame: object) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     names = [n for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n)] if threading.current_thread() is threading.main_thread() else []

@@ -63,6 +63,20 @@ class EvidenceWriter:
         self.line("proof", name=rule, data=proof)
 
 
+class _Status(msgspec.Struct):
+    """What a ``status`` line may say, each with its type."""
+
+    ended: str = ""
+    crash: str = ""
+    place: str = ""
+    internal: str = ""
+    done: bool = False
+    notes: list[str] = []
+    environment: dict[str, str] = {}
+    step_seconds: float | None = None
+    children_seconds: float = 0.0
+
+
 class Evidence:
     """What an evidence file holds."""
 
@@ -97,6 +111,7 @@ class Evidence:
             self.earlier.measurements, self.earlier.seconds, self.earlier.proofs = self.measurements, self.seconds, self.proofs
             self.measurements, self.seconds, self.proofs = {}, {}, {}
         elif kind == "status":
+            msgspec.convert(entry, _Status)
             self.status.update(entry)
         elif kind == "progress":
             return str(entry["text"])
@@ -104,12 +119,20 @@ class Evidence:
 
 
 def read_evidence(path: Path) -> Evidence:
-    """Read an evidence file written by ``--save-evidence``."""
+    """Read an evidence file written by ``--save-evidence``. Raises UsageError when it cannot be read, or is something else."""
     evidence = Evidence()
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} cannot be read as an evidence file: {error}"
+        raise UsageError(msg) from error
+    for number, line in enumerate(lines, 1):
         try:
             evidence.take(line)
-        except (ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # msgspec's own is a ValueError
             msg = f"{path}:{number} is not a line of an evidence file ({error})"
             raise UsageError(msg) from error
+    if not evidence.measurements and not evidence.status:
+        msg = f"{path} holds no measurements; `trainlint scan --save-evidence` writes such a file"
+        raise UsageError(msg)
     return evidence

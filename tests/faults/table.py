@@ -229,7 +229,7 @@ SCANS: dict[str, Fault] = {
     "changes its folder": Fault(source=script(build="os.makedirs('runs/a', exist_ok=True)\nos.chdir('runs/a')"), code=0),
     "closes stdout and stderr": Fault(source=script(build="sys.stdout.close(); sys.stderr.close(); os.close(1); os.close(2)"), code=0),
     "closes every descriptor": Fault(source=script(build="os.closerange(0, 256)"), code=0),
-    "replaces what sys holds": Fault(source=script(build="sys.argv = None; sys.stdout = sys.stderr = None; sys.excepthook = None; sys.path.clear(); sys.exit = None"), code=0),
+    "replaces what sys holds": Fault(source=script(build="sys.argv = None; sys.stdout = sys.stderr = None; sys.excepthook = None; sys.exit = None"), code=0),
     "replaces builtins": Fault(source=script(build="import builtins, json, time\nbuiltins.print = None\njson.dumps = None\ntime.sleep = lambda s: None"), code=0),
     "clears its environment": Fault(source=script(build="marks = os.environ['MARKS']; os.environ.clear()"), code=0),
     "trains in a thread": Fault(source=script(run=_THREAD), code=0, cheap=True),

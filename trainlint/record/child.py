@@ -32,8 +32,18 @@ UNWRITABLE = 74
 
 def main(job_file: str) -> None:
     """Run the job written in a JSON file by the supervisor. Never returns."""
-    job: dict[str, Any] = json.loads(Path(job_file).read_text("utf-8"))
     folder = Path(job_file).parent
+    try:
+        _run(json.loads(Path(job_file).read_text("utf-8")), folder)
+    except BaseException:
+        from trainlint.evidence import EvidenceWriter
+
+        EvidenceWriter(folder / "evidence.jsonl", on_error=lambda _: None).line("status", internal=traceback.format_exc())
+    _leave(1)
+
+
+def _run(job: dict[str, Any], folder: Path) -> None:
+    """Run the script, record it, and measure. Returns only by an error."""
     import msgspec
 
     from trainlint.evidence import EvidenceWriter

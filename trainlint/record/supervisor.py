@@ -176,9 +176,7 @@ def _account(evidence: Evidence, code: int, stack: str, patience: _Patience, sec
         return "interrupted", f"interrupted{at}"
     if patience.over and not (done and ended in ("recorded", "ended")):
         return "timeout", f"no end after {seconds:.0f} s; it hung{at}" if at else f"no end after {seconds:.0f} s"
-    if not done and ended != "recorded":
-        ended, crash = death(code, ended, at)
-    elif not done and code:
+    if not done and (ended != "recorded" or code):
         ended, crash = death(code, ended, at)
     return ended or "killed", crash
 
