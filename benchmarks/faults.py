@@ -147,12 +147,12 @@ def _processes(token: str) -> list[int]:
 
 
 def _message(outcome: Outcome) -> str:
-    """What trainlint said of it: its first own line and the last of a traceback."""
+    """What trainlint said of it: its last own line, and the last of a traceback."""
     lines = [line for line in outcome.err.splitlines() if line.strip()]
-    own = next((i for i, line in enumerate(lines) if line.startswith("trainlint: ")), None)
-    if own is None:
+    own = [line.removeprefix("trainlint: ") for line in lines if line.startswith("trainlint: ")]
+    if not own:
         return ""
-    first = lines[own].removeprefix("trainlint: ")
+    first = own[-1]
     return f"{first} … {lines[-1].strip()}" if first.endswith("traceback:") else first
 
 

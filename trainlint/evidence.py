@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,46 +11,21 @@ import msgspec
 
 from trainlint.errors import UsageError
 from trainlint.finding import Proof
+from trainlint.lines import LineFile
 from trainlint.measurements import MEASUREMENTS, Measurement, Unmeasured
 
 __all__ = ["Evidence", "EvidenceWriter", "read_evidence"]
 
 
-# A script may replace what these names stand for.
-_open, _write, _close, _dumps = os.open, os.write, os.close, json.dumps
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
 class EvidenceWriter:
-    """Appends to an evidence file; each line is in the file before the call returns.
+    """Appends to an evidence file; each line is in the file before the call returns. ``on_error`` is told when that fails."""
 
-    The file is opened for each line: a script may close every descriptor that it finds, or fork. ``on_error`` is told, once, when
-    nothing more can be written.
-    """
-
-    def __init__(self, path: Path, on_error: Callable[[OSError], object] = _raise) -> None:
-        self._path = str(path.absolute())
-        self._on_error = on_error
-        self._failed = False
+    def __init__(self, path: Path, on_error: Callable[[OSError], object] | None = None) -> None:
+        self._file = LineFile(path, on_error) if on_error is not None else LineFile(path)
 
     def line(self, kind: str, **content: Any) -> None:
         """Write one line of any kind."""
-        if self._failed:
-            return
-        data = (_dumps({"kind": kind, **msgspec.to_builtins(content)}) + "\n").encode()
-        try:
-            opened = _open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            try:
-                while data:
-                    data = data[_write(opened, data) :]
-            finally:
-                _close(opened)
-        except OSError as error:
-            self._failed = True
-            self._on_error(error)
+        self._file.add({"kind": kind, **msgspec.to_builtins(content)})
 
     def measurement(self, item: Measurement | Unmeasured, seconds: float = 0.0) -> None:
         """Write a measurement or why there is none."""

@@ -47,9 +47,10 @@ def _run(job: dict[str, Any], folder: Path) -> None:
     import msgspec
 
     from trainlint.evidence import EvidenceWriter
-    from trainlint.record.lastwords import die_with_parent, leave_stack, nearest_line
+    from trainlint.record.lastwords import die_with_parent, leave_stack, nearest_line, no_core
 
     die_with_parent(signal.SIGKILL)
+    no_core()
     leave_stack(folder / "stack")
     from trainlint.probes.session import ProbeSession
     from trainlint.record.environment import environment

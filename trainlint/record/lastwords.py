@@ -19,7 +19,7 @@ from types import TracebackType
 
 from trainlint.record.frames import Frames
 
-__all__ = ["die_with_parent", "end_marked", "leave_stack", "nearest_line", "place_left"]
+__all__ = ["die_with_parent", "end_marked", "leave_stack", "nearest_line", "no_core", "place_left"]
 
 #: prctl's option for the signal that a process gets when its parent is gone (Linux).
 _PARENT_DEATH = 1
@@ -27,17 +27,24 @@ _FRAME = re.compile(r'File "(.+)", line (\d+) in ')
 
 
 def leave_stack(path: Path) -> None:
-    """Have the Python stack written to ``path`` when this process crashes in native code or is sent SIGABRT. No core file is written."""
+    """Have the Python stack written to ``path`` when this process crashes in native code or is sent SIGABRT.
+
+    Where the user has asked Python for such a stack already, it stays where they want it.
+    """
+    if not faulthandler.is_enabled():
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        faulthandler.enable(_high_descriptor(opened), all_threads=True)
+
+
+def no_core() -> None:
+    """Have no core file written when this process crashes."""
     import resource
 
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    # The descriptor stays open for good, far above those that a script opens or closes.
-    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    faulthandler.enable(high_descriptor(opened), all_threads=True)
 
 
-def high_descriptor(opened: int, least: int = 900) -> int:
+def _high_descriptor(opened: int, least: int = 900) -> int:
     """The same open file under a number that ``os.closerange`` over the usual ones does not meet; the old number is closed."""
     import fcntl
 
