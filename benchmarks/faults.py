@@ -1,6 +1,6 @@
 """What comes of everything that can go wrong with a script: each fault is run as a user would run it, in real processes.
 
-    python benchmarks/faults.py [--only WORDS] [--markdown FILE]
+    python benchmarks/faults.py [--only WORDS] [--markdown FILE [--resume]]
 
 The faults are those of ``tests/faults/table.py``. A row is right when the exit code, the message and the status in the report are those
 of the table, no process and no temporary folder is left, no file of the user's has changed, no frame of trainlint's is shown, and the
@@ -160,12 +160,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Faults and what comes of them.")
     parser.add_argument("--only", default="", help="words that the names of the faults must hold")
     parser.add_argument("--markdown", type=Path, help="write the table here")
+    parser.add_argument("--resume", action="store_true", help="leave out what the file has as specified already")
     parser.add_argument("--show", action="store_true", help="print what trainlint printed")
     options = parser.parse_args()
     rows, bad = [], 0
+    before = options.markdown.read_text() if options.markdown is not None and options.markdown.exists() else ""
+    done = {tuple(line.split(" | ")[:2]) for line in before.splitlines() if options.resume and line.endswith("| as specified |")}
     for command, faults in TABLES.items():
         for name, fault in faults.items():
-            if not all(word in f"{command} {name}" for word in options.only.split()):
+            if not all(word in f"{command} {name}" for word in options.only.split()) or (f"| {command}", name) in done:
                 continue
             with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
                 outcome = run_fault(command, fault, Path(folder))
