@@ -113,7 +113,10 @@ def _run(job: dict[str, Any], folder: Path) -> None:
     before = _time_of_children()
     with sandboxed(folder, project), listening(recorder):
         try:
-            run_as_main(job)
+            try:
+                run_as_main(job)
+            finally:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise again for each worker that ends
             _join_threads()
             if broken_threads and not recorder.finished:
                 status, crash = "crashed", own_traceback(broken_threads[0])
@@ -194,7 +197,7 @@ def own_traceback(error: BaseException) -> str:
 @contextlib.contextmanager
 def _workers_may_die() -> Iterator[None]:
     """While measuring, a loader's worker that ends raises nothing out of the blue, as torch's handler of SIGCHLD would."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
