@@ -179,8 +179,8 @@ def main() -> int:
             if options.show or outcome.wrong:
                 print(*(f"      | {line}" for line in (outcome.err or outcome.out).splitlines()[-25:]), sep="\n", flush=True)
             rows.append((command, name, str(outcome.code), outcome.status, message, f"{outcome.seconds:.0f}", verdict))
-        if options.markdown is not None:
-            options.markdown.write_text(_markdown(rows, options.markdown.read_text() if options.markdown.exists() else ""))
+            if options.markdown is not None:
+                options.markdown.write_text(_markdown(rows, options.markdown.read_text() if options.markdown.exists() else ""))
     print(f"{len(rows)} faults, {bad} not as specified")
     return int(bool(bad))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -20,7 +23,7 @@ from trainlint.commands.recipe import recipe
 from trainlint.commands.scan import demo, judge, scan
 from trainlint.commands.view import view
 from trainlint.commands.watch import watch
-from trainlint.errors import TrainlintError
+from trainlint.errors import TrainlintError, UsageError
 
 __all__ = ["main"]
 
@@ -30,7 +33,7 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _signals_interrupt():
+            with _signals_interrupt(), _stdout_written():
                 return super().invoke(ctx)
         except TrainlintError as error:
             say(f"trainlint: {error}")
@@ -38,6 +41,23 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             say("trainlint: interrupted")
             ctx.exit(2)
+
+
+@contextmanager
+def _stdout_written() -> Iterator[None]:
+    """What a command has printed reaches stdout, or a UsageError says why it does not."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader has seen enough
+            raise
+        with suppress(OSError, ValueError):  # Python flushes once more when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        msg = f"{error.filename or 'stdout'}: {error.strerror or error}"
+        raise UsageError(msg) from error
 
 
 @contextmanager

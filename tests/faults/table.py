@@ -161,7 +161,7 @@ SCANS: dict[str, Fault] = {
     "the loader raises at step 1": Fault(source=_raises("loader", 1), code=2, says=_BEFORE, status="crashed"),
     "the loader raises at step 3": Fault(source=_raises("loader", 3), code=2, says=_AFTER, status="crashed", cheap=True),
     "a worker raises": Fault(source=script(item="if Points.read == 70: raise RuntimeError('a fault of the script')", loading=", num_workers=1"), code=2, says=_AFTER, status="crashed"),
-    "a worker ends its process": Fault(source=script(item="if torch.utils.data.get_worker_info() and Points.read == 70: os._exit(1)", loading=", num_workers=1"), code=2, says=r"crashed after.*worker.*exited unexpectedly", status="crashed"),
+    "a worker ends its process": Fault(source=script(item="if torch.utils.data.get_worker_info() and Points.read == 70: os._exit(1)", loading=", num_workers=1"), code=2, says=r"crashed after.*(worker.*exited unexpectedly|Connection)", status="crashed"),
     "a worker hangs": Fault(source=script(item="if Points.read == 70: time.sleep(10**6)", loading=", num_workers=1"), options=("--budget", "8s"), code=2, says=r"no end after .* s.*train\.py:\d+", status="timeout"),
     "the optimizer raises at step 3": Fault(source=script(build=_BROKEN_STEP, optimizer="Broken(model.parameters(), lr=0.1)"), code=2, says=_AFTER, status="crashed", cheap=True),
     "the script raises after step 3": Fault(source=_raises("after the step", 3), code=2, says=_AFTER, status="crashed"),
@@ -312,5 +312,5 @@ CURVES: dict[str, Fault] = {
     "is binary": Fault(source=bytes(range(256)) * 9, name="log.csv", code=2, says=r"binary", status=""),
     "never ends": Fault(source="", name="/dev/zero", code=2, says=r"/dev/zero", status=""),
     "disk full for the JSON": Fault(source="epoch,loss\n" + "".join(f"{i},{1 / (i + 1)}\n" for i in range(40)), name="log.csv", options=("--format", "json", "--output", "/dev/full"), code=2, says=r"/dev/full could not be written: No space left", status=""),
-    "disk full for stdout": Fault(source="epoch,loss\n" + "".join(f"{i},{1 / (i + 1)}\n" for i in range(40)), name="log.csv", stdout="/dev/full", code=2, says=r"could not be written to stdout: No space left", status=""),
+    "disk full for stdout": Fault(source="epoch,loss\n" + "".join(f"{i},{1 / (i + 1)}\n" for i in range(40)), name="log.csv", options=("--format", "json", "--output", "-"), stdout="/dev/full", code=2, says=r"stdout: No space left", status=""),
 }
