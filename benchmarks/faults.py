@@ -79,7 +79,7 @@ def run_fault(command: str, fault: Fault, folder: Path) -> Outcome:
         process = subprocess.Popen(
             call, cwd=project, stdout=out, stderr=err, stdin=subprocess.DEVNULL, start_new_session=True,
             env={**os.environ, "MARKS": str(marks), "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1", "FAULT": token},
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell has it ignored
+            preexec_fn=_plain_signals,
         )  # fmt: skip
         if fault.signal:
             while process.poll() is None and not (marks / "here").exists() and time.monotonic() < began + _HUNG:
@@ -116,6 +116,12 @@ def run_fault(command: str, fault: Fault, folder: Path) -> Outcome:
     if fault.signal != "SIGKILL" and (stale := [p.name for p in temporary.iterdir() if p.name.startswith("trainlint-")]):
         wrong.append(f"left in the temporary folder: {', '.join(stale)}")
     return Outcome(code, seconds, printed, said, status, tuple(wrong))
+
+
+def _plain_signals() -> None:
+    """A shell may ignore some of them for what it runs in the background."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _fingerprint(folder: Path) -> dict[str, str]:
