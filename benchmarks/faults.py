@@ -202,7 +202,7 @@ def _markdown(rows: list[tuple[str, ...]], before: str) -> str:
         "# What comes of faults", "",
         "Made by `python benchmarks/faults.py --markdown docs/faults.md`: each fault of `tests/faults/table.py` was run in real processes, as a",
         "user would run it. As specified: exit code, message and the report's word for the end are those wanted, no process and no temporary",
-        "folder was left, no file of the user's changed, no frame of trainlint's was shown. Rows were run on different days and versions;",
+        "folder was left, no file of the user's changed, no frame of trainlint's was shown. Rows were run on several states of the code;",
         "a fault of that file without a row here was not run since it was written or changed.", "",
         "| command | fault | exit code | the report says | message | seconds | outcome |", "|---|---|---|---|---|---|---|", *kept,
     ]  # fmt: skip
