@@ -43,6 +43,7 @@ _ENDINGS = {
     "exited": "The script ended early",
     "killed": "The script was killed",
     "interrupted": "The scan was interrupted",
+    "timeout": "The script hung",
     "never-trained": "The script never trained",
 }
 

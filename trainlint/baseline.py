@@ -82,7 +82,7 @@ def read_baseline(path: Path) -> Baseline:
     except FileNotFoundError:
         msg = f"there is no baseline {path}; `trainlint baseline SCRIPT --output {path}` writes one"
         raise UsageError(msg) from None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         msg = f"{path} is no baseline: {error}; write it again with `trainlint baseline SCRIPT --output {path}`"
         raise UsageError(msg) from error
     if content.schema != SCHEMA:

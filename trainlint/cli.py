@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -16,7 +23,7 @@ from trainlint.commands.recipe import recipe
 from trainlint.commands.scan import demo, judge, scan
 from trainlint.commands.view import view
 from trainlint.commands.watch import watch
-from trainlint.errors import TrainlintError
+from trainlint.errors import TrainlintError, UsageError
 
 __all__ = ["main"]
 
@@ -26,13 +33,48 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _signals_interrupt(), _stdout_written():
+                return super().invoke(ctx)
         except TrainlintError as error:
             say(f"trainlint: {error}")
             ctx.exit(2)
         except KeyboardInterrupt:
             say("trainlint: interrupted")
             ctx.exit(2)
+
+
+@contextmanager
+def _stdout_written() -> Iterator[None]:
+    """What a command has printed reaches stdout, or a UsageError says why it does not."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader has seen enough
+            raise
+        with suppress(OSError, ValueError):  # Python flushes once more when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        msg = f"{error.filename or 'stdout'}: {error.strerror or error}"
+        raise UsageError(msg) from error
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """SIGTERM and a closed terminal end a command as Ctrl-C does, so that it cleans up; not where they are ignored, as under nohup."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    names = [n for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n)] if threading.current_thread() is threading.main_thread() else []
+    numbers = [signal.Signals[n] for n in names]
+    before = {n: signal.signal(n, interrupt) for n in numbers if signal.getsignal(n) is signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import json
-import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 
 from trainlint.errors import UsageError
 from trainlint.finding import Proof
+from trainlint.lines import LineFile
 from trainlint.measurements import MEASUREMENTS, Measurement, Unmeasured
 
 __all__ = ["Evidence", "EvidenceWriter", "read_evidence"]
 
 
 class EvidenceWriter:
-    """Appends to an evidence file; each line is on disk before the call returns."""
+    """Appends to an evidence file; each line is in the file before the call returns. ``on_error`` is told when that fails."""
 
-    def __init__(self, path: Path) -> None:
-        self._file: TextIO = path.open("a", encoding="utf-8")
-        self._begun = time.monotonic()
+    def __init__(self, path: Path, on_error: Callable[[OSError], object] | None = None) -> None:
+        self._file = LineFile(path, on_error) if on_error is not None else LineFile(path)
 
     def line(self, kind: str, **content: Any) -> None:
         """Write one line of any kind."""
-        self._file.write(json.dumps({"kind": kind, **msgspec.to_builtins(content)}) + "\n")
-        self._file.flush()
+        self._file.add({"kind": kind, **msgspec.to_builtins(content)})
 
     def measurement(self, item: Measurement | Unmeasured, seconds: float = 0.0) -> None:
         """Write a measurement or why there is none."""
@@ -36,6 +35,20 @@ class EvidenceWriter:
     def proof(self, rule: str, proof: Proof) -> None:
         """Write what came of trying the fix of a rule's failure."""
         self.line("proof", name=rule, data=proof)
+
+
+class _Status(msgspec.Struct):
+    """What a ``status`` line may say, each with its type."""
+
+    ended: str = ""
+    crash: str = ""
+    place: str = ""
+    internal: str = ""
+    done: bool = False
+    notes: list[str] = []
+    environment: dict[str, str] = {}
+    step_seconds: float | None = None
+    children_seconds: float = 0.0
 
 
 class Evidence:
@@ -72,6 +85,7 @@ class Evidence:
             self.earlier.measurements, self.earlier.seconds, self.earlier.proofs = self.measurements, self.seconds, self.proofs
             self.measurements, self.seconds, self.proofs = {}, {}, {}
         elif kind == "status":
+            msgspec.convert(entry, _Status)
             self.status.update(entry)
         elif kind == "progress":
             return str(entry["text"])
@@ -79,12 +93,20 @@ class Evidence:
 
 
 def read_evidence(path: Path) -> Evidence:
-    """Read an evidence file written by ``--save-evidence``."""
+    """Read an evidence file written by ``--save-evidence``. Raises UsageError when it cannot be read, or is something else."""
     evidence = Evidence()
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} cannot be read as an evidence file: {error}"
+        raise UsageError(msg) from error
+    for number, line in enumerate(lines, 1):
         try:
             evidence.take(line)
-        except (ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # msgspec's own is a ValueError
             msg = f"{path}:{number} is not a line of an evidence file ({error})"
             raise UsageError(msg) from error
+    if not evidence.measurements and not evidence.status:
+        msg = f"{path} holds no measurements; `trainlint scan --save-evidence` writes such a file"
+        raise UsageError(msg)
     return evidence

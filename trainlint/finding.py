@@ -153,7 +153,7 @@ class Subject:
     name: str
     command: str = ""
     status: str = "recorded"
-    """``recorded``: enough steps were seen; otherwise how the run ended: ``crashed``, ``exited``, ``killed``, ``interrupted``, ``never-trained``."""
+    """``recorded``: enough steps were seen; otherwise how the run ended: ``crashed``, ``exited``, ``killed``, ``interrupted``, ``timeout``, ``never-trained``."""
     notes: tuple[str, ...] = ()
     """What the reader must know: assumptions made, what could not be seen."""
     environment: dict[str, str] = field(default_factory=dict)

@@ -23,6 +23,9 @@ from trainlint.version import __version__
 
 __all__ = ["ScanError", "judge", "scan"]
 
+#: Processor seconds of a script's own processes from which it may be these that train: importing torch alone takes as long.
+_BUSY = 0.5
+
 
 class ScanError(TrainlintError):
     """The script could not be run to its first training step. ``report`` holds what was seen all the same, if anything."""
@@ -63,7 +66,8 @@ def scan(
         _know(load_catalogue(), Path(name))
     run = run_script(name, args, settings, module=module, show_output=show_output, progress=progress, save=save_evidence)
     command = shlex.join(["python", *(["-m"] if module else []), name, *args])
-    report = judge(run.evidence, settings, name=name, command=command, seconds=run.seconds, status=run.ended, crash=run.crash)
+    status = "never-trained" if run.ended == "ended" and not _trained(run) else run.ended
+    report = judge(run.evidence, settings, name=name, command=command, seconds=run.seconds, status=status, crash=run.crash)
     problem = _problem(name, run)
     if problem is not None:
         raise ScanError(problem, report if run.evidence.measurements else None)
@@ -154,24 +158,35 @@ def _problem(name: str, run: Run) -> str | None:
     """Why the scan does not count, as one message; None when it does."""
     if internal := run.evidence.status.get("internal"):
         return f"measuring {name} failed inside trainlint; please report this:\n\n{internal}"
-    loop = run.evidence.measurements.get("loop")
-    trained = bool(
-        getattr(loop, "train_forwards", 0)
-        or getattr(loop, "steps", ())
-        or (run.evidence.measurements.get("loss") and hasattr(run.evidence.measurements["loss"], "first"))
-    )
+    trained = _trained(run)
+    seen = "; the report shows what was seen until then" if trained else "; nothing was recorded yet"
     if run.ended == "recorded" or (run.ended == "ended" and trained):
-        return None
+        return run.unsaved or None
     if run.ended == "crashed":
         when = "after some training steps" if trained else "before its first training step"
-        return f"{name} crashed {when}; its own traceback:\n\n{run.crash.rstrip()}"
+        return f"{name} crashed {when}; its own traceback:\n\n{run.crash.rstrip()}{_hint(run.crash)}"
     if run.ended == "ended":
         return (
             f"{name} ran to its end without training anything: no loss.backward() was seen. "
-            "Name the script that trains, or give it the arguments it trains with after --"
+            + ("It ran processes of its own, which a scan does not follow: " if run.evidence.status.get("children_seconds", 0.0) > _BUSY else "")
+            + "Name the script that trains, or give it the arguments it trains with after --"
         )
     if run.ended == "interrupted":
-        return f"{name}: {run.crash}; " + ("the report shows what was seen until then" if trained else "nothing was recorded yet")
+        return f"{name}: {run.crash}{seen}"
     said = run.output.strip().splitlines()[-3:]
     printed = ("\nit printed last:\n  " + "\n  ".join(said)) if said else ""
-    return f"{name}: {run.crash or run.ended}{printed}"
+    doing = f" while {run.doing}" if run.ended == "killed" and run.doing and run.crash.startswith("the script's process") else ""
+    return f"{name}: {run.crash or run.ended}{doing}{seen if run.ended != 'exited' else ''}{printed}"
+
+
+def _trained(run: Run) -> bool:
+    """Whether anything of a training was seen."""
+    loop, loss = run.evidence.measurements.get("loop"), run.evidence.measurements.get("loss")
+    return bool(getattr(loop, "train_forwards", 0) or getattr(loop, "steps", ()) or (loss and hasattr(loss, "first")))
+
+
+def _hint(crash: str) -> str:
+    """What a scan has to do with a crash, if anything."""
+    if "EOFError: EOF when reading a line" in crash:
+        return "\n\nA scan gives the script no input: pass what it asks for as an argument, after --"
+    return ""

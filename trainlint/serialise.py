@@ -134,7 +134,7 @@ def from_json(text: str | bytes) -> Report:
     """The report that :func:`to_json` was given; raises :class:`UsageError` when ``text`` holds no report."""
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"not a trainlint report: {error}"
         raise UsageError(msg) from error
     return from_builtins(data)

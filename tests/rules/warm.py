@@ -18,7 +18,7 @@ from trainlint.scanning import scan
 from trainlint.serialise import to_json
 from trainlint.settings import Settings
 
-__all__ = ["warm_scan"]
+__all__ = ["forked", "warm_scan"]
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["torch", "torch._dynamo", "trainlint.probes.session", "trainlint.record.hooks", "trainlint_rules"])
@@ -52,10 +52,15 @@ class _Forked:
         self.process.join()
 
 
-def warm_scan(script: Path, monkeypatch: Any, *, args: tuple[str, ...] = (), select: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The report on a script, from its own folder, without trying fixes."""
+def forked(monkeypatch: Any) -> None:
+    """From now on the processes of scans are forked."""
     stand_in = types.SimpleNamespace(Popen=_Forked, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT)
     monkeypatch.setattr(supervisor, "subprocess", stand_in)
+
+
+def warm_scan(script: Path, monkeypatch: Any, *, args: tuple[str, ...] = (), select: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The report on a script, from its own folder, without trying fixes."""
+    forked(monkeypatch)
     monkeypatch.chdir(script.parent)
     report = scan(script.name, args, settings=Settings(select=select, prove=False))
     return json.loads(to_json(report))

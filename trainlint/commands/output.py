@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -19,29 +20,35 @@ __all__ = ["console", "deliver", "exit_code", "live_progress", "say", "use_color
 
 
 def deliver(report: Report, targets: list[tuple[str, Path]], *, quiet: bool, verbose: bool, text: bool = True) -> None:
-    """Write each target, and the text to stdout unless a target has taken it or ``text`` is off."""
+    """Write each target, and the text to stdout unless a target has taken it or ``text`` is off.
+
+    Raises UsageError when one could not be written, after the others were.
+    """
     from trainlint.registry import load_renderers
 
     renderers = load_renderers()
     color = use_color()
     verbosity = -1 if quiet else int(verbose)
     taken = any(path == Path("-") for _, path in targets)
-    if text and not taken:
-        click.echo(renderers["text"].render(report, color=color, width=width(), verbosity=verbosity), nl=False, color=color)
-    for name, path in targets:
+    failed = []
+    for name, path in [*([("text", Path("-"))] if text and not taken else []), *targets]:
         stdout = path == Path("-")
         page = renderers[name].render(report, color=stdout and color, width=width(), verbosity=verbosity)
-        if stdout:
-            click.echo(page, nl=not page.endswith("\n"), color=color)
-            continue
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(page, "utf-8")
+            if stdout:
+                click.echo(page, nl=not page.endswith("\n"), color=color)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(page, "utf-8")
         except OSError as error:
-            msg = f"the {name} report could not be written to {path}: {error.strerror or error}"
-            raise UsageError(msg) from error
-        if not quiet:
+            if stdout and error.errno == errno.EPIPE:  # the reader has seen enough
+                raise
+            failed.append(f"the {name} report could not be written to {'stdout' if stdout else path}: {error.strerror or error}")
+            continue
+        if not stdout and not quiet:
             say(f"{name} report: {path}")
+    if failed:
+        raise UsageError("; ".join(failed))
 
 
 def exit_code(report: Report, fail_on: str) -> int:

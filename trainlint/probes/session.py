@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
 from trainlint.engine import Judge
@@ -76,6 +78,7 @@ from trainlint.proof.comparing import compare_configurations
 from trainlint.proof.runs import Condition
 from trainlint.proof.trying import proofs
 from trainlint.record.recording import Recording, Snapshot, state_tensors
+from trainlint.record.restore import other_random_kept
 from trainlint.record.tape import Tape, random_kept
 from trainlint.registry import Catalogue
 from trainlint.settings import Settings
@@ -149,6 +152,7 @@ class ProbeSession:
             torch.enable_grad(),
             torch.autocast("cpu", enabled=False),
             random_kept(),
+            other_random_kept(),
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")  # replays would repeat the warnings of the user's own step
@@ -219,7 +223,7 @@ class ProbeSession:
             else:
                 snapshot = Snapshot(self._state) if kind in _SHARE else None
                 deadline = began + left * _SHARE.get(kind, 1.0)
-                torch.manual_seed(self.settings.seed if self.settings.seed is not None else 0)
+                _seed(self.settings.seed or 0)
                 result = PROBES[kind](self.recording, deadline, self.settings)
         except CannotMeasureError as error:
             result = Unmeasured(name=kind.name, reason=str(error))
@@ -242,6 +246,13 @@ class ProbeSession:
     def _say(self, text: str) -> None:
         if self.evidence is not None:
             self.evidence.line("progress", text=text)
+
+
+def _seed(seed: int) -> None:
+    """Measurements draw the same numbers each time, those of the user's transforms included."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
 
 
 def _refused(error: Exception) -> bool:

@@ -13,28 +13,48 @@ import threading
 import time
 import traceback
 import types
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trainlint.notebook import Notebook, is_notebook, read_notebook
 
-__all__ = ["is_own", "main", "notebook_of", "own_traceback", "run_as_main"]
+__all__ = ["UNWRITABLE", "is_own", "main", "notebook_of", "own_traceback", "run_as_main"]
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Trainings of one script that are recorded: pre-training and fine-tuning.
 _MOST_TRAININGS = 2
 #: Seconds that a script gets to end after it was told that enough was seen.
 _LAST_WORDS = 5.0
+#: Seconds for measuring once the user has asked for the end.
+_AFTER_INTERRUPT = 15.0
+#: Exit status of a process whose measurements cannot be written (EX_IOERR of sysexits.h).
+UNWRITABLE = 74
 
 
 def main(job_file: str) -> None:
     """Run the job written in a JSON file by the supervisor. Never returns."""
-    job: dict[str, Any] = json.loads(Path(job_file).read_text("utf-8"))
     folder = Path(job_file).parent
+    try:
+        _run(json.loads(Path(job_file).read_text("utf-8")), folder)
+    except BaseException:
+        from trainlint.evidence import EvidenceWriter
+
+        EvidenceWriter(folder / "evidence.jsonl", on_error=lambda _: None).line("status", internal=traceback.format_exc())
+    _leave(1)
+
+
+def _run(job: dict[str, Any], folder: Path) -> None:
+    """Run the script, record it, and measure. Returns only by an error."""
     import msgspec
 
     from trainlint.evidence import EvidenceWriter
+    from trainlint.record.lastwords import die_with_parent, leave_stack, nearest_line, no_core
+
+    die_with_parent(signal.SIGKILL)
+    no_core()
+    leave_stack(folder / "stack")
     from trainlint.probes.session import ProbeSession
     from trainlint.record.environment import environment
     from trainlint.record.frames import Frames
@@ -47,7 +67,7 @@ def main(job_file: str) -> None:
 
     settings = msgspec.convert(job["settings"], Settings)
     catalogue = load_catalogue().choose(settings.select, settings.ignore, settings.options)
-    evidence = EvidenceWriter(folder / "evidence.jsonl")
+    evidence = EvidenceWriter(folder / "evidence.jsonl", on_error=lambda _: _leave(UNWRITABLE))
     evidence.line("status", environment=environment(settings))
     evidence.line("progress", text="running the script")
 
@@ -61,9 +81,15 @@ def main(job_file: str) -> None:
         mine = settings
         if recorder.goes_on:  # leave the next training its part
             mine = replace(settings, budget=0.5 * settings.budget)
+        elif recording.status == "interrupted":
+            mine = replace(settings, budget=min(settings.budget, recording.seconds + _AFTER_INTERRUPT), prove=False, compare=False)
         evidence.line("status", ended=recording.status, notes=recording.notes, step_seconds=recording.step_time)
         try:
-            ProbeSession(recording, mine, evidence).judge(catalogue)
+            with measuring, _workers_may_die():
+                ProbeSession(recording, mine, evidence).judge(catalogue)
+        except MemoryError:
+            recording.notes.append("memory ran out while measuring")
+            evidence.line("status", notes=recording.notes)
         except Exception:
             evidence.line("status", internal=traceback.format_exc())
         if not recorder.goes_on:
@@ -71,7 +97,9 @@ def main(job_file: str) -> None:
 
     notebook = notebook_of(job)
     notes: list[str] = [notebook.note] if notebook is not None and notebook.note else []
-    recorder = Recorder(settings, Frames(notebook=notebook), measure)
+    measuring = threading.Lock()
+    frames = Frames(notebook=notebook)
+    recorder = Recorder(settings, frames, measure)
     recorder.most_trainings = _MOST_TRAININGS
     last_said = [0.0]
 
@@ -84,11 +112,19 @@ def main(job_file: str) -> None:
     note_datasets(recorder)
     _measure_before_hard_exit(recorder)
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
-    status, crash = "ended", ""
+    broken_threads = _note_threads()
+    status, crash, place = "ended", "", ""
     project = [os.getcwd(), *([] if job["module"] else [os.path.dirname(os.path.realpath(job["script"]))])]
+    before = _time_of_children()
     with sandboxed(folder, project), listening(recorder), one_process(recorder):
         try:
-            run_as_main(job)
+            try:
+                run_as_main(job)
+            finally:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise again for each worker that ends
+            _join_threads()
+            if broken_threads and not recorder.finished:
+                status, crash = "crashed", own_traceback(broken_threads[0])
         except StopRecording:
             status = "recorded"
         except SystemExit as stop:
@@ -96,8 +132,10 @@ def main(job_file: str) -> None:
             crash = f"the script ended itself with exit status {stop.code}" if status == "exited" else ""
             if isinstance(stop.code, str):
                 crash = f"the script ended itself: {stop.code}"
-        except KeyboardInterrupt:
-            status, crash = "interrupted", "interrupted"
+            place = nearest_line(stop.__traceback__, frames)
+        except KeyboardInterrupt as interrupt:
+            status, place = "interrupted", nearest_line(interrupt.__traceback__, frames)
+            crash = f"KeyboardInterrupt at {place}" if place else "KeyboardInterrupt"
         except BaseException as error:
             status, crash = "crashed", own_traceback(error, notebook)
         if status in ("crashed", "exited") and recorder.cut_validation:
@@ -111,10 +149,12 @@ def main(job_file: str) -> None:
             status, crash = "recorded", ""
         else:
             recorder.recording.status = status
-            evidence.line("status", ended=status, crash=crash)
+            evidence.line("status", ended=status, crash=crash, place=place)
             with contextlib.suppress(StopRecording, KeyboardInterrupt):
                 recorder.finish()
-    evidence.line("status", ended=status, crash=crash, done=True)
+    with contextlib.suppress(KeyboardInterrupt), measuring:  # a thread of the script may be at it
+        pass
+    evidence.line("status", ended=status, crash=crash, place=place, children_seconds=_time_of_children() - before, done=True)
     _leave(0)
 
 
@@ -173,14 +213,58 @@ def is_own(filename: str) -> bool:
 
 
 def own_traceback(error: BaseException, notebook: Notebook | None = None) -> str:
-    """The script's traceback without this package's frames; a notebook's places by cell."""
+    """The script's traceback without the frames of this package and of the import system; a notebook's places by cell."""
     shown = traceback.TracebackException.from_exception(error)
     part: traceback.TracebackException | None = shown
     while part is not None:
-        part.stack = traceback.StackSummary.from_list([f for f in part.stack if not is_own(f.filename)])
+        part.stack = traceback.StackSummary.from_list([f for f in part.stack if not is_own(f.filename) and not f.filename.startswith("<frozen importlib")])
         part = part.__cause__ or part.__context__
     text = "".join(shown.format())
     return notebook.placed(text) if notebook is not None else text
+
+
+@contextlib.contextmanager
+def _workers_may_die() -> Iterator[None]:
+    """While measuring, a loader's worker that ends raises nothing out of the blue, as torch's handler of SIGCHLD would."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def _note_threads() -> list[BaseException]:
+    """What threads of the script die of, from now on; a thread that was stopped because enough was seen is passed over."""
+    from trainlint.record.recorder import StopRecording
+
+    died: list[BaseException] = []
+    shown = threading.excepthook
+
+    def note(died_of: Any) -> None:
+        if died_of.exc_type is not StopRecording:
+            died.append(died_of.exc_value)
+            shown(died_of)
+
+    threading.excepthook = note
+    return died
+
+
+def _join_threads() -> None:
+    """Wait for the script's threads, as Python does at the end of a program."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+
+
+def _time_of_children() -> float:
+    """Processor seconds of the processes that this one has started and seen end."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _measure_before_hard_exit(recorder: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
@@ -55,7 +56,7 @@ def record_objects(
     loaders = [entry for entry in (loader, val_loader) if entry is not None]
     _know_sources(recorder.recording, model, loaders)
     with untouched([model], optimizers, [scheduler] if scheduler is not None else [], loaders):
-        with listening(recorder):
+        with listening(recorder), torch.inference_mode(False), torch.enable_grad():
             for built in optimizers:
                 recorder.optimizer_built(built)
             with contextlib.suppress(StopRecording):
@@ -320,6 +321,10 @@ def _optimizers(model: nn.Module, optimizer: Any, notes: list[str]) -> list[Opti
 def _require_usable(model: Any, loader: Any, val_loader: Any) -> None:
     if not isinstance(model, nn.Module):
         msg = f"check(model, loader): the model must be a torch.nn.Module, got {type(model).__name__}"
+        raise InputError(msg)
+    lazy = next((m for m in model.modules() if any(is_lazy(t) for t in (*m._parameters.values(), *m._buffers.values()) if t is not None)), None)
+    if lazy is not None:
+        msg = f"{type(model).__name__} holds a {type(lazy).__name__} whose shape is not known yet: run one batch through it first"
         raise InputError(msg)
     for name, entry in (("loader", loader), ("val_loader", val_loader)):
         if entry is None and name == "val_loader":

@@ -103,6 +103,8 @@ class Recorder:
         self.most_trainings = 1
         """Trainings of one script that are recorded."""
         self.begun = time.monotonic()
+        """When the loop was first seen to run: imports and the preparation of data cost none of the budget."""
+        self._running = False
         self.depth = 0
         self._pid = os.getpid()
         self._loaders: weakref.WeakKeyDictionary[DataLoader[Any], Loader] = weakref.WeakKeyDictionary()
@@ -554,6 +556,8 @@ class Recorder:
             self._finish()
 
     def _check_time(self) -> None:
+        if not self._running:
+            self._running, self.begun = True, time.monotonic()
         spent = time.monotonic() - self.begun
         if (spent > 0.35 * self.settings.budget and self.steps_done >= 2) or spent > 0.8 * self.settings.budget:
             if not self.recording.notes:

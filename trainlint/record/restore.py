@@ -1,4 +1,4 @@
-"""Leaves the user's objects as they were found: weights, buffers, gradients, optimizer and scheduler state, modes, random generators."""
+"""Leaves the user's objects as they were found: weights, buffers, other attributes, gradients, optimizer and scheduler state, random generators."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def untouched(
     """Whatever happens inside, everything is bit for bit as before afterwards."""
     models, optimizers, schedulers = list(models), list(optimizers), list(schedulers)
     tensors = state_tensors(models)
-    held = {id(t): t for t in (*tensors, *(p for o in optimizers for g in o.param_groups for p in g["params"]))}
+    held = {id(t): t for t in (*tensors, *_plain_tensors(models), *(p for o in optimizers for g in o.param_groups for p in g["params"]))}
     snapshot = Snapshot(held.values())
     gradients = [(t, t.grad, t.requires_grad) for t in held.values() if t.is_leaf]
     states = [_optimizer_state(o) for o in optimizers]
@@ -80,6 +80,11 @@ def _generators(loader: Any) -> Iterator[torch.Generator]:
             generator = getattr(owner, "generator", None)
             if isinstance(generator, torch.Generator):
                 yield generator
+
+
+def _plain_tensors(models: Iterable[nn.Module]) -> Iterator[Tensor]:
+    """Tensors that modules hold as ordinary attributes, such as a state carried from call to call."""
+    return (v for model in models for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor) and v.is_leaf)
 
 
 def _copied(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import errno
 import importlib
 import io
 import os
+import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -96,6 +97,16 @@ class Overlay:
         self.gone.discard(key)
         return self.files[key]
 
+    def forget_folder(self, path: Any) -> None:
+        """Remove a folder of the user's, and all that lies in it, as far as the script can see."""
+        root = os.path.realpath(path)
+        for folder, _, names in os.walk(root):
+            self.gone |= {folder, *(os.path.join(folder, name) for name in names)}
+        for key in [k for k in self.files if k.startswith(root + os.sep)]:
+            _REAL["remove"](self.files.pop(key))
+        for made in [m for m in self.made if m.startswith(root + os.sep)]:
+            shutil.rmtree(made, ignore_errors=True)
+
     def forget(self, path: Any) -> bool:
         """Remove a file as far as the script can see; False when it may be removed for real."""
         key = self.key(path)
@@ -111,6 +122,8 @@ class Overlay:
         return True
 
 
+#: Functions of os that change a file's metadata.
+_CHANGING = ("chmod", "chown", "lchown", "lchmod", "utime", "chflags", "lchflags", "setxattr", "removexattr")
 _REAL: dict[str, Any] = {"isfile": os.path.isfile, "exists": os.path.exists, "remove": os.remove}
 
 
@@ -123,6 +136,7 @@ def sandboxed(scratch: Path, project: Sequence[str] = ()) -> Iterator[Overlay]:
     overlay = Overlay(scratch, project)
     real_open, stat, lstat, access = io.open, os.stat, os.lstat, os.access
     remove, rename, mkdir, rmdir, listdir, os_open = os.remove, os.rename, os.mkdir, os.rmdir, os.listdir, os.open
+    rmtree, truncate, symlink, link = shutil.rmtree, os.truncate, os.symlink, os.link
     _REAL["remove"] = remove
     _REAL["isfile"] = lambda p: _is(stat, p)
     _REAL["exists"] = lambda p: _is(lstat, p, any_kind=True)
@@ -137,6 +151,7 @@ def sandboxed(scratch: Path, project: Sequence[str] = ()) -> Iterator[Overlay]:
         return real_open(file, mode, *args, **kwargs)
 
     def os_open_(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        path = _at(path, kwargs)
         if kwargs.get("dir_fd") is None and not isinstance(path, int):
             writing = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             path = overlay.for_writing(path, keep=not flags & os.O_TRUNC) if writing else overlay.for_reading(path)
@@ -162,7 +177,8 @@ def sandboxed(scratch: Path, project: Sequence[str] = ()) -> Iterator[Overlay]:
             return False
 
     def remove_(path: Any, **kwargs: Any) -> None:
-        if kwargs.get("dir_fd") is not None or not overlay.forget(path):
+        path = _at(path, kwargs)
+        if not overlay.forget(path):
             remove(path, **kwargs)
 
     def rename_(source: Any, target: Any, **kwargs: Any) -> None:
@@ -178,6 +194,11 @@ def sandboxed(scratch: Path, project: Sequence[str] = ()) -> Iterator[Overlay]:
         remove_(source)
 
     def mkdir_(path: Any, *args: Any, **kwargs: Any) -> None:
+        path = _at(path, kwargs)
+        key = overlay.key(path)
+        if key is not None and key in overlay.gone and _REAL["exists"](key):
+            overlay.gone.discard(key)  # a folder of the user's that the script removed and makes again
+            return
         mkdir(path, *args, **kwargs)
         note_folder(path)
 
@@ -189,8 +210,47 @@ def sandboxed(scratch: Path, project: Sequence[str] = ()) -> Iterator[Overlay]:
                 journal.write(key + "\n")
 
     def rmdir_(path: Any, **kwargs: Any) -> None:
+        path = _at(path, kwargs)
         if overlay.key(path) is None or os.path.realpath(path) in overlay.made:
             rmdir(path, **kwargs)
+
+    def rmtree_(path: Any, *args: Any, **kwargs: Any) -> None:
+        if overlay.key(path) is None or os.path.realpath(path) in overlay.made or not os.path.isdir(path) or os.path.islink(path):
+            rmtree(path, *args, **kwargs)
+        else:
+            overlay.forget_folder(path)
+
+    def changing(real: Any) -> Any:
+        """Modes and times of the user's own files stay as they are."""
+
+        def change(path: Any, *args: Any, **kwargs: Any) -> Any:
+            path = _at(path, kwargs)
+            key = None if isinstance(path, int) else overlay.key(path)
+            if key is None or key in overlay.files:
+                return real(path if key is None else overlay.files[key], *args, **kwargs)
+            stat(overlay.for_reading(path))  # the user's own error when it is not there
+            return None
+
+        return change
+
+    def truncate_(path: Any, length: int) -> None:
+        truncate(path if isinstance(path, int) else overlay.for_writing(path, keep=True), length)
+
+    def symlink_(source: Any, target: Any, *args: Any, **kwargs: Any) -> None:
+        target = _at(target, kwargs)
+        if overlay.key(target) is None:
+            symlink(source, target, *args, **kwargs)
+            return
+        if _REAL["exists"](target) or overlay.key(target) in overlay.files:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+        whole = os.path.join(os.path.dirname(os.path.abspath(os.fsdecode(target))), os.fsdecode(source))
+        symlink(overlay.for_reading(whole), overlay.for_writing(target, keep=False))
+
+    def link_(source: Any, target: Any, **kwargs: Any) -> None:
+        if overlay.key(source) is None and overlay.key(target) is None:
+            link(source, target, **kwargs)
+        else:
+            shutil.copyfile(overlay.for_reading(source), overlay.for_writing(target, keep=False))
 
     def listdir_(path: Any = ".") -> Any:
         names = listdir(path)
@@ -204,8 +264,13 @@ def sandboxed(scratch: Path, project: Sequence[str] = ()) -> Iterator[Overlay]:
     patches: list[tuple[Any, str, Any]] = [
         (builtins, "open", open_), (io, "open", open_), (os, "open", os_open_), (os, "stat", looking(stat)), (os, "lstat", looking(lstat)),
         (os, "access", access_), (os, "remove", remove_), (os, "unlink", remove_), (os, "rename", rename_), (os, "replace", rename_),
-        (os, "mkdir", mkdir_), (os, "rmdir", rmdir_), (os, "listdir", listdir_), *_compiled_writers(overlay),
+        (os, "mkdir", mkdir_), (os, "rmdir", rmdir_), (os, "listdir", listdir_), (shutil, "rmtree", rmtree_), (os, "truncate", truncate_),
+        (os, "symlink", symlink_), (os, "link", link_), *((os, name, changing(getattr(os, name))) for name in _CHANGING if hasattr(os, name)),
+        *((os, name, looking(getattr(os, name))) for name in ("readlink", "listxattr", "getxattr") if hasattr(os, name)), *_compiled_writers(overlay),
     ]  # fmt: skip
+    # Until Python 3.10 pathlib kept functions of os for itself.
+    accessor = getattr(pathlib, "_NormalAccessor", None)
+    patches += [(accessor, name, staticmethod(new)) for owner, name, new in patches if owner in (os, io) and hasattr(accessor, name)]
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in patches]
     for owner, name, new in patches:
         setattr(owner, name, new)
@@ -215,6 +280,19 @@ def sandboxed(scratch: Path, project: Sequence[str] = ()) -> Iterator[Overlay]:
         for owner, name, old in before:
             setattr(owner, name, old)
         _REAL.update(remove=remove, isfile=os.path.isfile, exists=os.path.exists)
+
+
+def _at(path: Any, kwargs: dict[str, Any]) -> Any:
+    """The whole path of a name that is given within an open folder, ``dir_fd``, which is taken out of the arguments where it is known."""
+    folder = kwargs.get("dir_fd")
+    if folder is None or isinstance(path, int) or os.path.isabs(path):
+        return path
+    try:
+        known = os.readlink(f"/proc/self/fd/{folder}")
+    except OSError:
+        return path
+    del kwargs["dir_fd"]
+    return os.path.join(known, os.fsdecode(path))
 
 
 def _is(stat: Any, path: str, *, any_kind: bool = False) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -25,9 +27,12 @@ def main(job_file: str) -> None:
     job: dict[str, Any] = json.loads(Path(job_file).read_text("utf-8"))
     from trainlint.evidence import EvidenceWriter
     from trainlint.record.child import notebook_of, own_traceback, run_as_main
+    from trainlint.record.lastwords import die_with_parent, leave_stack
     from trainlint.settings import Settings
 
-    writer = EvidenceWriter(Path(job_file).with_name("evidence.jsonl"))
+    die_with_parent(signal.SIGTERM)
+    leave_stack(Path(job_file).with_name("stack"))
+    writer = EvidenceWriter(Path(job_file).with_name("evidence.jsonl"), on_error=_unwatched)
     sessions: list[Session] = []
     notebook = notebook_of(job)
     sys.meta_path.insert(0, _Arrival("torch", lambda: sessions.append(_started(job, writer, notebook))))
@@ -57,6 +62,12 @@ def main(job_file: str) -> None:
     if raised is not None:
         _show(raised, crash)
     raise SystemExit(code)
+
+
+def _unwatched(error: OSError) -> None:
+    """Nothing more can be written; the run is worth more than its watch."""
+    with contextlib.suppress(Exception):
+        print(f"trainlint: measurements can no longer be written ({error.strerror or error}); the run goes on unwatched", file=sys.stderr)
 
 
 def _started(job: dict[str, Any], writer: EvidenceWriter, notebook: Notebook | None) -> Session:

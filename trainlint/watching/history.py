@@ -6,7 +6,8 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
+
+from trainlint.lines import LineFile
 
 __all__ = ["History", "read_history"]
 
@@ -28,10 +29,11 @@ class History:
         self.rows: list[dict[str, float]] = []
         self.validation: list[dict[str, float]] = []
         self._stride = self._skipped = 0
-        self._file: TextIO | None = None
+        self._file: LineFile | None = None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("w", encoding="utf-8")
+            path.write_bytes(b"")
+            self._file = LineFile(path, on_error=lambda _: None)  # the run is worth more than its history
 
     def add(self, row: dict[str, float]) -> None:
         """Write a row down."""
@@ -41,8 +43,7 @@ class History:
             self._keep(row)
         if self._file is not None:
             ordered = {k: row[k] for k in (*_FIRST, *row) if k in row}
-            self._file.write(json.dumps({k: _plain(v) for k, v in ordered.items()}) + "\n")
-            self._file.flush()
+            self._file.add({k: _plain(v) for k, v in ordered.items()})
 
     def _keep(self, row: dict[str, float]) -> None:
         self._skipped += 1
@@ -65,20 +66,19 @@ class History:
 
     def close(self) -> None:
         """Write no more to the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._file = None
 
 
 def read_history(lines: Iterable[str]) -> History:
-    """Rows of a history file back in memory; a last line that was cut off is left out."""
+    """Rows of a history file back in memory; a line that was cut off or is something else is left out."""
     history = History()
     for line in lines:
         try:
-            row = json.loads(line)
-        except ValueError:
+            row = {str(k): float(v) for k, v in json.loads(line).items()}
+            row["step"]
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             continue
-        history.add({str(k): float(v) for k, v in row.items()})
+        history.add(row)
     return history
 
 

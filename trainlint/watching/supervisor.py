@@ -19,9 +19,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from trainlint.errors import UsageError
 from trainlint.evidence import Evidence
 from trainlint.finding import Report
 from trainlint.measurements import WatchedRun
+from trainlint.record.lastwords import place_left
 from trainlint.record.supervisor import check_script, death, new_lines
 from trainlint.settings import Settings
 from trainlint.watching.history import read_history
@@ -63,10 +65,15 @@ def watch_script(
         say: Told ``("progress", line)`` and ``("verdict", line)``.
 
     Raises:
-        UsageError: There is no such script.
+        UsageError: There is no such script, or the folder cannot be made.
     """
     if not module:
         check_script(script)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"the folder {folder} cannot be made: {error.strerror or error}; name another with --dir"
+        raise UsageError(msg) from error
     place = this_place()
     scratch = Path(tempfile.mkdtemp(prefix="trainlint-"))
     job = {
@@ -80,7 +87,7 @@ def watch_script(
         with _signals_passed_on(child) as signals:
             evidence = _follow(child, scratch / "evidence.jsonl", say)
         seconds = time.monotonic() - began
-        ended, crash = _ending(child.returncode, evidence, signals)
+        ended, crash = _ending(child.returncode, evidence, signals, place_left(scratch / "stack"))
         if place.world > 1 and not place.rank:
             evidence.measurements["ranks"] = wait_for_all(folder, place, _LAST_WORDS if ended not in ("killed", "crashed") else 3.0)
         own = folder if not place.rank else folder / f"rank-{place.rank}"
@@ -123,7 +130,8 @@ def _signals_passed_on(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
             with contextlib.suppress(OSError):
                 child.send_signal(number)
 
-    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [signal.Signals[n] for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
+    before = {n: signal.signal(n, hand_on) for n in wanted if signal.getsignal(n) is not signal.SIG_IGN}  # as under nohup
     try:
         yield seen
     finally:
@@ -139,11 +147,11 @@ def _in_foreground() -> bool:
         return False
 
 
-def _ending(code: int, evidence: Evidence, signals: list[int]) -> tuple[str, str]:
+def _ending(code: int, evidence: Evidence, signals: list[int], stack: str) -> tuple[str, str]:
     ended, crash = str(evidence.status.get("ended", "")), str(evidence.status.get("crash", ""))
     if evidence.status.get("done"):
         return ended, crash
-    ended, crash = death(code, ended)
+    ended, crash = death(code, ended, f" at {stack}" if stack else "")
     return ("interrupted" if signals else ended), crash
 
 
