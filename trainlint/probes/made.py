@@ -18,7 +18,7 @@ __all__ = ["made_at"]
 def made_at(recording: Recording, entry: Loader) -> dict[str, Place]:
     """The lines that made a sample's tensors, by their path in the batch; without those that only torch or a library made.
 
-    One sample is read again and watched; tensors that the dataset holds were watched when the script made them.
+    One sample is read again and watched, and put into a batch where the user's own function does that; tensors that the dataset holds were watched when the script made them.
     """
     indices = next((i.indices for i in entry.iterations if i.indices), [])
     samples = Samples(entry.loader, by_lists=bool(indices) and isinstance(indices[0], list))
@@ -27,7 +27,8 @@ def made_at(recording: Recording, entry: Loader) -> dict[str, Place]:
     provenance = recording.provenance
     with randomness_kept(), torch.no_grad(), provenance.watching(sys._getframe()):
         try:
-            leaves = dict(tensor_leaves(samples.raw(samples.pool[0])))
+            sample = samples.raw(samples.pool[0])
+            leaves = dict(tensor_leaves(sample)) if samples.stacked else samples.leaves(sample)
         except Exception:
             return {}
     found = {path: making.telling() for path, tensor in leaves.items() if (making := provenance.of(tensor)) is not None}
