@@ -4,9 +4,9 @@
 
 How far clipping shortens the gradients, and how long the steps are that remain.
 
-- **Error** (SGD): at every recorded step the norm is cut to less than a hundredth, and the step that remains changes the weights by
+- **Error** (SGD): every recorded step is cut, the median one to less than a hundredth, and the step that remains changes the weights by
   less than float32 resolves.
-- **Warning** (SGD): the same, and the step that remains changes the weights by less than 1e-5 of themselves.
+- **Warning** (SGD): the same, and the step that remains changes the weights by less than 1e-4 of themselves.
 - **Error or warning** (optimizers like Adam): the clipped gradient lies below the optimizer's epsilon, by a hundred times or at all, so
   that dividing by its own size no longer makes up for it.
 
@@ -88,7 +88,7 @@ class GradClip(Rule):
             steps = [step for step in loop.steps if step.optimizer == optimizer.index and not step.skipped]
             clipped = [step for step in steps if _left(step) < 1.0]
             left = statistics.median(_left(step) for step in steps) if steps else 1.0
-            if steps and all(_left(step) < LEFT for step in steps):
+            if steps and len(clipped) == len(steps) and left < LEFT:
                 remains = _remains(optimizer, clipped, parameters)
                 if remains and remains.value < remains.enough:
                     return _nullified(optimizer, clipped, left, remains)

@@ -61,7 +61,6 @@ from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Loss, LossCall
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
-
 #: Share of predictions with scores of several places; all or none in practice.
 TORN = 0.5
 

@@ -33,7 +33,8 @@ def test_a_view_of_channels_first_scores_tears_them_apart():
     found = on_pixels(lambda scores: scores.view(-1, C))
     assert found.torn == 1.0
     assert found.torn_from == (B, C, S, S)
-    assert found.torn_where is not None and "view(-1, C)" in found.torn_where.text
+    assert found.torn_where is not None
+    assert "view(-1, C)" in found.torn_where.text
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,15 @@ from trainlint.probes.class_checks import balanced_accuracy, find_noise, match_c
 from trainlint.probes.datasets import class_names, label_vectors
 from trainlint.probes.drawing import lines_that_draw
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.held_out import train_a_while
+from trainlint.probes.made import made_at
 from trainlint.probes.mask_fit import MaskProbe, mask_signal, probe_masks
-from trainlint.probes.label_source import label_source
 from trainlint.probes.pairing import Probed, find_mismatch, find_repair, find_stretch
 from trainlint.probes.pictures import draw
 from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.ridge import Ridge, Rows
 from trainlint.probes.split_samples import Split, read_split
+from trainlint.probes.value_source import value_source
 from trainlint.record.frames import Frames, Place
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings
@@ -58,6 +60,8 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
         except (ValueError, np.linalg.LinAlgError) as error:
             reasons[phase] = f"no probe could be fitted: {error}"
     found = replace(found, signals=tuple(_signal(one, probed, deadline) for one in probed.values()), reasons=reasons or None)
+    if "train" in splits and found.signals and all(s.z < _NONE for s in found.signals):
+        found = replace(found, lesson=train_a_while(recording, splits["train"], deadline))
     train, val = probed.get("train"), splits.get("val")
     if train is not None and train.split.kind == "classes":
         found = _with_noise(replace(found, held_out=found.signals[0].accuracy), train)
@@ -67,7 +71,8 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
 
 
 def _where(recording: Recording, split: Split) -> Place | None:
-    return label_source(split.samples, recording.frames, split.target) or recording.dataset_place(split.entry)
+    found = value_source(split.samples, recording.frames, split.target)
+    return found or made_at(recording, split.entry).get(split.target) or recording.dataset_place(split.entry)
 
 
 def _probe(split: Split) -> Probed:

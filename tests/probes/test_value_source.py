@@ -1,4 +1,4 @@
-"""The line of a dataset's class that decides which label a sample gets."""
+"""The line of a dataset's class that decides on a sample's input or label."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from trainlint.probes.datasets import Samples
-from trainlint.probes.label_source import label_source
+from trainlint.probes.value_source import value_source
 from trainlint.record.frames import Frames
 
 
@@ -49,6 +49,13 @@ class WorksOut(Base):
         return self.inputs[index], label
 
 
+class Arranges(Base):
+    def __getitem__(self, index):
+        picture = np.zeros((4, 4, 3), np.float32)
+        picture = picture.reshape(3, 4, 4)  # Arranges
+        return torch.from_numpy(picture), int(self.given.iloc[index]["label"])
+
+
 class Keeps(Base):
     def __init__(self, inputs, labels):
         self.inputs, self.labels = inputs, labels
@@ -58,14 +65,14 @@ class Keeps(Base):
 
 
 def source(dataset, path: str = "[1]", **options):
-    return label_source(Samples(DataLoader(dataset, 4, **options)), Frames(), path)
+    return value_source(Samples(DataLoader(dataset, 4, **options)), Frames(), path)
 
 
 def line(mark: str) -> int:
     return next(n for n, text in enumerate(Path(__file__).read_text().splitlines(), 1) if text.endswith(f"# {mark}"))
 
 
-@pytest.mark.parametrize(("build", "path"), [(LooksUp, "[1]"), (Changes, "['labels']"), (WorksOut, "[1]")])
+@pytest.mark.parametrize(("build", "path"), [(LooksUp, "[1]"), (Changes, "['labels']"), (WorksOut, "[1]"), (Arranges, "[0]")])
 def test_the_line_that_decides(build, path: str) -> None:
     found = source(Subset(build(list(range(8))), [1, 2, 3, 5]), path)
     assert found is not None

@@ -1,7 +1,7 @@
-"""Finds the line of a dataset's class that decides which label a sample gets.
+"""Finds the line of a dataset's class that decides on a sample's input or label.
 
-``__getitem__`` is read, not run. Where it only looks the label up (``self.labels[index]``), the line is the last one that sets what it
-looks in; where it works the label out, its own line. Nothing is found where the class only keeps what it was given.
+``__getitem__`` is read, not run. Where it only looks a value up (``self.labels[index]``), the line is the last one that sets what it
+looks in; where it works the value out, the line that does so. Nothing is found where the class only keeps what it was given.
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ from collections.abc import Iterator
 from trainlint.probes.datasets import Samples, wrapped
 from trainlint.record.frames import Frames, Place
 
-__all__ = ["label_source"]
+__all__ = ["value_source"]
+
+#: Calls that only give a value another type or shape of one sample.
+_CONVERSIONS = frozenset({
+    "FloatTensor", "LongTensor", "Tensor", "array", "as_tensor", "asarray", "clone", "contiguous", "copy", "float", "from_numpy", "int", "item",
+    "long", "squeeze", "tensor", "to", "unsqueeze",
+})  # fmt: skip
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def label_source(samples: Samples, frames: Frames, path: str) -> Place | None:
-    """The line for the label at ``path`` in a batch (``[1]``, ``['labels']``); None where no class of the user's tells."""
+def value_source(samples: Samples, frames: Frames, path: str) -> Place | None:
+    """The line for the value at ``path`` in a batch (``[1]``, ``['labels']``); None where no class of the user's tells."""
     if not samples.stacked and not path.startswith("['"):
         return None  # a collate function may arrange a batch in another way
     for one in wrapped(samples.dataset):
@@ -46,27 +52,26 @@ def _class_around(filename: str, line: int) -> ast.ClassDef | None:
 
 
 def _line(owner: ast.ClassDef, reader: _Function, path: str) -> tuple[int, str] | None:
-    """``(line, function)`` that decides on the label."""
-    returned = next((n.value for n in reversed(list(ast.walk(reader))) if isinstance(n, ast.Return) and n.value is not None), None)
-    label = _part(returned, path) if returned is not None else None
-    for _ in range(4):  # through local variables
-        if not isinstance(label, ast.Name):
+    """``(line, function)`` that decides on the value."""
+    returned = [n.value for n in ast.walk(reader) if isinstance(n, ast.Return) and n.value is not None]
+    value = _part(returned[-1], path) if returned else None
+    for _ in range(8):  # through conversions and local variables
+        value = _bare(value) if value is not None else None
+        if not isinstance(value, ast.Name):
             break
-        set_to = [n.value for n in ast.walk(reader) if isinstance(n, ast.Assign) and _names(n.targets[-1]) == [label.id]]
-        if not set_to:
-            return None
-        label = set_to[-1]
-    if label is None:
+        set_to = [n.value for n in ast.walk(reader) if isinstance(n, ast.Assign) and _is_name(n.targets[-1], value.id)]
+        value = max(set_to, key=lambda n: n.lineno, default=None)
+    if value is None or isinstance(value, ast.Constant):
         return None
-    attribute = _looked_in(label)
+    attribute = _looked_in(value)
     if attribute is None:
-        return label.lineno, reader.name
-    settings = sorted(_settings(owner, attribute), key=lambda setting: setting[0])
-    if not settings:
+        return value.lineno, reader.name
+    setting = max(_settings(owner, attribute), key=lambda one: one[0], default=None)
+    if setting is None:
         return None
-    line, function, value = settings[-1]
+    line, function, kept = setting
     given = {a.arg for a in (*function.args.args, *function.args.kwonlyargs)}
-    return None if isinstance(value, ast.Name) and value.id in given else (line, function.name)
+    return None if isinstance(kept, ast.Name) and kept.id in given else (line, function.name)
 
 
 def _part(returned: ast.expr, path: str) -> ast.expr | None:
@@ -79,14 +84,31 @@ def _part(returned: ast.expr, path: str) -> ast.expr | None:
     return None
 
 
-def _looked_in(label: ast.expr) -> str | None:
-    """Attribute of self that a label is looked up in, whatever type it is given then; None where it is worked out."""
-    while isinstance(label, ast.Call) and (label.args or isinstance(label.func, ast.Attribute)):
-        label = label.args[0] if label.args else label.func.value  # type: ignore[attr-defined]
-    while isinstance(label, ast.Subscript):
-        label = label.value
-    mine = isinstance(label, ast.Attribute) and isinstance(label.value, ast.Name) and label.value.id == "self"
-    return label.attr if mine and isinstance(label, ast.Attribute) else None
+def _bare(value: ast.expr) -> ast.expr:
+    """The value without conversions around it."""
+    while isinstance(value, ast.Call):
+        name = value.func.attr if isinstance(value.func, ast.Attribute) else value.func.id if isinstance(value.func, ast.Name) else ""
+        if name not in _CONVERSIONS:
+            break
+        module = isinstance(value.func, ast.Attribute) and isinstance(value.func.value, ast.Name) and value.func.value.id in ("torch", "np", "numpy")
+        if isinstance(value.func, ast.Attribute) and not module:
+            value = value.func.value
+        elif value.args:
+            value = value.args[0]
+        else:
+            break
+    return value
+
+
+def _looked_in(value: ast.expr) -> str | None:
+    """Attribute of self that a value is looked up in; None where it is worked out."""
+    while isinstance(value, ast.Subscript | ast.Attribute) and not _is_mine(value):
+        value = value.value
+    return value.attr if isinstance(value, ast.Attribute) and _is_mine(value) else None
+
+
+def _is_mine(value: ast.expr) -> bool:
+    return isinstance(value, ast.Attribute) and isinstance(value.value, ast.Name) and value.value.id == "self"
 
 
 def _settings(owner: ast.ClassDef, attribute: str) -> Iterator[tuple[int, _Function, ast.expr]]:
@@ -104,5 +126,5 @@ def _settings(owner: ast.ClassDef, attribute: str) -> Iterator[tuple[int, _Funct
                 yield node.lineno, function, node.value
 
 
-def _names(target: ast.expr) -> list[str]:
-    return [n.id for n in (target.elts if isinstance(target, ast.Tuple) else [target]) if isinstance(n, ast.Name)]
+def _is_name(target: ast.expr, name: str) -> bool:
+    return isinstance(target, ast.Name) and target.id == name
