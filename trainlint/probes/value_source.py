@@ -80,7 +80,7 @@ def _part(returned: ast.expr, path: str) -> ast.expr | None:
         return returned.elts[int(place)] if place.isdigit() and int(place) < len(returned.elts) else None
     if isinstance(returned, ast.Dict):
         pairs = zip(returned.keys, returned.values, strict=True)
-        return next((v for k, v in pairs if isinstance(k, ast.Constant) and path.startswith((f"[{k.value!r}]", f".{k.value}"))), None)
+        return next((v for k, v in pairs if isinstance(k, ast.Constant) and path.startswith(f"[{k.value!r}]")), None)
     return None
 
 
