@@ -60,7 +60,7 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
         except (ValueError, np.linalg.LinAlgError) as error:
             reasons[phase] = f"no probe could be fitted: {error}"
     found = replace(found, signals=tuple(_signal(one, probed, deadline) for one in probed.values()), reasons=reasons or None)
-    if "train" in splits and found.signals and all(s.z < _NONE for s in found.signals):
+    if "train" in splits and not splits["train"].random and found.signals and all(s.z < _NONE for s in found.signals):
         found = replace(found, lesson=train_a_while(recording, splits["train"], deadline))
     train, val = probed.get("train"), splits.get("val")
     if train is not None and train.split.kind == "classes":
