@@ -107,7 +107,7 @@ class ChannelOrder(Rule):
                 ),
             )
         gains = [found.interleaved for view in batches.train if (found := main_input(view)) and found.kind == "image"]
-        if gains and min(gains) >= INTERLEAVED:
+        if gains and min(gains) >= INTERLEAVED and len(leaf.shape) == 4:
             return _reshaped(batches.train[0], leaf, statistics.median(gains))
         train, val = pool(batches.train), pool(batches.val)
         if train and val and (ratio := _swap_ratio(train, val)) >= SWAP_RATIO:

@@ -81,7 +81,7 @@ class LossShape(Rule):
         """Judge each call; the worst speaks."""
         if not loss.calls:
             return not_run("the loss is a formula of the script's own, so prediction and target cannot be told apart")
-        faults = [_torn(call) for call in loss.calls if call.torn >= TORN]
+        faults = [_torn(call) for call in loss.calls if call.torn >= TORN and len(call.torn_from) > 1]
         faults += [fault for call in loss.calls if call.broadcast and (fault := _broadcast(call))]
         if faults:
             return min(faults, key=lambda f: f.severity.rank if f.severity else 0)
@@ -103,7 +103,7 @@ def _torn(call: LossCall) -> Verdict:
         location=call.torn_where or call.where,
         fix=Fix(
             summary="Move the class axis to the end before flattening, or give the loss the scores as they are: it takes classes along axis 1.",
-            code=f"scores = scores.permute{order}.reshape(-1, {call.input_shape[-1]})  # or F.{call.kind}(scores, target), unflattened",
+            code=f"scores = scores.permute{order}.reshape(-1, {call.classes or call.torn_from[1]})  # or F.{call.kind}(scores, target), unflattened",
         ),
     )
 
