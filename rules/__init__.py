@@ -109,7 +109,8 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "overfit-batch": ("lr-range", "update-ratio", "over-regularized", "warmup-missing"),
     "lr-range": ("update-ratio", "gradient-exploding", "warmup-missing", "finetune-lr"),
     "schedule-cadence": ("schedule-order", "lr-range"),
-    "coupled-weight-decay": ("over-regularized",),
+    "coupled-weight-decay": ("over-regularized", "decay-groups"),
+    "over-regularized": ("decay-groups",),
     "lr-groups": ("finetune-lr", "update-ratio"),
     "finetune-lr": ("update-ratio", "gradient-exploding"),
 }  # fmt: skip

@@ -6,7 +6,8 @@ The parameter groups of every optimizer: which of them decay, and whether they h
 fewer than two axes).
 
 - **Warning**: only norm weights and biases decay, while the weight matrices do not: the groups are swapped.
-- **Note**: norm weights and biases decay together with everything else, strongly enough to matter within the run.
+- **Note**: norm weights and biases decay together with everything else, strongly enough to matter within the run. A **warning** when a
+  decay of 0.2 or more would take half of a weight that nothing pulls back.
 
 Passed: no decay, groups that leave them out, and decay too weak to matter (an untouched weight would shrink by less than
 5 % over the run).
@@ -35,6 +36,7 @@ optimizer = torch.optim.AdamW(groups, lr=1e-3)
 ## Thresholds
 
 - 5 %: `1 - exp(-lr * weight_decay * steps)` over the run, with `lr / (1 - momentum)` for SGD. To be calibrated.
+- Half of a weight, and a decay of 0.2: twice the largest in common recipes (0.1). With a schedule its mean learning rate counts.
 - 1,000 steps are assumed where the length of the run is not known: AdamW's default decay of 0.01 at a learning rate of
   1e-3 then passes with 1 %, the 1e-4 of ImageNet recipes with SGD at 0.1 and momentum 0.9 is noted with 10 %.
 
@@ -48,6 +50,7 @@ optimizer = torch.optim.AdamW(groups, lr=1e-3)
 from __future__ import annotations
 
 import math
+import statistics
 
 from trainlint.details import Table
 from trainlint.finding import Edit, Fix, Severity, Stage
@@ -56,6 +59,8 @@ from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: How far an untouched weight must shrink over the run for decay to matter. To be calibrated.
 SHRINKAGE = 0.05
+#: How far it must shrink, and the decay from which nobody means it, for a warning: usual decays are 1e-4 to 0.1.
+HALVED, STRONG = 0.5, 0.2
 #: Length of a run that is not known: a short one.
 STEPS = 1_000
 
@@ -90,13 +95,14 @@ class DecayGroups(Rule):
             for group in optimizer.groups:
                 if not (group.weight_decay > 0 and group.norm_or_bias):
                     continue
-                shrinkage = _shrinkage(group, optimizer, steps)
+                shrinkage = _shrinkage(group, optimizer, steps, _scheduled(optimizer, optimizers))
                 if shrinkage >= SHRINKAGE:
                     message = (
                         f"A weight decay of {group.weight_decay:g} also acts on {group.norm_or_bias} norm weights and biases: "
                         f"one that nothing pulls back shrinks by {shrinkage:.0%} in {steps:,} steps."
                     )
-                    return _failure(optimizer, message, Severity.NOTE, shrinkage)
+                    strong = shrinkage >= HALVED and group.weight_decay >= STRONG
+                    return _failure(optimizer, message, Severity.WARNING if strong else Severity.NOTE, shrinkage)
                 weak.append(shrinkage)
         if weak:
             return passed(f"Decay on norm weights and biases is too weak to matter ({max(weak):.2%} in {steps:,} steps).")
@@ -109,9 +115,16 @@ def _swapped(optimizer: OptimizerInfo) -> bool:
     return bool(vectors and matrices) and all(g.weight_decay > 0 for g in vectors) and not any(g.weight_decay for g in matrices)
 
 
-def _shrinkage(group: GroupInfo, optimizer: OptimizerInfo, steps: int) -> float:
-    """How far decay alone shrinks a weight in so many steps at the configured learning rate."""
-    rate = group.lr / (1 - group.momentum) if optimizer.kind == "SGD" and group.momentum < 1 else group.lr
+def _scheduled(optimizer: OptimizerInfo, optimizers: Optimizers) -> float:
+    """Mean learning rate of the optimizer's schedule; 0 without one."""
+    found = [statistics.fmean(s.preview) for s in optimizers.schedulers if s.optimizer == optimizer.index and s.preview]
+    return max(found, default=0.0)
+
+
+def _shrinkage(group: GroupInfo, optimizer: OptimizerInfo, steps: int, scheduled: float) -> float:
+    """How far decay alone shrinks a weight in so many steps at the configured learning rate, or at the mean of its schedule."""
+    lr = max(group.lr, scheduled)
+    rate = lr / (1 - group.momentum) if optimizer.kind == "SGD" and group.momentum < 1 else lr
     return 1 - math.exp(-max(rate * group.weight_decay * steps, 0.0))
 
 

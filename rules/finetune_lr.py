@@ -9,7 +9,8 @@ together make a **warning**:
 - the weight matrices move by more than 30 % of their own norm within these few steps;
 - the loss on the recorded batches, regularisation off, first jumps at least 20 % above its start, which it does not at
   the low rate;
-- at the end the low rate is ahead, although it had a twentieth of the way.
+- at the end the low rate is ahead, although it had a twentieth of the way; or the weights moved by more than their own norm and the loss
+  doubled: what was learned is gone then, however well the same batches are learned anew.
 
 A run that goes on where another ended (the optimizer's state was loaded too) is no fine-tuning, and is not judged.
 
@@ -59,6 +60,8 @@ MOSTLY = 0.5
 MOVED = 0.3
 JUMP = 1.2
 NO_JUMP = 1.1
+#: Of their norm, and of the first loss: nothing is left of weights that moved so far, however well new ones fit these few batches.
+GONE, GREAT_JUMP = 1.0, 2.0
 
 
 class FinetuneLearningRate(Rule):
@@ -86,7 +89,8 @@ class FinetuneLearningRate(Rule):
         rise, calm = _rise(own, runs.initial), _rise(gentle, runs.initial)
         evidence = _evidence(runs, own, gentle, rise)
         behind = own.diverged or not own.clean or own.clean[-1] > gentle.clean[-1]
-        if runs.initial > 0 and own.moved >= MOVED and rise >= JUMP and calm <= NO_JUMP and behind:
+        gone = own.moved >= GONE and rise >= GREAT_JUMP
+        if runs.initial > 0 and own.moved >= MOVED and rise >= JUMP and calm <= NO_JUMP and (behind or gone):
             return _failure(runs, own, gentle, evidence)
         return passed(
             f"At a learning rate of {runs.configured:g} the pretrained weights move by {own.moved:.1%} of their norm in {len(own.losses)} "

@@ -4,9 +4,9 @@
 
 How far clipping shortens the gradients, and how long the steps are that remain.
 
-- **Error** (SGD): at every recorded step the norm is cut to less than a hundredth, and the step that remains changes the weights by
+- **Error** (SGD): every recorded step is cut, the median one to less than a hundredth, and the step that remains changes the weights by
   less than float32 resolves.
-- **Warning** (SGD): the same, and the step that remains changes the weights by less than 1e-5 of themselves.
+- **Warning** (SGD): the same, and the step that remains changes the weights by less than 1e-4 of themselves.
 - **Error or warning** (optimizers like Adam): the clipped gradient lies below the optimizer's epsilon, by a hundred times or at all, so
   that dividing by its own size no longer makes up for it.
 
@@ -36,7 +36,7 @@ torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
 
 - A hundredth: public programs clip norms of 0.5 to 30 at 0.25 to 1.0; to be calibrated.
 - 1.2e-7: the relative resolution of float32; a smaller change is lost in rounding.
-- 1e-5: a hundredth of the usual update ratio of 1e-3 (CS231n).
+- 1e-4: a tenth of the usual update ratio of 1e-3 (CS231n).
 - Adam's epsilon, 1e-8 when it is not set (Kingma and Ba 2015).
 
 ## References
@@ -61,7 +61,7 @@ from trainlint.rule import Rule, Verdict, failed, not_run, passed
 #: What is left of the norm, below which clipping is looked at closely.
 LEFT = 1e-2
 #: Relative change of the weights by one step: lost in rounding, and clearly too small.
-LOST, SMALL = 1.2e-7, 1e-5
+LOST, SMALL = 1.2e-7, 1e-4
 #: Adam's epsilon where the optimizer does not say, and the distance below it at which an update is gone.
 EPSILON, GONE = 1e-8, 1e-2
 
@@ -89,7 +89,7 @@ class GradClip(Rule):
             steps = [step for step in loop.steps if step.optimizer == optimizer.index and not step.skipped]
             clipped = [step for step in steps if _left(step) < 1.0]
             left = statistics.median(_left(step) for step in steps) if steps else 1.0
-            if steps and all(_left(step) < LEFT for step in steps):
+            if steps and len(clipped) == len(steps) and left < LEFT:
                 remains = _remains(optimizer, clipped, parameters)
                 if remains and remains.value < remains.enough:
                     return _nullified(optimizer, clipped, left, remains)

@@ -7,6 +7,8 @@ Each sample of the recorded batch is given the inputs of another, and the step i
 - **Error**: no prediction changes, and no gradient of any parameter either: the model cannot learn anything about its inputs.
 - **Warning**: the same for one of several inputs that enter the model.
 
+Not judged: a layer whose units are all silent passes nothing on either; dead-units says so.
+
 Healthy and passed: last layers that begin at zero (their gradients do depend on the inputs), tensors of the batch that the loop
 keeps for itself, masks and ids that are the same for all samples, generators that are fed noise.
 
@@ -48,11 +50,13 @@ return self.head(hidden)
 from __future__ import annotations
 
 from trainlint.finding import Fix, Json, Severity, Stage
-from trainlint.measurements import Influence, InputEffect
-from trainlint.rule import Rule, Verdict, failed, passed
+from trainlint.measurements import Activations, Influence, InputEffect
+from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: Relative change that rounding explains, in predictions and in gradients.
 EQUAL, EQUAL_GRADIENTS = 1e-6, 1e-4
+#: Operations that pass nothing on where their units are dead.
+SILENCING = ("relu", "relu_", "relu6", "threshold", "threshold_", "hardtanh", "hardtanh_", "relu6_", "max_pool2d", "clamp", "clamp_min")
 
 
 class InputIgnored(Rule):
@@ -65,11 +69,14 @@ class InputIgnored(Rule):
     summary = "Predictions depend on the inputs"
     why = "A model that does not see its inputs learns the best constant answer: the loss falls a little and stays there, whatever the learning rate."
     source = "Karpathy, A Recipe for Training Neural Networks: https://karpathy.github.io/2019/04/25/recipe/"
-    requires = (Influence,)
+    requires = (Influence, Activations)
 
-    def judge(self, influence: Influence) -> Verdict:
+    def judge(self, influence: Influence, activations: Activations) -> Verdict:
         """Judge all inputs together, then each alone."""
         together = influence.together
+        silent = next((layer.module or layer.kind for layer in activations.layers if layer.dead_units >= 1.0), None)
+        if _ignored(together) and silent is not None and influence.lost_in in SILENCING:
+            return not_run(f"every unit of {silent} is silent, so that nothing of the input passes it")
         evidence: dict[str, Json] = {
             "measured": together.change,
             "expected": "a change",

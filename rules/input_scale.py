@@ -44,7 +44,8 @@ val_set = TensorDataset((val_images - mean) / std, val_labels)
 - Columns: the largest at least 20, and 100 times the smallest that varies. Raw wine data has 2,000 times, and an MLP
   fails on it; standardised columns have 1, one-hot columns up to 10. To be calibrated.
 - Normalised twice: signed pictures with a standard deviation above 3. Pixels in [0, 1] have at most 0.5, which the
-  smallest divisor in use (0.198, SVHN) turns into 2.5. Divided twice: all values within 1/64 (1/255 in practice).
+  smallest divisor in use (0.198, SVHN) turns into 2.5. Divided twice: all values within 1/64 (1/255 in practice),
+  or ten times farther from zero than they differ (pixels of 0 and 1 out of 255, normalised by 0.5, lie 125 times farther).
 - Skew: spread differs 2.5 times or the mean by 0.8 standard deviations, and the two ranges are of different kinds
   (signed, [0, 1], [0, 255]). Normalising MNIST changes its spread 3.2 times, CIFAR-10 4 times. Tables: 3 times in the
   median column for a warning, 5 for an error.
@@ -80,6 +81,8 @@ COLUMN_RATIO = 100.0
 TWICE_STD = 3.0
 #: Largest value of pictures divided by 255 twice, which is 1/255.
 TINY = 1 / 64
+#: Times that pictures lie farther from zero than they differ.
+FLAT = 10.0
 #: Spread and shift between training and validation pictures; normalising MNIST changes its spread 3.2 times.
 SKEW_STD, SKEW_SHIFT = 2.5, 0.8
 #: The same for the median column of a table: warning, error. To be calibrated.
@@ -252,6 +255,17 @@ def _pictures(train: InputStats, batches: Batches) -> Iterator[Verdict]:
             "transform = transforms.ToTensor()",
             measured=train.maximum,
             threshold=TINY,
+        )
+    elif 0 < (contrast := train.maximum - train.minimum) <= abs(train.mean) / FLAT:
+        yield _fault(
+            Severity.WARNING,
+            f"Pictures range from {train}: they differ by at most {contrast:.2g}, so next to nothing of them is left.",
+            train.where,
+            "Look at one picture after each step from file to tensor: it was divided by 255 twice, or cast to 8 bits after it was divided.",
+            "image = (image * 255).astype(np.uint8)  # back to 0 … 255 before 8 bits; ToTensor() divides by 255",
+            measured=contrast,
+            threshold=abs(train.mean) / FLAT,
+            expected="a contrast of about 1",
         )
     elif batches.pretrained and len(train.means) == 3 and train.side >= PHOTO_SIDE and train.span == "0-1":
         yield _fault(

@@ -4,14 +4,16 @@
 
 Up to 800 samples of the training data, and as many of the validation data, are read by index. A cheap probe (kernel ridge
 regression on pooled pixels and edges, standardised columns, token counts or spectra; for masks a regression from a pixel's
-surroundings) predicts each label from the *other* samples. Its held-out score is compared with that of permuted labels. The
-model is not used.
+surroundings) predicts each label from the *other* samples. Its held-out score is compared with that of permuted labels. Where it
+finds nothing, the model itself is trained for a while on some samples and judged on the others.
 
 - **Error**: labels show nothing, and there is proof that they were joined wrongly:
   they fit once they are moved by a few places, reversed, or put in numeric instead of alphabetic order; or masks fit their
   pictures once they are mirrored or turned; or a probe fitted on the other part of the data, or on the rest of the same
   dataset, where it works, predicts nothing here although the inputs look alike.
-- **Warning**: no relation is found in either part, although there are ample samples whose inputs lie close together.
+- **Warning**: labels show clearly in validation samples, and not at all in training samples after their random augmentation.
+- **Warning**: no relation is found in either part, although there are ample samples whose inputs lie close together; or the model,
+  once it knows some hundred samples by heart, does no better than chance on others.
 - **Not run**: no relation is found and there is no such proof. A cheap probe finds nothing in hard data either.
 
 ## Why it matters
@@ -47,6 +49,10 @@ self.labels = table["label"].tolist()
 - Warning: 500 samples, of which 100 have a neighbour at less than a fifth of the median distance with labels that agree as by
   chance, or pictures whose median neighbour lies within 0.5. Digits of scikit-learn lie at 0.42, bars at random places at 0.77.
 
+- Drowned by augmentation: 20 standard deviations expected from validation, less than 2.33 found.
+- The model itself: less than 2.33 standard deviations below the loss with exchanged labels, after it has halved its loss on the
+  samples that it was trained on; from 4 on it has learned something.
+
 ## References
 
 - Ojala, Garriga, Permutation tests for studying classifier performance: https://www.jmlr.org/papers/v11/ojala10a.html
@@ -56,9 +62,11 @@ self.labels = table["label"].tolist()
 
 from __future__ import annotations
 
+import math
+
 from trainlint.details import Bars, Mark
 from trainlint.finding import Fix, Json, Severity, Stage
-from trainlint.measurements import Labels, Mismatch, Repair, Signal
+from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: Standard deviations from permuted labels that are a signal (p < 0.01).
@@ -67,8 +75,12 @@ SIGNAL_Z = 2.33
 REPAIR_Z, TURNED = 8.0, 0.25
 #: What a probe from elsewhere should have shown, and how far its predictions may spread against those at home.
 EXPECTED_Z, ALIKE = 6.0, (0.8, 1.25)
+#: What validation must show for augmented training samples that show nothing to be remarkable.
+DROWNED_Z = 20.0
 #: Samples, close neighbours and distance of neighbours that make the absence of a signal remarkable.
 SAMPLES, CLOSE, NEAR = 500, 100, 0.5
+#: Standard deviations from which the model's own training shows a relation, and the fewest samples that it must have learned by heart.
+LEARNED_Z, LEARNED = 4.0, 100
 #: How far the agreement of close neighbours may lie above chance.
 BY_CHANCE = 0.05
 
@@ -101,8 +113,13 @@ class LabelSignal(Rule):
         train = labels.signals[0]
         if train in found:
             return passed(_words(train), evidence=_evidence(train), details=(_bars(labels),))
+        val = next((s for s in labels.signals if s.phase == "val"), None)
+        if val is not None and train.phase == "train" and _is_drowned(train, val):
+            return _drowned(labels, train, val)
         if not found and any(_is_remarkable(s) for s in labels.signals):
             return _absent(labels, next(s for s in labels.signals if _is_remarkable(s)))
+        if not found and labels.lesson is not None and (verdict := _lesson(labels, train, labels.lesson)):
+            return verdict
         return not_run(
             f"a cheap probe finds no relation between the labels and the inputs of {train.samples:,} {WHAT[train.phase]} samples "
             f"(p = {train.p:.2g}), but it would miss a relation that is hard to learn"
@@ -118,6 +135,12 @@ def _is_proof(signal: Signal, repair: Repair) -> bool:
 def _contradicts(mismatch: Mismatch) -> bool:
     nothing = mismatch.z < SIGNAL_Z and mismatch.own_z < SIGNAL_Z
     return nothing and mismatch.expected_z >= EXPECTED_Z and ALIKE[0] <= mismatch.confidence <= ALIKE[1]
+
+
+def _is_drowned(train: Signal, val: Signal) -> bool:
+    """Whether labels show in validation samples, which stand still, and not at all in as many augmented training samples."""
+    expected = val.z * math.sqrt(min(1.0, train.samples / max(val.samples, 1)))
+    return train.random and not val.random and train.kind == val.kind != "masks" and train.z < SIGNAL_Z and expected >= DROWNED_Z
 
 
 def _is_remarkable(signal: Signal) -> bool:
@@ -190,6 +213,21 @@ def _mismatched(labels: Labels, signal: Signal, mismatch: Mismatch) -> Verdict:
     )
 
 
+def _drowned(labels: Labels, train: Signal, val: Signal) -> Verdict:
+    return failed(
+        f"After their random augmentation {train.samples:,} training samples show nothing of their labels (p = {train.p:.2g}), while validation "
+        f"samples do (held-out correlation {val.score:.2f}): either the augmentation leaves too little of them, or their labels are wrong.",
+        severity=Severity.WARNING,
+        evidence={**_evidence(train), "validation": val.score, "validation_z": val.z},
+        location=(labels.where or {}).get("train"),
+        fix=Fix(
+            summary="Look at some augmented samples: can you still tell what they are? Crop, erase and rotate less.",
+            code="transforms.RandomResizedCrop(size, scale=(0.6, 1.0))",
+        ),
+        details=(_bars(labels),),
+    )
+
+
 def _absent(labels: Labels, signal: Signal) -> Verdict:
     near = (
         f"{signal.close_pairs:,} of them have a near twin, and its label agrees as rarely as anyone's ({signal.close_agree:.0%})"
@@ -201,6 +239,31 @@ def _absent(labels: Labels, signal: Signal) -> Verdict:
         severity=Severity.WARNING,
         evidence=_evidence(signal),
         location=(labels.where or {}).get(signal.phase),
+        fix=Fix(
+            summary="Look at some samples with their labels; check that both are read, sorted and shuffled in the same order.", code=_FIX
+        ),
+        details=(_bars(labels),),
+    )
+
+
+def _lesson(labels: Labels, train: Signal, lesson: Lesson) -> Verdict | None:
+    """What the model's own short training says; None where it did not fit enough."""
+    ways = f"trained for {lesson.steps} steps on {lesson.learned:,} samples"
+    evidence: dict[str, Json] = {**_evidence(train), "model_z": lesson.z, "held_out": lesson.held_out, "left": lesson.left}
+    if lesson.z >= LEARNED_Z:
+        return passed(
+            f"A cheap probe finds nothing, but the model itself, {ways}, knows {lesson.held_out:,} others {lesson.z:.0f} standard deviations "
+            "better than exchanged labels.",
+            evidence=evidence,
+        )
+    if not lesson.by_heart or lesson.z >= SIGNAL_Z or lesson.learned < LEARNED:
+        return None
+    return failed(
+        f"Labels show no relation to the inputs of {train.samples:,} {WHAT[train.phase]} samples (p = {train.p:.2g}), and the model itself, {ways} "
+        f"until it knew them by heart, does no better than chance on {lesson.held_out:,} others: each label may belong to another sample.",
+        severity=Severity.WARNING,
+        evidence=evidence,
+        location=(labels.where or {}).get(train.phase),
         fix=Fix(
             summary="Look at some samples with their labels; check that both are read, sorted and shuffled in the same order.", code=_FIX
         ),

@@ -9,6 +9,9 @@ each other:
 - the prediction is repeated: the model has fewer outputs than the target has values;
 - the target is repeated over samples: every sample has the same one.
 
+And every class loss whose scores were flattened on the way from the output layer: when a `view` cuts `(B, C, H, W)` into `(B·H·W, C)`
+without a `permute`, shapes are right, but each row holds scores of several pixels, and is compared with the target of another.
+
 Constant targets, whose loss is the same after broadcasting (the ones and zeros of a least-squares GAN), and targets of
 one element are left alone. Pairwise losses written with an explicit axis of one on both sides, as in quantile
 regression, get a warning only.
@@ -17,7 +20,7 @@ regression, get a warning only.
 
 PyTorch broadcasts in silence, or with a warning that scrolls away. The best answer to "every prediction against every
 target" is the mean of the batch: the loss goes down to the variance of the target and stays there, and the model
-predicts a constant.
+predicts a constant. Scores that were cut up teach each pixel what another should be.
 
 ## Example
 
@@ -36,7 +39,9 @@ loss = F.mse_loss(pred.squeeze(1), y)
 
 ## Thresholds
 
-None: shapes are exact. The number of compared pairs after broadcasting must not exceed the larger of the two tensors.
+Shapes are exact: the number of compared pairs after broadcasting must not exceed the larger of the two tensors. Where the scores of a
+prediction come from is followed exactly too; half of the predictions torn apart is an error. Places that are classes themselves (a map
+of moves, of key points) are told by their number.
 
 ## References
 
@@ -56,9 +61,12 @@ from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Loss, LossCall
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
+#: Share of predictions with scores of several places; all or none in practice.
+TORN = 0.5
+
 
 class LossShape(Rule):
-    """Finds loss calls in which broadcasting made up pairs."""
+    """Finds loss calls in which broadcasting or a reshape made up pairs."""
 
     code = "TL104"
     name = "loss-shape"
@@ -73,7 +81,8 @@ class LossShape(Rule):
         """Judge each call; the worst speaks."""
         if not loss.calls:
             return not_run("the loss is a formula of the script's own, so prediction and target cannot be told apart")
-        faults = [fault for call in loss.calls if call.broadcast and (fault := _broadcast(call))]
+        faults = [_torn(call) for call in loss.calls if call.torn >= TORN and len(call.torn_from) > 1]
+        faults += [fault for call in loss.calls if call.broadcast and (fault := _broadcast(call))]
         if faults:
             return min(faults, key=lambda f: f.severity.rank if f.severity else 0)
         call = loss.calls[0]
@@ -81,6 +90,22 @@ class LossShape(Rule):
             f"{call.kind} compares {_shape(call.input_shape)} with {_shape(call.target_shape)}; nothing is broadcast by accident.",
             evidence={"prediction": list(call.input_shape), "target": list(call.target_shape)},
         )
+
+
+def _torn(call: LossCall) -> Verdict:
+    rows, given = _shape(call.input_shape), _shape(call.torn_from)
+    order = (0, *range(2, len(call.torn_from)), 1)
+    return failed(
+        f"{call.kind} got scores {rows} that were cut out of {given} without moving the classes to the end: {call.torn:.0%} of the predictions "
+        "hold scores of several places, and are compared with the target of another.",
+        severity=Severity.ERROR,
+        evidence={"measured": call.torn, "expected": 0.0, "threshold": TORN, "prediction": list(call.input_shape), "given": list(call.torn_from)},
+        location=call.torn_where or call.where,
+        fix=Fix(
+            summary="Move the class axis to the end before flattening, or give the loss the scores as they are: it takes classes along axis 1.",
+            code=f"scores = scores.permute{order}.reshape(-1, {call.classes or call.torn_from[1]})  # or F.{call.kind}(scores, target), unflattened",
+        ),
+    )
 
 
 def _broadcast(call: LossCall) -> Verdict | None:

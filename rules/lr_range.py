@@ -10,6 +10,7 @@ single one is too noisy to judge by.
 - Zero is an error.
 - More than 10 × above the band: an error when the replay diverges or ends no lower than it began while other rates
   train; else, and with a warm-up that was not replayed, a warning.
+- More than 3 × above the band: a warning when the replays at that rate and at a third of it both end no lower than they began.
 - More than 10 × below the band: a warning when the replay gains less than 1 % of what the best rate gains, or from
   100 × on, and an error from 1,000 × on without such gain; else a note.
 
@@ -43,6 +44,8 @@ scheduler = torch.optim.lr_scheduler.OneCycleLR(
 - 10 × outside the band: suggestions of single range tests vary by 2 to 100 times between seeds on small GPTs, ViTs and
   CNNs, and short runs favour high rates (Wu et al.), so that less than this is noise or opinion. To be calibrated on
   healthy models.
+- 3 × above the band is a warning where the loss ends no lower than it began, at that rate and at the third of it alike: two replays then
+  say the same.
 - 1 % of the best gain: early on, the gain grows with the rate, so this is a rate about a hundred times too low.
 - First rate below half of the configured one: a warm-up. OneCycle starts at 1/25, linear warm-ups lower.
 - Low rates that gain something are a note below 100 ×: short runs flatter high ones. An LSTM at Adam 3e-3, which trains
@@ -75,6 +78,8 @@ from trainlint.measurements import LearningRate, Trial
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 OUTSIDE = 10.0
+#: Above the band by so much, a rate is looked at that learns nothing, nor does the next lower one that was tried (half a decade, and rounding).
+NEAR, HALF_DECADE = 3.0, 3.3
 HOPELESS = 1000.0
 FAR = 10.0
 NO_PROGRESS = 0.01
@@ -116,7 +121,7 @@ class LearningRateRange(Rule):
         gain = f"{best.lr:.2g} brings it from {rates.initial:.3g} to {best.score:.3g} in {rates.steps} steps"
         own = _at(rates, rates.configured)
         if above > self.options.outside:
-            broken = own is not None and (own.diverged or own.score >= rates.initial)
+            broken = own is not None and _broken(own, rates)
             warm_up = rates.first < WARMING_UP * rates.configured
             after = " (after a warm-up)" if warm_up else ""
             message = (
@@ -133,6 +138,13 @@ class LearningRateRange(Rule):
             # Short runs flatter high rates: a low one that moves is slow, not wrong.
             mild = Severity.WARNING if stuck or below > FAR * self.options.outside else Severity.NOTE
             return _failure(rates, best, message, Severity.ERROR if stuck and below > HOPELESS else mild)
+        close = [t for t in rates.trials if own is not None and own.lr / HALF_DECADE <= t.lr <= own.lr]
+        if above > NEAR and len(close) > 1 and all(_broken(t, rates) for t in close):
+            message = (
+                f"{rates.optimizer}'s learning rate of {rates.configured:g} is {above:.1f} times above the band that trains here ({band}), and "
+                f"a third of it learns nothing either: {_course(own, rates)}, while {gain}."
+            )
+            return _failure(rates, best, message, Severity.WARNING)
         where = "lies in" if max(above, below) <= 1 else "lies near"
         return passed(
             f"{rates.optimizer}'s learning rate of {rates.configured:g} {where} the band of {band} that trains here.",
@@ -161,6 +173,10 @@ def _at(rates: LearningRate, lr: float) -> Trial | None:
     """Find the replay at this rate, or one within a factor of two."""
     nearest = min((t for t in rates.trials if t.lr > 0), key=lambda t: abs(math.log(t.lr / lr)))
     return nearest if max(nearest.lr / lr, lr / nearest.lr) <= SAME_RATE else None
+
+
+def _broken(trial: Trial, rates: LearningRate) -> bool:
+    return trial.diverged or trial.score >= rates.initial
 
 
 def _course(own: Trial | None, rates: LearningRate) -> str:

@@ -11,7 +11,8 @@ zero. When it is not, the first operation after which the outputs depend on othe
 - Batch norm without running statistics, losses that compare samples with each other (contrastive, triplet) and graphs,
   whose nodes see their neighbours, mix by design.
 
-In a model that predicts the next token, the prediction at one position must not depend on later tokens.
+In a model that predicts the next token, the prediction at one position must not depend on later tokens. Nor may targets be the
+input as it stands: a model that sees no later token is then asked to repeat the one that it was just given.
 
 ## Why it matters
 
@@ -98,7 +99,7 @@ class SampleMixing(Rule):
     def judge(self, mixing: Mixing, batches: Batches) -> Verdict:
         """Later tokens first: a leak there makes everything else look good."""
         if mixing.future_tokens and mixing.future_share >= SHARE:
-            return _future(mixing)
+            return _unshifted(mixing) if mixing.unshifted else _future(mixing)
         if mixing.across_samples is None and mixing.future_tokens is None:
             return not_run("the recorded step could not be replayed with one sample changed")
         evidence: dict[str, Json] = {"measured": mixing.share, "expected": 0.0, "threshold": SHARE, "samples": mixing.samples}
@@ -140,6 +141,20 @@ def _future(mixing: Mixing) -> Verdict:
             summary="Give the attention a causal mask, and check that targets are shifted by one against the inputs.",
             code="mask = nn.Transformer.generate_square_subsequent_mask(x.size(1))\nh = self.encoder(x, mask=mask, is_causal=True)",
             edit=Edit(kind="causal-mask"),
+        ),
+    )
+
+
+def _unshifted(mixing: Mixing) -> Verdict:
+    return failed(
+        "Targets are the input's own tokens, not shifted: each prediction is compared with the token that it was made from "
+        f"(its share of the change: {mixing.future_share:.2g}), so the model learns to copy.",
+        severity=Severity.ERROR,
+        evidence={"measured": mixing.future_share, "expected": 0.0, "threshold": SHARE},
+        location=mixing.first_where,
+        fix=Fix(
+            summary="Compare the prediction at each position with the token that comes after it.",
+            code="logits = model(ids[:, :-1])\nloss = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:])",
         ),
     )
 

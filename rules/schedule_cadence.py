@@ -63,11 +63,13 @@ for x, y in loader:
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trainlint.details import Line, Mark, Series
 from trainlint.finding import Edit, Fix, Severity, Stage
+from trainlint.location import Location
 from trainlint.measurements import Loop, Optimizers, SchedulerInfo
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -83,6 +85,9 @@ MANY_EPOCHS = 1000
 PERIODIC = ("CosineAnnealingWarmRestarts", "CyclicLR")
 #: Schedules that are made to be stepped after every batch.
 PER_STEP = ("OneCycleLR", "CyclicLR")
+
+#: A line that hands the loop to a trainer.
+_CALL = re.compile(r"\.(fit|train)\(")
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,8 @@ class ScheduleCadence(Rule):
         schedulers = optimizers.schedulers
         if not schedulers:
             return not_run("no learning-rate scheduler is in use")
-        run = _Run(loop, optimizers.epochs if _by_epochs(loop) else None, optimizers.steps_per_epoch)
+        by_epochs = _by_epochs(loop) or (optimizers.epochs is not None and _by_trainer(loop))
+        run = _Run(loop, optimizers.epochs if by_epochs else None, optimizers.steps_per_epoch)
         stepped = {scheduler.optimizer for scheduler in schedulers if scheduler.calls}
         faults = [fault for scheduler in schedulers for fault in _faults(scheduler, run, beside=scheduler.optimizer in stepped)]
         if faults:
@@ -211,7 +217,7 @@ def _too_rare(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
         f"{scheduler.kind} was built for {horizon:,} steps but is stepped once an epoch ({calls}): {effect}.",
         severity=Severity.ERROR if short and run.epochs else Severity.WARNING,
         evidence={"measured": run.epochs, "expected": horizon, "threshold": FACTOR, "steps an epoch": run.steps},
-        location=scheduler.stepped_where or scheduler.where,
+        location=_stepped(scheduler, run),
         fix=Fix(
             summary='Step it after each optimizer step (in Lightning: "interval": "step").',
             code="optimizer.step()\nscheduler.step()      # inside the loop over batches",
@@ -242,9 +248,9 @@ def _too_often(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
     grave = gone and bool(run.epochs) and (scheduler.horizon or 0) < steps
     yield failed(
         f"{scheduler.kind} {built} but is stepped after each of {steps:,} steps an epoch: {effect}.",
-        severity=Severity.ERROR if grave else Severity.WARNING if _by_epochs(run.loop) else Severity.NOTE,
+        severity=Severity.ERROR if grave else Severity.WARNING if run.epochs or _by_epochs(run.loop) else Severity.NOTE,
         evidence={"measured": run.total, "expected": scheduler.horizon, "threshold": FACTOR, "steps an epoch": steps},
-        location=scheduler.stepped_where or scheduler.where,
+        location=_stepped(scheduler, run),
         fix=Fix(
             summary="Step it once an epoch, or give its length in steps.",
             code="for epoch in range(epochs):\n    train(model, loader, optimizer)\n    scheduler.step()",
@@ -300,6 +306,17 @@ def _by_epochs(loop: Loop) -> bool:
     heads = {event.where for event in loop.events if event.kind == "epoch" and event.phase != "val" and event.where}
     inside = {step.where.function for step in loop.steps if step.where}
     return loop.epochs_begun > 1 and any(head.function in inside and head.text.startswith(("for ", "async for ")) for head in heads)
+
+
+def _by_trainer(loop: Loop) -> bool:
+    """Whether one call of a trainer's method runs all epochs."""
+    heads = [event.where for event in loop.events if event.kind == "epoch" and event.phase != "val" and event.where]
+    return loop.epochs_begun > 1 and bool(heads) and all(_CALL.search(head.text) for head in heads)
+
+
+def _stepped(scheduler: SchedulerInfo, run: _Run) -> Location | None:
+    """Where the schedule is stepped; where it was built, when a trainer does that by what it was told there."""
+    return scheduler.where if _by_trainer(run.loop) else scheduler.stepped_where or scheduler.where
 
 
 def _fits(length: int, unit: int) -> bool:

@@ -3,7 +3,7 @@
 ## What it checks
 
 The way of the targets from the batch to the loss, and whether samples are blended into each other before the first
-layer (one sample is changed, and the rows that change with it are looked at). Each is a **warning**:
+layer, or by the loader's collate function (one sample is changed, and the rows that change with it are looked at). Each is a **warning**:
 
 - a soft target (mixup, cutmix, smoothing) is made hard before the loss, by an argmax, a cast to integers or rounding;
 - inputs are blended, but the loss sees the label of only one of the two samples;
@@ -115,7 +115,7 @@ def _hardened(targets: SoftTargets, evidence: dict[str, Json]) -> Verdict:
 
 
 def _half_mixed(targets: SoftTargets, evidence: dict[str, Json]) -> Verdict:
-    place = next((c.where for c in targets.calls if c.where), targets.mixed_where)
+    place = targets.mixed_where if targets.collated else next((c.where for c in targets.calls if c.where), targets.mixed_where)
     at = f" (line {targets.mixed_where.line})" if targets.mixed_where else ""
     return _failure(
         f"Each input is blended with another sample's before the first layer{at}, which makes up {targets.blend:.0%} of it, but the loss "

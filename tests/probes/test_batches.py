@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 from trainlint.measurements import Batches, BatchView
 from trainlint.probes.batches import measure_batches
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.leaves import describe
 
 from .recorded import measured, record, train
 
@@ -455,3 +456,15 @@ def test_labels_that_pick_log_probabilities_are_targets():
     loader = DataLoader(TensorDataset(torch.randn(16, 5), torch.arange(16) % 3), 8)
     view = first(train(nn.Linear(5, 3), loader, lambda m, b: -m(b[0]).log_softmax(1).gather(1, b[1][:, None]).mean()))
     assert roles(view) == {"[0]": ("input", "table"), "[1]": ("target", "labels")}
+
+
+def test_reshaped_pictures_are_told_by_their_neighbouring_pixels():
+    generator = torch.Generator().manual_seed(0)
+    smooth = F.interpolate(torch.rand(16, 3, 4, 4, generator=generator), 16, mode="bilinear")
+    reshaped = smooth.permute(0, 2, 3, 1).reshape(16, 3, 16, 16)
+    noise = torch.randn(16, 3, 16, 16, generator=generator)
+    gains = [describe("[0]", "input", pictures).interleaved for pictures in (reshaped, noise, smooth, torch.zeros(16, 3, 16, 16))]
+    assert gains[0] > 2
+    assert 0.9 < gains[1] < 1.1
+    assert gains[2] < 0.9
+    assert gains[3] == 0.0

@@ -104,3 +104,13 @@ def test_a_copy_that_is_trained_itself_is_none():
         return made, torch.optim.SGD(made.parameters(), lr=0.1)
 
     assert facts(other, twin).copies == ()
+
+
+def test_an_update_through_state_dicts_is_seen_at_its_line():
+    def follow(kept: nn.Module, model: nn.Module) -> None:
+        for mine, theirs in zip(kept.state_dict().values(), model.state_dict().values(), strict=True):
+            mine.mul_(0.9).add_(theirs, alpha=0.1)  # update
+
+    found = facts(follow, copy.deepcopy).copies[0]
+    assert found.where is not None
+    assert found.where.text.endswith("# update")

@@ -94,3 +94,18 @@ def test_a_dataset_that_fails_or_has_no_indices_has_no_lines() -> None:
 
     recording = train(Net(lambda self, x: self.head(x), head=torch.nn.Linear(4, 1)), DataLoader(Stream(), 8), lambda m, b: m(b[0]).mean())
     assert made_at(recording, recording.loaders[0]) == {}
+
+
+def collate(batch):
+    rows = torch.stack([torch.from_numpy(VALUES[int(target)]) for _, target in batch])
+    return rows.flatten(1).double(), torch.ones(len(batch))  # collate
+
+
+def test_values_that_the_collate_function_makes_are_made_there() -> None:
+    def loss(model, batch):
+        return (model(batch[0].float()).squeeze(1) - batch[1]).square().mean()
+
+    model = Net(lambda self, x: self.head(x), head=torch.nn.Linear(4, 1))
+    recording = record(lambda: fit(model, DataLoader(Held(), 8, collate_fn=collate), loss))
+    wanted = next(n for n, line in enumerate(Path(__file__).read_text().splitlines(), 1) if line.endswith("# collate"))
+    assert made_at(recording, recording.loaders[0])["[0]"][1] == wanted

@@ -136,3 +136,12 @@ def test_a_language_model_without_a_loader():
 
     found = measured(measure_mixing, record(run))
     assert (found.future_tokens, found.across_samples) == (True, False)
+
+
+def test_targets_that_are_the_input_as_it_stands_are_copied_by_a_causal_model():
+    ids = text(L)
+    found = mix(language_model(), loader(ids, ids), shifted_pair)
+    assert (found.future_tokens, found.unshifted) == (True, True)
+    assert found.first_where is not None
+    assert "cross_entropy" in found.first_where.text
+    assert not mix(language_model(), loader(text()), shift_in_loop).unshifted

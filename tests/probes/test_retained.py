@@ -107,3 +107,23 @@ def test_a_state_that_is_carried_on_makes_the_graph_grow():
     assert nodes[-1] > 3 * nodes[0]
     assert all(b > a for a, b in itertools.pairwise(nodes))
     assert len(set(carried(detach=True).nodes[1:])) == 1
+
+
+class Meter:
+    """What many scripts average their losses with."""
+
+    def __init__(self) -> None:
+        self.sum: Any = 0.0
+
+    def update(self, value: Any) -> None:
+        self.sum = self.sum + value  # meter
+
+
+def test_a_meter_that_is_given_tensors_is_found():
+    def update(history: dict[str, Any], loss: Tensor, output: Tensor) -> None:
+        history.setdefault("meter", Meter()).update(loss)
+
+    found = retained(update)
+    assert (found.alive, found.variable) == (9, "history['meter'].sum")
+    assert found.where is not None
+    assert found.where.text.endswith("# meter")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from trainlint.measurements import SoftTargets
 from trainlint.probes.soft_targets import measure_soft_targets
@@ -109,3 +109,29 @@ def test_nodes_that_meet_along_given_edges_are_no_blend():
     x, y = pairs().dataset.tensors
     loader = DataLoader(TensorDataset(x, y, torch.arange(64).roll(1) % 16), batch_size=16)
     assert facts(neighbours, loader).inputs_mixed is False
+
+
+def collated(labels) -> SoftTargets:
+    """Mixup in the collate function; ``labels(y, other)`` are the targets that it gives."""
+
+    def collate(rows):
+        x, y = default_collate(rows)
+        other = torch.randperm(len(x))
+        return mixed(x, other), labels(y, other)
+
+    data = TensorDataset(torch.randn(64, 12), torch.arange(64) % CLASSES)
+    loader = DataLoader(data, batch_size=16, collate_fn=collate)
+    return facts(lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]), loader)
+
+
+def test_a_collate_function_that_blends_inputs_alone_is_seen():
+    half = collated(lambda y, other: y)
+    assert (half.inputs_mixed, half.labels_mixed, half.collated) == (True, False, True)
+    assert abs(half.blend - 0.3) < 0.01
+    assert half.mixed_where is not None
+    assert half.mixed_where.function == "mixed"
+
+
+def test_a_collate_function_that_blends_labels_too_is_told_from_it():
+    whole = collated(lambda y, other: mixed(F.one_hot(y, CLASSES).float(), other))
+    assert (whole.inputs_mixed, whole.labels_mixed) == (True, True)

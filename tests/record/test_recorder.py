@@ -242,6 +242,24 @@ def test_clipping_is_seen_however_its_limit_is_passed(call) -> None:
     assert all(s.clip is not None and s.clip[1] == 0.5 for s in steps[1:])
 
 
+@pytest.mark.parametrize("around", [False, True])
+def test_steps_through_a_gradient_scaler_are_told_from_steps_around_it(around: bool) -> None:
+    model, (train_loader, val_loader) = nn.Linear(6, 3), loaders()
+    optimizer, scaler = torch.optim.SGD(model.parameters(), 0.1), torch.amp.GradScaler("cpu", init_scale=8.0)
+
+    def each(i, x, y) -> None:
+        optimizer.zero_grad()
+        scaler.scale(F.cross_entropy(model(x), y)).backward()
+        if around:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)
+            scaler.update()
+
+    steps = record(lambda: train(model, optimizer, train_loader, val_loader, each=each)).steps
+    assert {(s.scaled, s.scaler) for s in steps} == {(True, not around)}
+
+
 def test_a_model_is_placed_where_it_was_asked_for_not_in_its_own_constructor() -> None:
     class Net(nn.Module):
         def __init__(self) -> None:

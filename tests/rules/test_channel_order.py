@@ -76,3 +76,12 @@ def test_sky_in_a_sorted_validation_set_is_no_swap():
 def test_is_not_run_without_pictures():
     tokens = leaf((32, 20), kind="tokens")
     assert ChannelOrder().judge(batches(tokens), model("Embedding", (100, 8))).kind == "not-run"
+
+
+def test_errs_when_channels_last_pictures_were_reshaped():
+    reshaped = Leaf(**{**vars(leaf((40, 3, 32, 32))), "interleaved": 6.0})
+    verdict = ChannelOrder().judge(batches(reshaped), model("Conv2d", (16, 3, 3, 3)))
+    assert (verdict.severity, verdict.location) == (Severity.ERROR, LOADER)
+    assert "40 × 32 × 32 × 3" in verdict.message
+    noise = Leaf(**{**vars(reshaped), "interleaved": 1.0})
+    assert ChannelOrder().judge(batches(noise), model("Conv2d", (16, 3, 3, 3))).kind == "pass"

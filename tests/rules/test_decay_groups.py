@@ -26,6 +26,11 @@ def test_notes_a_strong_decay_on_everything():
     assert verdict.location == WHERE
 
 
+def test_warns_of_a_decay_that_takes_norm_weights_away():
+    assert judge(group(3.0, lr=3e-3), epochs=5, per_epoch=30).severity is Severity.WARNING
+    assert judge(group(0.1), epochs=50, per_epoch=1000).severity is Severity.NOTE, "a usual decay in a long run"
+
+
 def test_passes_groups_that_leave_vectors_out():
     assert judge(group(0.1, tensors=4, vectors=0), group(0.0, tensors=6, vectors=6)).kind == "pass"
 

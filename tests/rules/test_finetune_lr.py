@@ -60,5 +60,11 @@ def test_a_high_rate_that_ends_ahead_passes():
     assert judge(gentle=replace(CALM, clean=(1.4, 1.3, 1.0, 0.9))).kind == "pass"
 
 
+def test_weights_that_moved_beyond_themselves_are_lost_though_the_rate_ends_ahead():
+    ahead = replace(WILD, clean=(7.5, 1.3, 0.5, 0.01), moved=2.7)
+    assert judge(ahead).severity is Severity.WARNING
+    assert judge(replace(ahead, moved=0.8)).kind == "pass"
+
+
 def test_says_so_when_nothing_was_replayed():
     assert judge(runs=()).kind == "not-run"

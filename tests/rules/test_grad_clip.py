@@ -39,6 +39,11 @@ def test_warns_when_sgd_steps_are_clearly_too_small():
     assert judge(*[step(5.0, 5e-4)] * 4).severity is Severity.WARNING
 
 
+def test_the_median_step_counts():
+    assert judge(step(0.04, 5e-4), step(5.0, 5e-4), step(5.0, 5e-4)).severity is Severity.WARNING
+    assert judge(step(4e-4, 5e-4), step(5.0, 5e-4), step(5.0, 5e-4)).kind == "pass"
+
+
 def test_passes_normalised_steps_of_a_sum_reduced_loss():
     assert judge(*[step(5000.0)] * 4).kind == "pass"
 

@@ -4,15 +4,16 @@ import pytest
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Influence, InputEffect
+from trainlint.measurements import Activation, Activations, Influence, InputEffect
 from trainlint.rule import Verdict
 from trainlint_rules.input_ignored import InputIgnored
 
 PLACE = Location("model.py", 20)
 
 
-def judge(together: InputEffect, *alone: InputEffect, lost_in: str = "") -> Verdict:
-    return InputIgnored().judge(Influence(together=together, inputs=alone, samples=32, lost_in=lost_in, where=PLACE))
+def judge(together: InputEffect, *alone: InputEffect, lost_in: str = "", dead: float = 0.0) -> Verdict:
+    layers = Activations(layers=(Activation(module="body.1", kind="relu", dead_units=dead, units=32),))
+    return InputIgnored().judge(Influence(together=together, inputs=alone, samples=32, lost_in=lost_in, where=PLACE), layers)
 
 
 def effect(change: float = 0.0, gradient: float = 0.0, path: str = "[0]", *, connected: bool = True) -> InputEffect:
@@ -46,3 +47,8 @@ def test_warns_of_one_of_several_inputs():
 )
 def test_passes_models_that_can_learn_from_their_inputs(together: InputEffect, alone: tuple[InputEffect, ...]):
     assert judge(together, *alone).kind == "pass"
+
+
+def test_leaves_a_layer_of_dead_units_to_its_own_rule():
+    assert judge(effect(), lost_in="relu", dead=1.0).kind == "not-run"
+    assert judge(effect(), lost_in="layer_norm", dead=1.0).kind == "fail"

@@ -203,3 +203,9 @@ def test_the_worst_fault_speaks_and_names_the_others():
 def test_token_ids_are_not_judged():
     tokens = Leaf(path="[0]", role="input", kind="tokens", shape=(32, 20), dtype="int64", maximum=29999.0, mean=5000.0, std=5000.0)
     assert judge(tokens, first_layer="Embedding").kind == "not-run"
+
+
+def test_warns_of_pictures_without_contrast():
+    verdict = judge(image(-1.0, -0.992, -0.999, 0.002))
+    assert verdict.severity is Severity.WARNING
+    assert "next to nothing of them is left" in verdict.message

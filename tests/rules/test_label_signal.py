@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Labels, Mismatch, Repair, Signal
+from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal
 from trainlint.rule import Verdict
 from trainlint_rules.label_signal import LabelSignal
 
@@ -93,3 +93,32 @@ def test_errs_when_masks_lie_on_their_picture_only_when_turned():
 
 def test_says_why_nothing_could_be_read():
     assert judge().message == "no labels"
+
+
+def test_warns_of_labels_that_augmentation_drowns():
+    augmented, val = replace(NOTHING, random=True), replace(CLEAR, phase="val")
+    verdict = judge(augmented, val)
+    assert verdict.severity is Severity.WARNING
+    assert "augmentation" in verdict.message
+    for change in ({"random": False}, {"z": 3.0}, {"samples": 100}):
+        assert judge(replace(augmented, **change), val).severity is not Severity.WARNING, change
+
+
+def lesson(**changes: object) -> Verdict:
+    learned = Lesson(steps=200, learned=256, held_out=180, left=0.4, by_heart=True, z=0.5)
+    return LabelSignal().judge(Labels(signals=(NOTHING,), where={"train": DATA}, lesson=replace(learned, **changes)))
+
+
+def test_warns_when_the_model_itself_learns_by_heart_only():
+    verdict = lesson()
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, DATA)
+    assert "by heart" in verdict.message
+
+
+def test_passes_what_the_model_itself_can_learn():
+    assert lesson(z=6.0).kind == "pass"
+
+
+def test_cannot_tell_when_the_model_fitted_nothing_or_little():
+    for change in ({"by_heart": False}, {"z": 3.0}, {"learned": 50}):
+        assert lesson(**change).kind == "not-run", change

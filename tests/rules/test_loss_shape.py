@@ -59,3 +59,10 @@ def test_one_target_for_the_members_of_an_ensemble_is_a_note():
 
 def test_a_formula_of_the_scripts_own_is_not_judged():
     assert LossShape().judge(Loss()).kind == "not-run"
+
+
+def test_scores_that_were_cut_up_are_an_error_at_the_reshape():
+    cut = Location("train.py", 30)
+    verdict = judge((11520, 4), (11520,), 0, kind="cross_entropy", torn=1.0, torn_where=cut, torn_from=(20, 4, 24, 24))
+    assert (verdict.severity, verdict.location) == (Severity.ERROR, cut)
+    assert "permute(0, 2, 3, 1)" in verdict.fix.code

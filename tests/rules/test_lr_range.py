@@ -37,6 +37,14 @@ def test_ten_times_outside_the_band_is_within_the_noise():
     assert judge(5e-5).kind == "pass"
 
 
+def test_nearer_rates_that_learn_nothing_at_a_third_either_are_a_warning():
+    verdict = judge(1e-1, ENDS | {3.16e-2: 2.35})
+    assert verdict.severity is Severity.WARNING
+    assert "5.0 times above" in verdict.message
+    assert judge(1e-1, ENDS | {3.16e-2: 1.9}).kind == "pass"
+    assert judge(4e-2, ENDS | {3.16e-2: 2.35, 1e-2: 2.4}).kind == "pass", "two times above is within the noise"
+
+
 def test_a_rate_that_diverges_is_an_error():
     verdict = judge(1.0)
     assert verdict.severity is Severity.ERROR

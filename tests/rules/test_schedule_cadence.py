@@ -76,6 +76,14 @@ def test_only_notes_a_schedule_that_may_be_all_of_a_short_run():
     assert judge(scheduler("CosineAnnealingLR", "step", 30), begun=1).severity is Severity.NOTE
 
 
+def test_a_trainer_that_knows_its_epochs_is_a_loop_over_epochs():
+    fit = Location("train.py", 40, "", "trainer.fit(model, train_loader)")
+    built = scheduler("CosineAnnealingLR", "step", 30, stepped_where=fit)
+    verdict = judge(built, epochs=30, head=fit)
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, BUILT)
+    assert judge(built, head=fit).severity is Severity.NOTE
+
+
 def test_fails_when_milestones_in_epochs_are_over_within_the_first():
     steps = (0.1,) * 30 + (0.01,) * 30 + (1e-3,) * 20 + (1e-4,)
     verdict = judge(scheduler("MultiStepLR", "step", 80, steps), epochs=90)

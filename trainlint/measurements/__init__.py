@@ -20,7 +20,7 @@ from trainlint.measurements.gradients import (
     UnregisteredModule,
 )
 from trainlint.measurements.influence import Influence, InputEffect
-from trainlint.measurements.labels import ClassMatch, Labels, Mismatch, Repair, Shared, Signal, SplitOverlap, Suspect
+from trainlint.measurements.labels import ClassMatch, Labels, Lesson, Mismatch, Repair, Shared, Signal, SplitOverlap, Suspect
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Loss, LossCall
 from trainlint.measurements.memory import Retained
@@ -66,6 +66,7 @@ __all__ = [
     "LastBatch",
     "Leaf",
     "LearningRate",
+    "Lesson",
     "LoaderEnd",
     "Loop",
     "Loss",

@@ -44,6 +44,9 @@ class Leaf:
     """Samples equal to an earlier one in the batch."""
     channels_last: bool = False
     """The last axis looks like colour channels (B,H,W,3)."""
+    interleaved: float = 0.0
+    """How many times less neighbouring pixels of pictures differ when the same memory is read as (H, W, C), along the axis where that gains
+    least: above 1 where channels-last pictures were given another shape without moving the axis. 0 for what is no colour picture."""
     made_where: Location | None = None
     """The line of the user's code that made the values, where it was seen."""
 

@@ -119,8 +119,10 @@ class Mixing(Measurement):
     """First operation after which outputs depend on other samples."""
     operation: str = ""
     future_tokens: bool | None = None
-    """Language models: the prediction at position t depends on tokens after t."""
+    """Language models: the prediction of a token depends on that token or on later ones."""
     future_share: float = 0.0
+    unshifted: bool = False
+    """Language models: each prediction is compared with the very token that it was made from."""
     contrastive: bool = False
     """The loss compares samples with each other by design (a batch-by-batch matrix enters it)."""
 

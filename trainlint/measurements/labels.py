@@ -9,7 +9,7 @@ from trainlint.details import ImageGrid
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["ClassMatch", "Labels", "Mismatch", "Repair", "Shared", "Signal", "SplitOverlap", "Suspect"]
+__all__ = ["ClassMatch", "Labels", "Lesson", "Mismatch", "Repair", "Shared", "Signal", "SplitOverlap", "Suspect"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +82,23 @@ class Signal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What the model itself learned of labels in a short training, where the cheap probe found nothing."""
+
+    steps: int
+    learned: int
+    """Samples that it was trained on."""
+    held_out: int
+    """Samples that it was judged on."""
+    left: float
+    """Loss on the samples trained on, against that with targets exchanged between samples."""
+    by_heart: bool
+    """It got them by heart."""
+    z: float
+    """How far the loss on the held-out samples came to lie below that with exchanged targets, in standard deviations, at best."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suspect:
     """A training sample whose label disagrees with what the other samples teach."""
 
@@ -120,6 +137,8 @@ class Labels(Measurement):
 
     name: ClassVar[str] = "labels"
     signals: tuple[Signal, ...] = ()
+    lesson: Lesson | None = None
+    """Made where no signal was found."""
     where: dict[str, Location] | None = None
     """Where each phase's dataset was built."""
     reasons: dict[str, str] | None = None

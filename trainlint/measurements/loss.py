@@ -40,6 +40,12 @@ class LossCall:
     """Input and target had different shapes and were broadcast against each other."""
     broadcast_elements: int = 0
     """Number of elements after broadcasting (0 when it was not)."""
+    torn: float = 0.0
+    """Share of predictions whose class scores were taken from several places (pixels, time steps) of the output layer."""
+    torn_where: Location | None = None
+    """The reshape that did it."""
+    torn_from: tuple[int, ...] = ()
+    """Shape that it was given."""
     input_activation: str | None = None
     """The operation that made the loss's input, looking through reshapes and casts: ``softmax``, ``log_softmax``, ``sigmoid``,
     ``relu``, ``tanh``, ``clamp`` …; None when it is a plain linear or other operation."""

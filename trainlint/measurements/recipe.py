@@ -114,6 +114,8 @@ class SoftTargets(Measurement):
     """Median share that the other sample has in a blended input."""
     labels_mixed: bool | None = None
     """The loss sees the label of the other sample too."""
+    collated: bool = False
+    """The loader's collate function blends them."""
 
 
 @dataclass(frozen=True, kw_only=True)

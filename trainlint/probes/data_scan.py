@@ -16,7 +16,7 @@ from torch.utils.data import Subset, TensorDataset
 
 from trainlint.location import Location
 from trainlint.measurements import DataScan, LabelCount, NonFiniteSample
-from trainlint.probes.datasets import Samples, is_rebuilt, label_vectors, spread
+from trainlint.probes.datasets import Samples, is_rebuilt, is_used_up, label_vectors, spread
 from trainlint.probes.leaves import describe
 from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.roles import DataFlow
@@ -232,7 +232,7 @@ class _Scan:
 
     def _run_iterable(self, samples: Samples) -> None:
         """Read the beginning of an iterable dataset, if a fresh pass over it leaves the next one what it was."""
-        if _is_used_up(samples.dataset):
+        if is_used_up(samples.dataset):
             return
         for index, sample in enumerate(samples.dataset):
             if time.monotonic() > self.end:
@@ -246,10 +246,3 @@ class _Scan:
             said = str(error).splitlines()
             self.error = f"{type(error).__name__}{where} of the {self.phase} data: {said[0][:200] if said else 'no message'}"
 
-
-def _is_used_up(dataset: Any) -> bool:
-    """Whether iterating takes samples away for good: the dataset is an iterator, or holds one (a generator, an open file)."""
-    if hasattr(dataset, "__next__") or not hasattr(dataset, "__iter__"):
-        return True
-    held = getattr(dataset, "__dict__", {})
-    return any(hasattr(value, "__next__") for value in held.values())

@@ -18,7 +18,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 from trainlint.record.recording import Loader
 from trainlint.record.structure import tensor_leaves
 
-__all__ = ["Samples", "class_names", "is_rebuilt", "label_vectors", "normalisation", "sampler_of", "size_of", "spread", "transform_text", "wrapped"]
+__all__ = ["Samples", "class_names", "is_rebuilt", "is_used_up", "label_vectors", "normalisation", "sampler_of", "size_of", "spread", "transform_text", "wrapped"]
 
 #: Attributes under which datasets keep one label a sample (torchvision and its imitators).
 _LABEL_NAMES = ("targets", "labels", "target", "label", "y", "_labels", "_targets")
@@ -77,6 +77,14 @@ def is_rebuilt(entry: Loader, other: Loader) -> bool:
     mine, theirs = entry.loader.dataset, other.loader.dataset
     alike = mine is theirs or (type(mine) is type(theirs) and size_of(mine) == size_of(theirs))
     return entry is other or (entry.place == other.place and alike)
+
+
+def is_used_up(dataset: Any) -> bool:
+    """Whether iterating takes samples away for good: the dataset is an iterator, or holds one (a generator, an open file)."""
+    if hasattr(dataset, "__next__") or not hasattr(dataset, "__iter__"):
+        return True
+    held = getattr(dataset, "__dict__", {})
+    return any(hasattr(value, "__next__") for value in held.values())
 
 
 def class_names(dataset: Any) -> dict[int, str]:

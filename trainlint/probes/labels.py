@@ -16,13 +16,16 @@ from trainlint.probes.class_checks import balanced_accuracy, find_noise, match_c
 from trainlint.probes.datasets import class_names, label_vectors
 from trainlint.probes.drawing import lines_that_draw
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.held_out import train_a_while
+from trainlint.probes.made import made_at
 from trainlint.probes.mask_fit import MaskProbe, mask_signal, probe_masks
 from trainlint.probes.pairing import Probed, find_mismatch, find_repair, find_stretch
 from trainlint.probes.pictures import draw
 from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.ridge import Ridge, Rows
 from trainlint.probes.split_samples import Split, read_split
-from trainlint.record.frames import Frames
+from trainlint.probes.value_source import value_source
+from trainlint.record.frames import Frames, Place
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings
 
@@ -45,7 +48,7 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
             reasons[phase] = str(error)
     if not splits:
         raise CannotMeasureError(reasons["train"])
-    where = {p: place for p, s in splits.items() if (place := recording.frames.location(recording.dataset_place(s.entry))) is not None}
+    where = {p: place for p, s in splits.items() if (place := recording.frames.location(_where(recording, s))) is not None}
     names = {p: {f"{k}": v for k, v in class_names(s.samples.dataset).items()} for p, s in splits.items()}
     found = Labels(where=where or None, names={p: n for p, n in names.items() if n} or None)
     if any(s.kind == "masks" for s in splits.values()):
@@ -57,12 +60,19 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
         except (ValueError, np.linalg.LinAlgError) as error:
             reasons[phase] = f"no probe could be fitted: {error}"
     found = replace(found, signals=tuple(_signal(one, probed, deadline) for one in probed.values()), reasons=reasons or None)
+    if "train" in splits and not splits["train"].random and found.signals and all(s.z < _NONE for s in found.signals):
+        found = replace(found, lesson=train_a_while(recording, splits["train"], deadline))
     train, val = probed.get("train"), splits.get("val")
     if train is not None and train.split.kind == "classes":
         found = _with_noise(replace(found, held_out=found.signals[0].accuracy), train)
         if val is not None and val.kind == "classes" and val.features.shape[1] == train.split.features.shape[1]:
             found = replace(found, match=match_classes(train, val))
     return _with_sets(found, splits)
+
+
+def _where(recording: Recording, split: Split) -> Place | None:
+    found = value_source(split.samples, recording.frames, split.target)
+    return found or made_at(recording, split.entry).get(split.target) or recording.dataset_place(split.entry)
 
 
 def _probe(split: Split) -> Probed:

@@ -50,7 +50,7 @@ def measure_loop(recording: Recording, deadline: float, settings: Settings) -> L
         eval_mode_modules=tuple(dict.fromkeys(name for c in off for name in c.modules_off)),
         mode_dependent=tuple(dict.fromkeys(type(m).__name__ for model in models for m in model.modules() if depends_on_mode(m))),
         frozen_eval=bool(off) and all(c.off_are_frozen for c in off),
-        gradient_scaler=any(s.scaler for s in steps),
+        gradient_scaler=any(s.scaler or s.scaled for s in steps),
         accumulation=accumulation[0][0] if accumulation else 1,
         step_before_backward=_steps_before_backward(recording),
         clear_between_backward_and_step=bool(steps) and sum(bool(s.discarded and not s.kept) for s in steps) > len(steps) / 2,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from trainlint.location import Location
 from trainlint.measurements import Loss, LossCall
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.torn import torn_scores
 from trainlint.record.frames import Place
 from trainlint.record.recording import Backward, Recording
 from trainlint.record.tape import Operation, Ref, Tape
@@ -110,6 +111,7 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
     reduction = str(bound.get("reduction", "mean"))
     ignore = int(bound.get("ignore_index", -100)) if op.name in ("cross_entropy", "nll_loss") else None
     activation, act_op = _activation(tape, op)
+    torn, cut = torn_scores(tape, op, axis) if classes and axis is not None else (0.0, None)
     maker = _maker(tape, op)
     weight = _output_weight(recording, tape, maker) if maker else None
     with torch.no_grad():
@@ -142,6 +144,9 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
             batch_size=given.shape[0] if given.dim() else 1,
             broadcast=broadcast,
             broadcast_elements=math.prod(spread) if broadcast else 0,
+            torn=torn,
+            torn_where=at(cut.place) if cut is not None else None,
+            torn_from=tape.shapes.get(cut.inputs[0], ()) if cut is not None else (),
             input_activation=activation,
             input_activation_where=at(act_op.place) if act_op else None,
             input_activation_axis=_softmax_axis(tape, act_op) if act_op else None,

@@ -8,6 +8,7 @@ import torch
 
 from trainlint.probes.datasets import Samples
 from trainlint.probes.randomness import randomness_kept
+from trainlint.probes.value_source import value_source
 from trainlint.record.frames import Place
 from trainlint.record.recording import Loader, Recording
 from trainlint.record.structure import tensor_leaves
@@ -18,7 +19,7 @@ __all__ = ["made_at"]
 def made_at(recording: Recording, entry: Loader) -> dict[str, Place]:
     """The lines that made a sample's tensors, by their path in the batch; without those that only torch or a library made.
 
-    One sample is read again and watched; tensors that the dataset holds were watched when the script made them.
+    Values that torch did not make are looked for in the dataset's source. One sample is read again and watched, and put into a batch where the user's own function does that; tensors that the dataset holds were watched when the script made them.
     """
     indices = next((i.indices for i in entry.iterations if i.indices), [])
     samples = Samples(entry.loader, by_lists=bool(indices) and isinstance(indices[0], list))
@@ -27,8 +28,14 @@ def made_at(recording: Recording, entry: Loader) -> dict[str, Place]:
     provenance = recording.provenance
     with randomness_kept(), torch.no_grad(), provenance.watching(sys._getframe()):
         try:
-            leaves = dict(tensor_leaves(samples.raw(samples.pool[0])))
+            sample = samples.raw(samples.pool[0])
+            leaves = samples.leaves(sample) | (dict(tensor_leaves(sample)) if samples.stacked else {})
         except Exception:
             return {}
-    found = {path: making.telling() for path, tensor in leaves.items() if (making := provenance.of(tensor)) is not None}
-    return {path: place for path, place in found.items() if place is not None}
+    found: dict[str, Place] = {}
+    for path, tensor in leaves.items():
+        making = provenance.of(tensor)
+        place = making.telling() if making is not None else value_source(samples, recording.frames, path)
+        if place is not None:
+            found[path] = place
+    return found

@@ -83,15 +83,17 @@ def measure_mixing(recording: Recording, deadline: float, settings: Settings) ->
 
 
 def _measurement(recording: Recording, exchange: Exchange, across: _Across | None, leak: Leak | None) -> Mixing:
-    operation = leak.operation if leak is not None and leak.share > NOISE else across.operation if across is not None else None
+    leaks = leak is not None and leak.share > NOISE
+    operation = (leak.loss or leak.operation) if leak is not None and leaks else across.operation if across is not None else None
     return Mixing(
         across_samples=across.mixed or across.contrastive if across is not None else None,
         samples=exchange.samples,
         share=across.share if across is not None else 0.0,
         first_where=recording.frames.location(operation.place) if operation is not None else None,
         operation=operation.name.strip("_") if operation is not None else "",
-        future_tokens=leak.share > NOISE if leak is not None else None,
+        future_tokens=leaks if leak is not None else None,
         future_share=leak.share if leak is not None else 0.0,
+        unshifted=leak is not None and leak.loss is not None,
         contrastive=across is not None and across.contrastive,
     )
 

@@ -1,7 +1,8 @@
 """Whether a model that predicts the next token can see it.
 
 A next-token model is known by its targets: they are the input's tokens, one further on. The embedding of one position is disturbed,
-and no prediction of that token or an earlier one may change.
+and no prediction of that token or an earlier one may change. Where targets are the input's tokens as they stand, it is known by its
+masks: no prediction depends on a later token. Its targets were not shifted then, and each prediction is of the token it was given.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Leak:
     """Largest change of a prediction that must not change over the largest of those that may."""
     operation: Operation | None = None
     """First operation whose output at one position depends on later ones."""
+    loss: Operation | None = None
+    """The loss, where it compares each prediction with the token that it was made from: targets were not shifted."""
 
 
 def sees_next_token(
@@ -44,15 +47,19 @@ def sees_next_token(
         for source in exchange.sources:
             answers = _answers(exchange, prediction, source) if source.made and prediction.classes else None
             if answers is not None:
+                measure = _leak if int(answers[answers >= 0].min()) > 0 else _copy
                 try:
-                    return _leak(exchange, prediction, source, answers, kept[prediction.slot], noise[prediction], deadline)
+                    return measure(exchange, prediction, source, answers, kept[prediction.slot], noise[prediction], deadline)
                 except CannotMeasureError:
                     return None
     return None
 
 
 def _answers(exchange: Exchange, prediction: Prediction, source: Source) -> Tensor | None:
-    """For each scored target its position among the input's tokens, -1 where not scored; None when targets are not the next tokens."""
+    """For each scored target its position among the input's tokens, -1 where not scored; None when targets are other tokens.
+
+    The first token is asked for only where targets were not shifted.
+    """
     tokens = _by_time(exchange, source.leaf)
     if tokens is None or tokens.shape[1] < 4 or prediction.call is None:
         return None
@@ -68,8 +75,7 @@ def _answers(exchange: Exchange, prediction: Prediction, source: Source) -> Tens
         positions = torch.where(scored.to(positions.device) != ignored, positions, -1)
         if _agrees(held[:, 1:] == tokens[:, 1:], counted[:, 1:] & told):
             # The same tokens: the next ones when the loop or the model shifts them, so that the first is never asked for.
-            asked = positions[positions >= 0]
-            return positions if asked.numel() and int(asked.min()) > 0 else None
+            return positions if bool((positions >= 0).any()) else None
         if _agrees(held[:, :-1] == tokens[:, 1:], counted[:, :-1] & told):
             return torch.where(positions >= 0, positions + 1, -1)
     return None
@@ -123,6 +129,28 @@ def _leak(
         return None
     share, position = worst
     return Leak(share, _first_to_look_ahead(exchange, prediction, source, position - first, length) if share > NOISE else None)
+
+
+def _copy(
+    exchange: Exchange, prediction: Prediction, source: Source, answers: Tensor, before: Tensor, noise: float, deadline: float
+) -> Leak | None:
+    """Targets are the input as it stands: a slip where predictions depend on no later token; else the model is to restore its input."""
+    known = position_of(source.labels)
+    first, length = int(known.min()), int(known.max()) - int(known.min()) + 1
+    shares: list[float] = []
+    for position in sorted({first + length * part // 4 for part in (1, 2, 3)}):
+        after = exchange.disturbed(source.leaf, position, (prediction.slot,))[prediction.slot]
+        change = prediction.changes(before, after)
+        earlier = change[(answers >= 0) & (answers < position)] if change.shape == answers.shape else change
+        if not earlier.numel() or float(earlier.max()) > noise:
+            return None
+        own, largest = float(change[answers == position].max()), float(change[answers >= position].max())
+        if own <= noise:
+            return None
+        shares.append(own / largest)
+        if time.monotonic() > deadline:
+            break
+    return Leak(max(shares), loss=exchange.tape.operations[prediction.call or 0])
 
 
 def _first_to_look_ahead(exchange: Exchange, prediction: Prediction, source: Source, index: int, length: int) -> Operation | None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
 from trainlint.measurements import SampleOrder
-from trainlint.probes.datasets import Samples, is_rebuilt, label_vectors, sampler_of, size_of, spread
+from trainlint.probes.datasets import Samples, is_rebuilt, is_used_up, label_vectors, sampler_of, size_of, spread
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.leaves import describe
 from trainlint.probes.randomness import draws_samples, randomness_kept
@@ -66,6 +66,8 @@ def _measure(recording: Recording, entries: Sequence[Loader], end: float) -> Sam
     labels, everywhere = (
         _labels(samples, first, path, min(end, time.monotonic() + _SECONDS)) if path and first and samples.single else ([], [])
     )
+    if samples.iterable and path:
+        labels = _labels_of_stream(samples, path, min(end, time.monotonic() + _SECONDS))
     if not labels and path:
         labels = _recorded_labels(recording, passes[0], path)
     expected, deviation = expected_runs(labels, everywhere if same and len(everywhere) > len(labels) else ())
@@ -220,6 +222,19 @@ def _labels(samples: Samples, order: Sequence[int], path: str, end: float) -> tu
                 break
             ordered.append(read[index] if index in read else _one(samples[index][path]))
     return ordered, list(read.values())
+
+
+def _labels_of_stream(samples: Samples, path: str, end: float) -> list[float]:
+    """Labels in the order of one more pass over an iterable dataset; empty where a pass takes samples away for good."""
+    found: list[float] = []
+    if is_used_up(samples.dataset) or not samples.single:
+        return found
+    with suppress(Exception):
+        for sample in itertools.islice(samples.dataset, _MOST):
+            if time.monotonic() > end:
+                break
+            found.append(_one(samples.leaves(sample)[path]))
+    return found
 
 
 def _agreeing(samples: Samples, read: Mapping[int, float]) -> npt.NDArray[np.float64] | None:

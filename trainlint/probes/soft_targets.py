@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trainlint.measurements import SoftTargets, TargetCall
+from trainlint.probes.collated import Collated, blend_in_collate
+from trainlint.probes.datasets import Samples
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.flow import trace
+from trainlint.probes.made import made_at
+from trainlint.probes.roles import DataFlow
 from trainlint.record.recording import Recording
 from trainlint.record.tape import Operation, Ref, Tape
 from trainlint.settings import Settings
@@ -56,6 +60,11 @@ def measure_soft_targets(recording: Recording, deadline: float, settings: Settin
     hardening = next(_hardenings(tape), None)
     blend = _input_blend(tape)
     mixed = blend is not None and blend[0] >= _LEAST_BLEND
+    collated = None if mixed else _collated(recording)
+    if collated is not None and collated.blend >= _LEAST_BLEND:
+        return SoftTargets(
+            calls=calls, inputs_mixed=True, mixed_where=at(collated.where), blend=collated.blend, labels_mixed=collated.labels, collated=True,
+        )  # fmt: skip
     return SoftTargets(
         calls=calls,
         hardened_by=hardening.op.name if hardening else "",
@@ -67,6 +76,18 @@ def measure_soft_targets(recording: Recording, deadline: float, settings: Settin
         blend=blend[0] if mixed and blend is not None else 0.0,
         labels_mixed=_labels_mixed(tape) if mixed else None,
     )
+
+
+def _collated(recording: Recording) -> Collated | None:
+    """What the training loader's collate function blends."""
+    flow = DataFlow(recording)
+    entry = next(iter(recording.loaders_of("train")), None)
+    if entry is None:
+        return None
+    indices = next((i.indices for i in entry.iterations if i.indices), [])
+    samples = Samples(entry.loader, by_lists=bool(indices) and isinstance(indices[0], list))
+    found = blend_in_collate(samples, lambda path: flow.role(entry.index, path), recording.frames)
+    return replace(found, where=made_at(recording, entry).get(found.path, found.where)) if found is not None else None
 
 
 def _judged(tape: Tape, position: int) -> bool:

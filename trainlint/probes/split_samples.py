@@ -150,7 +150,10 @@ def _read(flow: DataFlow, phase: str, end: float) -> Split:
     if target is None or not inputs:
         raise CannotMeasureError(f"the {what} samples have no labels that belong to an input")
     pool = samples.pool
-    if draws_samples(samples, list(pool[: 2**16]), lambda path: flow.role(entry.index, path), end):
+    order = list(pool[: 2**16])
+    if draws_samples(samples, order, lambda path: flow.role(entry.index, path), end) and draws_samples(
+        samples, order, lambda path: "target" if path == target.path else "other", end
+    ):  # where each index keeps its label, the augmentation may be what leaves nothing else of a sample
         raise CannotMeasureError(f"the {what} dataset draws its samples at random, so that an index stands for none of them")
     return _gather(phase, entry, samples, inputs, target, end)
 

@@ -19,7 +19,8 @@ _WRAPPERS = frozenset({"tqdm", "trange", "track", "progress_bar", "enumerate", "
 def planned_epochs(frames: Frames) -> int | None:
     """The length of the nearest enclosing ``for ... in range(...)`` of the current stack of user code; None when there is none.
 
-    The range's arguments are only looked up (names, attributes, items, numbers, arithmetic), never called.
+    The range's arguments are only looked up (names, attributes, items, numbers, arithmetic), never called. Where a framework's trainer
+    runs the loop, the number is its own.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -28,8 +29,21 @@ def planned_epochs(frames: Frames) -> int | None:
                 length = _length(loop.iter, {**frame.f_globals, **frame.f_locals})
                 if length is not None:
                     return length
+        elif (number := _of_trainer(frame)) is not None:
+            return number
         frame = frame.f_back
     return None
+
+
+def _of_trainer(frame: FrameType) -> int | None:
+    """Epochs of the Lightning or Hugging Face trainer whose loop this frame is."""
+    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    number: object = None
+    if package in ("lightning", "pytorch_lightning"):
+        number = getattr(frame.f_locals.get("self"), "max_epochs", None)
+    elif package == "transformers":
+        number = frame.f_locals.get("num_train_epochs")
+    return number if type(number) is int and number > 0 else None
 
 
 @lru_cache(maxsize=64)

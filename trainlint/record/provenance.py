@@ -22,8 +22,8 @@ _MOST_CALLS = 50_000
 _MOST_PARENTS = 4
 #: Calls that only pick, arrange or move values, so that what made the values stands further back.
 _ARRANGING = frozenset({
-    "__getitem__", "chunk", "clone", "contiguous", "cpu", "cuda", "detach", "expand", "flatten", "index_select", "movedim", "narrow", "permute",
-    "pin_memory", "requires_grad_", "reshape", "select", "split", "squeeze", "swapaxes", "t", "tensor_split", "transpose", "unbind", "unflatten",
+    "__getitem__", "chunk", "clone", "contiguous", "cpu", "cuda", "detach", "expand", "flatten", "index_select", "movedim", "narrow", "pad_sequence",
+    "permute", "pin_memory", "requires_grad_", "reshape", "select", "split", "squeeze", "stack", "swapaxes", "t", "tensor_split", "transpose", "unbind", "unflatten",
     "unsqueeze", "view",
 })  # fmt: skip
 
@@ -39,7 +39,7 @@ class Making:
     def telling(self) -> Place | None:
         """The line that made the values, not one that only picked or arranged them; the earliest known when there is none."""
         node: Making = self
-        while node.name in _ARRANGING and node.parents:
+        while (node.name in _ARRANGING or node.place is None) and node.parents:
             node = node.parents[0]
         return node.place
 

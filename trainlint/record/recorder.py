@@ -393,6 +393,8 @@ class Recorder:
                     seen.clip_late = place
 
     _unscaled = False
+    in_scaler = False
+    """A gradient scaler's step() is running."""
 
     @guarded
     def scaled(self, factor: float) -> None:
@@ -479,7 +481,7 @@ class Recorder:
             lr=tuple(float(g.get("lr", math.nan)) for g in optimizer.param_groups),
             without_gradient=not closure and not any(p.grad is not None for p in seen.parameters),
             norm=last.norm if last else None, clip=seen.clip, clip_late=seen.clip_late, iteration=self.current,
-            scaler=self._scale != 1.0, closure=closure,
+            scaler=self.in_scaler, scaled=self._scale != 1.0, closure=closure,
         )  # fmt: skip
         if seen.before is not None:
             for parameter, before in zip(seen.parameters, seen.before, strict=False):

@@ -149,6 +149,9 @@ class StepSeen:
     iteration: Iteration | None
     skipped: bool = False
     scaler: bool = False
+    """Taken by a gradient scaler's step()."""
+    scaled: bool = False
+    """A gradient scaler multiplied the loss."""
     weight_norms: dict[int, float] = field(default_factory=dict)
     update_norms: dict[int, float] = field(default_factory=dict)
     happening: int = 0

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from torch import Tensor
+from torch.nn import Module
 
 from trainlint.record.frames import Frames, Place
 
@@ -95,26 +96,38 @@ class Marks:
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
             if self.frames.is_user(frame.f_code.co_filename):
-                for name, value in _named(frame):
+                for name, value in _named(frame, self.frames):
                     listed = not isinstance(value, Tensor)
                     reached = sum(_reaches(t, marks) for t in ([value] if isinstance(value, Tensor) else value))
                     if reached > max(best, 1):
                         best, kept.name, kept.listed = reached, name, listed
-                        kept.line = _adding(frame, name, kept.place)
+                        kept.line = _adding(frame, name, kept.place) or _adding(frame, f"self.{name.rpartition('.')[2]}", kept.place)
             frame = frame.f_back
 
 
-def _named(frame: FrameType) -> Iterator[tuple[str, Any]]:
-    """Yield a frame's variables, and attributes of its objects, that hold tensors with a graph, singly or in containers."""
+def _named(frame: FrameType, frames: Frames) -> Iterator[tuple[str, Any]]:
+    """Yield a frame's variables, and attributes of the user's objects, that hold tensors with a graph, singly or in containers."""
     for name, value in list(frame.f_locals.items()):
         held = [(name, value)]
-        if name == "self":
-            held += [(f"self.{key}", entry) for key, entry in list(getattr(value, "__dict__", {}).items())]
+        if name == "self" or _is_of_user(value, frames):
+            held += [(f"{name}.{key}", entry) for key, entry in list(getattr(value, "__dict__", {}).items())]
         for label, entry in held:
             if isinstance(entry, dict):
                 for key, part in list(entry.items())[:_ENTRIES]:
+                    inside = list(vars(part).items()) if _is_of_user(part, frames) else []
                     yield from _holding(f"{label}[{key!r}]", part)
+                    for attribute, kept in inside:
+                        yield from _holding(f"{label}[{key!r}].{attribute}", kept)
             yield from _holding(label, entry)
+
+
+def _is_of_user(value: Any, frames: Frames) -> bool:
+    """Whether this is an object of the user's own class: a meter, a history. Models, and what else holds modules, are none."""
+    if isinstance(value, type | Tensor | Module) or not hasattr(value, "__dict__"):
+        return False
+    module = sys.modules.get(type(value).__module__)
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and frames.is_user(file)
 
 
 def _holding(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -79,7 +79,7 @@ class ShadowWatch:
     def __init__(self) -> None:
         self.shadows: list[Shadow] = []
         self.tensors: dict[int, Shadow] = {}
-        """id of a copy's tensor -> the copy, while nothing has been seen to change it."""
+        """id of a copy's tensor, or address of its memory -> the copy, while nothing has been seen to change it."""
         self.closed = False
         self._looks = 0
 
@@ -90,12 +90,20 @@ class ShadowWatch:
         self.tensors, watched = {}, self.tensors
         if self._looks == 0:
             self.shadows = _found(models())
-            watched = {id(t): s for s in self.shadows for t in s.read() or ()}
+            watched = {key: s for s in self.shadows for t in s.read() or () for key in (id(t), t.data_ptr())}
         self._looks += 1
         with torch.no_grad():
             for shadow in self.shadows:
                 shadow.look()
         self.tensors = watched
+
+    def key(self, tensor: Any) -> int | None:
+        """The key of a copy's tensor, itself or detached as a state_dict() gives it; None for another."""
+        if id(tensor) in self.tensors:
+            return id(tensor)
+        plain = isinstance(tensor, Tensor) and tensor.layout is torch.strided and not tensor.requires_grad and tensor.device.type != "meta"
+        with torch._C.DisableTorchFunctionSubclass():
+            return key if plain and (key := tensor.data_ptr()) in self.tensors else None
 
     def touched(self, key: int, place: Place | None) -> None:
         """A tensor of a copy was changed, or read for a change."""

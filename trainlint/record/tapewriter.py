@@ -107,10 +107,10 @@ class TapeWriter(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if self.shadows.tensors and args and id(args[0]) in self.shadows.tensors:
+        if self.shadows.tensors and args and (key := self.shadows.key(args[0])) is not None:
             called = getattr(func, "__name__", "")
             if (getattr(getattr(func, "__self__", None), "__name__", "") if called == "__get__" else called) in UPDATES:
-                self.shadows.touched(id(args[0]), self.frames.here())
+                self.shadows.touched(key, self.frames.here())
         if getattr(func, "__name__", "") in LOSS_FUNCTIONS and not any(owns_parameters(m) for m in self.modules):
             self.on_loss(func.__name__)
         if not self.active or os.getpid() != self._pid:

@@ -17,7 +17,7 @@ def measure(plants, count, seed):
 class Leaves(Dataset):
     def __init__(self, rows, names):
         self.rows = rows
-        self.number = {name: number for number, name in enumerate(sorted(names))}
+        self.number = {name: number for number, name in enumerate(sorted(names))}  # fault: label-mapping
 
     def __len__(self):
         return len(self.rows)
@@ -30,7 +30,7 @@ class Leaves(Dataset):
 torch.manual_seed(0)
 train_rows, val_rows = measure(PLANTS, 900, seed=1), measure(("oak", "elm", "fir", "yew"), 300, seed=2)
 train_set = Leaves(train_rows, {name for _, name in train_rows})
-val_set = Leaves(val_rows, {name for _, name in val_rows})  # fault: label-mapping
+val_set = Leaves(val_rows, {name for _, name in val_rows})
 train_loader = DataLoader(train_set, batch_size=50, shuffle=True)
 val_loader = DataLoader(val_set, batch_size=100)
 model = nn.Sequential(nn.Linear(8, 48), nn.ReLU(), nn.Linear(48, len(PLANTS)))

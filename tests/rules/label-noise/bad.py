@@ -11,14 +11,14 @@ labels = torch.tensor(digits.target)
 
 def type_in(truth):
     typed = truth.clone()
-    typed[::15] = (typed[::15] + 1) % 10
+    typed[::15] = (typed[::15] + 1) % 10  # fault: label-noise
     return typed
 
 
 torch.manual_seed(3)
 order = torch.randperm(len(images))
 train, val = order[:1400], order[1400:]
-train_set = TensorDataset(images[train], type_in(labels[train]))  # fault: label-noise
+train_set = TensorDataset(images[train], type_in(labels[train]))
 val_set = TensorDataset(images[val], labels[val])
 train_loader = DataLoader(train_set, batch_size=64, shuffle=True)
 val_loader = DataLoader(val_set, batch_size=200)

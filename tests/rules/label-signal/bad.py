@@ -26,7 +26,7 @@ def record(folder, count):
 class Hums(Dataset):
     def __init__(self, folder, table):
         self.files = sorted(folder.glob("*.npy"))
-        self.machines = [machine for _, machine in table]
+        self.machines = [machine for _, machine in table]  # fault: label-signal
 
     def __len__(self):
         return len(self.files)
@@ -38,7 +38,7 @@ class Hums(Dataset):
 torch.manual_seed(1)
 folder = Path(tempfile.mkdtemp())
 table = record(folder, 1100)
-hums = Hums(folder, table)  # fault: label-signal
+hums = Hums(folder, table)
 train_set, val_set = random_split(hums, [900, 200], generator=torch.Generator().manual_seed(0))
 train_loader = DataLoader(train_set, batch_size=50, shuffle=True)
 val_loader = DataLoader(val_set, batch_size=100)

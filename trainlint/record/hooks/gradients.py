@@ -66,7 +66,7 @@ def hook_gradients(recorder: Recorder, replace: Replace) -> None:
         for name in ("clip_grad_norm_", "clip_grad_value_"):
             replace(owner, name, _clip(recorder, getattr(owner, name), by_norm=name == "clip_grad_norm_"))
     scaler = torch.amp.grad_scaler.GradScaler
-    scale, unscale = scaler.scale, scaler.unscale_
+    scale, unscale, take = scaler.scale, scaler.unscale_, scaler.step
 
     def scaled(self: Any, outputs: Any) -> Any:
         result = scale(self, outputs)
@@ -80,7 +80,15 @@ def hook_gradients(recorder: Recorder, replace: Replace) -> None:
             recorder.unscaled()
         return result
 
+    def stepped(self: Any, optimizer: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        recorder.in_scaler = self.is_enabled()
+        try:
+            return take(self, optimizer, *args, **kwargs)
+        finally:
+            recorder.in_scaler = False
+
     replace(scaler, "scale", scaled)
+    replace(scaler, "step", stepped)
     replace(scaler, "unscale_", unscaled)
 
 

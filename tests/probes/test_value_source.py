@@ -1,0 +1,87 @@
+"""The line of a dataset's class that decides on a sample's input or label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from trainlint.probes.datasets import Samples
+from trainlint.probes.value_source import value_source
+from trainlint.record.frames import Frames
+
+
+class Base(Dataset):
+    def __init__(self, table):
+        self.inputs = torch.zeros(8, 3)
+        self.given = table
+
+    def __len__(self):
+        return 8
+
+
+class LooksUp(Base):
+    def __init__(self, table):
+        super().__init__(table)
+        self.labels = sorted(table)  # LooksUp
+
+    def __getitem__(self, index):
+        return self.inputs[index], torch.tensor(int(self.labels[index]))
+
+
+class Changes(Base):
+    def __init__(self, table):
+        super().__init__(table)
+        self.labels = np.array(table)
+        self.labels[::3] = 0  # Changes
+
+    def __getitem__(self, index):
+        label = self.labels[index]
+        return {"x": self.inputs[index], "labels": label}
+
+
+class WorksOut(Base):
+    def __getitem__(self, index):
+        label = self.given[index] % 2 + 1  # WorksOut
+        return self.inputs[index], label
+
+
+class Arranges(Base):
+    def __getitem__(self, index):
+        picture = np.zeros((4, 4, 3), np.float32)
+        picture = picture.reshape(3, 4, 4)  # Arranges
+        return torch.from_numpy(picture), int(self.given.iloc[index]["label"])
+
+
+class Keeps(Base):
+    def __init__(self, inputs, labels):
+        self.inputs, self.labels = inputs, labels
+
+    def __getitem__(self, index):
+        return self.inputs[index], self.labels[index]
+
+
+def source(dataset, path: str = "[1]", **options):
+    return value_source(Samples(DataLoader(dataset, 4, **options)), Frames(), path)
+
+
+def line(mark: str) -> int:
+    return next(n for n, text in enumerate(Path(__file__).read_text().splitlines(), 1) if text.endswith(f"# {mark}"))
+
+
+@pytest.mark.parametrize(("build", "path"), [(LooksUp, "[1]"), (Changes, "['labels']"), (WorksOut, "[1]"), (Arranges, "[0]")])
+def test_the_line_that_decides(build, path: str) -> None:
+    found = source(Subset(build(list(range(8))), [1, 2, 3, 5]), path)
+    assert found is not None
+    assert found[:2] == (__file__, line(build.__name__))
+
+
+def test_a_class_that_keeps_what_it_was_given_tells_nothing() -> None:
+    assert source(Keeps(torch.zeros(8, 3), [0] * 8)) is None
+
+
+def test_a_collate_function_may_change_places() -> None:
+    assert source(LooksUp(list(range(8))), collate_fn=list) is None

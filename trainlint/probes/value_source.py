@@ -1,0 +1,130 @@
+"""Finds the line of a dataset's class that decides on a sample's input or label.
+
+``__getitem__`` is read, not run. Where it only looks a value up (``self.labels[index]``), the line is the last one that sets what it
+looks in; where it works the value out, the line that does so. Nothing is found where the class only keeps what it was given.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+from collections.abc import Iterator
+
+from trainlint.probes.datasets import Samples, wrapped
+from trainlint.record.frames import Frames, Place
+
+__all__ = ["value_source"]
+
+#: Calls that only give a value another type or shape of one sample.
+_CONVERSIONS = frozenset({
+    "FloatTensor", "LongTensor", "Tensor", "array", "as_tensor", "asarray", "clone", "contiguous", "copy", "float", "from_numpy", "int", "item",
+    "long", "squeeze", "tensor", "to", "unsqueeze",
+})  # fmt: skip
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def value_source(samples: Samples, frames: Frames, path: str) -> Place | None:
+    """The line for the value at ``path`` in a batch (``[1]``, ``['labels']``); None where no class of the user's tells."""
+    if not samples.stacked and not path.startswith("['"):
+        return None  # a collate function may arrange a batch in another way
+    for one in wrapped(samples.dataset):
+        code = getattr(getattr(type(one), "__getitem__", None), "__code__", None)
+        if code is None or not frames.is_user(code.co_filename):
+            continue
+        owner = _class_around(code.co_filename, code.co_firstlineno)
+        if owner is None:
+            continue
+        reader = next((f for f in owner.body if isinstance(f, _Function) and f.name == "__getitem__"), None)
+        found = _line(owner, reader, path) if reader is not None else None
+        if found is not None:
+            return code.co_filename, found[0], found[1]
+    return None
+
+
+def _class_around(filename: str, line: int) -> ast.ClassDef | None:
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except (SyntaxError, ValueError):
+        return None
+    inside = [n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.lineno <= line <= (n.end_lineno or n.lineno)]
+    return max(inside, key=lambda n: n.lineno, default=None)
+
+
+def _line(owner: ast.ClassDef, reader: _Function, path: str) -> tuple[int, str] | None:
+    """``(line, function)`` that decides on the value."""
+    returned = [n.value for n in ast.walk(reader) if isinstance(n, ast.Return) and n.value is not None]
+    value = _part(returned[-1], path) if returned else None
+    for _ in range(8):  # through conversions and local variables
+        value = _bare(value) if value is not None else None
+        if not isinstance(value, ast.Name):
+            break
+        set_to = [n.value for n in ast.walk(reader) if isinstance(n, ast.Assign) and _is_name(n.targets[-1], value.id)]
+        value = max(set_to, key=lambda n: n.lineno, default=None)
+    if value is None or isinstance(value, ast.Constant):
+        return None
+    attribute = _looked_in(value)
+    if attribute is None:
+        return value.lineno, reader.name
+    setting = max(_settings(owner, attribute), key=lambda one: one[0], default=None)
+    if setting is None:
+        return None
+    line, function, kept = setting
+    given = {a.arg for a in (*function.args.args, *function.args.kwonlyargs)}
+    return None if isinstance(kept, ast.Name) and kept.id in given else (line, function.name)
+
+
+def _part(returned: ast.expr, path: str) -> ast.expr | None:
+    if isinstance(returned, ast.Tuple | ast.List):
+        place = path.strip("[]")
+        return returned.elts[int(place)] if place.isdigit() and int(place) < len(returned.elts) else None
+    if isinstance(returned, ast.Dict):
+        pairs = zip(returned.keys, returned.values, strict=True)
+        return next((v for k, v in pairs if isinstance(k, ast.Constant) and path.startswith(f"[{k.value!r}]")), None)
+    return None
+
+
+def _bare(value: ast.expr) -> ast.expr:
+    """The value without conversions around it."""
+    while isinstance(value, ast.Call):
+        name = value.func.attr if isinstance(value.func, ast.Attribute) else value.func.id if isinstance(value.func, ast.Name) else ""
+        if name not in _CONVERSIONS:
+            break
+        module = isinstance(value.func, ast.Attribute) and isinstance(value.func.value, ast.Name) and value.func.value.id in ("torch", "np", "numpy")
+        if isinstance(value.func, ast.Attribute) and not module:
+            value = value.func.value
+        elif value.args:
+            value = value.args[0]
+        else:
+            break
+    return value
+
+
+def _looked_in(value: ast.expr) -> str | None:
+    """Attribute of self that a value is looked up in; None where it is worked out."""
+    while isinstance(value, ast.Subscript | ast.Attribute) and not _is_mine(value):
+        value = value.value
+    return value.attr if isinstance(value, ast.Attribute) and _is_mine(value) else None
+
+
+def _is_mine(value: ast.expr) -> bool:
+    return isinstance(value, ast.Attribute) and isinstance(value.value, ast.Name) and value.value.id == "self"
+
+
+def _settings(owner: ast.ClassDef, attribute: str) -> Iterator[tuple[int, _Function, ast.expr]]:
+    """Yield ``(line, function, value)`` of each statement that sets ``self.attribute``, or elements of it."""
+    for function in (f for f in owner.body if isinstance(f, _Function)):
+        for node in ast.walk(function):
+            if isinstance(node, ast.Assign):
+                for target in node.targets:
+                    pairs: list[tuple[ast.expr, ast.expr]] = [(target, node.value)]
+                    if isinstance(target, ast.Tuple):
+                        parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value] * len(target.elts)
+                        pairs = list(zip(target.elts, parts, strict=False))
+                    yield from ((node.lineno, function, value) for place, value in pairs if _looked_in(place) == attribute)
+            elif isinstance(node, ast.AugAssign) and _looked_in(node.target) == attribute:
+                yield node.lineno, function, node.value
+
+
+def _is_name(target: ast.expr, name: str) -> bool:
+    return isinstance(target, ast.Name) and target.id == name
