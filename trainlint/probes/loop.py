@@ -16,7 +16,7 @@ from torch.optim import lr_scheduler
 from trainlint.measurements import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.probes.loss import is_mean_reduced
 from trainlint.probes.pretrained import pretrained_parameters
-from trainlint.record.recorder import depends_on_mode
+from trainlint.record.modes import depends_on_mode
 from trainlint.record.recording import Call, Happening, OptimizerSeen, Recording, SchedulerSeen, StepSeen
 from trainlint.settings import Settings
 

@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from trainlint.measurements import Activation
 from trainlint.record.frames import Frames, Place
-from trainlint.record.recorder import depends_on_mode
+from trainlint.record.modes import depends_on_mode
 
 __all__ = ["Call", "Look", "Silence"]
 

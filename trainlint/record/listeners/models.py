@@ -1,0 +1,70 @@
+"""Told of model calls: inputs, outputs, modes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainlint.record.frames import Place
+from trainlint.record.listeners.books import guarded
+from trainlint.record.listeners.loaders import LoaderListener
+from trainlint.record.modes import depends_on_mode, owner_parameters
+from trainlint.record.recording import Call
+from trainlint.record.structure import tensor_leaves
+
+__all__ = ["ModelListener"]
+
+
+class ModelListener(LoaderListener):
+    """Which models are called on which batches, in which mode."""
+
+    @guarded
+    def call_begun(self) -> None:
+        """A module with parameters is called from outside any other."""
+        if not (self.steps_done or self.recording.backwards) and not self.recording.calls and not self._current and not self.writer.active:
+            self.writer.start()
+        elif not self.recording.optimizers and not self._current and self._taped < len(self.recording.backwards):
+            self._start_tape()  # what updates the weights is no optimizer of torch's, so that no step is told
+        self._taped = len(self.recording.backwards)
+        self._check_time()
+
+    @guarded
+    def call_ended(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, place: Place | None) -> None:
+        """The call returned."""
+        grad = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+        layers = self._mode_layers.get(id(module))
+        if layers is None:
+            layers = self._mode_layers[id(module)] = [m for m in module.modules() if depends_on_mode(m)]
+        off = [m for m in layers if not m.training]
+        frozen = bool(off) and all(not p.requires_grad for m in off for p in owner_parameters(m, module))
+        inputs = tuple(t for _, t in tensor_leaves((args, kwargs)))
+        outputs = tuple(t for _, t in tensor_leaves(_plain(output)))
+        call = Call(
+            module, place, module.training, grad, self.current, tuple(dict.fromkeys(type(m).__name__ for m in off)), len(layers) - len(off),
+            frozen, happening=self.note("forward", type(module).__name__, place, training=module.training, grad=grad),
+            mode_place=self.recording.modes.get(id(module)),
+        )  # fmt: skip
+        if len(self.recording.calls) < 2000:
+            self.recording.calls.append(call)
+        if self.current is not None:
+            self.current.forwards += 1
+            self.current.grad_forwards += grad
+        if not grad and self.current is not None and self.current.forwards <= self.settings.val_batches:
+            call.inputs = tuple(t.detach() for t in inputs)
+        if grad:
+            call.outputs = outputs
+            self.marks.forget(inputs)
+            for tensor in outputs[:1]:
+                self.marks.add("outputs", tensor, place)
+            self._recent.append(call)
+            if len(self._recent) > 64:
+                del self._recent[0]
+            self._pending_inputs += [(f"input {i}", t) for i, t in enumerate(inputs)]
+            del self._pending_inputs[:-16]
+
+
+def _plain(output: Any) -> Any:
+    """Model outputs that are objects (HF) as something that tensors can be found in."""
+    return dict(output) if hasattr(output, "keys") and not isinstance(output, dict) else output

@@ -1,0 +1,149 @@
+"""Told of optimizers and schedulers: how they are built, and their steps."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from trainlint.record.gradients import norm
+from trainlint.record.listeners.books import BARE, MEASURED_STEPS, guarded
+from trainlint.record.listeners.gradients import GradientListener
+from trainlint.record.recording import OptimizerSeen, SchedulerSeen, StepSeen
+from trainlint.record.shadows import ShadowWatch
+
+__all__ = ["OptimizerListener"]
+
+
+class OptimizerListener(GradientListener):
+    """What each step was made of, and what it did to the weights."""
+
+    @guarded
+    def optimizer_built(self, optimizer: Optimizer) -> None:
+        """An optimizer was constructed."""
+        if self.resting:
+            self.wake()
+        if id(optimizer) in self._optimizers:
+            return
+        base = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+        # A line that built the optimizer of an earlier training too says nothing about this one: who called it does.
+        place = self.frames.here(beyond=self._used_places) or self.frames.here()
+        seen = OptimizerSeen(optimizer, len(self.recording.optimizers), place, base)
+        self._optimizers[id(optimizer)] = seen
+        self.recording.optimizers.append(seen)
+
+    @guarded
+    def step_begun(self, optimizer: Optimizer, *, closure: bool = False) -> None:
+        """An optimizer is about to step; with a closure, forward and backward happen inside the step."""
+        unknown = id(optimizer) not in self._optimizers
+        self.optimizer_built(optimizer)
+        seen = self._optimizers[id(optimizer)]
+        if unknown:  # built before the recorder listened
+            ids = {id(p) for p in seen.parameters}
+            seen.held = [b.index for b in self.recording.backwards if b.reached & ids]
+            seen.pending = list(seen.held)
+        self._in_closure = closure
+        self._last_step_backward = len(self.recording.backwards)
+        if not closure:
+            self._was_writing, self.writer.active = self.writer.active, False
+        now = time.monotonic()
+        done = self.steps_done
+        if self._step_ended is not None and done in BARE:
+            self.recording.step_seconds.append(now - self._step_ended)
+        if not seen.settings:
+            seen.settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+            seen.resumed = any(optimizer.state.values())
+            self._keep_initial(seen)
+        self._watch_copies(done)
+        if done < MEASURED_STEPS and done not in BARE:
+            seen.before = [p.detach().clone() for p in seen.parameters]
+
+    def _watch_copies(self, steps: int) -> None:
+        try:
+            self.writer.shadows.before_step(self.recording.models, steps)
+        except Exception as error:  # any object of the program may be met; one that cannot be looked at ends the watch only
+            self.recording.notes.append(f"copies of the weights were not watched ({type(error).__name__}: {error})")
+            self.writer.shadows = ShadowWatch()
+            self.writer.shadows.closed = True
+        self.recording.shadows = self.writer.shadows.shadows
+
+    def _keep_initial(self, seen: OptimizerSeen) -> None:
+        models = [c.module for c in self.recording.calls[:64]]
+        for tensor in (*seen.parameters, *(t for m in models for t in (*m.parameters(), *m.buffers()))):
+            if id(tensor) not in self.recording.initial and not torch.nn.parameter.is_lazy(tensor):
+                self.recording.initial[id(tensor)] = tensor.detach().clone()
+
+    @guarded
+    def step_ended(self, optimizer: Optimizer, *, closure: bool = False) -> None:
+        """An optimizer has stepped."""
+        self._in_closure = False
+        seen = self._optimizers[id(optimizer)]
+        place = self.frames.here()
+        recording = self.recording
+        last = recording.backwards[-1] if recording.backwards else None
+        since = [b for b in seen.pending if not self._belongs_to_other(b, seen)]
+        lost = [(b, p) for b, p in seen.dropped if b in since]
+        first = seen.pending[0] if seen.pending else len(recording.backwards)
+        step = StepSeen(
+            optimizer=seen.index, place=place, backwards=since, kept=list(seen.held), stale=sum(b < first for b in seen.held),
+            discarded=len(lost), discarded_place=next((p for _, p in lost if p), None),
+            lr=tuple(float(g.get("lr", math.nan)) for g in optimizer.param_groups),
+            without_gradient=not closure and not any(p.grad is not None for p in seen.parameters),
+            norm=last.norm if last else None, clip=seen.clip, clip_late=seen.clip_late, iteration=self.current,
+            scaler=self.in_scaler, scaled=self._scale != 1.0, closure=closure,
+        )  # fmt: skip
+        if seen.before is not None:
+            for parameter, before in zip(seen.parameters, seen.before, strict=False):
+                step.weight_norms[id(parameter)] = norm(before)
+                step.update_norms[id(parameter)] = norm(parameter.detach() - before)
+            seen.before = None
+        step.happening = self.note(
+            "step", f"optimizer {seen.index} ({type(optimizer).__name__})", place, lr=step.lr[0] if step.lr else math.nan
+        )
+        seen.steps.append(step)
+        seen.pending.clear()
+        seen.dropped.clear()
+        seen.clip = seen.clip_late = None
+        if self.current is not None:
+            self.current.steps += 1
+        self._step_ended = time.monotonic()
+        if not recording.loaders_of("train"):
+            self._recent, self._pending_inputs = [], []
+            self._start_tape()
+        else:
+            self.writer.active = self.writer.active if closure else self._was_writing
+        self.on_progress(f"step {self.steps_done}")
+        self._finish_if_done(None)
+
+    def _belongs_to_other(self, backward: int, seen: OptimizerSeen) -> bool:
+        """Whether another optimizer has stepped on this backward() already: an alternating scheme such as a GAN's."""
+        reached = self.recording.backwards[backward].reached
+        for other in self.recording.optimizers:
+            stepped = other is not seen and other.steps and other.steps[-1].happening > self.recording.backwards[backward].happening
+            if stepped and any(id(p) in reached for p in other.parameters):
+                return True
+        return False
+
+    @guarded
+    def scheduler_built(self, scheduler: Any) -> None:
+        """A learning-rate scheduler was constructed."""
+        if id(scheduler) not in self._schedulers:
+            plain = {k: v for k, v in vars(scheduler).items() if isinstance(v, int | float | str | list | tuple | bool)}
+            seen = SchedulerSeen(scheduler, len(self.recording.schedulers), self.frames.here(), initial=plain)
+            self._schedulers[id(scheduler)] = seen
+            self.recording.schedulers.append(seen)
+
+    @guarded
+    def scheduler_stepped(self, scheduler: Any, metric: float | None) -> None:
+        """scheduler.step() returned."""
+        self.scheduler_built(scheduler)
+        seen = self._schedulers[id(scheduler)]
+        place = self.frames.here()
+        epochs = sum(1 for entry in self.recording.loaders_of("train") for i in entry.iterations if i.phase == "train")
+        seen.calls.append((self.steps_done, epochs, place, metric))
+        optimizer = getattr(scheduler, "optimizer", None)
+        lr = float(optimizer.param_groups[0]["lr"]) if optimizer is not None else math.nan
+        self.note("schedule", type(scheduler).__name__, place, lr=lr)
