@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from trainlint.measurements import Replay
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.record.recording import Batch, Recording
+from trainlint.record.recording import Batch, Recording, put, state_tensors
 from trainlint.record.tape import Operation, Tape
 from trainlint.record.verify import close
 from trainlint.settings import Settings
@@ -89,14 +89,8 @@ class Rehearsal:
     def rewind(self) -> None:
         """Put back the weights and buffers that the script began with."""
         initial = self.recording.initial
-        with torch.no_grad():
-            for model in self.recording.models():
-                for tensor in (*model.parameters(), *model.buffers()):
-                    if (value := initial.get(id(tensor))) is not None and not tensor.is_sparse:
-                        tensor.detach().copy_(value)
-            for leaf in self.leaves:
-                if (value := initial.get(id(leaf))) is not None:
-                    leaf.detach().copy_(value)
+        tensors = {id(t): t for t in (*state_tensors(self.recording.models()), *self.leaves) if not t.is_sparse}
+        put((tensor, initial[key]) for key, tensor in tensors.items() if key in initial)
 
     def own_optimizer(self, lr: float) -> Optimizer:
         """A fresh copy of the user's optimizer with ``lr`` for its highest group and the others in proportion."""

@@ -111,11 +111,20 @@ def _found(models: Iterable[nn.Module]) -> list[Shadow]:
     own = {id(x) for m, _ in wanted for x in m.modules()}
     found: list[Shadow] = []
     # isinstance() would wake lazy proxies; modules come before the dicts and lists that may hold the same tensors
-    objects = [o for o in (gc.get_objects() if wanted else ()) if type(o) in _CONTAINERS or issubclass(type(o), nn.Module)]
-    for item in sorted(objects, key=lambda o: type(o) in _CONTAINERS):
+    trained = [{n: p for n, p in named.items() if p.requires_grad} for _, named in wanted]
+    sizes = [range(len(t), 4 * len(t) + 65) for t in trained if t]
+    modules: list[Any] = []
+    containers: list[Any] = []
+    for item in gc.get_objects() if wanted else ():
         kind = type(item)
-        for _, named in wanted:
-            shadow = _module(item, named, own) if issubclass(kind, nn.Module) else _container(item, named)
+        if kind in _CONTAINERS:
+            if any(len(item) in size for size in sizes):  # there are some hundred thousand of them: the length tells most apart
+                containers.append(item)
+        elif issubclass(kind, nn.Module):
+            modules.append(item)
+    for item in (*modules, *containers):
+        for (_, named), wants in zip(wanted, trained, strict=True):
+            shadow = _module(item, named, own) if issubclass(type(item), nn.Module) else _container(item, wants)
             if shadow is None:
                 continue
             twin = next((i for i, other in enumerate(found) if _same(shadow, other)), None)
@@ -145,8 +154,7 @@ def _module(item: nn.Module, named: Mapping[str, Tensor], own: set[int]) -> Shad
     return _checked(Shadow(item, read, list(named.values())))
 
 
-def _container(item: dict[Any, Any] | list[Any], named: Mapping[str, Tensor]) -> Shadow | None:
-    trained = {n: p for n, p in named.items() if p.requires_grad}
+def _container(item: dict[Any, Any] | list[Any], trained: Mapping[str, Tensor]) -> Shadow | None:
     if not trained or not len(trained) <= len(item) <= 4 * len(trained) + 64:
         return None
     if isinstance(item, dict):
