@@ -25,11 +25,13 @@ from trainlint.settings import Settings
 __all__ = ["measure_learning_rate"]
 
 #: Steps of a trial, and the least that says anything.
-_STEPS, _LEAST_STEPS = 16, 9
-#: Batches that are fed in turn; the last half of a trial sees each once.
+_STEPS, _LEAST_STEPS = 20, 9
+#: Batches that are fed in turn. A trial is scored by its last turn.
 _BATCHES = 8
-#: The search walks by this factor; the band's upper end is then refined by its root.
-_DECADE = 10.0
+#: The search walks by these factors.
+_DECADE, _HALF = 10.0, math.sqrt(10.0)
+#: Progress grows with the rate when it is multiplied by this, at the least.
+_CLIMBS = 1.25
 #: A learning rate belongs to the band when it makes at least this share of the best one's progress.
 _BAND = 0.5
 #: A share of the first loss that is progress, and one that may be noise.
@@ -172,22 +174,22 @@ class _Search:
 
     def _note(self, lr: float, losses: list[float], warm_up: int, *, diverged: bool) -> Trial:
         finite = [gain for gain in self.gains(losses) if math.isfinite(gain)]
-        tail = finite[-max(1, len(finite) // 2) :]
+        tail = finite[-min(len(self.firsts), max(1, len(finite) // 2)) :]
         score = math.inf if diverged or not finite else self.initial - statistics.fmean(tail)
         self.trials[lr] = Trial(lr=lr, losses=tuple(losses), diverged=diverged, score=score if math.isfinite(score) else math.inf)
         self.travel[lr] = _travelled(self.trial.own_optimizer(lr), [lr * min(1.0, (i + 1) / (warm_up + 1)) for i in range(len(losses))])
         return self.trials[lr]
 
     def around(self, start: float) -> None:
-        """Walk by decades from a rate until both ends of the band are passed, and refine the upper one."""
+        """Walk from a rate until both ends of the band are passed, and refine the upper one."""
         if start not in self.trials:
             self.run(start)
-        for direction in (_DECADE, 1 / _DECADE):
-            self._walk(start, direction)
+        self._up(start)
+        self._down(start)
         for _ in range(_REFINED):
             rates = sorted(self.trials)
             high = self._inner(rates)[1] if self.most > _NOISE * abs(self.initial) else len(rates) - 1
-            if high == len(rates) - 1 or rates[high + 1] < 0.5 * _DECADE * rates[high] or time.monotonic() > self.deadline:
+            if high == len(rates) - 1 or rates[high + 1] < 1.1 * _HALF * rates[high] or time.monotonic() > self.deadline:
                 return
             self.run(math.sqrt(rates[high] * rates[high + 1]), self._leader())
 
@@ -195,21 +197,37 @@ class _Search:
         whole = [lr for lr, t in self.trials.items() if len(t.losses) == self.steps and not t.diverged]
         return max(whole, key=self.progress, default=None)
 
-    def _walk(self, start: float, direction: float) -> None:
-        """Go on in one direction until a trial falls out of the band."""
+    def _up(self, start: float) -> None:
+        """Half a decade first, then decades while progress grows; the best rate and the end of the band are then known to half a decade."""
+        lr, factor = start, _HALF
+        for _ in range(_REACH):
+            before = self.progress(lr)
+            if self.trials[lr].diverged or lr * factor > _HIGHEST or time.monotonic() > self.deadline:
+                return
+            lr *= factor
+            self.run(lr, self._leader())
+            if self._fell(lr):
+                return
+            # While nothing is learned anywhere the band may lie further on.
+            climbs = self.most <= _PROGRESS * abs(self.initial) or self.progress(lr) > _CLIMBS * before
+            factor = _DECADE if climbs else _HALF
+
+    def _down(self, start: float) -> None:
+        """By decades, until a trial falls out of the band."""
         lr = start
         for _ in range(_REACH):
             # No rate can make more than twice the progress of one that has learned half of the loss: nothing better lies below.
-            if direction < 1 and lr == min(self.trials) and self.progress(lr) >= max(_BAND * abs(self.initial), _BAND * self.most):
+            if lr == min(self.trials) and self.progress(lr) >= _BAND * max(abs(self.initial), self.most):
                 return
-            lr *= direction
-            if not _LOWEST <= lr <= _HIGHEST or time.monotonic() > self.deadline:
+            lr /= _DECADE
+            if lr < _LOWEST or time.monotonic() > self.deadline:
                 return
-            trial = self.trials[lr] if lr in self.trials else self.run(lr, self._leader())
-            # While nothing is learned anywhere the band may lie further on; below a rate that diverges it does.
-            fell = self.most > _PROGRESS * abs(self.initial) and self.progress(lr) < _BAND * self.most
-            if (trial.diverged and direction > 1) or fell:
+            self.run(lr, self._leader())
+            if self._fell(lr):
                 return
+
+    def _fell(self, lr: float) -> bool:
+        return self.most > _PROGRESS * abs(self.initial) and self.progress(lr) < _BAND * self.most
 
     def _inner(self, rates: list[float]) -> tuple[int, int]:
         """Positions of the lowest and the highest rate within the band."""
@@ -222,20 +240,24 @@ class _Search:
         return low, high
 
     def band(self) -> tuple[float | None, float | None, float | None]:
-        """Ends of the band and its middle. The upper end is interpolated on the log scale, the lower one found by scaling time."""
+        """Ends of the band and its middle, where the share of the best progress falls through the limit between two trials.
+
+        Below the band progress grows with the rate itself, above it falls on the log scale. Where nothing was tried below, time is scaled.
+        """
         top, rates = self.most, sorted(self.trials)
         if top <= _NOISE * abs(self.initial) or not math.isfinite(top):
             return None, None, None
         low, high = self._inner(rates)
         upper = self._crossing(rates[high + 1], rates[high]) if high < len(rates) - 1 else rates[high]
-        lower = self._slowest(rates[low])
-        if low > 0 and lower < rates[low - 1]:
-            lower = self._crossing(rates[low - 1], rates[low])
+        lower = self._between(rates[low - 1], rates[low]) if low > 0 else self._slowest(rates[low])
         # Short runs flatter high rates, so the middle of the band, not its upper end, is suggested.
         return lower, upper, math.sqrt(lower * upper)
 
+    def _between(self, outer: float, inner: float) -> float:
+        outside, inside = self.progress(outer) / self.most, self.progress(inner) / self.most
+        return outer + (inner - outer) * (_BAND - outside) / (inside - outside) if math.isfinite(outside) else inner
+
     def _crossing(self, outer: float, inner: float) -> float:
-        """Where the share falls through the band's limit between two trials."""
         inside, outside = self.progress(inner) / self.most, max(self.progress(outer) / self.most, -1.0)
         weight = (inside - _BAND) / (inside - outside) if inside > outside else 0.0
         return math.exp(math.log(inner) + weight * (math.log(outer) - math.log(inner)))
@@ -248,7 +270,7 @@ class _Search:
         """
         gains, travel = self.gains(self.trials[lr].losses), self.travel[lr]
         smooth = [0.0, *(statistics.fmean(gains[max(0, i - 1) : i + 2]) for i in range(1, len(gains)))]
-        tail = travel[-max(1, len(travel) // 2) :]
+        tail = travel[-min(len(self.firsts), max(1, len(travel) // 2)) :]
         rate = lr
         while rate > lr / _DECADE**2:
             slower = rate / 10**0.05

@@ -87,9 +87,7 @@ def _conclusive(bench: Bench, initial: float, pretrained: float, found: list[Reg
         return []
     if not found or (min(run.losses) >= 0 and (initial - run.clean[-1]) * _FURTHER > initial):
         return [run]
-    quarter = bench.run(
-        "free", lr=run.lr, steps=_LEAST_STEPS // 4, warm_up=run.warm_up, change=unregularised, decay=False
-    )  # fmt: skip
+    quarter = bench.run("free", lr=run.lr, steps=_LEAST_STEPS // 4, warm_up=run.warm_up, change=unregularised, decay=False)
     return [run, quarter] if quarter.clean and min(quarter.clean) > run.clean[-1] else []
 
 

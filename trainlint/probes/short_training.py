@@ -25,7 +25,7 @@ from trainlint.record.recording import Recording
 __all__ = ["CHECKS", "WARM_UP", "Bench", "first_run", "is_warmed"]
 
 #: Steps after which the clean loss is measured, and the batches it is measured on.
-CHECKS = (1, 2, 4, 8, *range(16, 81, 8))
+CHECKS = (1, 2, 4, 8, 16, 20, *range(24, 81, 8))
 _CHECKED = 2
 #: Steps over which the rate rises in trials of a rate that the script warms up to.
 WARM_UP = 4
@@ -52,7 +52,7 @@ class Bench:
 
     def run(
         self, purpose: str, *, lr: float, steps: int, warm_up: int = 0, change: Change | None = None, decay: bool = True
-    ) -> ShortRun:  # fmt: skip
+    ) -> ShortRun:
         """One run from the first weights."""
         trial = self.trial
         trial.rewind()
@@ -70,7 +70,7 @@ class Bench:
                 group["lr"] = own * min(1.0, (step + 1) / (warm_up + 1))
             losses.append(trial.step(optimizer, trial.fills[step % len(trial.fills)], change, trial.max_norm))
             norms.append(_norm(optimizer))
-            if step + 1 in CHECKS or step + 1 == steps:
+            if step + 1 in CHECKS:
                 clean.append(self.clean())
             if not math.isfinite(losses[-1]) or losses[-1] > _EXPLODED * max(abs(losses[0]), 1e-6) or time.monotonic() > self.deadline:
                 break
