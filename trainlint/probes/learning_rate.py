@@ -18,14 +18,14 @@ from torch.optim import Optimizer
 from trainlint.measurements import LearningRate, ShortRun, Trial
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.replay import Rehearsal, configured_lr, rehearsal
-from trainlint.probes.short_training import WARM_UP, Bench, first_run
+from trainlint.probes.short_training import FIRST_STEPS, WARM_UP, Bench, first_run, halved
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings
 
 __all__ = ["measure_learning_rate"]
 
 #: Steps of a trial, and the least that says anything.
-_STEPS, _LEAST_STEPS = 20, 9
+_STEPS, _LEAST_STEPS = FIRST_STEPS, 9
 #: Batches that are fed in turn. A trial is scored by its last turn.
 _BATCHES = 8
 #: The search walks by these factors.
@@ -36,12 +36,12 @@ _CLIMBS = 1.25
 _BAND = 0.5
 #: A share of the first loss that is progress, and one that may be noise.
 _PROGRESS, _NOISE = 0.05, 0.02
-#: Half-way, a low rate that has made less than this share of the leader's progress is given up; a high one that has made none.
-_HOPELESS = 0.25
+#: After these steps a low rate that has made less than this share of the leader's progress is given up; a high one that has made none.
+_HOPELESS, _JUDGED = 0.25, (8, 12, 16)
 #: A search from outside these would not reach the band; it begins in the middle then.
 _LOWEST, _HIGHEST = 1e-7, 1e3
-#: The most trials in each direction, and between two to refine an end.
-_REACH, _REFINED = 5, 2
+#: The most trials in each direction, and between two to refine an end until they are this factor apart.
+_REACH, _REFINED, _FINE = 7, 3, 2.0
 #: A trial is given up when its loss is above the first by this factor.
 _EXPLODED = 4.0
 #: Steps of the range test, and how far outside the band the configured rate is when it is drawn.
@@ -59,15 +59,14 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
         if seen is None or (any(s.closure for s in seen.steps) and type(seen.optimizer).__name__ == "LBFGS"):
             msg = "LBFGS chooses its own step length"
             raise CannotMeasureError(msg)
-        search = _begun(trial, deadline)
-        start = configured if _LOWEST <= configured <= _HIGHEST else 1e-3
-        if start == configured:
-            search.adopt(first_run(Bench(trial, deadline), search.steps))
-        search.around(start)
-        if configured > 0 and configured not in search.trials:
-            search.trials[configured] = search.run(configured)
+        whole = trial.fills
+        trial.fills = halved(trial) or whole
+        search = _searched(trial, configured, deadline, shared=True)
+        if trial.fills is not whole and search.is_outside(configured) and time.monotonic() < deadline:
+            trial.fills = whole  # what half of each batch shows amiss is looked at again on the whole ones
+            search = _searched(trial, configured, deadline, shared=False)
         low, high, best = search.band()
-        outside = high is not None and low is not None and not low / _OUTSIDE <= configured <= high * _OUTSIDE
+        outside = search.is_outside(configured)
         affordable = time.monotonic() < deadline - 0.1 * (deadline - began)
         rates, losses = _sweep(search, deadline) if outside and affordable else ((), ())
         spent = time.monotonic() - began
@@ -90,9 +89,22 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
         )
 
 
+def _searched(trial: Rehearsal, configured: float, deadline: float, *, shared: bool) -> _Search:
+    """The search around the configured rate, which takes over the run that is shared with other probes."""
+    search = _begun(trial, deadline)
+    start = configured if _LOWEST <= configured <= _HIGHEST else 1e-3
+    if shared and start == configured:
+        search.adopt(first_run(Bench(trial, deadline)))
+    search.around(start)
+    if configured > 0 and configured not in search.trials:
+        search.run(configured)
+    return search
+
+
 def _begun(trial: Rehearsal, deadline: float) -> _Search:
     """The search with the first loss of each batch, and as many steps a trial as leave room for eight."""
     trial.fills = trial.fills[:_BATCHES]
+    trial.rewind()
     began = time.monotonic()
     firsts = [float(trial.loss(f, grad=False)) for f in trial.fills]
     if not all(map(math.isfinite, firsts)):
@@ -162,7 +174,7 @@ class _Search:
             if not math.isfinite(losses[-1]) or (step >= WARM_UP and self.initial > 0 and losses[-1] > limit):
                 diverged = True
                 break
-            if leader is not None and step + 1 in (self.steps // 2, 3 * self.steps // 4) and self._hopeless(losses, lr, leader):
+            if leader is not None and step + 1 in _JUDGED and self._hopeless(losses, lr, leader):
                 break
         return self._note(lr, losses, WARM_UP - 1, diverged=diverged)
 
@@ -189,7 +201,7 @@ class _Search:
         for _ in range(_REFINED):
             rates = sorted(self.trials)
             high = self._inner(rates)[1] if self.most > _NOISE * abs(self.initial) else len(rates) - 1
-            if high == len(rates) - 1 or rates[high + 1] < 1.1 * _HALF * rates[high] or time.monotonic() > self.deadline:
+            if high == len(rates) - 1 or rates[high + 1] < _FINE * rates[high] or time.monotonic() > self.deadline:
                 return
             self.run(math.sqrt(rates[high] * rates[high + 1]), self._leader())
 
@@ -218,6 +230,9 @@ class _Search:
         for _ in range(_REACH):
             # No rate can make more than twice the progress of one that has learned half of the loss: nothing better lies below.
             if lr == min(self.trials) and self.progress(lr) >= _BAND * max(abs(self.initial), self.most):
+                return
+            # Nor below one that higher rates leave behind while it learns.
+            if lr == start and self._fell(lr) and self.progress(lr) > 0 and self._leader() not in (lr, None):
                 return
             lr /= _DECADE
             if lr < _LOWEST or time.monotonic() > self.deadline:
@@ -253,12 +268,18 @@ class _Search:
         # Short runs flatter high rates, so the middle of the band, not its upper end, is suggested.
         return lower, upper, math.sqrt(lower * upper)
 
+    def is_outside(self, lr: float) -> bool:
+        """Whether a rate is so far from the band that it may be called wrong, or nothing trains at all."""
+        low, high, _ = self.band()
+        return low is None or high is None or not low / _OUTSIDE <= lr <= high * _OUTSIDE
+
     def _between(self, outer: float, inner: float) -> float:
         outside, inside = self.progress(outer) / self.most, self.progress(inner) / self.most
         return outer + (inner - outer) * (_BAND - outside) / (inside - outside) if math.isfinite(outside) else inner
 
     def _crossing(self, outer: float, inner: float) -> float:
-        inside, outside = self.progress(inner) / self.most, max(self.progress(outer) / self.most, -1.0)
+        # How bad the outer one is depends on how it breaks down, and says little about where.
+        inside, outside = self.progress(inner) / self.most, max(self.progress(outer) / self.most, 0.0)
         weight = (inside - _BAND) / (inside - outside) if inside > outside else 0.0
         return math.exp(math.log(inner) + weight * (math.log(outer) - math.log(inner)))
 

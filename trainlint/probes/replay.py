@@ -7,7 +7,7 @@ import math
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from trainlint.measurements import Replay
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.parts import batch_rows, resized
 from trainlint.record.recording import Batch, Recording, put, state_tensors
 from trainlint.record.tape import Operation, Tape
 from trainlint.record.verify import close
@@ -47,12 +48,23 @@ class Rehearsal:
     """Trainable tensors that the loss reaches."""
     fills: list[dict[int, Tensor]]
     """Batches to feed, the tape's own first."""
+    resized: dict[int, dict[int, Operation]] = field(default_factory=dict)
+    """Number of samples -> operations that hold the recorded number, changed to it."""
 
     def loss(
         self, fill: dict[int, Tensor] | None = None, *, change: Callable[[Operation], Operation] | None = None, grad: bool = True
     ) -> Tensor:
-        """The loss of one replayed forward, the gradient scaler's factor taken out."""
+        """The loss of one replayed forward, the gradient scaler's factor taken out. Batches of another size are tried, which torch may refuse."""
+        rows = batch_rows(self.tape, fill) if fill else 0
+        if rows and rows != batch_rows(self.tape):
+            change = self._for(rows, change)
         return self.tape.replay(fill, change=change, grad=grad)[self.tape.loss].sum() / self.tape.scale
+
+    def _for(self, rows: int, change: Callable[[Operation], Operation] | None) -> Callable[[Operation], Operation]:
+        if rows not in self.resized:
+            self.resized[rows] = resized(self.tape, rows)
+        other = self.resized[rows]
+        return (lambda op: change(other.get(id(op), op))) if change else (lambda op: other.get(id(op), op))
 
     def gradients(self, loss: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients for ``leaves``; the user's ``.grad`` is not touched."""

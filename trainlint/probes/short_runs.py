@@ -11,7 +11,7 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.pretrained import pretrained_parameters
 from trainlint.probes.regularisers import has_attention, is_post_norm, regularisers, unregularised, without
 from trainlint.probes.replay import configured_lr, rehearsal
-from trainlint.probes.short_training import CHECKS, Bench, first_run, is_warmed
+from trainlint.probes.short_training import CHECKS, Bench, first_run, halved, is_warmed
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings
 
@@ -44,6 +44,7 @@ def measure_short_runs(recording: Recording, deadline: float, settings: Settings
             msg = "the configured learning rate is 0"
             raise CannotMeasureError(msg)
         bench = Bench(trial, deadline)
+        whole = trial.fills
         initial = bench.clean()
         if not math.isfinite(initial):
             msg = "the first loss is not finite"
@@ -55,7 +56,14 @@ def measure_short_runs(recording: Recording, deadline: float, settings: Settings
         found = regularisers(recording, trial.tape)
         first = float(seen.settings[0].get("lr", configured)) if seen.settings else configured
         attention = has_attention(trial.tape)
-        runs = _conclusive(bench, initial, share, found) or _Runs(bench, configured, initial, share, found).made()
+        trial.fills = halved(trial) or whole
+        half = initial if trial.fills is whole else bench.clean()
+        runs = _conclusive(bench, half, share, found)
+        if runs:
+            initial = half
+        else:
+            trial.fills = whole
+            runs = _Runs(bench, configured, initial, share, found).made()
         return ShortRuns(
             optimizer=type(seen.optimizer).__name__,
             where=recording.frames.location(seen.place),
@@ -82,7 +90,7 @@ def _conclusive(bench: Bench, initial: float, pretrained: float, found: list[Reg
     """
     if pretrained > 0:
         return []
-    run = first_run(bench, _LEAST_STEPS)
+    run = first_run(bench)
     if run.diverged or len(run.losses) < _LEAST_STEPS or (_rough(run, initial) and not run.warm_up):
         return []
     if not found or (min(run.losses) >= 0 and (initial - run.clean[-1]) * _FURTHER > initial):

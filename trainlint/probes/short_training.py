@@ -17,18 +17,23 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trainlint.measurements import ShortRun
+from trainlint.probes.parts import alike, halves
 from trainlint.probes.pretrained import pretrained_parameters
 from trainlint.probes.regularisers import Change, unregularised
 from trainlint.probes.replay import Rehearsal, configured_lr
 from trainlint.record.recording import Recording
 
-__all__ = ["CHECKS", "WARM_UP", "Bench", "first_run", "is_warmed"]
+__all__ = ["CHECKS", "FIRST_STEPS", "WARM_UP", "Bench", "first_run", "halved", "is_warmed"]
 
 #: Steps after which the clean loss is measured, and the batches it is measured on.
 CHECKS = (1, 2, 4, 8, 16, 20, *range(24, 81, 8))
 _CHECKED = 2
 #: Steps over which the rate rises in trials of a rate that the script warms up to.
 WARM_UP = 4
+#: Steps of the run that is shared.
+FIRST_STEPS = 20
+#: The first loss of half a batch is within this factor of the whole one's; otherwise it is no mean over samples.
+_ALIKE = 2.0
 #: A run is given up when its loss is above its first by this factor.
 _EXPLODED = 20.0
 #: The configured rate counts as warmed up to when the first step's is below this share of it.
@@ -96,14 +101,31 @@ class Bench:
 _FIRST: WeakKeyDictionary[Recording, ShortRun] = WeakKeyDictionary()
 
 
-def first_run(bench: Bench, steps: int) -> ShortRun:
-    """The configured rate from the first step, or after the first few where the script warms up to it; made once, by whoever asks first."""
+def first_run(bench: Bench) -> ShortRun:
+    """The configured rate from the first step, or after the first few where the script warms up to it; made once, by whoever asks first.
+
+    It is made on halves of the batches where they can be halved; what it shows amiss is to be looked at again on the whole ones.
+    """
     recording = bench.trial.recording
     run = _FIRST.get(recording)
-    if run is None or (len(run.losses) < steps and not run.diverged):
+    if run is None:
         warm_up = WARM_UP - 1 if is_warmed(recording) else 0
-        run = _FIRST[recording] = bench.run("configured", lr=max(configured_lr(recording)), steps=steps, warm_up=warm_up)
+        run = _FIRST[recording] = bench.run("configured", lr=max(configured_lr(recording)), steps=FIRST_STEPS, warm_up=warm_up)
     return run
+
+
+def halved(trial: Rehearsal) -> list[dict[int, Tensor]] | None:
+    """Each batch's first half; None when batches are small, the step is fixed to their size, or the loss is no mean over samples."""
+    fills = halves(trial.tape, trial.fills)
+    if fills is None:
+        return None
+    try:
+        fits = alike(float(trial.loss(fills[0], grad=False)), float(trial.loss(trial.fills[0], grad=False)), _ALIKE)
+    except (RuntimeError, IndexError, ValueError, TypeError, ArithmeticError):
+        return None
+    finally:
+        trial.rewind()
+    return fills if fits else None
 
 
 def is_warmed(recording: Recording) -> bool:

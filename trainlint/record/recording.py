@@ -343,10 +343,6 @@ class Snapshot:
         with torch.no_grad():
             self._values = [t.detach().clone() for t in self._tensors]
 
-    def take(self) -> None:
-        """Keep the values as they are now instead."""
-        put(zip(self._values, self._tensors, strict=True))
-
     def restore(self) -> None:
         """Put the values back."""
         put(zip(self._tensors, self._values, strict=True))
