@@ -24,6 +24,8 @@ _STEPS, _LEAST_STEPS = 32, 16
 _GENTLE = 1 / 20
 #: Rise of the clean loss, and growth of the gradient norm, from which a run with a warm-up is made.
 _ROSE, _GREW = 1.1, 8.0
+#: Steps that bring the clean loss below this share of its first did no harm.
+_MADE_GOOD = 0.85
 #: Where a share of the loss larger than the inverse was learned, no run learns this many times as much: losses end at 0.
 _FURTHER = 4.0
 #: Without regularisation this much more must be learned before single regularisers, or more steps, are tried.
@@ -163,7 +165,9 @@ def _worth_asking(own: ShortRun, free: ShortRun, initial: float) -> bool:
 
 
 def _rough(run: ShortRun, initial: float) -> bool:
-    """Whether the first steps did harm that a warm-up might have prevented."""
+    """Whether the first steps did harm that a warm-up might have prevented, and that was not made good soon."""
+    if not run.diverged and run.clean and run.clean[-1] < _MADE_GOOD * initial:
+        return False
     exploded = bool(run.gradient_norms) and max(run.gradient_norms) > _GREW * run.gradient_norms[0]
     return run.diverged or exploded or max(run.clean, default=0.0) > _ROSE * initial
 
