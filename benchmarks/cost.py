@@ -1,6 +1,6 @@
 """What a full preflight costs, in steps of the user's own, beside what others take for a part of the same checks.
 
-    nice -n -10 python benchmarks/cost.py [MODEL ...]
+    nice -n -10 python benchmarks/cost.py [--quick] [MODEL ...]
 
 For a small CNN, resnet18, ViT-tiny and a 4-layer GPT (the models of overhead.py, on digits and text, 32 samples a batch) it runs everything
 that ``trainlint.check`` does, its own training steps included, and prints **step-equivalents**: CPU time of the process over the median
@@ -8,7 +8,7 @@ CPU time of a bare training step. Beside it, in the same process:
 
 - a floor: one recorded step, 4 samples overfitted by a plain loop until 8 % of the loss is left, a range test of 50 steps;
 - what others take: torch-lr-finder's range test of 100 steps, 200 steps on one batch, preflight-ml, and Lightning's lr_find followed
-  by 200 steps of overfit_batches. Those that are not installed are left out.
+  by 200 steps of overfit_batches. Those that are not installed are left out, the last with ``--quick``.
 
 Then keeping and putting back the weights, in steps, and the largest memory of a scanned script over that of its own first steps.
 """
@@ -186,7 +186,7 @@ def peers(name: str, data: TensorDataset) -> dict[str, float]:
     else:
         model, _ = fresh(name)
         found["preflight-ml"] = cpu(lambda: run_checks(loader, model=model, loss_fn=F.cross_entropy))
-    if (seconds := lightning(name, data)) is not None:
+    if "--quick" not in sys.argv and (seconds := lightning(name, data)) is not None:
         found["Lightning: lr_find + overfit_batches"] = seconds
     return found
 
@@ -270,6 +270,7 @@ def measure(name: str) -> dict[str, float]:
     data = data_for(name)
     step = bare_step(name, data)
     parts = preflight(name, data)
+    print(name, {part: round(seconds / step, 1) for part, seconds in parts.items()}, file=sys.stderr)
     others = peers(name, data)
     kept, same = keeping(name, data)
     column = {"bare step (ms)": 1000 * step, "**preflight**": parts["whole"] / step, "preflight (CPU s)": parts["whole"]}
@@ -284,7 +285,8 @@ def measure(name: str) -> dict[str, float]:
 def main() -> None:
     """Print the tables."""
     torch.set_num_threads(1)
-    chosen = [m for m in MODELS if not sys.argv[1:] or any(word.lower() in m.lower() for word in sys.argv[1:])]
+    words = [word.lower() for word in sys.argv[1:] if not word.startswith("-")]
+    chosen = [m for m in MODELS if not words or any(word in m.lower() for word in words)]
     table: dict[str, dict[str, float]] = {}
     loads = []
     for name in chosen:
