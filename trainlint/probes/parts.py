@@ -36,7 +36,7 @@ def halves(tape: Tape, fills: list[dict[int, Tensor]]) -> list[dict[int, Tensor]
 
 
 def resized(tape: Tape, rows: int) -> dict[int, Operation]:
-    """id of an operation -> the same for batches of ``rows`` samples, for those that hold the recorded size."""
+    """Id of an operation -> the same for batches of ``rows`` samples, for those that hold the recorded size."""
     size, found = batch_rows(tape), {}
     fed = set(tape.batch.values())
     for op in tape.operations:

@@ -170,4 +170,3 @@ def _rough(run: ShortRun, initial: float) -> bool:
         return False
     exploded = bool(run.gradient_norms) and max(run.gradient_norms) > _GREW * run.gradient_norms[0]
     return run.diverged or exploded or max(run.clean, default=0.0) > _ROSE * initial
-

@@ -55,9 +55,7 @@ class Bench:
         except (RuntimeError, ValueError, ArithmeticError):  # weights gone astray: a loss that checks its input's range
             return math.nan
 
-    def run(
-        self, purpose: str, *, lr: float, steps: int, warm_up: int = 0, change: Change | None = None, decay: bool = True
-    ) -> ShortRun:
+    def run(self, purpose: str, *, lr: float, steps: int, warm_up: int = 0, change: Change | None = None, decay: bool = True) -> ShortRun:
         """One run from the first weights."""
         trial = self.trial
         trial.rewind()
