@@ -104,9 +104,24 @@ def measure(name: str, seed: int) -> LearningRate:
     return found
 
 
-def classic(found: LearningRate) -> tuple[float, float]:
-    """Suggestions of the classic range test: the steepest slope, and a tenth of the rate at the minimum."""
-    rates, losses = found.curve_lr, found.curve_loss
+def classic(name: str, seed: int) -> tuple[float, float]:
+    """Suggestions of a classic range test of 24 steps: the steepest slope, and a tenth of the rate at the minimum."""
+    build, data, loss_of = PROGRAMS[name]
+    torch.manual_seed(seed)
+    model, loader = build(), DataLoader(data(), 32, shuffle=True)
+    optimizer = torch.optim.AdamW(model.parameters())
+    rates: list[float] = []
+    losses: list[float] = []
+    for step, batch in zip(range(24), loader, strict=False):
+        optimizer.param_groups[0]["lr"] = 1e-6 * 1e7 ** (step / 23)
+        optimizer.zero_grad()
+        loss = loss_of(model, batch)
+        loss.backward()
+        optimizer.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+        losses.append(float(loss))
+        if not losses[-1] < 4 * losses[0]:
+            break
     slopes = [(losses[i + 1] - losses[i]) / math.log(rates[i + 1] / rates[i]) for i in range(len(losses) - 1)]
     return rates[slopes.index(min(slopes))], rates[losses.index(min(losses))] / 10
 
@@ -126,13 +141,14 @@ def main() -> None:
         began = time.monotonic()
         found = [measure(name, seed) for seed in range(seeds)]
         seconds = (time.monotonic() - began) / seeds
+        ranges = [classic(name, seed) for seed in range(seeds)]
         print(f"{name}  ({seconds:.1f} s a measurement, {sum(len(t.losses) for f in found for t in f.trials) / seeds:.0f} trial steps)")
         for label, values in (
             ("band, lower end", [f.low for f in found]),
             ("band, upper end", [f.high for f in found]),
             ("suggestion", [f.suggestion for f in found]),
-            ("classic, steepest", [classic(f)[0] for f in found]),
-            ("classic, minimum / 10", [classic(f)[1] for f in found]),
+            ("classic, steepest", [r[0] for r in ranges]),
+            ("classic, minimum / 10", [r[1] for r in ranges]),
         ):
             print(f"  {label:24s} {spread([v for v in values if v is not None])}")
 

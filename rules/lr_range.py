@@ -4,8 +4,8 @@
 
 The first steps are replayed from the same weights on the same batches over a logarithmic grid of learning rates, with
 the optimizer's own settings. The rates that bring the loss down well form the **band**. The configured rate, the
-highest that it reaches after warm-up, is compared with it; the classic range test is drawn beside it for the eye, as a
-single one is too noisy to judge by.
+highest that it reaches after warm-up, is compared with it. Where it is far outside, the classic range test is drawn
+beside it for the eye, as a single one is too noisy to judge by.
 
 - Zero is an error.
 - More than 10 × above the band: an error when the replay diverges or ends no lower than it began while other rates

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import import_module
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from trainlint.cli import main
+from trainlint.cli import COMMANDS, main
 from trainlint.registry import load_catalogue
 
 
@@ -47,3 +49,19 @@ def test_a_bad_budget_is_a_usage_error() -> None:
     result = CliRunner().invoke(main, ["scan", "x.py", "--budget", "soon"])
     assert result.exit_code == 2
     assert "60s or 2m" in result.output
+
+
+def test_every_command_is_listed_and_is_what_its_module_calls_it():
+    context = click.Context(main)
+    for name in COMMANDS:
+        assert main.get_command(context, name).name == name
+    modules = {module for module, _ in COMMANDS.values()}
+    known = {c for m in modules for c in vars(import_module(f"trainlint.commands.{m}")).values() if isinstance(c, click.Command)}
+    assert {c.name for c in known} == set(COMMANDS)
+
+
+def test_help_imports_no_command():
+    code = "import sys\nfrom trainlint.cli import main\ntry:\n    main(['--help'])\nfinally:\n    print(*sys.modules)\n"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "trainlint.commands.scan" not in shown
+    assert "Commands:" in shown

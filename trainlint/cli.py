@@ -9,37 +9,57 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any
 
 import click
 
-from trainlint.commands.baseline import baseline
-from trainlint.commands.catalogue import explain, rules
-from trainlint.commands.config import config
-from trainlint.commands.curves import curves
-from trainlint.commands.diff import diff
-from trainlint.commands.output import say
-from trainlint.commands.recipe import recipe
-from trainlint.commands.scan import demo, judge, scan
-from trainlint.commands.view import view
-from trainlint.commands.watch import watch
 from trainlint.errors import TrainlintError, UsageError
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main"]
+
+#: Command -> its module in ``trainlint.commands``, and what it does in a few words. Modules are imported when their command is run.
+COMMANDS = {
+    "baseline": ("baseline", "Take today's findings as known: later scans fail on new ones only."),
+    "config": ("config", "Show the settings that hold here, and where each comes from."),
+    "curves": ("curves", "Read training logs and name the shape of their curves."),
+    "demo": ("scan", "Scan a small script with a planted bug and write its report."),
+    "diff": ("diff", "Compare two reports: what is new, what is gone."),
+    "explain": ("catalogue", "Show the page of a rule."),
+    "judge": ("scan", "Judge saved measurements again, without running anything."),
+    "recipe": ("recipe", "Train an image model by the reference recipe."),
+    "rules": ("catalogue", "List every rule."),
+    "scan": ("scan", "Run a script for a few training steps and report what is wrong."),
+    "view": ("view", "Show a saved report again, in another format."),
+    "watch": ("watch", "Run a script to its end and watch it."),
+}
 
 
 class _Commands(click.Group):
-    """Shows this package's own errors as one message with exit code 2."""
+    """Imports a command when it is asked for, and shows this package's own errors as one message with exit code 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = getattr(import_module(f"trainlint.commands.{COMMANDS[cmd_name][0]}"), cmd_name)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with _signals_interrupt(), _stdout_written():
                 return super().invoke(ctx)
         except TrainlintError as error:
-            say(f"trainlint: {error}")
+            _say(f"trainlint: {error}")
             ctx.exit(2)
         except KeyboardInterrupt:
-            say("trainlint: interrupted")
+            _say("trainlint: interrupted")
             ctx.exit(2)
 
 
@@ -77,6 +97,12 @@ def _signals_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _say(text: str) -> None:
+    from trainlint.commands.output import say
+
+    say(text)
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="trainlint")
 def main() -> None:
@@ -84,10 +110,6 @@ def main() -> None:
 
     `trainlint scan train.py` runs an unmodified script for a few steps and says what is wrong with it, where, and what to change.
     """
-
-
-for command in (scan, judge, view, diff, baseline, rules, explain, demo, config, curves, watch, recipe):
-    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from trainlint.measurements import ShortRuns
 from trainlint.probes.batch_size import measure_batch_size
+from trainlint.probes.learning_rate import measure_learning_rate
 from trainlint.probes.loop import measure_optimizers
 from trainlint.probes.short_runs import measure_short_runs
 from trainlint.record.recording import Recording
+from trainlint_rules.over_regularized import OverRegularized
 
 from .recorded import fit, measured, record
 
@@ -96,9 +98,24 @@ def test_regularisation_is_found_and_switched_off():
     def smoothed(model, batch):
         return F.cross_entropy(model(batch[0]), batch[1], label_smoothing=0.1)
 
-    found = measured(measure_short_runs, recorded(lambda: network(0.6), smoothed, weight_decay=0.01))
-    assert {r.kind: r.strength for r in found.regularisers} == {"dropout": 0.6, "label smoothing": 0.1, "weight decay": 0.01}
+    found = measured(measure_short_runs, recorded(lambda: network(0.95), smoothed, weight_decay=0.01))
+    assert {r.kind: r.strength for r in found.regularisers} == {"dropout": 0.95, "label smoothing": 0.1, "weight decay": 0.01}
     assert found.run("free").clean[-1] < found.run("configured").clean[-1]
+    assert len(found.run("free").clean) == len(found.run("configured").clean)
+
+
+def test_a_few_steps_without_mild_regularisation_settle_that_it_slows_nothing():
+    found = facts(lambda: network(0.3))
+    own, free = found.run("configured"), found.run("free")
+    assert free is None or (len(free.losses) == len(own.losses) // 4 and min(free.clean) > own.clean[-1])
+    assert OverRegularized().judge(found).kind == "pass"
+
+
+def test_the_run_at_the_configured_rate_is_made_once_for_both_probes():
+    recording = recorded(network)
+    rates, runs = measured(measure_learning_rate, recording), measured(measure_short_runs, recording)
+    own = next(t for t in rates.trials if t.lr == rates.configured)
+    assert own.losses == runs.run("configured").losses
 
 
 def test_runs_leave_nothing_behind_but_weights_that_the_session_restores():

@@ -74,7 +74,7 @@ class Trial:
     """At most as many as steps; shorter when it was stopped early."""
     diverged: bool = False
     score: float = 0.0
-    """Mean loss of the last half of its steps, over the recorded batches."""
+    """Mean loss of its last steps, one turn of the recorded batches at most; differences between the batches are taken out."""
 
 
 @dataclass(frozen=True, kw_only=True)

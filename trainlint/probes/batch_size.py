@@ -20,8 +20,8 @@ from trainlint.settings import Settings
 
 __all__ = ["measure_batch_size"]
 
-#: Batches whose gradients are compared at most, and at least.
-_MOST_GRADIENTS, _LEAST_GRADIENTS = 8, 4
+#: Batches whose gradients are compared.
+_GRADIENTS = 4
 
 
 def measure_batch_size(recording: Recording, deadline: float, settings: Settings) -> BatchSize:
@@ -87,7 +87,7 @@ def _noise_scale(recording: Recording, size: int | None, deadline: float) -> tup
     count, lengths, total = 0, 0.0, None
     try:
         with rehearsal(recording, batches=True) as trial:
-            for fill in trial.fills[:_MOST_GRADIENTS]:
+            for fill in trial.fills[:_GRADIENTS]:
                 if time.monotonic() > deadline:
                     break
                 torch.manual_seed(0)
@@ -97,7 +97,7 @@ def _noise_scale(recording: Recording, size: int | None, deadline: float) -> tup
                 total = flat if total is None else total + flat
     except (CannotMeasureError, RuntimeError):
         return None, 0
-    if total is None or count < _LEAST_GRADIENTS:
+    if total is None or count < _GRADIENTS:
         return None, count
     mean = float((total / count).square().sum())
     single = lengths / count

@@ -1,7 +1,8 @@
 """The configured learning rate against others, by short replayed runs from the same weights on the same batches.
 
 A single range test is noise: its suggestion moves by one to two orders of magnitude between seeds and lengths. What is stable is
-which learning rates, held for a few dozen steps after a short warm-up, bring the loss down about as far as the best one does.
+which learning rates, held for a dozen steps after a short warm-up, bring the loss down about as far as the best one does. Progress is
+counted batch by batch, against the loss of the same batch at the first weights, which takes the batches' own differences out.
 """
 
 from __future__ import annotations
@@ -9,29 +10,44 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from dataclasses import dataclass, field
 
-from trainlint.measurements import LearningRate, Trial
+import torch
+from torch.optim import Optimizer
+
+from trainlint.measurements import LearningRate, ShortRun, Trial
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.replay import Rehearsal, configured_lr, rehearsal
+from trainlint.probes.short_training import FIRST_STEPS, WARM_UP, Bench, first_run, halved
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings
 
 __all__ = ["measure_learning_rate"]
 
-#: Neighbouring trials are half a decade apart.
-_STRIDE = math.sqrt(10.0)
 #: Steps of a trial, and the least that says anything.
-_STEPS, _LEAST_STEPS = 24, 9
-#: Steps over which a trial's learning rate rises, so that a rate meant to be warmed up to is not blamed for its start.
-_WARM_UP = 4
+_STEPS, _LEAST_STEPS = FIRST_STEPS, 9
+#: Batches that are fed in turn. A trial is scored by its last turn.
+_BATCHES = 8
+#: The search walks by these factors.
+_DECADE, _HALF = 10.0, math.sqrt(10.0)
+#: Progress grows with the rate when it is multiplied by this, at the least.
+_CLIMBS = 1.25
 #: A learning rate belongs to the band when it makes at least this share of the best one's progress.
 _BAND = 0.5
+#: A share of the first loss that is progress, and one that may be noise.
+_PROGRESS, _NOISE = 0.05, 0.02
+#: After these steps a low rate that has made less than this share of the leader's progress is given up; a high one that has made none.
+_HOPELESS, _JUDGED = 0.25, (8, 12, 16)
 #: A search from outside these would not reach the band; it begins in the middle then.
 _LOWEST, _HIGHEST = 1e-7, 1e3
-#: The most trials in each direction.
-_REACH = 8
+#: The most trials in each direction, and between two to refine an end until they are this factor apart.
+_REACH, _REFINED, _FINE = 7, 3, 2.0
 #: A trial is given up when its loss is above the first by this factor.
 _EXPLODED = 4.0
+#: Steps of the range test, and how far outside the band the configured rate is when it is drawn.
+_SWEEP, _OUTSIDE = 24, 10.0
+#: Forward passes in the time of a training step: 3, and something for the optimizer.
+_FORWARDS = 3.5
 
 
 def measure_learning_rate(recording: Recording, deadline: float, settings: Settings) -> LearningRate:
@@ -43,19 +59,16 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
         if seen is None or (any(s.closure for s in seen.steps) and type(seen.optimizer).__name__ == "LBFGS"):
             msg = "LBFGS chooses its own step length"
             raise CannotMeasureError(msg)
-        initial = statistics.fmean(float(trial.loss(f, grad=False)) for f in trial.fills[:8])
-        if not math.isfinite(initial):
-            msg = "the first loss is not finite"
-            raise CannotMeasureError(msg)
-        steps = _affordable(recording, trial, deadline)
-        start = configured if _LOWEST <= configured <= _HIGHEST else 1e-3
-        trials = {start: _run(trial, start, initial, steps)}
-        for direction in (_STRIDE, 1 / _STRIDE):
-            _walk(trial, trials, start, direction, initial, steps, deadline)
-        if configured > 0 and configured not in trials:
-            trials[configured] = _run(trial, configured, initial, steps)
-        low, high, best = _band(trials, initial)
-        curve = _sweep(trial, initial, deadline) if time.monotonic() < deadline - 0.1 * (deadline - began) else ((), ())
+        whole = trial.fills
+        trial.fills = halved(trial) or whole
+        search = _searched(trial, configured, deadline, shared=True)
+        if trial.fills is not whole and search.is_outside(configured) and time.monotonic() < deadline:
+            trial.fills = whole  # what half of each batch shows amiss is looked at again on the whole ones
+            search = _searched(trial, configured, deadline, shared=False)
+        low, high, best = search.band()
+        outside = search.is_outside(configured)
+        affordable = time.monotonic() < deadline - 0.1 * (deadline - began)
+        rates, losses = _sweep(search, deadline) if outside and affordable else ((), ())
         spent = time.monotonic() - began
         first = seen.settings[0].get("lr", configured) if seen.settings else configured
         return LearningRate(
@@ -63,116 +76,265 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
             configured=configured,
             first=float(first),
             where=recording.frames.location(seen.place),
-            initial=initial,
-            trials=tuple(trials[lr] for lr in sorted(trials)),
+            initial=search.initial,
+            trials=tuple(search.trials[lr] for lr in sorted(search.trials)),
             low=low,
             high=high,
             suggestion=best,
             progress=best is not None,
-            curve_lr=curve[0],
-            curve_loss=curve[1],
-            steps=steps,
+            curve_lr=rates,
+            curve_loss=losses,
+            steps=search.steps,
             step_equivalents=spent / recording.step_time if recording.step_time else 0.0,
         )
 
 
-def _affordable(recording: Recording, trial: Rehearsal, deadline: float) -> int:
-    """Steps per trial that leave room for about ten trials."""
+def _searched(trial: Rehearsal, configured: float, deadline: float, *, shared: bool) -> _Search:
+    """The search around the configured rate, which takes over the run that is shared with other probes."""
+    search = _begun(trial, deadline)
+    start = configured if _LOWEST <= configured <= _HIGHEST else 1e-3
+    if shared and start == configured:
+        search.adopt(first_run(Bench(trial, deadline)))
+    search.around(start)
+    if configured > 0 and configured not in search.trials:
+        search.run(configured)
+    return search
+
+
+def _begun(trial: Rehearsal, deadline: float) -> _Search:
+    """The search with the first loss of each batch, and as many steps a trial as leave room for eight."""
+    trial.fills = trial.fills[:_BATCHES]
+    trial.rewind()
     began = time.monotonic()
-    trial.step(trial.own_optimizer(1e-12), trial.fills[0])
-    one = time.monotonic() - began
-    steps = int((deadline - time.monotonic()) / (11 * max(one, 1e-4)))
+    firsts = [float(trial.loss(f, grad=False)) for f in trial.fills]
+    if not all(map(math.isfinite, firsts)):
+        msg = "the first loss is not finite"
+        raise CannotMeasureError(msg)
+    now = time.monotonic()
+    one = _FORWARDS * (now - began) / len(firsts)
+    steps = int((deadline - now) / (8 * max(one, 1e-4)))
     if steps < _LEAST_STEPS:
         msg = f"the budget allows only {max(steps, 0)} steps a learning rate; {_LEAST_STEPS} are needed"
         raise CannotMeasureError(msg)
-    return min(steps, _STEPS)
+    return _Search(trial, firsts, min(steps, _STEPS), deadline, torch.initial_seed())
 
 
-def _run(trial: Rehearsal, lr: float, initial: float, steps: int, rival: Trial | None = None) -> Trial:
-    """One trial; given up half-way when a rival has by then made more than four times its progress."""
-    trial.rewind()
-    optimizer = trial.own_optimizer(lr)
-    full = [g["lr"] for g in optimizer.param_groups]
-    losses: list[float] = []
-    diverged = False
-    for step in range(steps):
-        for group, own in zip(optimizer.param_groups, full, strict=True):
-            group["lr"] = own * min(1.0, (step + 1) / _WARM_UP)
-        losses.append(trial.step(optimizer, trial.fills[step % len(trial.fills)], max_norm=trial.max_norm))
-        if not math.isfinite(losses[-1]) or (step >= _WARM_UP and initial > 0 and losses[-1] > _EXPLODED * max(initial, losses[0])):
-            diverged = True
-            break
-        if rival is not None and step == steps // 2:
-            rivals = initial - statistics.fmean(rival.losses[step - 3 : step + 1])
-            if rivals > 0.05 * abs(initial) and initial - statistics.fmean(losses[-4:]) < 0.25 * rivals:
+@dataclass
+class _Search:
+    """Trials by learning rate, and what they have in common."""
+
+    trial: Rehearsal
+    firsts: list[float]
+    """Loss of each batch at the first weights."""
+    steps: int
+    deadline: float
+    seed: int
+    trials: dict[float, Trial] = field(default_factory=dict)
+    travel: dict[float, list[float]] = field(default_factory=dict)
+    """Learning rate -> how far a constant gradient of one would have moved a weight before each step."""
+
+    @property
+    def initial(self) -> float:
+        """Mean loss at the first weights."""
+        return statistics.fmean(self.firsts)
+
+    def gains(self, losses: tuple[float, ...] | list[float]) -> list[float]:
+        """How far each step's loss lies below that of the same batch at the first weights."""
+        return [self.firsts[i % len(self.firsts)] - loss for i, loss in enumerate(losses)]
+
+    def progress(self, lr: float) -> float:
+        """What a trial made of the first loss; -inf when it diverged."""
+        return self.initial - self.trials[lr].score
+
+    @property
+    def most(self) -> float:
+        """The best trial's progress."""
+        return max((self.progress(lr) for lr in self.trials), default=-math.inf)
+
+    def adopt(self, run: ShortRun) -> None:
+        """Take over a run at the configured rate as its trial, unless a warm-up might have spared it something."""
+        losses, limit = run.losses[: self.steps], _EXPLODED * max(abs(self.initial), abs(run.losses[0]))
+        if not run.diverged and len(losses) == self.steps and max(losses) <= limit and max(self.gains(losses)[1:]) > 0:
+            self._note(run.lr, list(losses), run.warm_up, diverged=False)
+
+    def run(self, lr: float, leader: float | None = None) -> Trial:
+        """One trial; given up half-way when it is hopeless beside the leader's."""
+        trial = self.trial
+        trial.rewind()
+        torch.manual_seed(self.seed)
+        optimizer = trial.own_optimizer(lr)
+        full = [g["lr"] for g in optimizer.param_groups]
+        losses: list[float] = []
+        diverged = False
+        for step in range(self.steps):
+            for group, own in zip(optimizer.param_groups, full, strict=True):
+                group["lr"] = own * min(1.0, (step + 1) / WARM_UP)
+            losses.append(trial.step(optimizer, trial.fills[step % len(trial.fills)], max_norm=trial.max_norm))
+            limit = _EXPLODED * max(self.initial, losses[0])
+            if not math.isfinite(losses[-1]) or (step >= WARM_UP and self.initial > 0 and losses[-1] > limit):
+                diverged = True
                 break
-    finite = [x for x in losses if math.isfinite(x)]
-    tail = finite[-max(1, len(finite) // 2) :]
-    score = math.inf if diverged or not finite else statistics.fmean(tail)
-    return Trial(lr=lr, losses=tuple(losses), diverged=diverged, score=score if math.isfinite(score) else math.inf)
+            if leader is not None and step + 1 in _JUDGED and self._hopeless(losses, lr, leader):
+                break
+        return self._note(lr, losses, WARM_UP - 1, diverged=diverged)
+
+    def _hopeless(self, losses: list[float], lr: float, leader: float) -> bool:
+        """A low rate goes on as it began; a high one may recover from its first leaps, but hardly while it is worse than nothing."""
+        own = statistics.fmean(self.gains(losses)[-4:])
+        best = statistics.fmean(self.gains(self.trials[leader].losses)[len(losses) - 4 : len(losses)])
+        return best > _PROGRESS * abs(self.initial) and own < (_HOPELESS * best if lr < leader else 0.0)
+
+    def _note(self, lr: float, losses: list[float], warm_up: int, *, diverged: bool) -> Trial:
+        finite = [gain for gain in self.gains(losses) if math.isfinite(gain)]
+        tail = finite[-min(len(self.firsts), max(1, len(finite) // 2)) :]
+        score = math.inf if diverged or not finite else self.initial - statistics.fmean(tail)
+        self.trials[lr] = Trial(lr=lr, losses=tuple(losses), diverged=diverged, score=score if math.isfinite(score) else math.inf)
+        self.travel[lr] = _travelled(self.trial.own_optimizer(lr), [lr * min(1.0, (i + 1) / (warm_up + 1)) for i in range(len(losses))])
+        return self.trials[lr]
+
+    def around(self, start: float) -> None:
+        """Walk from a rate until both ends of the band are passed, and refine the upper one."""
+        if start not in self.trials:
+            self.run(start)
+        self._up(start)
+        self._down(start)
+        for _ in range(_REFINED):
+            rates = sorted(self.trials)
+            high = self._inner(rates)[1] if self.most > _NOISE * abs(self.initial) else len(rates) - 1
+            if high == len(rates) - 1 or rates[high + 1] < _FINE * rates[high] or time.monotonic() > self.deadline:
+                return
+            self.run(math.sqrt(rates[high] * rates[high + 1]), self._leader())
+
+    def _leader(self) -> float | None:
+        whole = [lr for lr, t in self.trials.items() if len(t.losses) == self.steps and not t.diverged]
+        return max(whole, key=self.progress, default=None)
+
+    def _up(self, start: float) -> None:
+        """Half a decade first, then decades while progress grows; the best rate and the end of the band are then known to half a decade."""
+        lr, factor = start, _HALF
+        for _ in range(_REACH):
+            before = self.progress(lr)
+            if self.trials[lr].diverged or lr * factor > _HIGHEST or time.monotonic() > self.deadline:
+                return
+            lr *= factor
+            self.run(lr, self._leader())
+            if self._fell(lr):
+                return
+            # While nothing is learned anywhere the band may lie further on.
+            climbs = self.most <= _PROGRESS * abs(self.initial) or self.progress(lr) > _CLIMBS * before
+            factor = _DECADE if climbs else _HALF
+
+    def _down(self, start: float) -> None:
+        """By decades, until a trial falls out of the band."""
+        lr = start
+        for _ in range(_REACH):
+            # No rate can make more than twice the progress of one that has learned half of the loss: nothing better lies below.
+            if lr == min(self.trials) and self.progress(lr) >= _BAND * max(abs(self.initial), self.most):
+                return
+            # Nor below one that higher rates leave behind while it learns.
+            if lr == start and self._fell(lr) and self.progress(lr) > 0 and self._leader() not in (lr, None):
+                return
+            lr /= _DECADE
+            if lr < _LOWEST or time.monotonic() > self.deadline:
+                return
+            self.run(lr, self._leader())
+            if self._fell(lr):
+                return
+
+    def _fell(self, lr: float) -> bool:
+        return self.most > _PROGRESS * abs(self.initial) and self.progress(lr) < _BAND * self.most
+
+    def _inner(self, rates: list[float]) -> tuple[int, int]:
+        """Positions of the lowest and the highest rate within the band."""
+        share = [self.progress(lr) / self.most for lr in rates]
+        low = high = share.index(max(share))
+        while low > 0 and share[low - 1] >= _BAND:
+            low -= 1
+        while high < len(share) - 1 and share[high + 1] >= _BAND:
+            high += 1
+        return low, high
+
+    def band(self) -> tuple[float | None, float | None, float | None]:
+        """Ends of the band and its middle, where the share of the best progress falls through the limit between two trials.
+
+        Below the band progress grows with the rate itself, above it falls on the log scale. Where nothing was tried below, time is scaled.
+        """
+        top, rates = self.most, sorted(self.trials)
+        if top <= _NOISE * abs(self.initial) or not math.isfinite(top):
+            return None, None, None
+        low, high = self._inner(rates)
+        upper = self._crossing(rates[high + 1], rates[high]) if high < len(rates) - 1 else rates[high]
+        lower = self._between(rates[low - 1], rates[low]) if low > 0 else self._slowest(rates[low])
+        # Short runs flatter high rates, so the middle of the band, not its upper end, is suggested.
+        return lower, upper, math.sqrt(lower * upper)
+
+    def is_outside(self, lr: float) -> bool:
+        """Whether a rate is so far from the band that it may be called wrong, or nothing trains at all."""
+        low, high, _ = self.band()
+        return low is None or high is None or not low / _OUTSIDE <= lr <= high * _OUTSIDE
+
+    def _between(self, outer: float, inner: float) -> float:
+        outside, inside = self.progress(outer) / self.most, self.progress(inner) / self.most
+        return outer + (inner - outer) * (_BAND - outside) / (inside - outside) if math.isfinite(outside) else inner
+
+    def _crossing(self, outer: float, inner: float) -> float:
+        # How bad the outer one is depends on how it breaks down, and says little about where.
+        inside, outside = self.progress(inner) / self.most, max(self.progress(outer) / self.most, 0.0)
+        weight = (inside - _BAND) / (inside - outside) if inside > outside else 0.0
+        return math.exp(math.log(inner) + weight * (math.log(outer) - math.log(inner)))
+
+    def _slowest(self, lr: float) -> float:
+        """The rate that would make just enough progress, told by a trial's own course.
+
+        Below the band the loss depends on how far the weights were moved, not on how fast: a k-th of the rate is after t steps where the
+        rate itself was after a k-th of the way.
+        """
+        gains, travel = self.gains(self.trials[lr].losses), self.travel[lr]
+        smooth = [0.0, *(statistics.fmean(gains[max(0, i - 1) : i + 2]) for i in range(1, len(gains)))]
+        tail = travel[-min(len(self.firsts), max(1, len(travel) // 2)) :]
+        rate = lr
+        while rate > lr / _DECADE**2:
+            slower = rate / 10**0.05
+            if statistics.fmean(_at(t * slower / lr, travel, smooth) for t in tail) < _BAND * self.most:
+                break
+            rate = slower
+        return rate
 
 
-def _walk(
-    trial: Rehearsal, trials: dict[float, Trial], start: float, direction: float, initial: float, steps: int, deadline: float
-) -> None:
-    """Go on in one direction until a trial falls out of the band."""
-    lr = start
-    for _ in range(_REACH):
-        lr *= direction
-        if not _LOWEST <= lr <= _HIGHEST or time.monotonic() > deadline:
-            return
-        # Only a low rate is given up early: it goes on as it began, while a high one may recover from its first leaps.
-        full = (t for t in trials.values() if len(t.losses) == steps)
-        leader = min(full, key=lambda t: t.score, default=None) if direction < 1 else None
-        trials[lr] = _run(trial, lr, initial, steps, leader)
-        best = max(initial - t.score for t in trials.values())
-        made = initial - trials[lr].score
-        # While nothing is learned anywhere the band may lie further on; below a rate that diverges it does.
-        if (trials[lr].diverged and direction > 1) or (best > 0.05 * abs(initial) and made < _BAND * best):
-            return
+def _at(x: float, xs: list[float], ys: list[float]) -> float:
+    """Value of a piecewise linear curve."""
+    after = next((i for i, known in enumerate(xs) if known >= x), len(xs) - 1)
+    if after == 0 or xs[after] == xs[after - 1]:
+        return ys[after]
+    weight = (x - xs[after - 1]) / (xs[after] - xs[after - 1])
+    return ys[after - 1] + weight * (ys[after] - ys[after - 1])
 
 
-def _band(trials: dict[float, Trial], initial: float) -> tuple[float | None, float | None, float | None]:
-    """Ends of the band, interpolated on the log scale, and its middle."""
-    rates = sorted(trials)
-    progress = [initial - trials[lr].score if math.isfinite(trials[lr].score) else -math.inf for lr in rates]
-    top = max(progress)
-    if top <= 0.02 * abs(initial) or not math.isfinite(top):
-        return None, None, None
-    share = [p / top for p in progress]
-    best = share.index(max(share))
-    low = high = best
-    while low > 0 and share[low - 1] >= _BAND:
-        low -= 1
-    while high < len(share) - 1 and share[high + 1] >= _BAND:
-        high += 1
-    lower = _crossing(rates[low - 1], rates[low], share[low - 1], share[low]) if low > 0 else rates[low]
-    upper = _crossing(rates[high + 1], rates[high], share[high + 1], share[high]) if high < len(rates) - 1 else rates[high]
-    # Short runs flatter high rates, so the middle of the band, not its upper end, is suggested.
-    return lower, upper, math.sqrt(lower * upper)
+def _travelled(optimizer: Optimizer, rates: list[float]) -> list[float]:
+    """Way before each step under a constant gradient, which momentum delays (in Adam it is corrected for)."""
+    momentum = float(max((g.get("momentum") or 0.0) for g in optimizer.param_groups)) if optimizer.param_groups else 0.0
+    way, speed, found = 0.0, 0.0, []
+    for rate in rates:
+        found.append(way)
+        speed = momentum * speed + 1.0
+        way += rate * speed
+    return found
 
 
-def _crossing(outer: float, inner: float, outer_share: float, inner_share: float) -> float:
-    """Where the share falls through the band's limit between two trials."""
-    outer_share = max(outer_share, -1.0)
-    weight = (inner_share - _BAND) / (inner_share - outer_share) if inner_share > outer_share else 0.0
-    return math.exp(math.log(inner) + weight * (math.log(outer) - math.log(inner)))
-
-
-def _sweep(trial: Rehearsal, initial: float, deadline: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _sweep(search: _Search, deadline: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The classic range test (Smith 2015): one run whose learning rate grows from step to step, for the eye only."""
+    trial = search.trial
     trial.rewind()
     optimizer = trial.own_optimizer(1.0)
     own = [g["lr"] for g in optimizer.param_groups]
-    count = 24
     rates: list[float] = []
     losses: list[float] = []
-    for step in range(count):
-        lr = 1e-6 * (10.0 / 1e-6) ** (step / (count - 1))
+    for step in range(_SWEEP):
+        lr = 1e-6 * (10.0 / 1e-6) ** (step / (_SWEEP - 1))
         for group, factor in zip(optimizer.param_groups, own, strict=True):
             group["lr"] = lr * factor
         losses.append(trial.step(optimizer, trial.fills[step % len(trial.fills)], max_norm=trial.max_norm))
         rates.append(lr)
-        if not math.isfinite(losses[-1]) or losses[-1] > _EXPLODED * max(abs(initial), 1e-12) or time.monotonic() > deadline:
+        if not math.isfinite(losses[-1]) or losses[-1] > _EXPLODED * max(abs(search.initial), 1e-12) or time.monotonic() > deadline:
             break
     return tuple(rates), tuple(losses)

@@ -26,8 +26,14 @@ from trainlint.settings import Settings
 
 __all__ = ["measure_non_finite"]
 
-#: Further batches that are tried when all recorded steps were sound, and the most seconds for them.
-_FURTHER, _FURTHER_SECONDS = 64, 10.0
+#: Further batches that are tried when all recorded steps were sound, and the most time for them: in steps, and at least in seconds.
+_FURTHER, _FURTHER_STEPS, _FURTHER_SECONDS = 64, 4.0, 0.1
+#: Operations with a gradient that can be infinite or NaN where their value is not. Without one, further batches need no backward.
+_RISKY = frozenset({
+    "acos", "acosh", "apply", "asin", "atan2", "atanh", "cdist", "cosine_similarity", "dist", "div", "eigh", "linalg_norm", "log", "log10",
+    "log1p", "log2", "logsumexp", "masked_fill", "masked_fill_", "norm", "normalize", "pairwise_distance", "pow", "__pow__", "__rpow__", "prod",
+    "reciprocal", "rsqrt", "scaled_dot_product_attention", "sqrt", "std", "svd", "__truediv__", "__rtruediv__", "var", "vector_norm", "where", "xlogy",
+})  # fmt: skip
 #: What a replay raises when a tape does not take a batch.
 _REFUSALS = (RuntimeError, IndexError, ValueError, TypeError, KeyError, AttributeError, AssertionError)
 
@@ -43,7 +49,8 @@ def measure_non_finite(recording: Recording, deadline: float, settings: Settings
     steps = len(recording.steps) or len(recording.backwards)
     if recording.broken is not None:
         return _explain(recording, recording.broken, steps)
-    until = min(time.monotonic() + _FURTHER_SECONDS, time.monotonic() + (deadline - time.monotonic()) / 3)
+    now = time.monotonic()
+    until = now + min(max(_FURTHER_SECONDS, _FURTHER_STEPS * (recording.step_time or 0.0)), (deadline - now) / 3)
     tape = recording.tape
     if tape is None or not _takes_batches(recording, tape):
         return NonFinite(steps=steps)
@@ -134,14 +141,14 @@ def _try_further(recording: Recording, tape: Tape, steps: int, until: float) -> 
     leaves = list(tape.leaves.values())
     if iteration is None or not leaves or not all(is_finite(t) for t in leaves):
         return NonFinite(steps=steps)
-    tried = 0
+    tried, risky = 0, _is_risky(tape)
     loader = iteration.loader.loader
     with state_kept(recording), _randomness_kept(loader):
         for batch in _batches(loader):
             for fill in usable(tape, [batch]):
                 tried += 1
                 with suppress(*_REFUSALS):
-                    loss, finite = _run(tape, fill, leaves)
+                    loss, finite = _run(tape, fill, leaves if risky else [])
                     origin = None if finite else find_origin(tape, fill)
                     if origin is not None:
                         return _found(recording, origin, backward, steps + tried, steps + tried, loss)
@@ -150,9 +157,14 @@ def _try_further(recording: Recording, tape: Tape, steps: int, until: float) -> 
     return NonFinite(steps=steps + tried)
 
 
+def _is_risky(tape: Tape) -> bool:
+    """Whether a gradient may break where the loss does not: by an operation that is known for it, or by overflow in half precision."""
+    return any(op.name in _RISKY or op.state.autocast for op in tape.operations) or any(t.element_size() < 4 for t in tape.leaves.values())
+
+
 def _run(tape: Tape, fill: dict[int, Tensor], leaves: list[Tensor]) -> tuple[float, bool]:
-    """The loss on one batch, and whether it and its gradients are finite."""
-    loss = tape.replay({s: t.clone() for s, t in fill.items()})[tape.loss].sum()
+    """The loss on one batch, and whether it and the gradients for ``leaves`` are finite."""
+    loss = tape.replay({s: t.clone() for s, t in fill.items()}, grad=bool(leaves))[tape.loss].sum()
     value = float(loss.detach())
     if not math.isfinite(value) or not loss.requires_grad:
         return value, math.isfinite(value)

@@ -12,6 +12,7 @@ from trainlint.measurements import Attempt, Overfit
 from trainlint.probes.accuracy import accuracy
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.loss import main_loss_call
+from trainlint.probes.parts import alike
 from trainlint.probes.replay import Rehearsal, rehearsal
 from trainlint.record.recording import Recording
 from trainlint.record.tape import Operation, Ref, Tape, without_regularisation
@@ -21,12 +22,15 @@ __all__ = ["measure_overfit"]
 
 #: Learning rates of Adam that are tried, the usual one first. A wrong one fails this check too, so one failure proves nothing.
 _RATES = (1e-3, 1e-2, 1e-4)
-#: Samples that are tried first; enough for batch statistics, few enough to be cheap.
-_PART = 8
+#: Samples that are tried first: enough for batch statistics, few enough to be cheap. Fewer where a sample has so many numbers that a
+#: model which fits no more than a few samples is no more likely to fit these.
+_PART, _FEW, _MANY_NUMBERS = 8, 4, 256
 #: Steps of one attempt; twice what a 4-layer GPT, the slowest of the models measured, needed to fall to a tenth (60-105).
 _STEPS = 200
 #: An attempt ends when this share of the first loss (above its floor) is left.
-_FITTED = 0.03
+_FITTED = 0.08
+#: The first loss of the few samples is within this factor of the whole batch's; otherwise it is no mean over samples.
+_ALIKE = 3.0
 #: An attempt is given up after so many steps with nearly nothing learned.
 _PATIENCE = 40
 
@@ -41,7 +45,7 @@ def measure_overfit(recording: Recording, deadline: float, settings: Settings) -
             raise CannotMeasureError(msg)
         floor, known = _floor(trial)
         began, size = time.monotonic(), _size(trial)
-        part = _part(trial, size)
+        part, few = _part(trial, size)
         own = max(floor, next_token_floor(trial, part or {}))
         attempts, best, accuracy = _attempts(trial, part or {}, own, deadline)
         if part is not None and _left(_lowest(list(attempts[best].losses)), attempts[best].losses[0], own) > _FITTED:
@@ -49,7 +53,7 @@ def measure_overfit(recording: Recording, deadline: float, settings: Settings) -
             own = max(floor, next_token_floor(trial, {}))
             attempts, best, accuracy = _attempts(trial, {}, own, deadline)
         else:
-            size = _PART if part is not None else size
+            size = few if part is not None else size
             initial = attempts[best].losses[0]
         if len(attempts[0].losses) < 5:
             msg = "the budget was spent before the batch could be fitted"
@@ -82,24 +86,38 @@ def _left(loss: float, initial: float, floor: float) -> float:
     return (loss - floor) / (initial - floor) if initial > floor else 0.0
 
 
-def _part(trial: Rehearsal, size: int) -> dict[int, Tensor] | None:
-    """The first few samples of the batch as a fill.
+def _part(trial: Rehearsal, size: int) -> tuple[dict[int, Tensor] | None, int]:
+    """A few samples of the batch as a fill, their classes as different as they can be, and their number.
 
     None when the batch is small, the step is fixed to its size, or its loss is no average over samples.
     """
     tape = trial.tape
     rows = {slot: tape.outside[slot] for slot in tape.batch.values()}
-    if size < 2 * _PART or not rows or any(not t.dim() or t.shape[0] != size for t in rows.values()):
-        return None
-    fill = {slot: t[:_PART].clone() for slot, t in rows.items()}
+    few = _FEW if max((t[0].numel() for t in rows.values() if t.dim()), default=0) >= _MANY_NUMBERS else _PART
+    if size < 2 * few or not rows or any(not t.dim() or t.shape[0] != size for t in rows.values()):
+        return None, 0
+    chosen = _varied(next((t for t in rows.values() if t.dim() == 1 and not t.is_floating_point()), None), size)[:few]
+    fill = {slot: t[chosen.to(t.device)] for slot, t in rows.items()}
     try:
         first = float(trial.loss(fill, change=without_regularisation, grad=False))
         whole = float(trial.loss(change=without_regularisation, grad=False))
     except (RuntimeError, IndexError, ValueError, TypeError):
-        return None
+        return None, 0
     finally:
         trial.rewind()
-    return fill if math.isfinite(first) and 0.3 < first / (whole or math.inf) < 3 else None
+    return (fill, few) if alike(first, whole, _ALIKE) else (None, 0)
+
+
+def _varied(labels: Tensor | None, size: int) -> Tensor:
+    """The samples' positions, one of each class first, then a second of each, and so on."""
+    if labels is None:
+        return torch.arange(size)
+    turns: dict[int, int] = {}
+    keys = []
+    for position, label in enumerate(labels.tolist()):
+        turns[label] = turns.get(label, -1) + 1
+        keys.append((turns[label], position))
+    return torch.tensor([position for _, position in sorted(keys)])
 
 
 def _attempts(trial: Rehearsal, fill: dict[int, Tensor], floor: float, deadline: float) -> tuple[list[Attempt], int, float | None]:

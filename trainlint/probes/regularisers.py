@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+from torch.optim import Optimizer
+
 from trainlint.measurements import Regulariser
 from trainlint.record.recording import Recording
 from trainlint.record.tape import Operation, Ref, Tape, without_regularisation
@@ -15,6 +18,8 @@ Change = Callable[[Operation], Operation]
 _ATTENTION = frozenset({"multi_head_attention_forward", "scaled_dot_product_attention"})
 _PRODUCTS = frozenset({"matmul", "__matmul__", "bmm", "einsum", "baddbmm"})
 _SUMS = frozenset({"add", "__add__", "__radd__", "add_", "__iadd__"})
+#: Steps that are replayed, and the share of a weight whose loss over them shows nothing.
+_STEPS, _SLIGHT = 32, 0.01
 #: Position of a dropout probability, by name of the call.
 _PROBABILITY = {"scaled_dot_product_attention": (4, "dropout_p"), "multi_head_attention_forward": (10, "dropout_p")}
 
@@ -64,9 +69,18 @@ def regularisers(recording: Recording, tape: Tape) -> list[Regulariser]:
             own = place if op.module is not None and not op.module._modules else op.place
             note("label smoothing", float(op.argument(7, "label_smoothing", 0.0) or 0.0), own)
     seen = recording.main
-    if seen is not None:
+    if seen is not None and not _is_slight(seen.optimizer):
         note("weight decay", max(float(g.get("weight_decay", 0.0) or 0.0) for g in seen.optimizer.param_groups), seen.place)
     return list(strongest.values())
+
+
+def _is_slight(optimizer: Optimizer) -> bool:
+    """Whether decay shrinks the weights by next to nothing in the replayed steps. Adam's own decay is divided like a gradient: no telling."""
+    if not isinstance(optimizer, torch.optim.AdamW | torch.optim.SGD):
+        return False
+    groups = optimizer.param_groups
+    rates = [float(g["lr"]) * float(g.get("weight_decay", 0.0) or 0.0) / (1 - min(float(g.get("momentum", 0.0)), 0.99)) for g in groups]
+    return max(rates, default=0.0) * _STEPS < _SLIGHT
 
 
 def _probability(op: Operation) -> float | None:

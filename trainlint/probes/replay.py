@@ -8,7 +8,7 @@ import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -16,7 +16,8 @@ from torch.optim import Optimizer
 
 from trainlint.measurements import Replay
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.record.recording import Batch, Recording
+from trainlint.probes.parts import batch_rows, resized
+from trainlint.record.recording import Batch, Recording, put, state_tensors
 from trainlint.record.tape import Operation, Tape
 from trainlint.record.verify import close
 from trainlint.settings import Settings
@@ -50,12 +51,23 @@ class Rehearsal:
     """Trainable tensors that the loss reaches."""
     fills: list[dict[int, Tensor]]
     """Batches to feed, the tape's own first."""
+    resized: dict[int, dict[int, Operation]] = field(default_factory=dict)
+    """Number of samples -> operations that hold the recorded number, changed to it."""
 
     def loss(
         self, fill: dict[int, Tensor] | None = None, *, change: Callable[[Operation], Operation] | None = None, grad: bool = True
     ) -> Tensor:
-        """The loss of one replayed forward, the gradient scaler's factor taken out."""
+        """The loss of one replayed forward, the gradient scaler's factor taken out. Batches of another size are tried, which torch may refuse."""
+        rows = batch_rows(self.tape, fill) if fill else 0
+        if rows and rows != batch_rows(self.tape):
+            change = self._for(rows, change)
         return self.tape.replay(fill, change=change, grad=grad)[self.tape.loss].sum() / self.tape.scale
+
+    def _for(self, rows: int, change: Callable[[Operation], Operation] | None) -> Callable[[Operation], Operation]:
+        if rows not in self.resized:
+            self.resized[rows] = resized(self.tape, rows)
+        other = self.resized[rows]
+        return (lambda op: change(other.get(id(op), op))) if change else (lambda op: other.get(id(op), op))
 
     def gradients(self, loss: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients for ``leaves``; the user's ``.grad`` is not touched."""
@@ -99,14 +111,8 @@ class Rehearsal:
     def rewind(self) -> None:
         """Put back the weights and buffers that the script began with."""
         initial = self.recording.initial
-        with torch.no_grad():
-            for model in self.recording.models():
-                for tensor in (*model.parameters(), *model.buffers()):
-                    if (value := initial.get(id(tensor))) is not None and not tensor.is_sparse:
-                        tensor.detach().copy_(value)
-            for leaf in self.leaves:
-                if (value := initial.get(id(leaf))) is not None:
-                    leaf.detach().copy_(value)
+        tensors = {id(t): t for t in (*state_tensors(self.recording.models()), *self.leaves) if not t.is_sparse}
+        put((tensor, initial[key]) for key, tensor in tensors.items() if key in initial)
 
     def own_optimizer(self, lr: float) -> Optimizer:
         """A fresh copy of the user's optimizer with ``lr`` for its highest group and the others in proportion."""

@@ -143,6 +143,8 @@ class ProbeSession:
         """What came of trying the fixes, by rule."""
         self._deadline = time.monotonic() + max(settings.budget - recording.seconds, 0.0)
         self._state = state_tensors(recording.models())
+        self._found: Snapshot | None = None
+        """The state that probes find, kept before the first that changes it."""
 
     def judge(self, catalogue: Catalogue) -> tuple[Finding, ...]:
         """Measure what the rules of a catalogue need, in their order, and judge it."""
@@ -194,7 +196,7 @@ class ProbeSession:
         rate = self.known.get(LearningRate)
         began = time.monotonic()
         deadline = max(self._deadline, began + _FOR_COMPARING * self.settings.budget)
-        snapshot = Snapshot(self._state)
+        snapshot = self._kept()
         try:
             result: Measurement | Unmeasured = compare_configurations(
                 self.recording, fixes, rate if isinstance(rate, LearningRate) else None, deadline
@@ -221,7 +223,7 @@ class ProbeSession:
                     name=kind.name, reason=f"the budget of {self.settings.budget:g} s was spent before this could be measured"
                 )
             else:
-                snapshot = Snapshot(self._state) if kind in _SHARE else None
+                snapshot = self._kept() if kind in _SHARE else None
                 deadline = began + left * _SHARE.get(kind, 1.0)
                 _seed(self.settings.seed or 0)
                 result = PROBES[kind](self.recording, deadline, self.settings)
@@ -242,6 +244,11 @@ class ProbeSession:
         if self.evidence is not None:
             self.evidence.measurement(result, self.seconds[kind.name])
         return result
+
+    def _kept(self) -> Snapshot:
+        if self._found is None:
+            self._found = Snapshot(self._state)
+        return self._found
 
     def _say(self, text: str) -> None:
         if self.evidence is not None:

@@ -17,7 +17,7 @@ from trainlint.record.retained import Kept
 from trainlint.record.shadows import Shadow
 from trainlint.record.tape import Cut, Tape
 
-__all__ = ["Backward", "Batch", "Call", "Happening", "Iteration", "Loader", "OptimizerSeen", "Recording", "SchedulerSeen", "StepSeen"]
+__all__ = ["Backward", "Batch", "Call", "Happening", "Iteration", "Loader", "OptimizerSeen", "Recording", "SchedulerSeen", "Snapshot", "StepSeen", "put", "state_tensors"]
 
 
 @dataclass(eq=False)
@@ -327,8 +327,23 @@ def state_tensors(models: Iterable[nn.Module]) -> list[Tensor]:
     return list(found.values())
 
 
+def put(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Copy a value into each live tensor, bit for bit, those of one device and type in one call."""
+    groups: dict[tuple[Any, ...], tuple[list[Tensor], list[Tensor]]] = {}
+    with torch.no_grad():
+        for tensor, value in pairs:
+            if tensor.is_sparse or value.is_sparse:
+                tensor.data = value.clone()
+                continue
+            into, values = groups.setdefault((tensor.device, tensor.dtype, value.device, value.dtype), ([], []))
+            into.append(tensor.detach())
+            values.append(value)
+        for into, values in groups.values():
+            torch._foreach_copy_(into, values)
+
+
 class Snapshot:
-    """Values of live tensors and of the random generators, put back bit for bit."""
+    """Values of live tensors, kept in buffers of its own and put back bit for bit."""
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
         self._tensors = [t for t in tensors if not torch.nn.parameter.is_lazy(t)]
@@ -337,9 +352,4 @@ class Snapshot:
 
     def restore(self) -> None:
         """Put the values back."""
-        with torch.no_grad():
-            for tensor, value in zip(self._tensors, self._values, strict=True):
-                if tensor.is_sparse or value.is_sparse:
-                    tensor.data = value.clone()
-                else:
-                    tensor.detach().copy_(value)
+        put(zip(self._tensors, self._values, strict=True))

@@ -119,12 +119,19 @@ def _found(models: Iterable[nn.Module]) -> list[Shadow]:
     wanted = [(named, {n: p for n, p in named.items() if p.requires_grad}) for _, named in listed]
     own = {id(x) for m, _ in listed for x in m.modules()}
     found: list[Shadow] = []
-    # isinstance() would wake lazy proxies; modules come before the dicts and lists that may hold the same tensors
-    objects = [o for o in (gc.get_objects() if wanted else ()) if type(o) in _CONTAINERS or issubclass(type(o), nn.Module)]
-    for item in sorted(objects, key=lambda o: type(o) in _CONTAINERS):
-        kind = type(item)
+    sizes = [range(len(trained), 4 * len(trained) + 65) for _, trained in wanted if trained]
+    modules: list[Any] = []
+    containers: list[Any] = []
+    for item in gc.get_objects() if wanted else ():
+        kind = type(item)  # isinstance() would wake lazy proxies
+        if kind in _CONTAINERS:
+            if any(len(item) in size for size in sizes):  # there are some hundred thousand of them: the length tells most apart
+                containers.append(item)
+        elif issubclass(kind, nn.Module):
+            modules.append(item)
+    for item in (*modules, *containers):  # modules first: containers may hold the same tensors
         for named, trained in wanted:
-            shadow = _module(item, named, own) if issubclass(kind, nn.Module) else _container(item, trained)
+            shadow = _module(item, named, own) if issubclass(type(item), nn.Module) else _container(item, trained)
             if shadow is None:
                 continue
             twin = next((i for i, other in enumerate(found) if _same(shadow, other)), None)
