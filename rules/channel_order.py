@@ -41,7 +41,7 @@ model = nn.Sequential(nn.Conv2d(images.shape[1], 16, 3, padding=1), ...)
 - Another shape: pixels differ at least 1.5 times less along both axes. Photos of scikit-learn and drawn shapes read rightly give 0.3 to
   0.8, noise gives 1.0; the same pictures reshaped give 1.6 to 13. Grey pictures with three equal channels cannot be told.
 - Red and blue: means of red and blue at least 0.15 standard deviations apart, and statistics in reverse order at least
-  four times closer. Pictures of sky against the average of CIFAR-10 give 1.1 times. To be calibrated.
+  four times closer. Pictures of sky against the average of CIFAR-10 give 1.1 times. A judgement between these.
 
 ## References
 
@@ -64,9 +64,9 @@ from ._inputs import InputStats, made_where, main_input, pool
 
 #: How many times less pixels differ when read as channels last, along the axis that gains least.
 INTERLEAVED = 1.5
-#: Distance between the means of red and blue in standard deviations that makes their order visible. To be calibrated.
+#: Distance between the means of red and blue in standard deviations that makes their order visible: a judgement.
 COLOUR_GAP = 0.15
-#: How many times closer validation must be in reverse order; sky against the average of CIFAR-10 gives 1.1. To be calibrated.
+#: How many times closer validation must be in reverse order; sky against the average of CIFAR-10 gives 1.1.
 SWAP_RATIO = 4.0
 
 

@@ -35,7 +35,7 @@ optimizer = torch.optim.AdamW(groups, lr=1e-3)
 
 ## Thresholds
 
-- 5 %: `1 - exp(-lr * weight_decay * steps)` over the run, with `lr / (1 - momentum)` for SGD. To be calibrated.
+- 5 %: `1 - exp(-lr * weight_decay * steps)` over the run, with `lr / (1 - momentum)` for SGD. A judgement: less is lost in the noise of a run.
 - Half of a weight, and a decay of 0.2: twice the largest in common recipes (0.1). With a schedule its mean learning rate counts.
 - 1,000 steps are assumed where the length of the run is not known: AdamW's default decay of 0.01 at a learning rate of
   1e-3 then passes with 1 %, the 1e-4 of ImageNet recipes with SGD at 0.1 and momentum 0.9 is noted with 10 %.
@@ -57,7 +57,7 @@ from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import GroupInfo, OptimizerInfo, Optimizers
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
-#: How far an untouched weight must shrink over the run for decay to matter. To be calibrated.
+#: How far an untouched weight must shrink over the run for decay to matter: a judgement.
 SHRINKAGE = 0.05
 #: How far it must shrink, and the decay from which nobody means it, for a warning: usual decays are 1e-4 to 0.1.
 HALVED, STRONG = 0.5, 0.2

@@ -55,7 +55,7 @@ from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import Loop, Parameters, ValidationPass
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
-#: Parameters from which gradients in validation are a matter of memory. To be calibrated.
+#: Parameters from which gradients in validation are a matter of memory: a judgement.
 LARGE_MODEL = 1_000_000
 
 

@@ -36,7 +36,7 @@ model.features.eval()                       # again after every model.train()
 
 ## Thresholds
 
-- A tenth of the weights: below it lie fixed filters and projections that are frozen by design; to be calibrated over public programs.
+- A tenth of the weights: below it lie fixed filters and projections that are frozen by design. A judgement.
 - Everything frozen and moving BatchNorm statistics need no threshold.
 
 ## References

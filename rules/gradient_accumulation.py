@@ -40,7 +40,7 @@ for i, (x, y) in enumerate(loader):
 ## Thresholds
 
 - Stale gradients: at two steps or more; a single one can be a warm-up before the loop.
-- Four batches a step: below it the missing division is within what tuning the learning rate covers; to be calibrated.
+- Four batches a step: below it the missing division is within what tuning the learning rate covers. A judgement.
 
 ## References
 

@@ -34,9 +34,9 @@ images = images.astype(np.float32) / 255
 ## Thresholds
 
 - Blank: all, half, a tenth of at least 8 samples. Satellite and pathology tiles have blank ones by nature, hence the
-  note. To be calibrated.
+  note. A judgement.
 - Repeated: half of a batch of at least 4. A weighted sampler that balances 5 rare samples against the rest repeats
-  42 % of a batch of 64. To be calibrated.
+  42 % of a batch of 64. A judgement above that.
 - Rows of fewer than 16 elements are not judged: 2 ** 16 different binary rows make chance repetitions rare.
 
 ## References
@@ -56,9 +56,9 @@ from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 from ._inputs import made_where, main_input, pool
 
-#: Shares of blank samples for an error, a warning, a note. To be calibrated.
+#: Shares of blank samples for an error, a warning, a note: judgements.
 BLANK_ERROR, BLANK_WARNING, BLANK_NOTE = 1.0, 0.5, 0.1
-#: Share of repeated samples for a warning. To be calibrated.
+#: Share of repeated samples for a warning: a judgement.
 REPEATED = 0.5
 #: Samples and batch size below which shares mean nothing.
 SAMPLES, BATCH = 8, 4

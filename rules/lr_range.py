@@ -42,8 +42,7 @@ scheduler = torch.optim.lr_scheduler.OneCycleLR(
 ## Thresholds
 
 - 10 × outside the band: suggestions of single range tests vary by 2 to 100 times between seeds on small GPTs, ViTs and
-  CNNs, and short runs favour high rates (Wu et al.), so that less than this is noise or opinion. To be calibrated on
-  healthy models.
+  CNNs, and short runs favour high rates (Wu et al.), so that less than this is noise or opinion.
 - 3 × above the band is a warning where the loss ends no lower than it began, at that rate and at the third of it alike: two replays then
   say the same.
 - 1 % of the best gain: early on, the gain grows with the rate, so this is a rate about a hundred times too low.

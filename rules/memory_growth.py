@@ -34,7 +34,7 @@ for inputs, targets in loader:
 
 ## Thresholds
 
-- 50 MB and a twentieth: below that, allocators and interpreters of healthy runs move by themselves. To be calibrated.
+- 50 MB and a twentieth: below that, allocators and interpreters of healthy runs move by themselves. A judgement.
 - The second half of the growth at half the rate of the first, or more: a cache that fills fades.
 
 ## References

@@ -53,7 +53,7 @@ loss = F.cross_entropy(model(x), y)
 - For a real-valued target: the target must pass the activation's range by half of its standard deviation, with at least
   5 % of its values out of reach (counted; where there are too many different values to count, its mean within a quarter
   of a standard deviation of the bound or beyond it) for an error; by a tenth for a warning. Chosen so that standardised
-  targets are caught and noise around zero is not; to be calibrated.
+  targets are caught and noise around zero is not. A judgement.
 
 ## References
 

@@ -21,7 +21,7 @@ __all__ = ["differ", "draws_samples", "randomness_kept"]
 
 #: Indices that are read several times, and how often.
 _INDICES, _TIMES = 8, 3
-#: Readings of one index that are this far apart, compared with readings of different ones, are different samples. To be calibrated.
+#: Readings of one index that are this far apart, compared with readings of different ones, are different samples: a judgement.
 _APART = 0.7
 
 
