@@ -19,16 +19,20 @@ _AT_ONCE = 0.66
 """Share of a jump's height that one step makes; a slower rise is no jump."""
 _SWING = {"training loss": 0.35, "validation loss": 0.2}
 """Swing over level. Single batches of a healthy run scatter by up to a third; an evaluation averages over its whole set."""
+_OF_FALL = {"training loss": 0.2, "validation loss": 0.05}
+"""Swing over the whole fall: near zero a small swing is a large share of its level. A loss that is averaged over epochs counts as validation."""
 _TURNS = 0.34
 """Share of inner points at which a swinging curve turns; pure noise turns at two thirds of them, a single step at none."""
 _NO_FALL = 0.02
 """Relative change under which a noisy curve without a trend counts as flat."""
+_SHOULDER = 200
+"""Optimizer steps that a flat start lasts at least; shorter ones are the shoulder of an ordinary start, however short the run."""
 
 
 def diverged(view: View) -> Sign | None:
     """A loss that ends as NaN or infinity, NaN gradients under a constant loss, or a loss that jumps up and stays there."""
     for name, trace in (("training loss", view.run.train), ("validation loss", view.run.val)):
-        found = _not_finite(name, trace)
+        found = _not_finite(view, name, trace)
         if found:
             return found
     gradient, train = view.run.gradient, view.train
@@ -43,13 +47,13 @@ def diverged(view: View) -> Sign | None:
             continue
         if abs(curve.end) > _HUGE:
             return Sign("diverged", f"The {name} ends at {curve.end:.3g}: numbers overflow.", {"end": curve.end})
-        found = _blown_up(name, curve)
+        found = _blown_up(view, name, curve) or (_risen(view, curve) if name == "training loss" else None)
         if found:
             return found
     return None
 
 
-def _not_finite(name: str, trace: Trace | None) -> Sign | None:
+def _not_finite(view: View, name: str, trace: Trace | None) -> Sign | None:
     if trace is None or len(trace) < 2:
         return None
     lost = ~np.isfinite(trace.y)
@@ -59,10 +63,15 @@ def _not_finite(name: str, trace: Trace | None) -> Sign | None:
     first = int(np.flatnonzero(lost)[0])
     share = float(lost.mean())
     where = float(trace.x[first])
-    return Sign("diverged", f"The {name} is NaN or infinite in {share:.0%} of its values, from {where:g} on.", {"not_finite": share, "first_at": where})
+    return Sign(
+        "diverged",
+        f"The {name} is NaN or infinite in {share:.0%} of its values, from {view.at(where)} on.",
+        {"not_finite": share, "first_at": where},
+        "`trainlint scan` names the first operation that is not finite.",
+    )
 
 
-def _blown_up(name: str, curve: Curve) -> Sign | None:
+def _blown_up(view: View, name: str, curve: Curve) -> Sign | None:
     """The level after the best one is higher by a third of the whole fall, far beyond noise, and came there in a jump."""
     if len(curve.levels) < 6 or curve.best_at > 0.95:
         return None
@@ -75,10 +84,30 @@ def _blown_up(name: str, curve: Curve) -> Sign | None:
     fell_and_lost = curve.fall > 0 and rise > 0.35 * curve.fall and jump > 0.5 * rise
     if not (fell_and_lost or above_start):
         return None
+    begins = f"rises from {curve.start:.4g}" if curve.best_x == curve.x[0] else f"falls to {curve.best_y:.4g} at {view.at(curve.best_x)}, then rises"
     return Sign(
         "diverged",
-        f"The {name} falls to {curve.best_y:.4g} at {curve.best_x:g}, then rises and ends at {curve.end:.4g}.",
+        f"The {name} {begins} and ends at {view.ends(curve)}.",
         {"best": curve.best_y, "best_at": curve.best_x, "end": curve.end, "noise": curve.noise},
+    )
+
+
+def _risen(view: View, curve: Curve) -> Sign | None:
+    """The training loss ends above its start, by a tenth beyond three times its noise or by a quarter beyond twice it; the model is no better either."""
+    rise, size = curve.end - curve.start, abs(curve.start)
+    if len(curve) < 3 or not curve.positive or view.begins_late or _metric_moves(view):
+        return None
+    if view.val is not None and view.val.end < view.val.start - max(0.1 * abs(view.val.start), 2 * view.val.noise):
+        return None  # a loss can be made harder on the way: stronger augmentation, a term that is faded in
+    few = len(curve.levels) < 8  # of which the noise is hardly known
+    risen = rise > 0.5 * size if few else rise > max(0.1 * size, 3 * curve.noise) or rise > max(0.25 * size, 2 * curve.noise)
+    if not risen:
+        return None
+    return Sign(
+        "diverged",
+        f"The training loss begins at {curve.start:.4g} and ends higher, at {view.ends(curve)}; its lowest is {curve.best_y:.4g} at {view.at(curve.best_x)}.",
+        {"start": curve.start, "best": curve.best_y, "best_at": curve.best_x, "end": curve.end, "noise": curve.noise},
+        "If it rises at a small rate too, look at the sign of the loss.",
     )
 
 
@@ -147,7 +176,7 @@ def _metric_moves(view: View) -> bool:
 
 
 def flat_then_drop(view: View) -> Sign | None:
-    """The first fifth of the run or more brings less than a quarter of the fall; then it comes, at three times the pace or more."""
+    """The first fifth of the run or more, and 200 steps where steps are counted, brings less than a quarter of the fall; then it comes, at three times the pace."""
     curve = view.train if view.train is not None else view.val
     if curve is None or len(curve.levels) < 8 or curve.relative_fall < 0.1 or curve.fall < 6 * curve.noise:
         return None
@@ -162,9 +191,11 @@ def flat_then_drop(view: View) -> Sign | None:
     if after < 3 * before or smooth[:begins].max() > curve.start + 0.3 * curve.fall:
         return None
     where = float(curve.x[curve.edges[begins]])
+    if view.counts_steps and where - float(curve.x[0]) < _SHOULDER:
+        return None
     return Sign(
         "flat-then-drop",
-        f"The {view.name_of(curve)} stays near {curve.start:.4g} until {where:g} ({begins / size:.0%} of the run), then falls to {curve.best:.4g}.",
+        f"The {view.name_of(curve)} stays near {curve.start:.4g} until {view.at(where)} ({begins / size:.0%} of the run), then falls to {curve.best:.4g}.",
         {"flat_until": where, "share_of_run": begins / size, "start": curve.start, "best": curve.best},
     )
 
@@ -183,7 +214,7 @@ def spikes(view: View) -> Sign | None:
     if not (height >= 2 or len(tops) >= 2):
         return None
     last = "all of which it recovers from" if back == len(tops) else f"{len(tops) - back} of them without recovering"
-    times = f"{len(tops)} times, {last}" if len(tops) > 1 else f"once, at {curve.x[tops[0]]:g}, and {'recovers' if back else 'does not recover'}"
+    times = f"{len(tops)} times, {last}" if len(tops) > 1 else f"once, at {view.at(float(curve.x[tops[0]]))}, and {'recovers' if back else 'does not recover'}"
     measure = f"{height:.1f} times the level before" if curve.positive else f"{height - 1:.1f} times the usual range above it"
     return Sign(
         "spikes",
@@ -244,7 +275,7 @@ def _jumps(curve: Curve, restarts: NDArray[np.float64]) -> tuple[list[int], NDAr
 
 
 def oscillating(view: View) -> Sign | None:
-    """The loss swings by a good part of its level over the last two fifths of the run, and goes nowhere meanwhile."""
+    """The loss swings by a good part of its level, and of all it fell, over the last two fifths of the run, and goes nowhere meanwhile."""
     for name, curve in view.named():
         if name == "metric" or len(curve.levels) < 8:
             continue
@@ -256,11 +287,13 @@ def oscillating(view: View) -> Sign | None:
         turns = np.diff(np.sign(np.diff(curve.levels[int(since * len(curve.levels)) :]))) != 0
         if not turns.size or turns.mean() < _TURNS:
             continue
-        if swing < _SWING[name] or swing * curve.size < 0.03 * curve.fall or (found.falls() and abs(found.change) > swing * curve.size):
+        level = float(np.median(np.abs(curve.levels[int(since * len(curve.levels)) :])))
+        of_fall = _OF_FALL[name if view.of_batches else "validation loss"]
+        if swing < _SWING[name] or swing * level < of_fall * curve.fall or (found.falls() and abs(found.change) > swing * curve.size):
             continue
         return Sign(
             "oscillating",
             f"The {name} swings by {swing:.0%} of its level over the later part of the run without a trend (p = {found.p:.2f}).",
-            {"swing": swing, "p": found.p, "level": curve.size},
+            {"swing": swing, "p": found.p, "level": level},
         )
     return None

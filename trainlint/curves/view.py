@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from trainlint.curves.runs import Run, Trace
 
 __all__ = ["Sign", "View"]
 
+_STEPS = re.compile(r"step|iter|batch|update", re.IGNORECASE)
 Json = str | int | float | bool | None
 
 
@@ -23,6 +25,8 @@ class Sign:
     shape: str
     summary: str
     evidence: dict[str, Json] = field(default_factory=dict)
+    also_do: str = ""
+    """One more sentence after the shape's first action, where this sign calls for it."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,29 @@ class View:
     def shown(self, curve: Curve, value: float) -> float:
         """A level of a curve as the log has it: the metric is turned back."""
         return -value if curve is self.metric and (self.run.higher_is_better or self.run.metric is None) else value
+
+    def at(self, x: float) -> str:
+        """A place on the x axis with its unit: ``epoch 11``."""
+        counted = "row" if self.run.x_label.startswith("column ") else self.run.x_label
+        return f"{counted.lower()} {x:g}"
+
+    def ends(self, curve: Curve) -> str:
+        """The level that a curve ends at; where the last value differs, with the word for what it is."""
+        level, last = (f"{self.shown(curve, value):.4g}" for value in (curve.end, float(curve.y[-1])))
+        return level if level == last else f"{level} (median of the last values)"
+
+    @property
+    def of_batches(self) -> bool:
+        """Whether values of the training loss may be of single batches: the log does not count whole epochs."""
+        curve = self.train
+        if "epoch" not in self.run.x_label.lower():
+            return True
+        return curve is not None and len(curve) > 1 and float(np.median(np.diff(curve.x))) < 1
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether the x axis counts optimizer steps, by its name."""
+        return bool(_STEPS.search(self.run.x_label))
 
     @property
     def accuracy(self) -> NDArray[np.float64] | None:
