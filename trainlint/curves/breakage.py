@@ -80,7 +80,7 @@ def _blown_up(view: View, name: str, curve: Curve) -> Sign | None:
     if len(after) < 2 or rise <= max(8 * curve.noise, 0.1 * curve.size):
         return None
     jump = float((after[2:] - after[:-2]).max()) if len(after) > 2 else rise  # a stretch may hold the jump in its middle
-    above_start = curve.end > curve.start + 0.5 * abs(curve.start)
+    above_start = curve.end > curve.start + 0.5 * abs(curve.start) and not _learns(view)
     fell_and_lost = curve.fall > 0 and rise > 0.35 * curve.fall and jump > 0.5 * rise
     if not (fell_and_lost or above_start):
         return None
@@ -92,21 +92,32 @@ def _blown_up(view: View, name: str, curve: Curve) -> Sign | None:
     )
 
 
+def _learns(view: View) -> bool:
+    """Whether validation falls or the metric improves: a training loss can be made harder on the way, by augmentation or a term that is faded in."""
+    val = view.val if view.train is not None else None
+    return _metric_moves(view) or (val is not None and val.end < val.start - max(0.1 * abs(val.start), 2 * val.noise))
+
+
 def _risen(view: View, curve: Curve) -> Sign | None:
     """The training loss ends above its start, by a tenth beyond three times its noise or by a quarter beyond twice it; the model is no better either."""
-    rise, size = curve.end - curve.start, abs(curve.start)
-    if len(curve) < 3 or not curve.positive or view.begins_late or _metric_moves(view):
+    if len(curve) < 3 or not curve.positive or view.begins_late or _learns(view):
         return None
-    if view.val is not None and view.val.end < view.val.start - max(0.1 * abs(view.val.start), 2 * view.val.noise):
-        return None  # a loss can be made harder on the way: stronger augmentation, a term that is faded in
-    few = len(curve.levels) < 8  # of which the noise is hardly known
-    risen = rise > 0.5 * size if few else rise > max(0.1 * size, 3 * curve.noise) or rise > max(0.25 * size, 2 * curve.noise)
+    first, rise = curve.start, curve.end - curve.start
+    if len(curve.levels) < 8:  # of which the noise is hardly known
+        risen = rise > 0.5 * first
+    else:
+        risen = rise > max(0.1 * first, 3 * curve.noise) or rise > max(0.25 * first, 2 * curve.noise)
     if not risen:
-        return None
+        # The first stretch of a long log may lie after the jump; then the first value tells, against the noise of single ones.
+        first = float(curve.y[0])
+        single = 1.4826 / np.sqrt(2) * float(np.median(np.abs(np.diff(curve.y))))
+        if curve.end - first <= max(0.5 * first, 2.5 * single):
+            return None
+    lowest = "is never lower" if curve.best_y >= first else f"is lowest at {view.at(curve.best_x)} ({curve.best_y:.4g})"
     return Sign(
         "diverged",
-        f"The training loss begins at {curve.start:.4g} and ends higher, at {view.ends(curve)}; its lowest is {curve.best_y:.4g} at {view.at(curve.best_x)}.",
-        {"start": curve.start, "best": curve.best_y, "best_at": curve.best_x, "end": curve.end, "noise": curve.noise},
+        f"The training loss begins at {first:.4g}, {lowest}, and ends above that, at {view.ends(curve)}.",
+        {"start": first, "best": curve.best_y, "best_at": curve.best_x, "end": curve.end, "noise": curve.noise},
         "If it rises at a small rate too, look at the sign of the loss.",
     )
 

@@ -188,7 +188,7 @@ def plateau(view: View, least: float | None = None) -> Sign | None:
 def _done(view: View, curve: Curve) -> bool:
     """Whether hardly anything is left: a fiftieth of the first loss, a quarter that is mostly the noise of batches, or 97 % in the metric."""
     accuracy = view.accuracy
-    noisy = curve is view.train and view.of_batches and curve.roughness() > 0.25
+    noisy = curve is view.train and view.of_batches and curve.roughness(0.5) > 0.12
     low = curve.positive and curve.end < (0.25 if noisy else 0.02) * curve.start
     return low or (accuracy is not None and float(np.median(accuracy[-max(1, len(accuracy) // 10) :])) > 0.97)
 

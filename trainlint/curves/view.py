@@ -75,12 +75,13 @@ class View:
     def at(self, x: float) -> str:
         """A place on the x axis with its unit: ``epoch 11``."""
         counted = "row" if self.run.x_label.startswith("column ") else self.run.x_label
-        return f"{counted.lower()} {x:g}"
+        return f"{counted.strip('_').lower()} {x:g}"
 
     def ends(self, curve: Curve) -> str:
-        """The level that a curve ends at; where the last value differs, with the word for what it is."""
-        level, last = (f"{self.shown(curve, value):.4g}" for value in (curve.end, float(curve.y[-1])))
-        return level if level == last else f"{level} (median of the last values)"
+        """The level that a curve ends at; where the last value is another by a hundredth, with the word for what it is."""
+        last = float(curve.y[-1])
+        which = " (median of the last values)" if abs(curve.end - last) > 0.01 * abs(last) else ""
+        return f"{self.shown(curve, curve.end):.4g}{which}"
 
     @property
     def of_batches(self) -> bool:
