@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trainlint.curves import breakage, fit
+from trainlint.curves import breakage, divergence, fit
 from trainlint.curves.runs import Run
 from trainlint.curves.view import Sign, View
 
@@ -86,7 +86,7 @@ SHAPES: dict[str, Shape] = {
 }  # fmt: skip
 
 _TESTS: tuple[Callable[[View], Sign | None], ...] = (
-    breakage.diverged, breakage.broken, fit.too_good, fit.overfit, breakage.oscillating, breakage.spikes, breakage.flat_then_drop, fit.early_decay,
+    divergence.diverged, breakage.broken, fit.too_good, fit.overfit, breakage.oscillating, breakage.spikes, breakage.flat_then_drop, fit.early_decay,
     fit.underfit, fit.plateau, fit.val_better, fit.still_improving,
 )  # fmt: skip
 #: Shapes after which nothing else is worth saying.
@@ -109,7 +109,7 @@ class Verdict:
 def name_shape(run: Run) -> Verdict:
     """Name the shape of a run's curves, with the numbers it rests on."""
     view = View.of(run)
-    lost = breakage.diverged(view)  # NaN leaves no finite point, yet says enough
+    lost = divergence.diverged(view)  # NaN leaves no finite point, yet says enough
     points = max((len(t) for t in (run.train, run.val, run.metric, run.train_metric) if t is not None), default=0)
     seen: dict[str, str | int | float | bool | None] = {"points": points}
     if lost is None and (view.fitted is None or len(view.fitted) < FEWEST):

@@ -108,6 +108,14 @@ class View:
         return values if values.max() <= 1 else values / 100
 
     @property
+    def metric_improves(self) -> bool:
+        """Whether the metric improves, clearly and by a fifth, whatever the loss does."""
+        if self.metric is None or len(self.metric.levels) < 5:
+            return False
+        found = self.metric.trend()
+        return found.falls(0.01) and abs(found.change) > 0.2 * self.metric.size
+
+    @property
     def begins_late(self) -> bool:
         """Whether the log is an excerpt that begins in the middle of a run."""
         curve = self.fitted
