@@ -46,17 +46,21 @@ Theil and Sen's slope and Kendall's test (p < 0.05).
 
 - *overfit*: the validation loss ends 5 % above its minimum, beyond twice its noise, with a rising trend since; under 25 %, only when the
   metric worsens too, or without a metric when a tenth of the fall is lost again.
-- *diverged*: the level rises again by a third of all it fell, beyond eight times its noise and within two stretches.
+- *diverged*: the level rises again by a third of all it fell, beyond eight times its noise and within two stretches; or the training loss
+  ends above its start, by a tenth beyond three times its noise or a quarter beyond twice it, while validation and metric do not improve.
 - *broken*: constant to the third digit, or no trend of 2 % of the level.
 - *spikes*: 1.5 times the level before, beyond seven times the noise of single steps.
 - *oscillating*: the validation loss swings by 20 % of its level over the last two fifths, or the training loss, which may be of single
-  batches, by 35 %, without a trend.
-- *plateau*: half of the run flat where the learning rate is logged and stays up, three quarters where it is not logged.
+  batches, by 35 %, without a trend; and by 5 % of all it fell (20 % where values may be of single batches), for near zero every swing is
+  large beside its level.
+- *flat-then-drop*: a fifth of the run, and 200 steps where the log counts steps, brings less than a quarter of the fall.
+- *plateau*: half of the run flat where the learning rate is logged and stays up, three quarters where it is not logged; not where the
+  training loss of single batches is down to a quarter and what is left is a good part noise.
 - *still-improving*: the last quarter brings two fifths of what a straight line would.
 
 Chosen on 57 public logs that were labelled by eye, all of whose labels or accepted second labels are met; with every second point left
 out, the last twentieth cut off, or noise of 1 % added, 88 to 95 % still are. On made curves with noise, at scales from 0.01 to 100, healthy
-ones (SGD to zero loss, cosine tails, warm-up, restarts, one-cycle, step decay, batch noise) are called healthy.
+ones (small classifiers of a few hundred steps, SGD to zero loss, cosine tails, warm-up, restarts, one-cycle, step decay, batch noise) are called healthy.
 
 ## References
 

@@ -123,6 +123,17 @@ def fine_tuning(d: Draw) -> Run:
     return d.run(d.noisy(level), d.noisy(level * 1.05), metric=accuracy)
 
 
+def small_classifier(d: Draw) -> Run:
+    """Single batches of a small model that is soon nearly perfect: a shoulder of some steps, then noise that is large beside what is left."""
+    rows, steps = int(d.u(25, 60)), d.u(150, 300)
+    x = np.linspace(1, steps, rows).round()
+    left = d.u(0.06, 0.13)
+    level = left + (1 - left) / (1 + np.exp((x - d.u(30, 70)) / d.u(6, 12)))
+    noise = np.exp(d.u(0.25, 0.5) * (1.1 - level) * d.rng.standard_normal(rows))
+    lr = Trace(x, np.full(rows, 2e-3)) if d.u(0, 1) > 0.3 else None
+    return Run(train=Trace(x, level * noise * d.scale), lr=lr, x_label="step")
+
+
 def diverged_nan(d: Draw) -> Run:
     y = d.noisy(d.decay())
     y[int(d.n * d.u(0.3, 0.8)) :] = np.nan
@@ -134,6 +145,18 @@ def diverged_jump(d: Draw) -> Run:
     at = int(d.n * d.u(0.4, 0.7))
     y[at:] = d.u(0.75, 1.5)
     return d.run(d.noisy(y))
+
+
+def diverged_at_once(d: Draw) -> Run:
+    """A rate far too high: the first step throws the loss up, and it stays there, noisy."""
+    y = d.u(3, 300) * np.exp(0.2 * d.rng.standard_normal(d.n))
+    y[0] = 1
+    return d.run(y * d.scale, lr=np.full(d.n, 0.4))
+
+
+def diverged_slowly(d: Draw) -> Run:
+    """Up the hill from the first step on, as with a wrong sign."""
+    return d.run(d.noisy(1 + d.u(0.3, 4) * d.t))
 
 
 def broken_constant(d: Draw) -> Run:
@@ -197,11 +220,13 @@ def still_improving(d: Draw) -> Run:
     return d.run(d.noisy(1 - 0.7 * d.t ** d.u(0.8, 1.1), 0.5), lr=np.full(d.n, 0.1))
 
 
-HEALTHY: tuple[Callable[[Draw], Run], ...] = (sgd_to_zero, cosine_tail, warm_up, power_law, step_decay, settled_gap, batch_noise, certain_of_its_errors, warm_restarts, one_cycle, fine_tuning)
+HEALTHY: tuple[Callable[[Draw], Run], ...] = (small_classifier, sgd_to_zero, cosine_tail, warm_up, power_law, step_decay, settled_gap, batch_noise, certain_of_its_errors, warm_restarts, one_cycle, fine_tuning)
 #: Formula -> the shapes that name it rightly, the first being the one it is meant to show.
 SHAPES: dict[Callable[[Draw], Run], tuple[str, ...]] = {
     diverged_nan: ("diverged",),
     diverged_jump: ("diverged",),
+    diverged_at_once: ("diverged",),
+    diverged_slowly: ("diverged",),
     broken_constant: ("broken",),
     broken_noisy: ("broken",),
     overfit: ("overfit",),

@@ -66,6 +66,16 @@ def test_a_folder_is_a_table_the_most_broken_first(runs: Path, tmp_path: Path) -
     assert "1 without curves passed over" in shown
 
 
+def test_a_folder_of_few_runs_is_a_table_and_the_same_files_by_name_are_cards(runs: Path) -> None:
+    assert "What was seen" in call(runs, code=1)
+    cards = call(*sorted(runs.glob("*/metrics.csv")), code=1)
+    assert "What was seen" not in cards
+    assert "not    a plateau: nothing was ever learned" in cards
+    alone = call(runs / "good")
+    assert "What was seen" not in alone
+    assert "█" in alone
+
+
 def test_the_html_report_holds_the_table_and_the_charts(runs: Path, tmp_path: Path) -> None:
     call(runs, "--html", tmp_path / "curves.html", code=1)
     page = (tmp_path / "curves.html").read_text()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from synthetic import HEALTHY, SHAPES, make
 
+from trainlint.curves.classify import classify
 from trainlint.curves.runs import Run, Trace
 from trainlint.curves.shapes import name_shape
 
@@ -51,6 +52,49 @@ def test_nan_counts_only_where_the_run_ends_in_it() -> None:
     assert shapes[0] != "diverged"
     assert shapes[1] != "diverged"
     assert shapes[2] == "diverged"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(0.71, 267, 408, 505, 497, 548, 447, 347, 263, 236, 237), (0.71, 2.4, 2.3, 1.7, 1.7, 2.2, 1.8, 2.2, 1.4, 1.8, 1.4, 1.8, 2.0, 2.1, 1.6, 1.6), (0.7, 1.6, 1.7, 1.65)],
+)
+def test_a_loss_that_ends_above_its_start_has_diverged_and_is_not_underfit(values: tuple[float, ...]) -> None:
+    (run,) = classify([{"step": 5 * i, "loss": y, "lr": 0.4} for i, y in enumerate(values)]).runs
+    assert run.shape == "diverged"
+    assert "is never lower" in run.summary
+    assert "Lower the learning rate" in run.first_action
+    assert "not finite" not in run.first_action
+
+
+def test_a_loss_that_rises_while_validation_falls_has_not_diverged() -> None:
+    harder = curve(*(1 + 0.02 * i for i in range(40)))
+    assert name_shape(Run(train=harder, val=falling())).shape != "diverged"
+
+
+@pytest.mark.parametrize(("label", "shape"), [("step", "healthy"), ("epoch", "flat-then-drop")])
+def test_a_shoulder_of_few_steps_is_none(label: str, shape: str) -> None:
+    trace = curve(*(0.1 + 0.9 / (1 + np.exp((i - 50) / 5)) for i in range(150)))
+    assert name_shape(Run(train=trace, x_label=label)).shape == shape
+
+
+def test_a_flat_start_of_many_steps_is_named() -> None:
+    trace = curve(*(0.1 + 0.9 / (1 + np.exp((i - 500) / 50)) for i in range(1500)))
+    assert name_shape(Run(train=trace, x_label="global_step")).shape == "flat-then-drop"
+
+
+def test_sentences_say_the_unit_of_a_place_and_which_end_is_meant() -> None:
+    val = curve(*(0.5 + 0.002 * (i - 12) ** 2 for i in range(39)), 3.5)
+    said = name_shape(Run(train=falling(), val=val, x_label="Epoch")).summary
+    assert "lowest at epoch 12 " in said
+    assert "(median of the last values)" in said
+
+
+def test_only_a_loss_that_is_not_finite_is_sent_to_the_scan() -> None:
+    lost = classify([{"loss": 2 * 0.9**i if i < 20 else float("nan")} for i in range(40)]).runs[0]
+    jumped = classify([{"loss": 2 * 0.9**i if i < 20 else 9000.0} for i in range(40)]).runs[0]
+    assert lost.shape == jumped.shape == "diverged"
+    assert "trainlint scan" in lost.first_action
+    assert "trainlint scan" not in jumped.first_action
 
 
 def test_a_perfect_loss_with_nan_gradients_has_diverged() -> None:

@@ -32,7 +32,7 @@ _STYLES = {
 _SPARK = 60
 """Characters of a curve."""
 _MOST_SHOWN = 6
-"""Runs that are shown with their curves; more become a table."""
+"""Runs of files named one by one that are shown with their curves; more become a table."""
 _MOST_FILES = 2000
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -57,7 +57,7 @@ def curves(
     """Read training logs of any maker and name the shape of their curves.
 
     FILES are logs or folders of logs: CSV, JSON lines, trainer_state.json, Keras histories, TensorBoard event files, plain text … The
-    format is found by content. Of more than a few runs a table is shown, the most broken first.
+    format is found by content. A folder of several runs, or more than a few files, is shown as a table, the most broken first.
 
     Exit codes: 0 no fault, 1 a run that diverged or never learned (see --fail-on), 2 a file that could not be read.
     """
@@ -79,7 +79,7 @@ def curves(
         single = len(files) == 1 and files[0].is_file()
         _write(json.dumps(plain[0] if single else plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n", output)
     elif style == "text" and output == Path("-"):
-        _show(logs, scaling, verbose=verbose)
+        _show(logs, scaling, verbose=verbose, folder=any(path.is_dir() for path in files))
     else:
         _write(load_renderers()[style].render(report, width=width(), verbosity=int(verbose)), output)
     if html is not None:
@@ -169,13 +169,13 @@ def _write(text: str, path: Path) -> None:
         raise UsageError(f"{path} could not be written: {error.strerror or error}") from error
 
 
-def _show(logs: Sequence[Curves], scaling: Scaling | None, *, verbose: bool) -> None:
-    """Each run with its curves when they are few, one line a run otherwise."""
+def _show(logs: Sequence[Curves], scaling: Scaling | None, *, verbose: bool, folder: bool) -> None:
+    """Each run with its curves when they are few, one line a run otherwise and of a folder that holds several."""
     from trainlint.curves.report import worst_first
 
     page = console()
     pairs = worst_first(logs)
-    if len(pairs) > _MOST_SHOWN:
+    if len(pairs) > (1 if folder else _MOST_SHOWN):
         _table(page, pairs)
     else:
         for log in logs:
@@ -202,7 +202,7 @@ def _run(page: Any, run: CurveRun, *, verbose: bool) -> None:
                 page.print(_text(" " * (19 + _place(run, mark.x)), ("↑", "cyan"), f" {mark.label}, {chart.x_label} {mark.x:g}"), soft_wrap=True)
     if run.shape != "healthy":
         page.print(_text(("  first  ", "bold cyan"), run.first_action))
-        page.print(_text(("  it is  ", "bold cyan"), run.not_this))
+        page.print(_text(("  not    ", "bold cyan"), run.not_this))
     if run.also:
         page.print(_text(("  signs also of  ", "bold cyan"), ", ".join(run.also)))
     if verbose:

@@ -1,4 +1,4 @@
-"""Signs that a run is broken: it diverges, never moves, starts late, jumps, or swings."""
+"""Signs that a run is broken: it never moves, starts late, jumps, or swings."""
 
 from __future__ import annotations
 
@@ -6,80 +6,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainlint.curves.features import Curve
-from trainlint.curves.runs import Trace
 from trainlint.curves.view import Sign, View
 
-__all__ = ["broken", "diverged", "flat_then_drop", "is_flat", "oscillating", "spikes"]
+__all__ = ["broken", "flat_then_drop", "is_flat", "oscillating", "spikes"]
 
-_HUGE = 1e12
-"""A loss beyond this is an overflow in disguise: a cross entropy this large would need logits of as many nats."""
 _CONSTANT = 1e-3
 """Relative range under which a curve counts as constant: less than the third digit."""
 _AT_ONCE = 0.66
 """Share of a jump's height that one step makes; a slower rise is no jump."""
 _SWING = {"training loss": 0.35, "validation loss": 0.2}
 """Swing over level. Single batches of a healthy run scatter by up to a third; an evaluation averages over its whole set."""
+_OF_FALL = {"training loss": 0.2, "validation loss": 0.05}
+"""Swing over the whole fall: near zero a small swing is a large share of its level. A loss that is averaged over epochs counts as validation."""
 _TURNS = 0.34
 """Share of inner points at which a swinging curve turns; pure noise turns at two thirds of them, a single step at none."""
 _NO_FALL = 0.02
 """Relative change under which a noisy curve without a trend counts as flat."""
-
-
-def diverged(view: View) -> Sign | None:
-    """A loss that ends as NaN or infinity, NaN gradients under a constant loss, or a loss that jumps up and stays there."""
-    for name, trace in (("training loss", view.run.train), ("validation loss", view.run.val)):
-        found = _not_finite(name, trace)
-        if found:
-            return found
-    gradient, train = view.run.gradient, view.train
-    if gradient is not None and train is not None and np.ptp(train.y) == 0:
-        lost = float((~np.isfinite(gradient.y)).mean())
-        if lost > 0.5:
-            return Sign("diverged", f"The gradient norm is NaN in {lost:.0%} of the rows, and the loss stays at {train.y[0]:g}.", {"nan_gradients": lost})
-    if view.run.adversarial:
-        return None
-    for name, curve in view.named():
-        if name == "metric" or (name == "validation loss" and view.train is not None):
-            continue
-        if abs(curve.end) > _HUGE:
-            return Sign("diverged", f"The {name} ends at {curve.end:.3g}: numbers overflow.", {"end": curve.end})
-        found = _blown_up(name, curve)
-        if found:
-            return found
-    return None
-
-
-def _not_finite(name: str, trace: Trace | None) -> Sign | None:
-    if trace is None or len(trace) < 2:
-        return None
-    lost = ~np.isfinite(trace.y)
-    tail = max(2, len(trace) // 10)
-    if not lost[-tail:].mean() >= 0.5:
-        return None
-    first = int(np.flatnonzero(lost)[0])
-    share = float(lost.mean())
-    where = float(trace.x[first])
-    return Sign("diverged", f"The {name} is NaN or infinite in {share:.0%} of its values, from {where:g} on.", {"not_finite": share, "first_at": where})
-
-
-def _blown_up(name: str, curve: Curve) -> Sign | None:
-    """The level after the best one is higher by a third of the whole fall, far beyond noise, and came there in a jump."""
-    if len(curve.levels) < 6 or curve.best_at > 0.95:
-        return None
-    rise = curve.end - curve.best
-    after = curve.smooth[int(np.argmin(curve.smooth)) :]
-    if len(after) < 2 or rise <= max(8 * curve.noise, 0.1 * curve.size):
-        return None
-    jump = float((after[2:] - after[:-2]).max()) if len(after) > 2 else rise  # a stretch may hold the jump in its middle
-    above_start = curve.end > curve.start + 0.5 * abs(curve.start)
-    fell_and_lost = curve.fall > 0 and rise > 0.35 * curve.fall and jump > 0.5 * rise
-    if not (fell_and_lost or above_start):
-        return None
-    return Sign(
-        "diverged",
-        f"The {name} falls to {curve.best_y:.4g} at {curve.best_x:g}, then rises and ends at {curve.end:.4g}.",
-        {"best": curve.best_y, "best_at": curve.best_x, "end": curve.end, "noise": curve.noise},
-    )
+_SHOULDER = 200
+"""Optimizer steps that a flat start lasts at least; shorter ones are the shoulder of an ordinary start, however short the run."""
 
 
 def broken(view: View) -> Sign | None:
@@ -95,7 +39,7 @@ def broken(view: View) -> Sign | None:
         level = float(np.median(curve.y))
         spread = float(np.ptp(curve.y[1:])) / curve.size
         return Sign("broken", f"The {name} stays at {level:.6g}: it moves by {spread:.1g} of that in {len(curve)} values.", {"level": level, "moves": spread})
-    if all(is_flat(c) for _, c in named) and not view.begins_late and not _metric_moves(view):
+    if all(is_flat(c) for _, c in named) and not view.begins_late and not view.metric_improves:
         name, curve = named[0]
         found = curve.trend()
         change = found.change / curve.size
@@ -138,16 +82,8 @@ def is_flat(curve: Curve) -> bool:
     return steady and curve.fall <= max(0.05 * curve.size, 4 * curve.noise) and curve.roughness(0) < 0.15
 
 
-def _metric_moves(view: View) -> bool:
-    """Whether the metric improves although the loss does not."""
-    if view.metric is None or len(view.metric.levels) < 5:
-        return False
-    found = view.metric.trend()
-    return found.falls(0.01) and abs(found.change) > 0.2 * view.metric.size
-
-
 def flat_then_drop(view: View) -> Sign | None:
-    """The first fifth of the run or more brings less than a quarter of the fall; then it comes, at three times the pace or more."""
+    """The first fifth of the run or more, and 200 steps where steps are counted, brings less than a quarter of the fall; then it comes, at three times the pace."""
     curve = view.train if view.train is not None else view.val
     if curve is None or len(curve.levels) < 8 or curve.relative_fall < 0.1 or curve.fall < 6 * curve.noise:
         return None
@@ -162,9 +98,11 @@ def flat_then_drop(view: View) -> Sign | None:
     if after < 3 * before or smooth[:begins].max() > curve.start + 0.3 * curve.fall:
         return None
     where = float(curve.x[curve.edges[begins]])
+    if view.counts_steps and where - float(curve.x[0]) < _SHOULDER:
+        return None
     return Sign(
         "flat-then-drop",
-        f"The {view.name_of(curve)} stays near {curve.start:.4g} until {where:g} ({begins / size:.0%} of the run), then falls to {curve.best:.4g}.",
+        f"The {view.name_of(curve)} stays near {curve.start:.4g} until {view.at(where)} ({begins / size:.0%} of the run), then falls to {curve.best:.4g}.",
         {"flat_until": where, "share_of_run": begins / size, "start": curve.start, "best": curve.best},
     )
 
@@ -183,7 +121,7 @@ def spikes(view: View) -> Sign | None:
     if not (height >= 2 or len(tops) >= 2):
         return None
     last = "all of which it recovers from" if back == len(tops) else f"{len(tops) - back} of them without recovering"
-    times = f"{len(tops)} times, {last}" if len(tops) > 1 else f"once, at {curve.x[tops[0]]:g}, and {'recovers' if back else 'does not recover'}"
+    times = f"{len(tops)} times, {last}" if len(tops) > 1 else f"once, at {view.at(float(curve.x[tops[0]]))}, and {'recovers' if back else 'does not recover'}"
     measure = f"{height:.1f} times the level before" if curve.positive else f"{height - 1:.1f} times the usual range above it"
     return Sign(
         "spikes",
@@ -244,7 +182,7 @@ def _jumps(curve: Curve, restarts: NDArray[np.float64]) -> tuple[list[int], NDAr
 
 
 def oscillating(view: View) -> Sign | None:
-    """The loss swings by a good part of its level over the last two fifths of the run, and goes nowhere meanwhile."""
+    """The loss swings by a good part of its level, and of all it fell, over the last two fifths of the run, and goes nowhere meanwhile."""
     for name, curve in view.named():
         if name == "metric" or len(curve.levels) < 8:
             continue
@@ -256,11 +194,13 @@ def oscillating(view: View) -> Sign | None:
         turns = np.diff(np.sign(np.diff(curve.levels[int(since * len(curve.levels)) :]))) != 0
         if not turns.size or turns.mean() < _TURNS:
             continue
-        if swing < _SWING[name] or swing * curve.size < 0.03 * curve.fall or (found.falls() and abs(found.change) > swing * curve.size):
+        level = float(np.median(np.abs(curve.levels[int(since * len(curve.levels)) :])))
+        of_fall = _OF_FALL[name if view.of_batches else "validation loss"]
+        if swing < _SWING[name] or swing * level < of_fall * curve.fall or (found.falls() and abs(found.change) > swing * curve.size):
             continue
         return Sign(
             "oscillating",
             f"The {name} swings by {swing:.0%} of its level over the later part of the run without a trend (p = {found.p:.2f}).",
-            {"swing": swing, "p": found.p, "level": curve.size},
+            {"swing": swing, "p": found.p, "level": level},
         )
     return None

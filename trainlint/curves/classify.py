@@ -95,7 +95,7 @@ def _run(run: Run, verdict: Verdict) -> CurveRun:
         also=verdict.also,
         summary=verdict.summary,
         evidence=verdict.evidence,
-        first_action=shape.first_action,
+        first_action=f"{shape.first_action} {verdict.also_do}".rstrip(),
         not_this=shape.not_this,
         columns=columns,
         charts=charts(run, verdict),

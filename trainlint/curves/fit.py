@@ -44,9 +44,9 @@ def overfit(view: View) -> Sign | None:
         "minimum": val.best_y, "minimum_at": val.best_x, "end": val.end, "rise": share, "p": tail.p, "noise": val.noise,
     }  # fmt: skip
     if enough and clear and falls and len(after) >= 2:
-        while_ = "" if train is None else f", while the training loss goes on to {train.end:.4g}"
-        higher = f"{(val.end - val.best_y) / abs(val.best_y):.0%} higher, at {val.end:.4g}" if val.best_y else f"at {val.end:.4g}"
-        return Sign("overfit", f"The validation loss is lowest at {val.best_x:g} ({val.best_y:.4g}) and ends {higher}{while_}.", evidence)
+        while_ = "" if train is None else f", while the training loss goes on to {view.ends(train)}"
+        higher = f"{(val.end - val.best_y) / abs(val.best_y):.0%} higher, at {view.ends(val)}" if val.best_y else f"at {view.ends(val)}"
+        return Sign("overfit", f"The validation loss is lowest at {view.at(val.best_x)} ({val.best_y:.4g}) and ends {higher}{while_}.", evidence)
     if train is None:
         return None
     # The tail of a run: the gap is wide, only the training loss still moves.
@@ -91,9 +91,10 @@ def underfit(view: View) -> Sign | None:
     if any(c.relative_fall >= 0.12 for c in losses) or _good(view):
         return None
     curve = losses[0]
+    falls = f"falls by {curve.relative_fall:.1%} in the whole run" if curve.end < curve.start else "does not fall beyond its noise"
     return Sign(
         "underfit",
-        f"The {view.name_of(curve)} falls by {curve.relative_fall:.1%} in the whole run, from {curve.start:.4g} to {curve.end:.4g}.",
+        f"The {view.name_of(curve)} {falls}: from {curve.start:.4g} to {view.ends(curve)}.",
         {"fall": curve.relative_fall, "start": curve.start, "end": curve.end},
     )
 
@@ -141,7 +142,7 @@ def early_decay(view: View) -> Sign | None:
     where = float(curve.x[min(int(at * len(curve.x)), len(curve.x) - 1)])
     return Sign(
         "early-decay",
-        f"The learning rate is below a tenth of its highest from {where:g} on ({at:.0%} of the run); the {view.name_of(curve)}, falling until then, "
+        f"The learning rate is below a tenth of its highest from {view.at(where)} on ({at:.0%} of the run); the {view.name_of(curve)}, falling until then, "
         f"moves by {later:.3g} in the rest, where its pace would have brought {pace:.3g}.",
         {"decayed_at": where, "share_of_run": at, "gained_before": gained, "gained_after": later},
     )
@@ -156,7 +157,7 @@ def plateau(view: View, least: float | None = None) -> Sign | None:
     curve = view.judged
     if curve is not None and view.begins_late and len(curve.levels) >= 5 and is_flat(curve):
         level = view.shown(curve, curve.size)
-        return Sign("plateau", f"The log begins at {curve.x[0]:g}; from there on the {view.name_of(curve)} stays around {level:.4g}.", {"level": level, "noise": curve.noise})
+        return Sign("plateau", f"The log begins at {view.at(float(curve.x[0]))}; from there on the {view.name_of(curve)} stays around {level:.4g}.", {"level": level, "noise": curve.noise})
     if curve is None or len(curve.levels) < 10 or _done(view, curve):
         return None
     smooth = curve.smooth
@@ -179,15 +180,16 @@ def plateau(view: View, least: float | None = None) -> Sign | None:
     kept = "" if rate is None else f" The learning rate stays at {rate[-1]:.3g}."
     return Sign(
         "plateau",
-        f"The {view.name_of(curve)} stays at {level:.4g} from {where:g} on, {share:.0%} of the run (p = {tail.p:.2f}).{kept}",
+        f"The {view.name_of(curve)} stays at {level:.4g} from {view.at(where)} on, {share:.0%} of the run (p = {tail.p:.2f}).{kept}",
         {"since": where, "share_of_run": share, "level": level, "p": tail.p, "noise": curve.noise},
     )
 
 
 def _done(view: View, curve: Curve) -> bool:
-    """Whether hardly anything is left: a fiftieth of the first loss, or 97 % in the metric."""
+    """Whether hardly anything is left: a fiftieth of the first loss, a quarter that is mostly the noise of batches, or 97 % in the metric."""
     accuracy = view.accuracy
-    low = curve.positive and curve.end < 0.02 * curve.start
+    noisy = curve is view.train and view.of_batches and curve.roughness(0.5) > 0.12
+    low = curve.positive and curve.end < (0.25 if noisy else 0.02) * curve.start
     return low or (accuracy is not None and float(np.median(accuracy[-max(1, len(accuracy) // 10) :])) > 0.97)
 
 

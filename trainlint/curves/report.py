@@ -110,7 +110,7 @@ def _titled(run: CurveRun) -> CurveRun:
 def _overview(logs: Sequence[Curves], runs: Sequence[CurveRun], *, several: bool, scaling: Scaling | None) -> list[Detail]:
     shown: list[Detail] = []
     if several:
-        rows = tuple((shape, name, said, SHAPES[shape].first_action if shape in SHAPES else "") for shape, name, said in table_rows(logs))
+        rows = tuple((run.shape, label(log, run), run.summary, run.first_action) for log, run in worst_first(logs))
         shown.append(Table(title="Runs, the most broken first", columns=("shape", "run", "what was seen", "first action"), rows=rows))
     if scaling is not None:
         shown += [_scaling_chart(scaling), _scaling_table(scaling)]

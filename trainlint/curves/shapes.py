@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trainlint.curves import breakage, fit
+from trainlint.curves import breakage, divergence, fit
 from trainlint.curves.runs import Run
 from trainlint.curves.view import Sign, View
 
@@ -24,7 +24,7 @@ class Shape:
     means: str
     first_action: str
     not_this: str
-    """What it is easily mistaken for, and how it differs."""
+    """What it is not but is easily mistaken for, and how it differs; reads on after the word "not"."""
     source: str
 
 
@@ -38,55 +38,55 @@ SHAPES: dict[str, Shape] = {
     shape.name: shape
     for shape in (
         Shape("diverged", "the loss becomes NaN or infinite, or jumps up for good",
-              "Lower the learning rate by 3 to 10 times, or add warm-up and clip the gradient norm at 1; `trainlint scan` names the first operation that is not finite.",
-              "no overfitting: the training loss itself is lost", _PLAYBOOK),
+              "Lower the learning rate by 3 to 10 times, or add warm-up and clip the gradient norm at 1.",
+              "overfitting: the training loss itself is lost", _PLAYBOOK),
         Shape("broken", "nothing is learned from the first step on",
               "Do not tune. Run `trainlint scan` on the script: see that one batch can be overfitted, that gradients arrive and that the learning rate is not zero.",
-              "no plateau: nothing was ever learned that it could have stalled at", _RECIPE),
+              "a plateau: nothing was ever learned that it could have stalled at", _RECIPE),
         Shape("too-good", "the validation score is near perfect from the start",
               "Look for the answer in the input: duplicates across the splits, a label column among the features, validation on training data.",
-              "no success yet: a model that has hardly trained cannot know this much", _RECIPE),
+              "a success yet: a model that has hardly trained cannot know this much", _RECIPE),
         Shape("overfit", "validation turns up while training goes on falling",
               "Keep the checkpoint of the minimum; then more data or augmentation, weight decay or dropout, or a shorter run.",
-              "no divergence: the training loss is fine", _COURSE),
+              "a divergence: the training loss is fine", _COURSE),
         Shape("oscillating", "the loss swings and goes nowhere",
               "Lower the learning rate by 3 to 10 times; if it still swings, use larger batches and look for bad samples.",
-              "no batch noise: medians over stretches of the run swing, not single batches", _COURSE),
+              "batch noise: medians over stretches of the run swing, not single batches", _COURSE),
         Shape("spikes", "the loss jumps and comes back",
               "Clip the gradient norm at 1 and warm the learning rate up for longer; look at the batches at the jumps.",
-              "no noise: the jumps stand far out of the usual scatter, and no divergence where the loss returns", _PLAYBOOK),
+              "noise: the jumps stand far out of the usual scatter; nor a divergence where the loss returns", _PLAYBOOK),
         Shape("flat-then-drop", "the first part of the run learns nothing, then the loss falls",
               "Mend the start: scale of the initial weights, bias of the last layer at the base rate, a warm-up that is too long, layers that are unfrozen late.",
-              "not broken: it learns once it has found the way", _RECIPE),
+              "broken: it learns once it has found the way", _RECIPE),
         Shape("early-decay", "progress stops where the learning rate was taken down",
               "Decay later or over the whole run: stretch the schedule to the run's length (cosine or linear to zero at the last step).",
-              "no plateau at a constant learning rate: before the decay the loss was falling", _CS231N),
+              "a plateau at a constant learning rate: before the decay the loss was falling", _CS231N),
         Shape("underfit", "little is learned, by training and validation alike",
               "Make the model able to fit first: a higher learning rate, less regularisation, a larger model, more informative input; overfit one batch.",
-              "no overfitting: training is as bad as validation", _COURSE),
+              "overfitting: training is as bad as validation", _COURSE),
         Shape("plateau", "a good part of the run brings nothing at an undiminished learning rate",
               "Lower the learning rate by 3 to 10 times now, or use a schedule that decays to zero; if that brings nothing, stop earlier.",
-              "not converged for certain: noise does not die down as it does when a schedule has ended", _CS231N),
+              "converged for certain: noise does not die down as it does when a schedule has ended", _CS231N),
         Shape("val-better", "validation is better than training",
               "Compare like with like: evaluate the training set without dropout and augmentation, with the same reduction. Then look for a validation split that is too easy.",
-              "no fault where training is regularised (dropout, augmentation, mixup) or averaged over an epoch in which the model still improves", _RECIPE),
+              "a fault where training is regularised (dropout, augmentation, mixup) or averaged over an epoch in which the model still improves", _RECIPE),
         Shape("still-improving", "the run stops while the loss is still falling",
               "Train longer, with the schedule stretched to the new length; a higher learning rate may do in the same time.",
-              "no plateau and not converged", _PLAYBOOK),
+              "a plateau, nor converged", _PLAYBOOK),
         Shape("healthy", "the loss falls and flattens",
               "Keep it. To go further, change one thing at a time and compare on validation.",
-              "no sign of a fault in these curves; what they do not show they cannot clear", _PLAYBOOK),
+              "a proof that all is well: what these curves do not show they cannot clear", _PLAYBOOK),
         Shape("too-short", "too few points to say",
               "Log more often, or let the run go on: three points are the least, eight make a verdict sound.",
-              "not healthy and not broken: unknown", _PLAYBOOK),
+              "healthy or broken: unknown", _PLAYBOOK),
         Shape("not-a-curve", "no curve of a training run was recognised",
               "Name the columns with --train, --val or --metric, or give the history of one run.",
-              "no verdict about any training", _PLAYBOOK),
+              "a verdict about any training", _PLAYBOOK),
     )
 }  # fmt: skip
 
 _TESTS: tuple[Callable[[View], Sign | None], ...] = (
-    breakage.diverged, breakage.broken, fit.too_good, fit.overfit, breakage.oscillating, breakage.spikes, breakage.flat_then_drop, fit.early_decay,
+    divergence.diverged, breakage.broken, fit.too_good, fit.overfit, breakage.oscillating, breakage.spikes, breakage.flat_then_drop, fit.early_decay,
     fit.underfit, fit.plateau, fit.val_better, fit.still_improving,
 )  # fmt: skip
 #: Shapes after which nothing else is worth saying.
@@ -102,12 +102,14 @@ class Verdict:
     summary: str
     evidence: dict[str, str | int | float | bool | None]
     also: tuple[str, ...] = ()
+    also_do: str = ""
+    """What this run's first action has beyond its shape's."""
 
 
 def name_shape(run: Run) -> Verdict:
     """Name the shape of a run's curves, with the numbers it rests on."""
     view = View.of(run)
-    lost = breakage.diverged(view)  # NaN leaves no finite point, yet says enough
+    lost = divergence.diverged(view)  # NaN leaves no finite point, yet says enough
     points = max((len(t) for t in (run.train, run.val, run.metric, run.train_metric) if t is not None), default=0)
     seen: dict[str, str | int | float | bool | None] = {"points": points}
     if lost is None and (view.fitted is None or len(view.fitted) < FEWEST):
@@ -119,7 +121,7 @@ def name_shape(run: Run) -> Verdict:
     first = signs[0]
     also = () if first.shape in _FINAL else tuple(sign.shape for sign in signs[1:])
     few = {"few_points": True} if points < 8 else {}
-    return Verdict(first.shape, first.summary, first.evidence | seen | few, also)
+    return Verdict(first.shape, first.summary, first.evidence | seen | few, also, first.also_do)
 
 
 def _healthy(view: View, seen: dict[str, str | int | float | bool | None]) -> Verdict:
@@ -133,4 +135,4 @@ def _healthy(view: View, seen: dict[str, str | int | float | bool | None]) -> Ve
         return Verdict("too-short", f"The {view.name_of(curve)} goes from {start:.4g} to {end:.4g} in {len(curve)} points: too little to tell from noise.", evidence)
     verb = "goes" if curve is view.metric else "falls"
     also = ("plateau",) if fit.plateau(view, least=0.4) else ()
-    return Verdict("healthy", f"The {view.name_of(curve)} {verb} from {start:.4g} to {end:.4g} and shows no fault.", evidence, also)
+    return Verdict("healthy", f"The {view.name_of(curve)} {verb} from {start:.4g} to {view.ends(curve)} and shows no fault.", evidence, also)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from trainlint.curves.runs import Run, Trace
 
 __all__ = ["Sign", "View"]
 
+_STEPS = re.compile(r"step|iter|batch|update", re.IGNORECASE)
 Json = str | int | float | bool | None
 
 
@@ -23,6 +25,8 @@ class Sign:
     shape: str
     summary: str
     evidence: dict[str, Json] = field(default_factory=dict)
+    also_do: str = ""
+    """One more sentence after the shape's first action, where this sign calls for it."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,30 @@ class View:
         """A level of a curve as the log has it: the metric is turned back."""
         return -value if curve is self.metric and (self.run.higher_is_better or self.run.metric is None) else value
 
+    def at(self, x: float) -> str:
+        """A place on the x axis with its unit: ``epoch 11``."""
+        counted = "row" if self.run.x_label.startswith("column ") else self.run.x_label
+        return f"{counted.strip('_').lower()} {x:g}"
+
+    def ends(self, curve: Curve) -> str:
+        """The level that a curve ends at; where the last value is another by a hundredth, with the word for what it is."""
+        last = float(curve.y[-1])
+        which = " (median of the last values)" if abs(curve.end - last) > 0.01 * abs(last) else ""
+        return f"{self.shown(curve, curve.end):.4g}{which}"
+
+    @property
+    def of_batches(self) -> bool:
+        """Whether values of the training loss may be of single batches: the log does not count whole epochs."""
+        curve = self.train
+        if "epoch" not in self.run.x_label.lower():
+            return True
+        return curve is not None and len(curve) > 1 and float(np.median(np.diff(curve.x))) < 1
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether the x axis counts optimizer steps, by its name."""
+        return bool(_STEPS.search(self.run.x_label))
+
     @property
     def accuracy(self) -> NDArray[np.float64] | None:
         """The metric as a share of one when higher is better and it looks like one, given as a fraction or in percent."""
@@ -78,6 +106,14 @@ class View:
         if not len(values) or values.min() < 0 or values.max() > 100:
             return None
         return values if values.max() <= 1 else values / 100
+
+    @property
+    def metric_improves(self) -> bool:
+        """Whether the metric improves, clearly and by a fifth, whatever the loss does."""
+        if self.metric is None or len(self.metric.levels) < 5:
+            return False
+        found = self.metric.trend()
+        return found.falls(0.01) and abs(found.change) > 0.2 * self.metric.size
 
     @property
     def begins_late(self) -> bool:
