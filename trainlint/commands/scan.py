@@ -10,7 +10,7 @@ import click
 
 from trainlint.commands.fixing import fix as apply_fixes
 from trainlint.commands.fixing import fixing, show_diffs, summary
-from trainlint.commands.options import baseline_option, judging, marker, settings_for, targets_for
+from trainlint.commands.options import ScriptCommand, baseline_option, judging, marker, settings_for, targets_for
 from trainlint.commands.output import deliver, exit_code, live_progress, say
 from trainlint.config import seconds
 from trainlint.finding import Report
@@ -18,7 +18,7 @@ from trainlint.finding import Report
 __all__ = ["demo", "judge", "scan"]
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+@click.command(cls=ScriptCommand)
 @click.argument("script")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.option("-m", "module", is_flag=True, help="SCRIPT is a module name, as after `python -m`.")
