@@ -157,7 +157,7 @@ class Subject:
     status: str = "recorded"
     """``recorded``: enough steps were seen; otherwise how the run ended: ``crashed``, ``exited``, ``killed``, ``interrupted``, ``timeout``, ``never-trained``."""
     too_little: bool = False
-    """Whether the budget ended the recording, or most checks, before enough was seen to call the run clean."""
+    """Whether the budget ended the recording, or many checks, before enough was seen to call the run clean."""
     notes: tuple[str, ...] = ()
     """What the reader must know: assumptions made, what could not be seen."""
     environment: dict[str, str] = field(default_factory=dict)

@@ -27,6 +27,9 @@ __all__ = ["ScanError", "judge", "scan"]
 #: Processor seconds of a script's own processes from which it may be these that train: importing torch alone takes as long.
 _BUSY = 0.5
 
+#: Share of the rules without time from which a report calls nothing clean: with the costliest measurements alone missing it is a tenth.
+_UNJUDGED = 0.25
+
 
 class ScanError(TrainlintError):
     """The script could not be run to its first training step. ``report`` holds what was seen all the same, if anything."""
@@ -134,7 +137,7 @@ def _too_little(evidence: Evidence, findings: Sequence[Finding]) -> bool:
     """Whether the budget left so little time that passed checks say next to nothing of the run."""
     judged = sum(f.outcome in (Outcome.PASS, Outcome.FAIL) for f in findings)
     unjudged = sum(f.outcome is Outcome.NOT_RUN and f.reason.startswith(OUT_OF_BUDGET) for f in findings)
-    return bool(evidence.status.get("cut_short")) or unjudged > judged
+    return bool(evidence.status.get("cut_short")) or unjudged > _UNJUDGED * (judged + unjudged)
 
 
 def _worse(first: Finding, second: Finding) -> Finding:

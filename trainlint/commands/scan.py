@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from trainlint.commands.fixing import fix as apply_fixes
 from trainlint.commands.fixing import check_clean, fixing, show_diffs, summary
+from trainlint.commands.fixing import fix as apply_fixes
 from trainlint.commands.options import ScriptCommand, baseline_option, judging, marker, settings_for, targets_for
 from trainlint.commands.output import deliver, exit_code, live_progress, say
 from trainlint.config import seconds

@@ -41,6 +41,7 @@ MEASUREMENTS: dict[str, type[Measurement]] = {
 
 __all__ = [
     "MEASUREMENTS",
+    "OUT_OF_BUDGET",
     "Activation",
     "Activations",
     "Attempt",
