@@ -151,7 +151,8 @@ class Rule(ABC):
         if not _WHY.search(page) and cls.why not in page:
             parts.append(f"## Why it matters\n\n{cls.why}")
         if not _REFERENCES.search(page) and cls.source not in page:
-            parts.append(f"## References\n\n- {_ADDRESS.sub('<\\1>', cls.source)}")
+            source = _ADDRESS.sub(r"<\1>", cls.source)
+            parts.append(f"## References\n\n- {source}")
         return "\n\n".join(parts)
 
     @classmethod
