@@ -110,7 +110,7 @@ def test_each_setting_says_where_it_comes_from(tmp_path: Path) -> None:
     told = {entry["key"]: (entry["value"], entry["from"]) for entry in json.loads(done.output)}
     assert told["fail-on"] == ("warning", f"{path}:2")
     assert told["rules.class-imbalance.ratio"] == (30, f"{path}:5")
-    assert told["budget"] == ("2m", "default")
+    assert told["budget"] == ("120s", "default")
     path.write_text('[tool.trainlint]\nselect = ["shufle"]')
     wrong = CliRunner().invoke(main, ["config", str(tmp_path)])
     assert wrong.exit_code == 2

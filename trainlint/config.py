@@ -17,7 +17,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["explained", "find_config", "in_units", "project_settings", "read_config", "seconds", "unknown"]
+__all__ = ["explained", "find_config", "project_settings", "read_config", "seconds", "unknown"]
 
 _OWN_FILE = "trainlint.toml"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -47,7 +47,7 @@ def explained(start: Path, file: Path | None = None) -> tuple[list[tuple[str, An
     path = file or find_config(start)
     settings = read_config(path) if path is not None else Settings()
     table = (_table(path) or {}) if path is not None else {}
-    held = {"select": list(settings.select), "ignore": list(settings.ignore), "fail-on": settings.fail_on, "budget": in_units(settings.budget), "seed": settings.seed}
+    held = {"select": list(settings.select), "ignore": list(settings.ignore), "fail-on": settings.fail_on, "budget": f"{settings.budget:g}s", "seed": settings.seed}
     held |= {key: getattr(settings, key) for key in _KEYS if key not in held and key != "rules"}
     entries = [(key, value, _place_of(path, key) if path is not None and key in table else "default") for key, value in held.items()]
     for rule, own in settings.options.items():
@@ -130,11 +130,6 @@ def seconds(text: str, what: str) -> float:
     if not 0 < value < 1e6:
         raise UsageError(f"{what} {text}: give a time such as 60s or 2m")
     return value
-
-
-def in_units(time: float) -> str:
-    """Seconds as :func:`seconds` reads them: ``90s``, ``2m``."""
-    return f"{time / 60:g}m" if time >= 60 and time % 60 == 0 else f"{time:g}s"
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
