@@ -141,7 +141,7 @@ def headline(report: Report) -> Headline:
         return Headline("error", f"{tally['error']} found", f"Measured evidence that training is broken or learns the wrong thing.{ended}")
     if report.subject.too_little:
         shown = next((s.value for s in Severity if s.value in tally), "not-run")
-        return Headline(shown, "Too little was seen to call it clean", f"The budget was too short: {said}{checked}. A larger --budget shows more.{ended}")
+        return Headline(shown, "Too little was seen to call it clean", f"The budget was too short: {said}{checked}. A larger `budget` shows more.{ended}")
     if "warning" in tally:
         return Headline("warning", f"{none}, {tally['warning']}", f"Nothing is broken, but training can do better. {checked}.{ended}")
     if "note" in tally:
