@@ -10,13 +10,13 @@ from xml.etree import ElementTree as ET
 
 from trainlint.finding import Finding, Outcome, Report
 
-from .phrases import label, number, state, visible
+from .phrases import headline, label, number, state, visible
 
 __all__ = ["JunitRenderer"]
 
 
 class JunitRenderer:
-    """One test suite: a case for each rule, and one for the run itself when it ended early."""
+    """One test suite: a case for each rule, and one for the run itself when it ended early or too little of it was seen."""
 
     name = "junit"
     suffix = ".xml"
@@ -27,11 +27,12 @@ class JunitRenderer:
         failing = {f.code for f in report.failing}
         silent = [f for f in report if f.outcome in (Outcome.BLOCKED, Outcome.NOT_RUN)]
         crashed = report.subject.status != "recorded"
+        short = report.subject.too_little and not crashed
         totals = {
-            "tests": str(len(report.findings) + crashed),
+            "tests": str(len(report.findings) + crashed + short),
             "failures": str(len(failing)),
             "errors": str(int(crashed)),
-            "skipped": str(len(silent)),
+            "skipped": str(len(silent) + short),
             "time": f"{report.cost.seconds:.3f}",
         }
         root = ET.Element("testsuites", {"name": "trainlint", **totals})
@@ -45,6 +46,10 @@ class JunitRenderer:
                 case, "error", {"message": f"The run ended early: {visible(report.subject.status)}", "type": visible(report.subject.status)}
             )
             error.text = visible("\n".join(report.subject.notes))
+        if short:
+            case = ET.SubElement(suite, "testcase", {"classname": subject, "name": "run", "time": "0"})
+            verdict = headline(report)
+            ET.SubElement(case, "skipped", {"message": visible(f"{verdict.title}. {verdict.text}")})
         for finding in report:
             _case(suite, finding, subject, fails=finding.code in failing)
         ET.indent(root, " ")

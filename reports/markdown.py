@@ -17,7 +17,7 @@ from .phrases import count, counts, headline, label, number, seconds, state, vis
 
 __all__ = ["MarkdownRenderer", "fenced"]
 
-_SIGNS = {"error": "❌", "warning": "⚠️", "note": "ℹ️", "known": "📌", "pass": "✅", "blocked": "⛔", "not-run": "➖"}
+_SIGNS = {"error": "❌", "warning": "⚠️", "note": "ℹ️", "known": "📌", "pass": "✅", "blocked": "⛔", "ignored": "🙈", "not-run": "➖"}
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>&#|~@$!^\"']")
 _CODE = re.compile(r"`([^`\n]+)`")
 _ADDRESS = re.compile(r"https?://[^\s<>\"'`()]+[^\s<>\"'`.,;:()\]]")

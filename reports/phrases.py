@@ -35,6 +35,7 @@ _STATE_WORDS = {
     "known": ("known", "known"),
     "blocked": ("blocked", "blocked"),
     "pass": ("passed", "passed"),
+    "ignored": ("ignored", "ignored"),
     "not-run": ("not run", "not run"),
 }
 
@@ -97,6 +98,8 @@ def state(finding: Finding) -> str:
     """What became of a rule, in one word that also names its icon: a failure's severity unless it is known, else the outcome."""
     if finding.failed and finding.known:
         return "known"
+    if finding.ignored:
+        return "ignored"
     return finding.severity.value if finding.failed else finding.outcome.value
 
 
@@ -119,19 +122,26 @@ def headline(report: Report) -> Headline:
     """The verdict in one short title and one sentence."""
     tally = counts(report)
     passed = sum(f.outcome is Outcome.PASS for f in report)
-    unseen = sum(f.outcome in (Outcome.BLOCKED, Outcome.NOT_RUN) for f in report)
+    unseen = sum(f.outcome in (Outcome.BLOCKED, Outcome.NOT_RUN) and not f.ignored for f in report)
+    ignored = sum(f.ignored for f in report)
     known = sum(f.failed and f.known for f in report)
     checked = f"{count(passed, 'check')} passed" + (f", {unseen} could not be judged" if unseen else "")
     if known:
         checked += f", {count(known, 'failure')} known from the baseline"
+    if ignored:
+        checked += f", {count(ignored, 'failure')} ignored by comments"
     none = "No new errors" if known else "No errors"
     ending = _ENDINGS.get(report.subject.status)
+    said = "".join(f"{tally[s.value]}, " for s in Severity if s.value in tally)
     if ending and "error" not in tally:
-        said = ", ".join(tally[s.value] for s in Severity if s.value in tally)
-        return Headline("error", ending, f"What was recorded until then was judged: {said + ', ' if said else ''}{checked}.")
+        judged = f"What was recorded until then was judged: {said}{checked}."
+        return Headline("error", ending, judged if report.judged else "No training was seen, so nothing was judged.")
     ended = f" {ending} before the scan was done; this is what was seen until then." if ending else ""
     if "error" in tally:
         return Headline("error", f"{tally['error']} found", f"Measured evidence that training is broken or learns the wrong thing.{ended}")
+    if report.subject.too_little:
+        shown = next((s.value for s in Severity if s.value in tally), "not-run")
+        return Headline(shown, "Too little was seen to call it clean", f"The budget was too short: {said}{checked}. A larger `budget` shows more.{ended}")
     if "warning" in tally:
         return Headline("warning", f"{none}, {tally['warning']}", f"Nothing is broken, but training can do better. {checked}.{ended}")
     if "note" in tally:

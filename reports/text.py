@@ -22,9 +22,10 @@ _STYLES = {
     "known": "cyan",
     "pass": "green",
     "blocked": "magenta",
+    "ignored": "cyan",
     "not-run": "dim",
 }
-_SIGNS = {"known": "=", "pass": "✓", "blocked": "⊘", "not-run": "–"}
+_SIGNS = {"known": "=", "pass": "✓", "blocked": "⊘", "ignored": "~", "not-run": "–"}
 
 
 class TextRenderer:
@@ -109,7 +110,7 @@ class _Page:
         verdict = headline(self.report)
         tally = counts(self.report)
         self._say((verdict.title, _STYLES[verdict.state]), " in ", self.report.subject.name)
-        if self.report.subject.status != "recorded":
+        if self.report.subject.status != "recorded" or self.report.subject.too_little:
             self._say(verdict.text)
         line = Text(", ").join(Text(text, _STYLES[key]) for key, text in tally.items())
         self.console.print(line + Text(f"{' · ' if tally else ''}{_cost(self.report.cost)}", "dim"))

@@ -52,7 +52,7 @@ from __future__ import annotations
 from trainlint.details import Table
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import BatchSize, NormLayer
-from trainlint.rule import Rule, Verdict, failed, passed
+from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 FEW_SAMPLES = 4
 FEW_VALUES = 256
@@ -90,6 +90,8 @@ class BatchSizeRule(Rule):
                 Severity.NOTE,
                 Fix(summary="Use a larger batch, accumulate gradients, or lower the learning rate.", code=_loader(min(size * 8, 1024))),
             )
+        if not size and not batch.norms:
+            return not_run("no training batch was seen whose size could be told")
         noise = f" The gradient's noise scale is {scale:,.0f} samples at the first weights." if scale is not None else ""
         return passed(f"A batch of {size or 'unknown size'} suits its layers and its data.{noise}", evidence=_evidence(batch))
 

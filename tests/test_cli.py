@@ -6,12 +6,15 @@ import json
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from trainlint.cli import COMMANDS, main
+from trainlint.commands.options import targets_for
+from trainlint.errors import UsageError
 from trainlint.registry import load_catalogue
 
 
@@ -65,3 +68,48 @@ def test_help_imports_no_command():
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "trainlint.commands.scan" not in shown
     assert "Commands:" in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["scan", "a.py", "--epochs", "2", "--no-html"], "`trainlint scan a.py --no-html -- --epochs 2`"),
+        (["watch", "a.py", "-e", "2", "--", "x"], "`trainlint watch a.py -- -e 2 x`"),
+        (["scan", "a.py", "--no-htm"], "Did you mean --no-html?"),
+        (["a.py"], "`trainlint scan a.py`"),
+        (["a.py", "--epochs", "2"], "`trainlint scan a.py -- --epochs 2`"),
+        (["scna", "a.py"], "did you mean `trainlint scan a.py`?"),
+        (["nothing"], "it takes: baseline"),
+        (["view", "pyproject.toml", "--output", "x.foo"], "no format has that ending; known are .html (html), .json (json)"),
+    ],
+)
+def test_a_likely_mistake_is_answered_with_the_command_that_was_meant(given: list[str], said: str) -> None:
+    done = CliRunner().invoke(main, given)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(
+    ("formats", "outputs", "expected"),
+    [
+        (["github"], ["r.json", "r.md", "gh.txt"], ["json", "markdown", "github"]),
+        (["json"], ["out", "r.md"], ["json", "markdown"]),
+        (["junit", "json"], ["a.json", "b.xml"], ["junit", "json"]),
+        ([], ["a.txt", "-"], ["text", "text"]),
+    ],
+)
+def test_formats_and_files_are_paired_where_there_is_one_way_to(formats: list[str], outputs: list[str], expected: list[str]) -> None:
+    assert targets_for(tuple(formats), tuple(map(Path, outputs))) == list(zip(expected, map(Path, outputs), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("formats", "outputs", "said"),
+    [
+        (["json"], ["a.json", "b.json"], "which --output is meant for --format json"),
+        (["json", "html"], ["a.json"], "2 --format but 1 --output"),
+        (["json", "html"], [], "only one report can go to stdout"),
+    ],
+)
+def test_formats_and_files_that_cannot_be_paired_are_an_error(formats: list[str], outputs: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        targets_for(tuple(formats), tuple(map(Path, outputs)))

@@ -66,6 +66,11 @@ def test_the_nearest_file_with_a_table_counts(tmp_path: Path) -> None:
         ("[tool.trainlint]\nbaseline = 3", "name of a file"),
         ("[tool.trainlint]\nrules = 3", "table of its own"),
         ("[tool.trainlint", "cannot be read"),
+        ("[tool.trainlint]\nfail_on = 'note'", "there is no setting 'fail_on'; did you mean 'fail-on'"),
+        ("[tool.trainlint]\nseverity = 'note'", r"belongs to a rule's own table, \[tool.trainlint.rules.<name>\]"),
+        ("[tool.trainlint.rules.evalmode]\nseverity = 'note'", r"pyproject.toml: there is no rule 'evalmode'; did you mean 'eval-mode'"),
+        ("[tool.trainlint.rules.shuffle]\nseverity = 'info'", r"pyproject.toml: rule shuffle: severity must be one of error, warning, note, not 'info'"),
+        ("[tool.trainlint]\nselect = ['shufle']", "pyproject.toml: there is no rule 'shufle'"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_said(tmp_path: Path, text: str, said: str) -> None:
@@ -82,8 +87,21 @@ def test_a_file_of_its_own_comes_first_and_needs_no_table_name(tmp_path: Path) -
     assert find_config(tmp_path) == own
     assert read_config(own) == Settings(seed=2, options={"class-imbalance": {"ratio": 30}})
     own.write_text("sed = 2")
-    with pytest.raises(UsageError, match="the file has no 'sed'; did you mean 'seed'"):
+    with pytest.raises(UsageError, match="there is no setting 'sed'; did you mean 'seed'"):
         read_config(own)
+
+
+def test_a_heading_too_many_in_a_file_of_its_own_is_named(tmp_path: Path) -> None:
+    own = tmp_path / "trainlint.toml"
+    own.write_text("[tool.trainlint]\nseed = 2\n")
+    with pytest.raises(UsageError, match=r"drop `tool\.trainlint` from its headings"):
+        read_config(own)
+
+
+def test_a_budget_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    write(tmp_path, '[tool.trainlint]\nbudget = "90s"\n')
+    shown = CliRunner().invoke(main, ["config", str(tmp_path)]).output
+    assert 'budget = "90s"' in shown
 
 
 def test_each_setting_says_where_it_comes_from(tmp_path: Path) -> None:
@@ -92,7 +110,7 @@ def test_each_setting_says_where_it_comes_from(tmp_path: Path) -> None:
     told = {entry["key"]: (entry["value"], entry["from"]) for entry in json.loads(done.output)}
     assert told["fail-on"] == ("warning", f"{path}:2")
     assert told["rules.class-imbalance.ratio"] == (30, f"{path}:5")
-    assert told["budget"] == (120.0, "default")
+    assert told["budget"] == ("120s", "default")
     path.write_text('[tool.trainlint]\nselect = ["shufle"]')
     wrong = CliRunner().invoke(main, ["config", str(tmp_path)])
     assert wrong.exit_code == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from trainlint.engine import Judge, root_cause
@@ -109,3 +111,22 @@ def test_a_last_resort_speaks_only_when_the_others_pass() -> None:
     assert judge(rule("symptom", bad()), last)[-1].failed
     blocked = judge(rule("cause", bad(Severity.WARNING)), last)[-1]
     assert (blocked.outcome, blocked.blocked_by) == (Outcome.BLOCKED, "cause")
+
+
+def test_what_a_rule_raised_is_told_with_its_line_and_whose_it_is() -> None:
+    known = Judge(Catalogue((rule("broken", lambda loop: loop.nothing),), {}), lambda kind: Loop())
+    (finding,) = known.findings()
+    (told,) = known.broken
+    assert "broken could not judge" in told
+    assert "AttributeError" in told
+    assert f"{__file__}:" in told
+    assert "please report" not in told
+    assert finding.reason in told
+
+
+def test_a_failure_that_is_taken_back_blocks_nothing() -> None:
+    rules = rule("cause", bad()), rule("symptom", passed("ok"), blocked_by=("cause",))
+    hear = lambda f: replace(f, outcome=Outcome.NOT_RUN, ignored=True) if f.name == "cause" else f  # noqa: E731
+    cause, symptom = Judge(Catalogue(rules, {}), lambda kind: Loop(), hear=hear).findings()
+    assert cause.ignored
+    assert symptom.outcome is Outcome.PASS

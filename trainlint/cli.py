@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -47,6 +49,12 @@ class _Commands(click.Group):
         found: click.Command = getattr(import_module(f"trainlint.commands.{COMMANDS[cmd_name][0]}"), cmd_name)
         return found
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            ctx.fail(f"there is no command {name!r}; {_meant(args)}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
@@ -61,6 +69,14 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             _say("trainlint: interrupted")
             ctx.exit(2)
+
+
+def _meant(args: list[str]) -> str:
+    """What someone who typed no command may have wanted."""
+    if args[0].endswith((".py", ".ipynb")):
+        return f"to scan that script: `trainlint scan {shlex.join(args[:1] + (['--', *args[1:]] if args[1:] else []))}`"
+    near = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
+    return f"did you mean `trainlint {shlex.join([*near, *args[1:]])}`?" if near else f"it takes: {', '.join(COMMANDS)}"
 
 
 @contextmanager

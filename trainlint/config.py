@@ -47,7 +47,7 @@ def explained(start: Path, file: Path | None = None) -> tuple[list[tuple[str, An
     path = file or find_config(start)
     settings = read_config(path) if path is not None else Settings()
     table = (_table(path) or {}) if path is not None else {}
-    held = {"select": list(settings.select), "ignore": list(settings.ignore), "fail-on": settings.fail_on, "budget": settings.budget, "seed": settings.seed}
+    held = {"select": list(settings.select), "ignore": list(settings.ignore), "fail-on": settings.fail_on, "budget": f"{settings.budget:g}s", "seed": settings.seed}
     held |= {key: getattr(settings, key) for key in _KEYS if key not in held and key != "rules"}
     entries = [(key, value, _place_of(path, key) if path is not None and key in table else "default") for key, value in held.items()]
     for rule, own in settings.options.items():
@@ -76,12 +76,12 @@ def read_config(path: Path, settings: Settings | None = None) -> Settings:
     (a file, relative to the pyproject.toml), and a table ``rules.<name>`` for a rule's own options.
 
     Raises:
-        UsageError: The file cannot be read, or holds an unknown key or a value of the wrong kind.
+        UsageError: The file cannot be read, or holds an unknown key or rule, or a value of the wrong kind.
     """
     table = _table(path) or {}
     for key in table:
         if key not in _KEYS:
-            raise UsageError(f"{path}: {_place(path)} has no {unknown(key, _KEYS)}")
+            raise UsageError(f"{path}: {_no_setting(path, table, key)}")
     changes: dict[str, Any] = {}
     for key in ("select", "ignore"):
         if key in table:
@@ -102,10 +102,22 @@ def read_config(path: Path, settings: Settings | None = None) -> Settings:
         changes["baseline"] = str(path.parent / table["baseline"])
     options = table.get("rules", {})
     if not isinstance(options, Mapping) or not all(isinstance(o, Mapping) for o in options.values()):
-        table_name = "[rules.<name>]" if path.name == _OWN_FILE else "[tool.trainlint.rules.<name>]"
-        raise UsageError(f"{path}: a rule's options are a table of its own, {table_name}")
+        raise UsageError(f"{path}: a rule's options are a table of its own, {_rule_table(path)}")
     changes["options"] = {name: dict(own) for name, own in options.items()}
+    _check_rules(path, Settings(**changes))
     return replace(settings or Settings(), **changes)
+
+
+def _check_rules(path: Path, settings: Settings) -> None:
+    """Raise for a rule or an option of a rule that the file names and that does not exist."""
+    if not (settings.select or settings.ignore or settings.options):
+        return
+    from trainlint.registry import load_catalogue
+
+    try:
+        load_catalogue().choose(settings.select, settings.ignore, settings.options)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 def seconds(text: str, what: str) -> float:
@@ -138,8 +150,18 @@ def _table(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _place(path: Path) -> str:
-    return "the file" if path.name == _OWN_FILE else "[tool.trainlint]"
+def _no_setting(path: Path, table: Mapping[str, Any], key: str) -> str:
+    """What to write in place of a key that does not exist."""
+    own = path.name == _OWN_FILE
+    if own and key == "tool" and isinstance(table[key], Mapping) and "trainlint" in table[key]:
+        return f"drop `tool.trainlint` from its headings: the settings of a {_OWN_FILE} stand without it, options of a rule under [rules.<name>]"
+    if key == "severity":
+        return f"severity belongs to a rule's own table, {_rule_table(path)}; what ends a run is fail-on"
+    return f"there is no setting {unknown(key, _KEYS)}"
+
+
+def _rule_table(path: Path) -> str:
+    return "[rules.<name>]" if path.name == _OWN_FILE else "[tool.trainlint.rules.<name>]"
 
 
 def _names(path: Path, key: str, value: Any) -> tuple[str, ...]:

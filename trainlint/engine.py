@@ -16,6 +16,8 @@ __all__ = ["Judge", "Measure", "root_cause"]
 #: Gives a measurement, or says why there is none. The probes stand behind it, or a saved evidence file.
 Measure = Callable[[type[Measurement]], Measurement | Unmeasured]
 
+#: The package of this project's own rules.
+_OURS = "trainlint_rules"
 #: Why a rule about the loop is not run on a model and a loader in hand.
 _OWN_LOOP = "check() runs a loop of its own; `trainlint scan` judges the one in your script"
 
@@ -27,6 +29,10 @@ class Judge:
     catalogue: Catalogue
     measure: Measure
     on_rule: Callable[[Rule], None] = lambda rule: None
+    hear: Callable[[Finding], Finding] = lambda finding: finding
+    """Takes back a failure that the user has answered; what it takes back blocks nothing."""
+    broken: list[str] = field(default_factory=list)
+    """A sentence for each rule that raised."""
     _known: dict[str, Measurement | Unmeasured] = field(default_factory=dict)
 
     def findings(self) -> tuple[Finding, ...]:
@@ -48,16 +54,24 @@ class Judge:
             if rule.judges_loop and isinstance(item, Loop) and item.ours:
                 return _finding(rule, Outcome.NOT_RUN, reason=_OWN_LOOP)
         try:
-            return _limited(rule, _from_verdict(rule, rule.judge(*inputs)))
+            return self.hear(_limited(rule, _from_verdict(rule, rule.judge(*inputs))))
         except Exception as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            reason = f"the rule itself failed ({type(error).__name__}: {error}, {place.name} line {place.lineno}); please report it"
+            reason = _broken(rule, error)
+            self.broken.append(f"{rule.code} {rule.name} could not judge: {reason}")
             return _finding(rule, Outcome.NOT_RUN, reason=reason)
 
     def _measurement(self, kind: type[Measurement]) -> Measurement | Unmeasured:
         if kind.name not in self._known:
             self._known[kind.name] = self.measure(kind)
         return self._known[kind.name]
+
+
+def _broken(rule: Rule, error: Exception) -> str:
+    """What a rule raised, where, and who is to mend it."""
+    package = type(rule).__module__.partition(".")[0]
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    whose = "please report it" if package == _OURS else f"mend it in the package {package}"
+    return f"the rule itself failed: {type(error).__name__}: {error} ({place.filename}:{place.lineno}); {whose}"
 
 
 def _limited(rule: Rule, finding: Finding) -> Finding:

@@ -49,6 +49,7 @@ class _Status(msgspec.Struct):
     environment: dict[str, str] = {}
     step_seconds: float | None = None
     children_seconds: float = 0.0
+    cut_short: bool = False
 
 
 class Evidence:

@@ -136,6 +136,8 @@ class Finding:
     """Why a rule was not run or is blocked."""
     known: bool = False
     """Whether a baseline lists this failure: it is shown and counted, but fails nothing."""
+    ignored: bool = False
+    """Whether it failed and a comment in the user's code takes it back; its outcome is then ``not-run``."""
     details: tuple[Detail, ...] = ()
 
     @property
@@ -154,6 +156,8 @@ class Subject:
     command: str = ""
     status: str = "recorded"
     """``recorded``: enough steps were seen; otherwise how the run ended: ``crashed``, ``exited``, ``killed``, ``interrupted``, ``timeout``, ``never-trained``."""
+    too_little: bool = False
+    """Whether the budget ended the recording, or many checks, before enough was seen to call the run clean."""
     notes: tuple[str, ...] = ()
     """What the reader must know: assumptions made, what could not be seen."""
     environment: dict[str, str] = field(default_factory=dict)
@@ -192,6 +196,12 @@ class Report:
     def failed(self) -> tuple[Finding, ...]:
         """All failures, new before known, worst first, then in the order of the playbook."""
         return tuple(sorted((f for f in self.findings if f.failed), key=lambda f: (f.known, f.severity.rank)))
+
+    @property
+    def judged(self) -> bool:
+        """Whether a training was seen and any rule came to a verdict on it."""
+        seen = self.subject.status != "never-trained"
+        return any(f.failed or (seen and f.outcome is Outcome.PASS) for f in self.findings)
 
     @property
     def failing(self) -> tuple[Finding, ...]:

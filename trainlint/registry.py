@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 from trainlint.errors import PluginError, UnknownRuleError
-from trainlint.finding import Report
+from trainlint.finding import Report, Severity, Stage
 from trainlint.rule import Rule
 
 __all__ = ["Catalogue", "PageMaker", "Renderer", "load_catalogue", "load_page_makers", "load_renderers"]
@@ -82,12 +82,35 @@ def load_catalogue() -> Catalogue:
     for point in sorted(entry_points(group="trainlint.rules"), key=lambda p: p.name != "core"):
         try:
             module = point.load()
-            rules += [kind() for kind in module.RULES]
+            for kind in module.RULES:
+                _check(kind, rules)
+                rules.append(kind())
         except Exception as error:
             raise PluginError(point.name, point.value, error) from error
         for cause, symptoms in getattr(module, "EXPLAINS", {}).items():
             explains[cause] = (*explains.get(cause, ()), *symptoms)
     return Catalogue(tuple(sorted(rules, key=lambda r: r.stage)), explains)
+
+
+#: What a rule's class must say, and the kind of each.
+_ATTRIBUTES = {
+    "code": str, "name": str, "stage": Stage, "severity": Severity, "summary": str, "why": str, "source": str, "requires": tuple,
+}  # fmt: skip
+
+
+def _check(kind: type[Rule], others: Sequence[Rule]) -> None:
+    """Raise TypeError for a rule that lacks an attribute, or has the code or name of another."""
+    for attribute, expected in _ATTRIBUTES.items():
+        value = getattr(kind, attribute, None)
+        if not isinstance(value, expected):
+            problem = f"has no {attribute!r}" if value is None else f"has a wrong {attribute!r}: {value!r}"
+            msg = f"rule {kind.__name__} {problem}; it must be a {expected.__name__}"
+            raise TypeError(msg)
+    for other in others:
+        for attribute in ("code", "name"):
+            if getattr(other, attribute).lower() == getattr(kind, attribute).lower():
+                msg = f"rule {kind.__name__} has the {attribute} {getattr(kind, attribute)!r}, which {type(other).__module__}.{type(other).__name__} has already"
+                raise TypeError(msg)
 
 
 @lru_cache(maxsize=1)

@@ -18,6 +18,8 @@ The engine hands ``judge`` the measurements named in ``requires``, in that order
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -35,6 +37,13 @@ from trainlint.location import Location
 from trainlint.measurements import Measurement
 
 __all__ = ["NoOptions", "Rule", "Verdict", "failed", "not_run", "passed"]
+
+
+#: What a page may have of its own: a title, which is shown above it anyway, and two of its headings.
+_TITLE = re.compile(r"\A(?:#\s[^\n]*|[^\n]+\n[=-]{3,})(?:\n+|\Z)")
+_WHY = re.compile(r"^#+ why\b", re.MULTILINE | re.IGNORECASE)
+_REFERENCES = re.compile(r"^#+ (?:references?|sources?)\b", re.MULTILINE | re.IGNORECASE)
+_ADDRESS = re.compile(r"(?<![<\w])(https?://[^\s<>]+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,13 +128,16 @@ class Rule(ABC):
         known = [f.name for f in fields(self.Options)]
         for key in given:
             if key not in known:
-                raise UsageError(f"{self.name} has no option {unknown(key, [*known, 'severity'])}")
+                raise UsageError(f"rule {self.name} has no option {unknown(key, [*known, 'severity'])}")
         try:
             self.options: Any = msgspec.convert(given, self.Options)
-            self.at_most = Severity(limit) if limit is not None else None
-            """The worst that a failure counts as, where the user has lowered it."""
         except (msgspec.ValidationError, ValueError) as error:
-            raise UsageError(f"{self.name}: {error}") from error
+            raise UsageError(f"rule {self.name}: {error}") from error
+        levels = [s.value for s in Severity]
+        if limit is not None and limit not in levels:
+            raise UsageError(f"rule {self.name}: severity must be one of {', '.join(levels)}, not {limit!r}")
+        self.at_most = Severity(limit) if limit is not None else None
+        """The worst that a failure counts as, where the user has lowered it."""
 
     @abstractmethod
     def judge(self, *measurements: Any, **_: Any) -> Verdict:
@@ -133,8 +145,15 @@ class Rule(ABC):
 
     @classmethod
     def page(cls) -> str:
-        """The rule's page in Markdown: the docstring of its module."""
-        return (sys.modules[cls.__module__].__doc__ or "").strip()
+        """The rule's page in Markdown: the docstring of its module without a title, with ``why`` and ``source`` where it lacks them."""
+        page = _TITLE.sub("", inspect.cleandoc(sys.modules[cls.__module__].__doc__ or ""))
+        parts = [page or f"{cls.summary}."]
+        if not _WHY.search(page) and cls.why not in page:
+            parts.append(f"## Why it matters\n\n{cls.why}")
+        if not _REFERENCES.search(page) and cls.source not in page:
+            source = _ADDRESS.sub(r"<\1>", cls.source)
+            parts.append(f"## References\n\n- {source}")
+        return "\n\n".join(parts)
 
     @classmethod
     def sample(cls) -> Report | None:

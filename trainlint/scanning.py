@@ -13,18 +13,22 @@ from trainlint.engine import Judge, root_cause
 from trainlint.errors import TrainlintError, UnknownRuleError, UsageError
 from trainlint.evidence import Evidence
 from trainlint.finding import Cost, Finding, Outcome, Report, Subject
+from trainlint.measurements import OUT_OF_BUDGET
 from trainlint.overview import overview
 from trainlint.record.supervisor import Run, run_script
 from trainlint.registry import Catalogue, load_catalogue
 from trainlint.settings import Settings
 from trainlint.source import in_context, traceback_shown
-from trainlint.suppression import suppression_at, suppressions
+from trainlint.suppression import heard, suppressions
 from trainlint.version import __version__
 
 __all__ = ["ScanError", "judge", "scan"]
 
 #: Processor seconds of a script's own processes from which it may be these that train: importing torch alone takes as long.
 _BUSY = 0.5
+
+#: Share of the rules without time from which a report calls nothing clean: with the costliest measurements alone missing it is a tenth.
+_UNJUDGED = 0.25
 
 
 class ScanError(TrainlintError):
@@ -87,14 +91,15 @@ def judge(
 ) -> Report:
     """Judge measurements, freshly made or read from a file. Needs no torch. ``crash`` is the script's own traceback, if it raised."""
     catalogue = load_catalogue().choose(settings.select, settings.ignore, settings.options)
-    findings = _judged(catalogue, evidence)
+    broken: dict[str, None] = {}
+    findings = _judged(catalogue, evidence, broken)
     shown = evidence
     if evidence.earlier is not None:
-        earlier = _judged(catalogue, evidence.earlier)
+        earlier = _judged(catalogue, evidence.earlier, broken)
         if not any(f.failed for f in findings):
             shown = evidence.earlier
         findings = tuple(_worse(*pair) for pair in zip(earlier, findings, strict=True))
-    findings = with_diffs(in_context(_heard(f)) for f in findings)
+    findings = with_diffs(in_context(f) for f in findings)
     step = evidence.status.get("step_seconds")
     probes = dict(evidence.seconds)
     for probe, more in (evidence.earlier.seconds if evidence.earlier else {}).items():
@@ -107,7 +112,8 @@ def judge(
             name=name,
             command=command,
             status="recorded" if trained == "steps" else status,
-            notes=tuple(evidence.status.get("notes", ())),
+            too_little=_too_little(evidence, findings),
+            notes=(*evidence.status.get("notes", ()), *broken),
             environment=dict(evidence.status.get("environment", {})),
         ),
         findings=findings,
@@ -119,28 +125,27 @@ def judge(
     )
 
 
-def _judged(catalogue: Catalogue, evidence: Evidence) -> tuple[Finding, ...]:
-    """The findings, each failure with what came of trying its fix."""
-    findings = Judge(catalogue, evidence.measure).findings()
+def _judged(catalogue: Catalogue, evidence: Evidence, broken: dict[str, None]) -> tuple[Finding, ...]:
+    """The findings, each failure with what came of trying its fix. What rules raised is added to ``broken``."""
+    judge = Judge(catalogue, evidence.measure, hear=heard)
+    findings = judge.findings()
+    broken.update(dict.fromkeys(judge.broken))
     return tuple(replace(f, proof=evidence.proofs.get(f.name)) if f.failed else f for f in findings)
+
+
+def _too_little(evidence: Evidence, findings: Sequence[Finding]) -> bool:
+    """Whether the budget left so little time that passed checks say next to nothing of the run."""
+    judged = sum(f.outcome in (Outcome.PASS, Outcome.FAIL) for f in findings)
+    unjudged = sum(f.outcome is Outcome.NOT_RUN and f.reason.startswith(OUT_OF_BUDGET) for f in findings)
+    return bool(evidence.status.get("cut_short")) or unjudged > _UNJUDGED * (judged + unjudged)
 
 
 def _worse(first: Finding, second: Finding) -> Finding:
     """Of one rule's findings about two trainings of a script the one to show: the worse, the first when they are alike."""
-    ranks = [(not f.failed, f.severity.rank if f.failed else 0, f.outcome is not Outcome.PASS) for f in (first, second)]
+    ranks = [(not f.failed, f.severity.rank if f.failed else 0, not f.ignored, f.outcome is not Outcome.PASS) for f in (first, second)]
     if ranks[0] <= ranks[1]:
         return first
     return replace(second, message=f"In the script's second training: {second.message}")
-
-
-def _heard(finding: Finding) -> Finding:
-    """The finding, or that the user's code takes it back."""
-    if not finding.failed or finding.location is None:
-        return finding
-    comment = suppression_at(finding.location, (finding.name, finding.code))
-    if comment is None:
-        return finding
-    return replace(finding, outcome=Outcome.NOT_RUN, reason=f"suppressed by {comment}; it said: {finding.message}")
 
 
 def _know(catalogue: Catalogue, script: Path) -> None:

@@ -47,6 +47,7 @@ class _Finding(msgspec.Struct, kw_only=True):
     blocked_by: str | None = None
     reason: str = ""
     known: bool = False
+    ignored: bool = False
     why: str = ""
     source: str = ""
     details: list[dict[str, Any]] = []
@@ -159,6 +160,7 @@ def _finding_out(finding: Finding) -> _Finding:
         blocked_by=finding.blocked_by,
         reason=finding.reason,
         known=finding.known,
+        ignored=finding.ignored,
         why=finding.why,
         source=finding.source,
         details=_details_out(finding.details),
@@ -182,6 +184,7 @@ def _finding_in(entry: _Finding) -> Finding:
         blocked_by=entry.blocked_by,
         reason=entry.reason,
         known=entry.known,
+        ignored=entry.ignored,
         details=_details_in(entry.details),
     )
 

@@ -7,15 +7,16 @@ import io
 import re
 import tokenize
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from trainlint.errors import UsageError
+from trainlint.finding import Finding, Outcome
 from trainlint.location import Location
 from trainlint.notebook import is_notebook, read_notebook
 
-__all__ = ["Suppression", "suppression_at", "suppressions"]
+__all__ = ["Suppression", "heard", "suppression_at", "suppressions"]
 
 _COMMENT = re.compile(r"#\s*trainlint:\s*ignore(?:\[([^\]]*)\])?")
 
@@ -53,6 +54,16 @@ def suppression_at(location: Location, names: Iterable[str]) -> Suppression | No
     names = tuple(names)
     here = (s for s, lines in _read(location.file) if s.cell == location.cell and location.line in lines)
     return next((s for s in here if s.covers(names)), None)
+
+
+def heard(finding: Finding) -> Finding:
+    """The finding, or that the user's code takes it back: then it is not run, and ``ignored``."""
+    if not finding.failed or finding.location is None:
+        return finding
+    comment = suppression_at(finding.location, (finding.name, finding.code))
+    if comment is None:
+        return finding
+    return replace(finding, outcome=Outcome.NOT_RUN, ignored=True, reason=f"suppressed by {comment}; it said: {finding.message}")
 
 
 @lru_cache(maxsize=64)

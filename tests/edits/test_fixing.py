@@ -4,13 +4,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner, Result
 
 import trainlint.scanning
 from trainlint.cli import main
-from trainlint.finding import Report
+from trainlint.finding import Report, Subject
 from trainlint.scanning import ScanError
 
 from .test_files import SCRIPT, SHUFFLED, finding, report
@@ -128,3 +129,24 @@ def test_a_link_is_a_usage_error(script: Path, monkeypatch: pytest.MonkeyPatch) 
     assert result.exit_code == 2
     assert "symbolic link" in result.output
     assert "othing was changed" in result.output
+
+
+def test_changes_that_are_not_committed_are_told_before_the_scan(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "one"]):
+        subprocess.run(["git", *command], check=True)
+    script.write_text(SCRIPT + "# more\n")
+    result = scan(monkeypatch, [], "--fix", "--yes")  # a scan would fail: there is no report for it
+    assert result.exit_code == 2
+    assert "changes that are not committed (train.py)" in result.output
+    assert "Nothing was scanned" in result.output
+
+
+@pytest.mark.usefixtures("script")
+def test_a_scan_that_saw_nothing_leaves_the_last_page_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path("trainlint-report.html")
+    page.write_text("the last good one")
+    empty = Report(subject=Subject(kind="script", name="train.py", status="crashed"), findings=())
+    monkeypatch.setattr(trainlint.scanning, "scan", Mock(side_effect=ScanError("it crashed", empty)))
+    result = CliRunner().invoke(main, ["scan", "train.py"])
+    assert result.exit_code == 2
+    assert page.read_text() == "the last good one"

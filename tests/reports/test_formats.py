@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import samples
 
-from trainlint.finding import Report
+from trainlint.finding import Outcome, Report
 from trainlint.registry import load_renderers
 from trainlint_reports import RENDERERS
 
@@ -105,3 +105,26 @@ def test_what_is_known_is_counted_apart() -> None:
         assert "3 failures known from the baseline" in text or name == "text"
     everything = known(plain, *(f.code for f in samples.failures()))
     assert "Nothing new found" in load_renderers()["text"].render(replace(everything, start_here=None))
+
+
+@pytest.mark.parametrize("name", ["text", "html", "markdown", "github", "junit"])
+def test_a_run_of_which_too_little_was_seen_is_not_called_clean(name: str) -> None:
+    report = samples.all_passed()
+    report = replace(report, subject=replace(report.subject, too_little=True))
+    page = load_renderers()[name].render(report)
+    assert "Too little was seen to call it clean" in page
+    assert "No fault found" not in page
+
+
+def test_a_report_without_any_verdict_claims_nothing() -> None:
+    report = samples.crashed()
+    report = replace(report, findings=tuple(replace(f, outcome=Outcome.NOT_RUN) for f in report))
+    assert "No training was seen, so nothing was judged." in " ".join(report.to_text().split())
+
+
+@pytest.mark.parametrize("name", ["text", "html", "markdown"])
+def test_what_a_comment_takes_back_is_counted(name: str) -> None:
+    report = samples.all_passed()
+    first, *others = report.findings
+    report = replace(report, findings=(replace(first, outcome=Outcome.NOT_RUN, ignored=True, reason="suppressed"), *others))
+    assert "1 ignored" in load_renderers()[name].render(report)

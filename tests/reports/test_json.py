@@ -144,6 +144,7 @@ def test_schema() -> None:
         "blocked_by",
         "reason",
         "known",
+        "ignored",
         "why",
         "source",
         "details",

@@ -54,4 +54,8 @@ def test_a_gradient_of_noise_is_a_note_and_a_clear_one_passes():
 
 def test_a_data_set_of_unknown_size_passes():
     assert judge(dataset_size=None, steps_per_epoch=None).kind == "pass"
-    assert judge(batch_size=None, dataset_size=None).kind == "pass"
+
+
+def test_where_no_batch_was_seen_there_is_nothing_to_judge():
+    assert judge(batch_size=None, dataset_size=None, steps_per_epoch=None).kind == "not-run"
+    assert judge(batch_size=None, dataset_size=None, norms=(norm(32, 2048),)).kind == "pass"

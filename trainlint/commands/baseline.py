@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from trainlint.commands.options import settings_for
+from trainlint.commands.options import ScriptCommand, settings_for
 from trainlint.commands.output import live_progress, say
 from trainlint.config import seconds
 from trainlint.finding import Report
@@ -18,7 +18,7 @@ __all__ = ["baseline"]
 _DEFAULT = "trainlint-baseline.json"
 
 
-@click.command()
+@click.command(cls=ScriptCommand)
 @click.argument("source")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.option("-m", "module", is_flag=True, help="SOURCE is a module name, as after `python -m`.")

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from trainlint.config import explained
-from trainlint.errors import UsageError
 
 __all__ = ["config"]
 
@@ -22,12 +21,8 @@ def config(path: Path, file: Path | None, style: str) -> None:
     """Show the settings that hold for PATH, a script or a folder, and where each comes from. Wrong ones are an error."""
     from trainlint.registry import load_catalogue
 
-    entries, settings, source = explained(path if path.is_dir() else path.parent, file)
-    try:
-        chosen = load_catalogue().choose(settings.select, settings.ignore, settings.options)
-    except UsageError as error:
-        msg = f"{source}: {error}"
-        raise UsageError(msg) from None
+    entries, settings, _ = explained(path if path.is_dir() else path.parent, file)
+    chosen = load_catalogue().choose(settings.select, settings.ignore, settings.options)
     if style == "json":
         click.echo(json.dumps([{"key": key, "value": value, "from": origin} for key, value, origin in entries], indent=2))
         return

@@ -13,7 +13,7 @@ from trainlint.commands.output import say
 from trainlint.errors import UsageError
 from trainlint.finding import Report, Severity
 
-__all__ = ["fix", "fixing", "show_diffs", "summary"]
+__all__ = ["check_clean", "fix", "fixing", "show_diffs", "summary"]
 
 
 def fixing(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,6 +44,21 @@ def show_diffs(report: Report) -> None:
         click.echo(f"# {head}, {'safe' if made.safe else 'to be reviewed'}: {finding.fix.summary}\n{made.diff}")
     if not shown:
         say("there is nothing to edit" if not report.failed else "no fix of this report is an edit of the source")
+
+
+def check_clean(script: Path, *, allow_dirty: bool) -> None:
+    """Raise before the scan where its fixes could not be applied after it.
+
+    Raises:
+        UsageError: Git has changes that are not committed.
+    """
+    from trainlint.edits.applying import check, project_root
+    from trainlint.edits.script import EditError
+
+    try:
+        check((), project_root(script), allow_dirty=allow_dirty)
+    except EditError as error:
+        raise UsageError(f"{error}. Nothing was scanned") from error
 
 
 def fix(report: Report, script: Path, rescan: Callable[[], Report], *, unsafe: bool, yes: bool, allow_dirty: bool) -> Report | None:

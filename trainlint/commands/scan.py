@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
+from trainlint.commands.fixing import check_clean, fixing, show_diffs, summary
 from trainlint.commands.fixing import fix as apply_fixes
-from trainlint.commands.fixing import fixing, show_diffs, summary
-from trainlint.commands.options import baseline_option, judging, marker, settings_for, targets_for
+from trainlint.commands.options import ScriptCommand, baseline_option, judging, marker, settings_for, targets_for
 from trainlint.commands.output import deliver, exit_code, live_progress, say
 from trainlint.config import seconds
 from trainlint.finding import Report
@@ -18,7 +18,7 @@ from trainlint.finding import Report
 __all__ = ["demo", "judge", "scan"]
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+@click.command(cls=ScriptCommand)
 @click.argument("script")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.option("-m", "module", is_flag=True, help="SCRIPT is a module name, as after `python -m`.")
@@ -64,6 +64,7 @@ def scan(
     if compare:
         settings = replace(settings, compare=True)
     targets = targets_for(formats, outputs)
+    start = Path.cwd() / "-m" if module else Path(script)
     mark_known = marker(settings)
     if not no_html and "html" not in dict(targets) and (html is not None or not (targets or diff)):
         targets.append(("html", html or Path("trainlint-report.html")))
@@ -74,6 +75,8 @@ def scan(
                 script, args, settings=settings, module=module, show_output=verbose, progress=progress, save_evidence=save_evidence
             )
 
+    if fix and not diff:
+        check_clean(start, allow_dirty=allow_dirty)
     problem = None
     try:
         report = scan_once()
@@ -82,6 +85,8 @@ def scan(
         if partial is None:
             raise
         report = partial
+        if not report.judged:  # a page without a result would only replace the last good one
+            targets = [t for t in targets if t[0] != "html"]
     report = mark_known(report)
     if diff:
         show_diffs(report)
@@ -92,7 +97,6 @@ def scan(
         if not fix or diff:
             sys.exit(2)
     if fix and not diff:
-        start = Path.cwd() / "-m" if module else Path(script)
         edited = apply_fixes(report, start, scan_once, unsafe=unsafe_fixes, yes=yes, allow_dirty=allow_dirty)
         if edited is not None:
             edited = mark_known(edited)

@@ -19,7 +19,7 @@ __all__ = ["read_report", "view"]
 @click.command()
 @click.argument("report", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--format", "formats", multiple=True, metavar="FORMAT", help="text, json, html, sarif, junit, github, markdown or an installed one. Repeatable: each with its --output.")  # fmt: skip
-@click.option("--output", "outputs", multiple=True, type=click.Path(path_type=Path), help="File for the format named before it; - for stdout. Alone, its ending names the format.")  # fmt: skip
+@click.option("--output", "outputs", multiple=True, type=click.Path(path_type=Path), help="File for the format named before it; - for stdout. Without one, its ending names the format.")  # fmt: skip
 @click.option("--fail-on", type=click.Choice(FAIL_ON), help="Least severity that makes the exit code 1  [default: it is always 0].")
 @click.option("-q", "--quiet", is_flag=True, help="Failures only.")
 @click.option("-v", "--verbose", is_flag=True, help="Also what passed and what was not run.")

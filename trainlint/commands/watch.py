@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from trainlint.commands.options import judging, settings_for, targets_for
+from trainlint.commands.options import ScriptCommand, judging, settings_for, targets_for
 from trainlint.commands.output import deliver, exit_code, say
 
 __all__ = ["watch"]
 
 
-@click.command()
+@click.command(cls=ScriptCommand)
 @click.argument("script")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.option("-m", "module", is_flag=True, help="SCRIPT is a module name, as after `python -m`.")

@@ -6,7 +6,7 @@ so a rule can be tested with a measurement written by hand, and a saved one can 
 
 from __future__ import annotations
 
-from trainlint.measurements.base import Measurement, Unmeasured
+from trainlint.measurements.base import OUT_OF_BUDGET, Measurement, Unmeasured
 from trainlint.measurements.batches import Batches, BatchView, DataScan, LabelCount, Leaf, NonFiniteSample, SampleOrder
 from trainlint.measurements.curves import CurveRun, Curves
 from trainlint.measurements.experiments import Attempt, Comparison, Course, LearningRate, Mixing, Overfit, Replay, Trial
@@ -41,6 +41,7 @@ MEASUREMENTS: dict[str, type[Measurement]] = {
 
 __all__ = [
     "MEASUREMENTS",
+    "OUT_OF_BUDGET",
     "Activation",
     "Activations",
     "Attempt",

@@ -16,6 +16,10 @@ class Measurement:
     """How evidence files and reports call it."""
 
 
+#: How the reason begins where only time was lacking.
+OUT_OF_BUDGET = "the budget"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Unmeasured:
     """A measurement that could not be made; rules that require it become *not run* with this reason."""

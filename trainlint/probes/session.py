@@ -82,6 +82,7 @@ from trainlint.record.restore import other_random_kept
 from trainlint.record.tape import Tape, random_kept
 from trainlint.registry import Catalogue
 from trainlint.settings import Settings
+from trainlint.suppression import heard
 
 __all__ = ["PROBES", "ProbeSession"]
 
@@ -162,7 +163,7 @@ class ProbeSession:
             try:
                 for kind in _ALWAYS:
                     self.measure(kind)
-                findings = Judge(catalogue, self.measure, lambda rule: self._say(f"checking {rule.name}")).findings()
+                findings = Judge(catalogue, self.measure, lambda rule: self._say(f"checking {rule.name}"), heard).findings()
                 fixes = self._prove(findings) if self.settings.prove else []
                 if self.settings.compare:
                     self._compare(fixes)

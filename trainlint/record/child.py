@@ -83,7 +83,7 @@ def _run(job: dict[str, Any], folder: Path) -> None:
             mine = replace(settings, budget=0.5 * settings.budget)
         elif recording.status == "interrupted":
             mine = replace(settings, budget=min(settings.budget, recording.seconds + _AFTER_INTERRUPT), prove=False, compare=False)
-        evidence.line("status", ended=recording.status, notes=recording.notes, step_seconds=recording.step_time)
+        evidence.line("status", ended=recording.status, notes=recording.notes, step_seconds=recording.step_time, cut_short=recording.cut_short)
         try:
             with measuring, _workers_may_die():
                 ProbeSession(recording, mine, evidence).judge(catalogue)

@@ -75,6 +75,7 @@ def record_objects(
         )
     evidence.status = {
         "notes": recorder.recording.notes,
+        "cut_short": recorder.recording.cut_short,
         "step_seconds": recorder.recording.step_time,
         "environment": environment(settings),
     }

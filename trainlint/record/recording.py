@@ -246,6 +246,8 @@ class Recording:
     own_loop: bool = False
     """The loop is trainlint's own, around a model and a loader in hand."""
     notes: list[str] = field(default_factory=list)
+    cut_short: bool = False
+    """Whether the budget ended it with half the steps that were wanted, or fewer."""
     modes: dict[int, Place | None] = field(default_factory=dict)
     clear_calls: int = 0
     kept: list[Kept] = field(default_factory=list)

@@ -17,6 +17,7 @@ from trainlint.measurements import Activations, Loop, Measurement, NonFinite, Pa
 from trainlint.registry import Catalogue, load_catalogue
 from trainlint.scanning import judge
 from trainlint.settings import Settings
+from trainlint.suppression import heard
 from trainlint.watching.history import History
 
 __all__ = ["pictures", "progress_line", "report", "rules_of_a_watch", "verdicts"]
@@ -44,7 +45,7 @@ def rules_of_a_watch(settings: Settings, *, several: bool) -> Catalogue:
 
 def verdicts(catalogue: Catalogue, evidence: Evidence) -> tuple[Finding, ...]:
     """The failures that are certain by now."""
-    return tuple(f for f in Judge(catalogue, evidence.measure).findings() if f.failed)
+    return tuple(f for f in Judge(catalogue, evidence.measure, hear=heard).findings() if f.failed)
 
 
 def progress_line(history: History, steps: int, epoch: int, step_seconds: float | None) -> str:

@@ -45,9 +45,10 @@ class Ending(Books):
             self._running, self.begun = True, time.monotonic()
         spent = time.monotonic() - self.begun
         if (spent > 0.35 * self.settings.budget and self.steps_done >= 2) or spent > 0.8 * self.settings.budget:
+            self.recording.cut_short = 2 * self.steps_done <= self.settings.steps
             if not self.recording.notes:
                 self.recording.notes.append(
-                    f"recording was ended after {spent:.0f} s of the budget with {self.steps_done} optimizer steps seen"
+                    f"recording was ended after {spent:.1f} s of the budget with {self.steps_done} optimizer steps seen"
                 )
             self._finish()
 
