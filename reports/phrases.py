@@ -133,7 +133,8 @@ def headline(report: Report) -> Headline:
     if "error" in tally:
         return Headline("error", f"{tally['error']} found", f"Measured evidence that training is broken or learns the wrong thing.{ended}")
     if "warning" in tally:
-        return Headline("warning", f"{none}, {tally['warning']}", f"Nothing is broken, but training can do better. {checked}.{ended}")
+        what = "It" if sum(state(f) == "warning" for f in report) == 1 else "Each"
+        return Headline("warning", f"{none}, {tally['warning']}", f"{what} may cost the run. {checked}.{ended}")
     if "note" in tally:
         return Headline("note", f"{none}, {tally['note']}", f"{checked}.{ended}")
     if known:
