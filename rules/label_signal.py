@@ -242,10 +242,15 @@ def _absent(labels: Labels, signal: Signal) -> Verdict:
         severity=Severity.WARNING,
         evidence=_evidence(signal),
         location=_place(labels, signal.phase),
-        fix=Fix(
-            summary="Look at some samples with their labels; check that both are read, sorted and shuffled in the same order.", code=_FIX
-        ),
+        fix=_same_order(labels, signal.phase),
         details=(_bars(labels),),
+    )
+
+
+def _same_order(labels: Labels, phase: str) -> Fix:
+    alone = "This line gives another order to inputs alone, or to labels alone: give both the same. " if (labels.reordered or {}).get(phase) else ""
+    return Fix(
+        summary=f"{alone}Look at some samples with their labels; check that both are read, sorted and shuffled in the same order.", code=_FIX
     )
 
 
@@ -267,9 +272,7 @@ def _lesson(labels: Labels, train: Signal, lesson: Lesson) -> Verdict | None:
         severity=Severity.WARNING,
         evidence=evidence,
         location=_place(labels, train.phase),
-        fix=Fix(
-            summary="Look at some samples with their labels; check that both are read, sorted and shuffled in the same order.", code=_FIX
-        ),
+        fix=_same_order(labels, train.phase),
         details=(_bars(labels),),
     )
 

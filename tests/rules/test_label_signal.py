@@ -142,3 +142,6 @@ def test_points_at_the_line_that_reorders_only_one_of_inputs_and_labels():
     signals = (replace(NOTHING, repair=REPAIR),)
     verdict = LabelSignal().judge(Labels(signals=signals, where={"train": DATA}, reordered={"train": shuffled}))
     assert verdict.location == shuffled
+    absent = replace(NOTHING, pictures=True, nearest=0.42)
+    told = LabelSignal().judge(Labels(signals=(absent,), where={"train": DATA}, reordered={"train": shuffled}))
+    assert told.fix.summary.startswith("This line gives another order to inputs alone")
