@@ -41,7 +41,7 @@ class JunitRenderer:
         for key, value in {"trainlint": report.version, "command": report.subject.command, **report.subject.environment}.items():
             ET.SubElement(properties, "property", {"name": visible(key), "value": visible(value)})
         if crashed:
-            case = ET.SubElement(suite, "testcase", {"classname": subject, "name": "run", "time": "0"})
+            case = ET.SubElement(suite, "testcase", {"classname": subject, "name": "run"})
             error = ET.SubElement(
                 case, "error", {"message": f"The run ended early: {visible(report.subject.status)}", "type": visible(report.subject.status)}
             )
@@ -57,7 +57,7 @@ class JunitRenderer:
 
 
 def _case(suite: ET.Element, finding: Finding, subject: str, *, fails: bool) -> None:
-    names = {"classname": f"{subject}.{finding.stage.title}", "name": f"{finding.code} {finding.name}", "time": "0"}
+    names = {"classname": f"{subject}.{finding.stage.title}", "name": f"{finding.code} {finding.name}"}
     if finding.location:
         names |= {"file": finding.location.container, "line": str(finding.location.line)}
     case = ET.SubElement(suite, "testcase", {key: visible(value) for key, value in names.items()})

@@ -143,7 +143,8 @@ def headline(report: Report) -> Headline:
         shown = next((s.value for s in Severity if s.value in tally), "not-run")
         return Headline(shown, "Too little was seen to call it clean", f"The budget was too short: {said}{checked}. A larger `budget` shows more.{ended}")
     if "warning" in tally:
-        return Headline("warning", f"{none}, {tally['warning']}", f"Nothing is broken, but training can do better. {checked}.{ended}")
+        what = "It" if sum(state(f) == "warning" for f in report) == 1 else "Each"
+        return Headline("warning", f"{none}, {tally['warning']}", f"{what} may cost the run. {checked}.{ended}")
     if "note" in tally:
         return Headline("note", f"{none}, {tally['note']}", f"{checked}.{ended}")
     if known:

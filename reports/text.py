@@ -9,7 +9,10 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from trainlint.details import Table
-from trainlint.finding import Cost, Finding, Outcome, Report
+from trainlint.edits import hunks
+from trainlint.edits.choosing import held_back
+from trainlint.finding import Cost, Finding, Fix, Outcome, Report
+from trainlint.registry import load_catalogue
 
 from .phrases import counts, frame, headline, label, number, seconds, state, visible
 
@@ -114,7 +117,8 @@ class _Page:
             self._say(verdict.text)
         line = Text(", ").join(Text(text, _STYLES[key]) for key, text in tally.items())
         self.console.print(line + Text(f"{' · ' if tally else ''}{_cost(self.report.cost)}", "dim"))
-        if self.verbosity > 0:
+        if self.verbosity > 0 and self.report.cost.probes:
+            self._say(("Time by measurement:", "dim"))
             for probe, spent in self.report.cost.probes.items():
                 self._say((f"  {label(probe)} {seconds(spent)}", "dim"))
         if first := self.report.start_here or next(iter(self.report.failed), None):
@@ -136,14 +140,21 @@ class _Page:
         if finding.fix:
             doubtful = proof is not None and proof.tried and not proof.helped
             self._labelled("idea" if doubtful else "help", finding.fix.summary)
-            self._code(_hunks(finding.fix.diff) or finding.fix.code)
+            self._code(hunks(finding.fix.diff) or finding.fix.code)
             if finding.fix.diff and not doubtful:
-                self._say((f"  `trainlint scan --fix{'' if finding.fix.safe else ' --unsafe-fixes'}` makes this change.", "dim"))
+                self._say((f"  {self._promise(finding, finding.fix)}", "dim"))
         if proof is not None:
             self._labelled(
                 "tried" if proof.tried else "not tried", proof.summary + ("" if proof.helped or not proof.tried else " It did not help.")
             )
         self.console.print()
+
+    def _promise(self, finding: Finding, fix: Fix) -> str:
+        """Which command makes the change of a fix, or that none does and why."""
+        reason = held_back(finding, self.report, load_catalogue().explains, safe=fix.safe)
+        if reason:
+            return f"`trainlint scan --diff` prints this change; `--fix` does not make it: {reason}."
+        return f"`trainlint scan --fix{'' if fix.safe else ' --unsafe-fixes'}` makes this change."
 
     def _frame(self, finding: Finding) -> None:
         code = frame(finding)
@@ -204,16 +215,3 @@ def _python(line: str) -> Text:
 def _cost(cost: Cost) -> str:
     steps = "" if cost.step_equivalents is None else f" ({number(round(cost.step_equivalents))} step-equivalents)"
     return seconds(cost.seconds) + steps
-
-
-def _hunks(diff: str) -> str:
-    """The lines of a unified diff without its headers; a gap between two places is an ellipsis."""
-    lines: list[str] = []
-    for line in diff.splitlines():
-        if line.startswith("@@") and lines:
-            lines.append(" ⋮")
-        elif lines or not line.startswith(("--- ", "+++ ", "@@")):
-            lines.append(line)
-    while lines and not lines[0].strip():
-        lines.pop(0)
-    return "\n".join(lines)

@@ -65,6 +65,9 @@ DEAD = 0.9
 ENOUGH_UNITS = 16
 #: Share of outputs in the flat tails of tanh or sigmoid.
 SATURATED = 0.5
+#: Functions with silent units, and with flat tails.
+RECTIFIERS = frozenset({"relu", "relu6", "hardswish", "threshold", "gelu"})
+SATURATING = frozenset({"tanh", "hardtanh", "softsign", "sigmoid", "hardsigmoid"})
 
 
 class DeadUnits(Rule):
@@ -91,12 +94,18 @@ class DeadUnits(Rule):
         saturated = [layer for layer in layers[:-1] if layer.saturated >= SATURATED]
         if saturated:
             return _saturated(layers, saturated)
-        worst, tails = max(layer.dead_units for layer in layers), max(layer.saturated for layer in layers)
-        return passed(
-            f"At most {worst:.0%} of a layer's ReLU units are silent on the batch, at most {tails:.0%} of tanh and sigmoid "
-            "outputs are saturated.",
-            evidence={"measured": worst, "threshold": DEAD},
-        )
+        worst = max(layer.dead_units for layer in layers)
+        return passed(f"{_rectified(layers)}, {_flat(layers)}.", evidence={"measured": worst, "threshold": DEAD})
+
+
+def _rectified(layers: Sequence[Activation]) -> str:
+    shares = [layer.dead_units for layer in layers if layer.kind in RECTIFIERS]
+    return f"At most {max(shares):.0%} of a layer's ReLU units are silent on the batch" if shares else "There are no ReLU layers"
+
+
+def _flat(layers: Sequence[Activation]) -> str:
+    shares = [layer.saturated for layer in layers if layer.kind in SATURATING]
+    return f"at most {max(shares):.0%} of a layer's tanh or sigmoid outputs are saturated" if shares else "and there are no tanh or sigmoid layers"
 
 
 def _silent(layer: Activation, before: Activation | None) -> bool:

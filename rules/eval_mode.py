@@ -33,7 +33,7 @@ with torch.no_grad():
         correct += (model(x).argmax(1) == y).sum().item()
 ```
 
-Put `model.train()` back at the start of the next epoch. Where validation itself needs gradients (forces as derivatives of
+Put `model.train()` behind the loop, or at the start of each training epoch. Where validation itself needs gradients (forces as derivatives of
 an energy), leave them on and ignore that note.
 
 ## Thresholds
@@ -96,8 +96,8 @@ def _training_mode(loop: Loop, passes: Sequence[ValidationPass], training: Seque
         evidence={**_evidence(passes), "measured": len(training), "expected": 0, "threshold": 0},
         location=training[0].loop_where or training[0].where,
         fix=Fix(
-            summary="Switch to evaluation mode before the validation loop, and back at the start of the next training epoch.",
-            code="model.eval()\nwith torch.no_grad():\n    for inputs, targets in val_loader:",
+            summary="Switch to evaluation mode before the validation loop, and back to training mode before training goes on.",
+            code="model.eval()\nwith torch.no_grad():\n    for inputs, targets in val_loader:\n        ...\nmodel.train()",
             edit=_own(loop, training[0], Edit(kind="eval-mode", values={"gradients": any(p.grad for p in training)})),
         ),
     )

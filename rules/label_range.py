@@ -114,9 +114,14 @@ class LabelRange(Rule):
         call = calls[0]
         outputs = f" and there are {call.classes} outputs" if call.classes else ""
         return passed(
-            f"Targets of {call.kind} go from {call.target_min} to {call.target_max}{outputs}.",
+            f"Targets of {call.kind} go from {_shown(call.target_min)} to {_shown(call.target_max)}{outputs}.",
             evidence={"measured": [call.target_min, call.target_max], "outputs": call.classes},
         )
+
+
+def _shown(value: float | None) -> str:
+    """A class index without the decimals of its measurement."""
+    return "unknown" if value is None else f"{value:g}"
 
 
 def _index_faults(call: LossCall, batches: Batches, scan: DataScan) -> Iterator[Verdict]:

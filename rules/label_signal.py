@@ -66,6 +66,7 @@ import math
 
 from trainlint.details import Bars, Mark
 from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.location import Location
 from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -168,26 +169,29 @@ def _repaired(labels: Labels, signal: Signal, repair: Repair) -> Verdict:
             f"The labels of {signal.samples:,} {what} samples have nothing to do with their inputs (p = {signal.p:.2g}), but fit them with "
             f"{repair.name}: held-out correlation {repair.score:.2f} instead of {signal.score:.2f}."
         )
-        fix = Fix(summary="Read each input together with its own label, by one key.", code=_FIX)
+        fix = Fix(summary="Read each input together with its own label, by one key.", code=_BY_KEY)
     return failed(
         message,
         severity=Severity.ERROR,
         evidence={
             **_evidence(signal),
+            "measured": repair.z,
+            "expected": f"less than {REPAIR_Z:g} standard deviations for any other pairing",
+            "threshold": REPAIR_Z,
+            "as_they_come": signal.z,
             "repair": repair.name,
             "repaired_score": repair.score,
-            "threshold": REPAIR_Z,
-            "repaired_z": repair.z,
         },
-        location=repair.where or (labels.where or {}).get(signal.phase),
+        location=repair.where or _place(labels, signal.phase),
         fix=fix,
         details=(_bars(labels, repair),),
     )
 
 
 _FIX = (
-    'for file, label in zip(table["file"], table["label"]):  # one row of one table holds both\n    samples.append((folder / file, label))'
+    "order = torch.randperm(len(inputs)).tolist()  # one order for both\ninputs, labels = [inputs[i] for i in order], [labels[i] for i in order]"
 )
+_BY_KEY = "samples = [(inputs_by_key[key], labels_by_key[key]) for key in keys]  # one key finds both"
 
 
 def _mismatched(labels: Labels, signal: Signal, mismatch: Mismatch) -> Verdict:
@@ -201,13 +205,12 @@ def _mismatched(labels: Labels, signal: Signal, mismatch: Mismatch) -> Verdict:
         severity=Severity.WARNING if signal.random else Severity.ERROR,
         evidence={
             **_evidence(signal),
-            "measured": mismatch.score,
-            "expected": mismatch.other_score,
-            "threshold": EXPECTED_Z,
-            "expected_z": mismatch.expected_z,
-            "z": mismatch.z,
+            "measured": mismatch.z,
+            "expected": mismatch.expected_z,
+            "correlation_here": mismatch.score,
+            "correlation_elsewhere": mismatch.other_score,
         },
-        location=(labels.where or {}).get(signal.phase),
+        location=_place(labels, signal.phase),
         fix=Fix(summary="Check how inputs and labels of this part are joined: same files, same order, shuffled together.", code=_FIX),
         details=(_bars(labels),),
     )
@@ -230,19 +233,24 @@ def _drowned(labels: Labels, train: Signal, val: Signal) -> Verdict:
 
 def _absent(labels: Labels, signal: Signal) -> Verdict:
     near = (
-        f"{signal.close_pairs:,} of them have a near twin, and its label agrees as rarely as anyone's ({signal.close_agree:.0%})"
+        f": {signal.close_pairs:,} of them have a near twin, whose label agrees with theirs no more often than any other ({signal.close_agree:.0%})"
         if signal.close_pairs >= CLOSE
-        else "whose inputs look alike enough to learn from"
+        else ", although their pictures look alike enough to learn from"
     )
     return failed(
-        f"No relation between labels and inputs is found in {signal.samples:,} {WHAT[signal.phase]} samples (p = {signal.p:.2g}): {near}.",
+        f"No relation between labels and inputs is found in {signal.samples:,} {WHAT[signal.phase]} samples (p = {signal.p:.2g}){near}.",
         severity=Severity.WARNING,
         evidence=_evidence(signal),
-        location=(labels.where or {}).get(signal.phase),
-        fix=Fix(
-            summary="Look at some samples with their labels; check that both are read, sorted and shuffled in the same order.", code=_FIX
-        ),
+        location=_place(labels, signal.phase),
+        fix=_same_order(labels, signal.phase),
         details=(_bars(labels),),
+    )
+
+
+def _same_order(labels: Labels, phase: str) -> Fix:
+    alone = "This line gives another order to inputs alone, or to labels alone: give both the same. " if (labels.reordered or {}).get(phase) else ""
+    return Fix(
+        summary=f"{alone}Look at some samples with their labels; check that both are read, sorted and shuffled in the same order.", code=_FIX
     )
 
 
@@ -263,29 +271,37 @@ def _lesson(labels: Labels, train: Signal, lesson: Lesson) -> Verdict | None:
         f"until it knew them by heart, does no better than chance on {lesson.held_out:,} others: each label may belong to another sample.",
         severity=Severity.WARNING,
         evidence=evidence,
-        location=(labels.where or {}).get(train.phase),
-        fix=Fix(
-            summary="Look at some samples with their labels; check that both are read, sorted and shuffled in the same order.", code=_FIX
-        ),
+        location=_place(labels, train.phase),
+        fix=_same_order(labels, train.phase),
         details=(_bars(labels),),
     )
 
 
 def _words(signal: Signal) -> str:
     accuracy = f", balanced accuracy {signal.accuracy:.0%}" if signal.accuracy is not None else ""
-    what = "other samples' masks" if signal.kind == "masks" else "permuted labels"
     return (
         f"A cheap probe predicts the labels of {signal.samples:,} {WHAT[signal.phase]} samples from their inputs: held-out correlation "
-        f"{signal.score:.2f}{accuracy}, {signal.z:.0f} standard deviations above {what}."
+        f"{signal.score:.2f}{accuracy}, {signal.z:.0f} standard deviations above {_chance(signal)}."
     )
+
+
+def _chance(signal: Signal) -> str:
+    """What a signal is compared with."""
+    return "other samples' masks" if signal.kind == "masks" else "permuted labels"
+
+
+def _place(labels: Labels, phase: str) -> Location | None:
+    """The line that puts only inputs or only labels in another order, else the one that gives the labels."""
+    return (labels.reordered or {}).get(phase) or (labels.where or {}).get(phase)
 
 
 def _evidence(signal: Signal) -> dict[str, Json]:
     return {
-        "measured": signal.score,
-        "expected": f"more than {signal.chance:.2f} by chance",
+        "measured": signal.z,
+        "expected": f"more than {SIGNAL_Z} standard deviations above {_chance(signal)}",
         "threshold": SIGNAL_Z,
-        "z": signal.z,
+        "correlation": signal.score,
+        "correlation_by_chance": signal.chance,
         "samples": signal.samples,
     }
 

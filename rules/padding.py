@@ -97,7 +97,7 @@ class Padding(Rule):
     def judge(self, facts: Facts) -> Verdict:
         """Judge the worse of the two faults."""
         if not facts.found:
-            return passed("No sequence of the recorded batch is filled up.")
+            return passed("The recorded batch holds no padding: no sample was filled up to the size of another.")
         return _counted(facts) or _read(facts) or _fine(facts)
 
 

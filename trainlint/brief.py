@@ -5,12 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from trainlint.edits import hunks
 from trainlint.finding import Finding
 
 __all__ = ["brief", "briefs"]
 
 #: Lines of a fix's code that are shown; the report holds all.
-_CODE = 6
+_CODE = 12
 #: Findings written out; the others are named.
 _MOST = 3
 
@@ -26,7 +27,7 @@ def brief(finding: Finding) -> str:
         lines.append(f"  at {finding.location}{text}")
     if finding.fix is not None:
         lines.append(f"  fix: {finding.fix.summary}")
-        code = finding.fix.code.splitlines()
+        code = (hunks(finding.fix.diff) or finding.fix.code).splitlines()
         lines += textwrap.indent("\n".join([*code[:_CODE], *(["..."] if len(code) > _CODE else [])]), "    ").splitlines()
     if finding.proof is not None and finding.proof.tried and finding.proof.helped:
         lines.append(f"  tried: {finding.proof.summary}")

@@ -128,3 +128,38 @@ def test_an_optimizer_that_is_used_before_stays() -> None:
 def test_an_optimizer_of_a_part_gets_the_whole() -> None:
     after = edited("all-parameters", "o = torch.optim.Adam(net.head.parameters())  # here\n")
     assert after == "o = torch.optim.Adam(net.parameters())\n"
+
+
+OPTION = """\
+parser.add_argument("--lr", "--learning-rate", type=float, default=0.1)
+args = parser.parse_args()
+o = torch.optim.SGD(p, lr=args.lr)  # here
+"""
+
+
+def test_a_rate_from_the_command_line_is_not_changed_in_its_default() -> None:
+    given = refused("learning-rate", OPTION, lr=0.0013, configured=0.4)
+    assert given == "it comes from the command line: pass --lr 0.0013"
+    assert "may come from the command line" in refused("learning-rate", OPTION, lr=0.0013)
+    assert "default=0.0013" in edited("learning-rate", OPTION, lr=0.0013, configured=0.1)
+    handed = OPTION.replace("lr=args.lr", "lr=lr").replace("o = ", "lr = args.lr\no = ")
+    assert "pass --lr 0.0013" in refused("learning-rate", handed, lr=0.0013, configured=0.4)
+
+
+def test_groups_stand_in_the_block_of_their_optimizer() -> None:
+    becomes(
+        "decay-groups",
+        """
+        def main():
+            if adam:
+                o = torch.optim.AdamW(net.parameters(), weight_decay=0.1)  # here
+        """,
+        """
+        def main():
+            if adam:
+                o = torch.optim.AdamW([
+                    {"params": [p for p in net.parameters() if p.ndim >= 2]},
+                    {"params": [p for p in net.parameters() if p.ndim < 2], "weight_decay": 0.0},
+                ], weight_decay=0.1)
+        """,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from trainlint.probes.datasets import Samples
-from trainlint.probes.value_source import value_source
+from trainlint.probes.value_source import reordered_alone, value_source
 from trainlint.record.frames import Frames
 
 
@@ -85,3 +86,90 @@ def test_a_class_that_keeps_what_it_was_given_tells_nothing() -> None:
 
 def test_a_collate_function_may_change_places() -> None:
     assert source(LooksUp(list(range(8))), collate_fn=list) is None
+
+
+class ShufflesInputs(Base):
+    def __init__(self, table):
+        super().__init__(table)
+        self.labels = list(table)
+        random.shuffle(self.inputs)  # ShufflesInputs
+
+    def __getitem__(self, index):
+        return self.inputs[index], self.labels[index]
+
+
+class ShufflesAName(Base):
+    def __init__(self, table):
+        super().__init__(table)
+        labels = [int(label) for label in table]
+        random.shuffle(labels)  # ShufflesAName
+        self.labels = torch.tensor(labels)
+
+    def __getitem__(self, index):
+        return self.inputs[index], self.labels[index]
+
+
+class PermutesLabels(Base):
+    def __init__(self, table):
+        super().__init__(table)
+        order = torch.randperm(len(table))
+        self.labels = torch.tensor(table)[order]  # PermutesLabels
+
+    def __getitem__(self, index):
+        return self.inputs[index], self.labels[index]
+
+
+class ShufflesBoth(PermutesLabels):
+    def __init__(self, table):
+        order = torch.randperm(len(table))
+        self.inputs, self.labels = torch.zeros(8, 3)[order], torch.tensor(table)[order]
+
+    def __getitem__(self, index):
+        return self.inputs[index], self.labels[index]
+
+
+class ShufflesPairs(Base):
+    def __init__(self, table):
+        pairs = list(zip(torch.zeros(8, 3), table, strict=True))
+        random.shuffle(pairs)
+        self.inputs = [x for x, _ in pairs]
+        self.labels = [y for _, y in pairs]
+
+    def __getitem__(self, index):
+        return self.inputs[index], self.labels[index]
+
+
+class ListsFiles(Base):
+    def __init__(self, table):
+        self.files = sorted(Path(__file__).parent.glob("*.py"))
+        self.labels = list(table)
+
+    def __getitem__(self, index):
+        return self.files[index], self.labels[index]
+
+
+class DrawsAnOrder(Base):
+    def __init__(self, table):
+        super().__init__(table)
+        self.labels, self.order = list(table), torch.randperm(len(table))
+        self.names = sorted(set(table))
+
+    def __getitem__(self, index):
+        place = self.order[index]
+        return self.inputs[place], self.names[self.labels[place]]
+
+
+def alone(build):
+    return reordered_alone(Samples(DataLoader(build(list(range(8))), 4)), Frames())
+
+
+@pytest.mark.parametrize("build", [ShufflesInputs, ShufflesAName, PermutesLabels])
+def test_the_line_that_reorders_only_one_of_inputs_and_labels(build) -> None:
+    found = alone(build)
+    assert found is not None
+    assert found[:2] == (__file__, line(build.__name__))
+
+
+@pytest.mark.parametrize("build", [ShufflesBoth, ShufflesPairs, ListsFiles, DrawsAnOrder])
+def test_what_is_reordered_together_or_not_at_all_has_no_such_line(build) -> None:
+    assert alone(build) is None

@@ -18,7 +18,7 @@ from trainlint.finding import Proof
 from trainlint.probes.session import ProbeSession
 from trainlint.proof.loss_trials import output_activation
 from trainlint.proof.runs import Bench
-from trainlint.proof.trying import proofs
+from trainlint.proof.trying import ELSEWHERE, TRIALS, proofs
 from trainlint.record.recording import Recording
 from trainlint.registry import load_catalogue
 from trainlint.settings import Settings
@@ -234,3 +234,16 @@ def test_without_time_nothing_is_tried():
     ((_, found, _),) = proofs(recording, findings, session.measure, time.monotonic() - 1)
     assert not found.tried
     assert "time" in found.summary
+
+
+@pytest.mark.parametrize("name", ["update-ratio", "house-rule"])
+def test_nothing_is_said_of_a_fix_that_has_no_trial(name: str) -> None:
+    model = mlp(nn.Softmax(1))
+    session = ProbeSession(record(lambda: fit(model, loader(), classify, adam(model))), Settings(select=("output-activation",), prove=False))
+    (finding,) = session.judge(load_catalogue().choose(("output-activation",)))
+    assert not list(proofs(session.recording, [dataclasses.replace(finding, name=name)], session.measure, time.monotonic() + 10))
+
+
+def test_what_has_no_trial_is_a_rule_of_ours_and_has_none() -> None:
+    assert {rule.name for rule in load_catalogue().rules} > ELSEWHERE
+    assert not TRIALS.keys() & ELSEWHERE

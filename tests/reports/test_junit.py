@@ -51,3 +51,9 @@ def test_a_run_that_ended_early_is_an_error_of_its_own() -> None:
     (error,) = case.result
     assert (case.name, error.type) == ("run", "crashed")
     assert "mat1 and mat2" in error.text
+
+
+def test_time_is_that_of_the_scan_and_none_is_made_up_for_its_rules() -> None:
+    found = suite(samples.eight_findings())
+    assert found.time == pytest.approx(21.4)
+    assert "time" not in next(iter(found))._elem.attrib

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import samples
 
 from trainlint.finding import Cost, Fix, Outcome, Proof, Report, Severity, Subject
 from trainlint.location import Location
+from trainlint.registry import load_catalogue
+from trainlint_reports.phrases import headline
 from trainlint_reports.text import TextRenderer
 
 render = TextRenderer().render
@@ -81,7 +84,7 @@ def test_verbose_adds_evidence_and_the_reasons_of_what_was_not_judged() -> None:
     assert "⊘ TL301 overfit-batch  output-activation failed\n" in text
     assert "✓ TL101 init-loss  The first loss is 1.387.\n" in text
     assert "– TL402 schedule-cadence  there is no scheduler\n" in text
-    assert "  data scan 500 ms\n" in text
+    assert "Time by measurement:\n  data scan 500 ms\n" in text
 
 
 def test_several_lines_of_the_users_code_are_shown_with_the_place_marked() -> None:
@@ -129,3 +132,27 @@ def test_lines_are_wrapped_to_the_width_but_code_and_places_are_not() -> None:
 )
 def test_verdict(report: Report, verdict: str) -> None:
     assert verdict in render(report)
+
+
+def test_a_change_is_promised_only_where_fix_makes_it() -> None:
+    diff = "--- train.py\n+++ train.py\n@@ -1,3 +1,3 @@\n \n-a\n+b\n \n"
+    fix = Fix(summary="Do.", diff=diff)
+    cause = samples.finding("TL210", "shuffle", Outcome.FAIL, fix=replace(fix, safe=True))
+    symptom = samples.finding("TL304", "overfit-batch", Outcome.FAIL, fix=fix)
+    note = samples.finding("TL404", "decay-groups", Outcome.FAIL, Severity.NOTE, fix=fix)
+    root = next(c for c, s in load_catalogue().explains.items() if "overfit-batch" in s)
+    found = [replace(cause, name=root), symptom, note]
+    text = render(replace(REPORT, findings=tuple(found), start_here=found[0]))
+    assert text.count("makes this change") == 1
+    assert "`trainlint scan --fix` makes this change." in text
+    assert f"it may come of {root}, which is to be mended first." in " ".join(text.split())
+    assert "edits of notes that need review are left to you." in " ".join(text.split())
+    assert "help: Do.\n    -a\n    +b\n  `" in text
+
+
+def test_warnings_alone_are_not_said_to_be_harmless() -> None:
+    verdict = headline(replace(REPORT, findings=(FAILURE,), start_here=FAILURE))
+    assert verdict.title == "No errors, 1 warning"
+    assert verdict.text.startswith("It may cost the run. ")
+    two = (FAILURE, replace(ROOT, severity=Severity.WARNING))
+    assert headline(replace(REPORT, findings=two)).text.startswith("Each may cost the run. ")

@@ -53,3 +53,12 @@ def test_passes_a_confident_output_layer():
 
 def test_does_not_judge_nothing():
     assert judge().kind == "not-run"
+
+
+def test_says_which_kinds_of_layers_there_are():
+    assert judge(layer("relu", dead=0.2), layer("linear")).message == (
+        "At most 20% of a layer's ReLU units are silent on the batch, and there are no tanh or sigmoid layers."
+    )
+    assert judge(layer("tanh", saturated=0.1), layer("linear")).message == (
+        "There are no ReLU layers, at most 10% of a layer's tanh or sigmoid outputs are saturated."
+    )

@@ -149,3 +149,7 @@ def test_token_targets_with_too_many_values_to_count_are_judged_by_their_range()
 
 def test_without_a_class_loss_there_is_nothing_to_judge():
     assert judge(call("mse_loss", classes=None)).kind == "not-run"
+
+
+def test_class_indices_are_shown_without_decimals():
+    assert judge(call(labels=[0, 1, 2, 3], classes=4)).message == "Targets of cross_entropy go from 0 to 3 and there are 4 outputs."

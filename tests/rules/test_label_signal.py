@@ -122,3 +122,26 @@ def test_passes_what_the_model_itself_can_learn():
 def test_cannot_tell_when_the_model_fitted_nothing_or_little():
     for change in ({"by_heart": False}, {"z": 3.0}, {"learned": 50}):
         assert lesson(**change).kind == "not-run", change
+
+
+def test_the_sentences_of_an_absent_signal_are_whole_and_their_numbers_match():
+    verdict = judge(replace(NOTHING, pictures=True, nearest=0.42))
+    assert verdict.message == (
+        "No relation between labels and inputs is found in 1,000 training samples (p = 0.34), although their pictures look alike enough "
+        "to learn from."
+    )
+    assert (verdict.evidence["measured"], verdict.evidence["threshold"]) == (0.4, 2.33)
+    assert "standard deviations" in verdict.evidence["expected"]
+    assert "table" not in verdict.fix.code
+    twins = judge(replace(NOTHING, close_pairs=400, close_agree=0.1, close_chance=0.1))
+    assert twins.message.endswith(": 400 of them have a near twin, whose label agrees with theirs no more often than any other (10%).")
+
+
+def test_points_at_the_line_that_reorders_only_one_of_inputs_and_labels():
+    shuffled = Location("train.py", 12)
+    signals = (replace(NOTHING, repair=REPAIR),)
+    verdict = LabelSignal().judge(Labels(signals=signals, where={"train": DATA}, reordered={"train": shuffled}))
+    assert verdict.location == shuffled
+    absent = replace(NOTHING, pictures=True, nearest=0.42)
+    told = LabelSignal().judge(Labels(signals=(absent,), where={"train": DATA}, reordered={"train": shuffled}))
+    assert told.fix.summary.startswith("This line gives another order to inputs alone")

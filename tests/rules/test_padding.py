@@ -17,7 +17,9 @@ def judge(**facts: object) -> Verdict:
 
 
 def test_passes_batches_without_padding():
-    assert Padding().judge(Facts()).kind == "pass"
+    verdict = Padding().judge(Facts())
+    assert verdict.kind == "pass"
+    assert verdict.message.startswith("The recorded batch holds no padding")
 
 
 def test_errs_when_most_of_what_is_scored_is_padding():

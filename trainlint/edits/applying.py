@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainlint.edits import Made, diff_of, lines_of, make
+from trainlint.edits.choosing import held_back, in_order
 from trainlint.edits.script import EditError, Source
-from trainlint.finding import Finding, Report, Severity
+from trainlint.finding import Finding, Report
 
 __all__ = ["Plan", "check", "plan", "project_root", "restore", "write"]
 
@@ -56,21 +57,15 @@ def plan(report: Report, *, unsafe: bool, explains: dict[str, tuple[str, ...]]) 
     The root cause comes first, then the gravest. Left out are edits to be reviewed unless ``unsafe``, of those also the ones of notes, edits
     of a failure that another one explains, and edits of lines that another edit changes.
     """
-    first = report.start_here.name if report.start_here is not None else ""
-    order = sorted(report.failed, key=lambda f: (f.name != first, f.severity.rank))
-    failing = [f.name for f in order if f.severity is not Severity.NOTE]
     result = Plan()
-    for finding in order:
+    for finding in in_order(report):
         made = make(finding)
-        causes = [] if finding is order[0] else [name for name in failing if finding.name in explains.get(name, ())]
         if made.source is None:
             result.left.append((finding, made.reason))
-        elif not made.safe and finding.severity is Severity.NOTE:
-            result.left.append((finding, "a note whose edit needs review is shown by --diff only"))
+        elif reason := held_back(finding, report, explains, safe=made.safe):
+            result.left.append((finding, reason))
         elif not made.safe and not unsafe:
             result.left.append((finding, "to be reviewed: --diff shows it, --unsafe-fixes applies it"))
-        elif causes:
-            result.left.append((finding, f"it may come of {causes[0]}, which is to be mended first"))
         elif not _joins(result.files, made):
             result.left.append((finding, "its lines are changed by another edit; scan again after this one"))
         else:

@@ -19,7 +19,7 @@ def number_at(node: cst.BaseExpression) -> float | None:
     return None
 
 
-def written(script: Script, node: cst.BaseExpression, value: float | None) -> cst.BaseExpression:
+def written(script: Script, node: cst.BaseExpression, value: float | None, new: str = "") -> cst.BaseExpression:
     """The literal that an expression gets its value from, in the same file.
 
     Args:
@@ -27,12 +27,17 @@ def written(script: Script, node: cst.BaseExpression, value: float | None) -> cs
         node: The expression, such as ``args.lr``.
         value: What it was in the run, where known; tells several candidates apart, and a literal that is something else.
 
+        new: What it should be, for the words to a user who gives it on the command line.
+
     Raises:
-        Unsure: No literal, or not just one, can be the origin.
+        Unsure: No literal, or not just one, can be the origin; or it is the default of an option that was given another value.
     """
     found: dict[int, cst.BaseExpression] = {}
     _follow(script, node, found, depth=0)
     literals = [n for n in found.values() if value is None or math.isclose(number_at(n) or 0.0, value, rel_tol=1e-6)]
+    flag = _flag(script, node, depth=0)
+    if flag and (value is None or not literals):
+        raise Unsure(f"it {'may come' if value is None else 'comes'} from the command line: pass {flag}{f' {new}' if new else ''}")
     if len(literals) != 1:
         raise Unsure(f"{script.code(node)} is not written as one number in this file")
     return literals[0]
@@ -46,6 +51,16 @@ def _follow(script: Script, node: cst.BaseExpression, found: dict[int, cst.BaseE
         return
     for origin in _origins(script, node):
         _follow(script, origin, found, depth + 1)
+
+
+def _flag(script: Script, node: cst.BaseExpression, depth: int) -> str:
+    """The command-line option that gives an expression its value, as ``--lr``; empty where none is made out."""
+    if isinstance(node, cst.Attribute):
+        for flags, _ in _declared(script, node.attr.value):
+            return next((flag for flag in flags if flag.startswith("--")), flags[0])
+    if depth > 4:
+        return ""
+    return next(filter(None, (_flag(script, origin, depth + 1) for origin in _origins(script, node))), "")
 
 
 def _origins(script: Script, node: cst.BaseExpression) -> list[cst.BaseExpression]:
@@ -94,13 +109,18 @@ def _handed(script: Script, function: cst.FunctionDef, name: str) -> list[cst.Ba
 
 def _options(script: Script, name: str) -> list[cst.BaseExpression]:
     """Defaults of command-line options that argparse stores under a name."""
-    found: list[cst.BaseExpression] = []
+    return [default for _, default in _declared(script, name) if default is not None]
+
+
+def _declared(script: Script, name: str) -> list[tuple[list[str], cst.BaseExpression | None]]:
+    """``(flags, default)`` of the command-line options that are stored under a name."""
+    found: list[tuple[list[str], cst.BaseExpression | None]] = []
     for call in script.all(cst.Call):
         if script.last(call) in ("add_argument", "option") and call.args:
-            flags = [script.code(a.value).strip("\"'").lstrip("-").replace("-", "_") for a in call.args if a.keyword is None]
+            flags = [script.code(a.value).strip("\"'") for a in call.args if a.keyword is None]
             default = next((a.value for a in call.args if a.keyword is not None and a.keyword.value == "default"), None)
-            if name in flags and default is not None:
-                found.append(default)
+            if name in [flag.lstrip("-").replace("-", "_") for flag in flags]:
+                found.append((flags, default))
     return found
 
 

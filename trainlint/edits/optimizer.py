@@ -39,11 +39,11 @@ def set_learning_rate(script: Script, line: int, values: dict[str, Json]) -> Cha
         peaks = [argument(c, "max_lr", 1 if script.last(c) == "OneCycleLR" else 2) for c in schedules]
         if len(peaks) != 1 or peaks[0] is None:
             raise Unsure("a schedule sets the learning rate")
-        target = written(script, peaks[0].value, value)
+        target = written(script, peaks[0].value, value, new)
     elif given is None:
         return Changes(script).rework(call, lambda c: keyword(c, "lr", new))
     else:
-        target = written(script, given.value, value)
+        target = written(script, given.value, value, new)
     return Changes(script).replace(target, expression(new))
 
 
@@ -84,10 +84,9 @@ def split_decay(script: Script, line: int, values: dict[str, Json]) -> Changes:
     all_of = script.code(given.value)
     if not script.name(given.value):
         raise Unsure("the model has no name")
-    indent = "\n" + " " * script.span(script.statement_of(call)).start.column
-    groups = (
-        f'[{indent}    {{"params": [p for p in {all_of} if p.ndim >= 2]}},'
-        f'{indent}    {{"params": [p for p in {all_of} if p.ndim < 2], "weight_decay": 0.0}},{indent}]'
+    groups = (  # its lines are indented with the block that they come into
+        f'[\n    {{"params": [p for p in {all_of} if p.ndim >= 2]}},'
+        f'\n    {{"params": [p for p in {all_of} if p.ndim < 2], "weight_decay": 0.0}},\n]'
     )
     return Changes(script).replace(given.value, expression(groups))
 

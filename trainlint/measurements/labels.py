@@ -141,6 +141,8 @@ class Labels(Measurement):
     """Made where no signal was found."""
     where: dict[str, Location] | None = None
     """Where each phase's dataset was built."""
+    reordered: dict[str, Location] | None = None
+    """Where a phase's dataset puts only one of its inputs and labels in another order, by its source."""
     reasons: dict[str, str] | None = None
     """Why a phase could not be read."""
     names: dict[str, dict[str, str]] | None = None

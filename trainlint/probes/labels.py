@@ -24,7 +24,7 @@ from trainlint.probes.pictures import draw
 from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.ridge import Ridge, Rows
 from trainlint.probes.split_samples import Split, read_split
-from trainlint.probes.value_source import value_source
+from trainlint.probes.value_source import reordered_alone, value_source
 from trainlint.record.frames import Frames, Place
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings
@@ -50,7 +50,9 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
         raise CannotMeasureError(reasons["train"])
     where = {p: place for p, s in splits.items() if (place := recording.frames.location(_where(recording, s))) is not None}
     names = {p: {f"{k}": v for k, v in class_names(s.samples.dataset).items()} for p, s in splits.items()}
-    found = Labels(where=where or None, names={p: n for p, n in names.items() if n} or None)
+    alone = {p: reordered_alone(s.samples, recording.frames) for p, s in splits.items()}
+    reordered = {p: place for p, found in alone.items() if (place := recording.frames.location(found)) is not None}
+    found = Labels(where=where or None, reordered=reordered or None, names={p: n for p, n in names.items() if n} or None)
     if any(s.kind == "masks" for s in splits.values()):
         return replace(found, signals=_masks(splits, reasons, recording.frames), reasons=reasons or None)
     probed: dict[str, Probed] = {}

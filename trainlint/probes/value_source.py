@@ -13,13 +13,19 @@ from collections.abc import Iterator
 from trainlint.probes.datasets import Samples, wrapped
 from trainlint.record.frames import Frames, Place
 
-__all__ = ["value_source"]
+__all__ = ["reordered_alone", "value_source"]
 
 #: Calls that only give a value another type or shape of one sample.
 _CONVERSIONS = frozenset({
     "FloatTensor", "LongTensor", "Tensor", "array", "as_tensor", "asarray", "clone", "contiguous", "copy", "float", "from_numpy", "int", "item",
     "long", "squeeze", "tensor", "to", "unsqueeze",
 })  # fmt: skip
+
+#: Calls that put elements in another order: in place, or in what they return.
+_IN_PLACE = frozenset({"reverse", "shuffle", "sort"})
+_ANEW = frozenset({"argsort", "permutation", "permuted", "randperm", "reversed", "sample", "sort_values", "sorted"})
+#: What is sorted as a rule and says nothing of a sample's place: listings of files, and names of classes.
+_SORTED = frozenset({"glob", "iglob", "iterdir", "keys", "listdir", "rglob", "scandir", "set", "unique", "walk"})
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -28,18 +34,101 @@ def value_source(samples: Samples, frames: Frames, path: str) -> Place | None:
     """The line for the value at ``path`` in a batch (``[1]``, ``['labels']``); None where no class of the user's tells."""
     if not samples.stacked and not path.startswith("['"):
         return None  # a collate function may arrange a batch in another way
+    for filename, owner, reader in _read_by(samples, frames):
+        found = _line(owner, reader, path)
+        if found is not None:
+            return filename, *found
+    return None
+
+
+def reordered_alone(samples: Samples, frames: Frames) -> Place | None:
+    """The line that puts in another order just one of the things that ``__getitem__`` looks up by the same index: only inputs, or only labels."""
+    for filename, owner, reader in _read_by(samples, frames):
+        read = _read(reader)
+        orders = [one for one in _orders(owner) if one[2] in read]
+        if len(read) > 1 and len({attribute for _, _, attribute in orders}) == 1:
+            line, function, _ = max(orders)
+            return filename, line, function
+    return None
+
+
+def _read_by(samples: Samples, frames: Frames) -> Iterator[tuple[str, ast.ClassDef, _Function]]:
+    """Yield file, class and ``__getitem__`` of each dataset of the user's that samples come through."""
     for one in wrapped(samples.dataset):
         code = getattr(getattr(type(one), "__getitem__", None), "__code__", None)
         if code is None or not frames.is_user(code.co_filename):
             continue
         owner = _class_around(code.co_filename, code.co_firstlineno)
-        if owner is None:
-            continue
-        reader = next((f for f in owner.body if isinstance(f, _Function) and f.name == "__getitem__"), None)
-        found = _line(owner, reader, path) if reader is not None else None
-        if found is not None:
-            return code.co_filename, found[0], found[1]
-    return None
+        reader = next((f for f in owner.body if isinstance(f, _Function) and f.name == "__getitem__"), None) if owner is not None else None
+        if owner is not None and reader is not None:
+            yield code.co_filename, owner, reader
+
+
+def _orders(owner: ast.ClassDef) -> Iterator[tuple[int, str, str]]:
+    """Yield ``(line, function, attribute)`` of each statement that puts the elements of ``self.attribute`` in another order."""
+    for function in (f for f in owner.body if isinstance(f, _Function) and f.name != "__getitem__"):
+        kept = list(_kept(function))
+        for node in ast.walk(function):
+            moved = _moved_in_place(node)
+            if moved is not None:
+                attribute = _looked_in(moved)
+                mine = {attribute} if attribute else {a for a, value in kept if isinstance(moved, ast.Name) and _holds(value, moved.id)}
+                if len(mine) == 1:
+                    yield moved.lineno, function.name, mine.pop()
+        for attribute, value in kept:
+            if any(_reorders(v) for v in (value, *(v for name, v in _locals(function) if _holds(value, name)))):
+                yield value.lineno, function.name, attribute
+
+
+def _read(reader: _Function) -> set[str]:
+    """Attributes of self that values are looked up in, but for those that only give an index."""
+    slices = [n.slice for n in ast.walk(reader) if isinstance(n, ast.Subscript)]
+    indices = {n.id for one in slices for n in ast.walk(one) if isinstance(n, ast.Name)}
+    made = [n.value for n in ast.walk(reader) if isinstance(n, ast.Assign) and any(_is_name(t, i) for t in n.targets for i in indices)]
+    passed_over = {id(n) for one in (*slices, *made) for n in ast.walk(one)}
+    return {a for n in ast.walk(reader) if isinstance(n, ast.Subscript) and id(n) not in passed_over and (a := _looked_in(n))}
+
+
+def _moved_in_place(node: ast.AST) -> ast.expr | None:
+    """What a call puts in another order: ``x`` of ``random.shuffle(x)`` and ``x.sort()``."""
+    if not isinstance(node, ast.Call) or _called(node) not in _IN_PLACE:
+        return None
+    if node.args:
+        return node.args[0]
+    return node.func.value if isinstance(node.func, ast.Attribute) else None
+
+
+def _called(call: ast.Call) -> str:
+    """The last word of what is called."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call.func, ast.Name) else ""
+
+
+def _kept(function: _Function) -> Iterator[tuple[str, ast.expr]]:
+    """Yield ``(attribute, value)`` of each assignment to an attribute of self."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                yield from ((a, node.value) for part in ast.walk(target) if isinstance(part, ast.expr) and (a := _own(part)))
+
+
+def _locals(function: _Function) -> Iterator[tuple[str, ast.expr]]:
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign):
+            yield from ((target.id, node.value) for target in node.targets if isinstance(target, ast.Name))
+
+
+def _own(value: ast.expr) -> str | None:
+    return value.attr if isinstance(value, ast.Attribute) and _is_mine(value) else None
+
+
+def _holds(value: ast.expr, name: str) -> bool:
+    return any(_is_name(n, name) for n in ast.walk(value) if isinstance(n, ast.expr))
+
+
+def _reorders(value: ast.expr) -> bool:
+    """Whether a value is worked out by a call that changes the order, but for what is sorted as a rule."""
+    called = {_called(n) for n in ast.walk(value) if isinstance(n, ast.Call)}
+    return bool(called & _ANEW) and not called & _SORTED
 
 
 def _class_around(filename: str, line: int) -> ast.ClassDef | None:
@@ -87,8 +176,7 @@ def _part(returned: ast.expr, path: str) -> ast.expr | None:
 def _bare(value: ast.expr) -> ast.expr:
     """The value without conversions around it."""
     while isinstance(value, ast.Call):
-        name = value.func.attr if isinstance(value.func, ast.Attribute) else value.func.id if isinstance(value.func, ast.Name) else ""
-        if name not in _CONVERSIONS:
+        if _called(value) not in _CONVERSIONS:
             break
         module = isinstance(value.func, ast.Attribute) and isinstance(value.func.value, ast.Name) and value.func.value.id in ("torch", "np", "numpy")
         if isinstance(value.func, ast.Attribute) and not module:

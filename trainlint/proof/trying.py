@@ -14,7 +14,7 @@ from trainlint.proof import data_trials, loop_trials, loss_trials, mixing_trials
 from trainlint.proof.runs import Bench, Condition, not_tried
 from trainlint.record.recording import Recording, Snapshot, state_tensors
 
-__all__ = ["TRIALS", "proofs"]
+__all__ = ["ELSEWHERE", "TRIALS", "proofs"]
 
 #: Name of a rule -> what tries its fix.
 TRIALS: dict[str, Callable[[Bench], Proof]] = {
@@ -52,6 +52,12 @@ TRIALS: dict[str, Callable[[Bench], Proof]] = {
     "gradient-exploding": data_trials.init_weights,
 }
 
+#: Rules whose fix changes what no training step does: which samples are read, how the model is validated, what is kept of a step.
+ELSEWHERE = frozenset({
+    "ema", "eval-augment", "eval-mode", "graph-retained", "input-degenerate", "label-mapping", "label-noise", "label-signal", "last-batch",
+    "memory-growth", "split-leak", "worker-seed",
+})  # fmt: skip
+
 _UNTOUCHED = "its fix lies in the script's data, validation or bookkeeping, which a replayed training step does not touch"
 
 
@@ -64,13 +70,15 @@ def proofs(
 ) -> Iterator[tuple[str, Proof, Condition | None]]:
     """Try the fix of each error and warning, the worst first; the models are left as they were found.
 
-    Yields the rule's name, what came of it, and the condition of a fix that helped. ``deadline`` is in ``time.monotonic()``'s seconds.
+    Yields the rule's name, what came of it, and the condition of a fix that helped; nothing for a rule that has no trial, unless its fix lies
+    where none could reach. ``deadline`` is in ``time.monotonic()``'s seconds.
     """
     failures = sorted((f for f in findings if f.failed and f.severity is not Severity.NOTE), key=lambda f: f.severity.rank)
     for place, finding in enumerate(failures):
         trial = TRIALS.get(finding.name)
         if trial is None:
-            yield finding.name, not_tried(_UNTOUCHED), None
+            if finding.name in ELSEWHERE:
+                yield finding.name, not_tried(_UNTOUCHED), None
             continue
         say(f"trying the fix for {finding.name}")
         now = time.monotonic()

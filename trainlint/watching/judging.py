@@ -88,7 +88,7 @@ def _notes(evidence: Evidence) -> Iterator[str]:
     run = evidence.measurements.get(WatchedRun.name)
     if isinstance(run, WatchedRun) and run.steps:
         waiting = f", {run.data_share:.0%} of the time between steps waiting for data" if run.data_share is not None else ""
-        yield f"watched {run.steps:,} steps and {run.epochs} whole training passes{waiting}"
+        yield f"watched {run.steps:,} step{'' if run.steps == 1 else 's'} and {run.epochs} whole training pass{'' if run.epochs == 1 else 'es'}{waiting}"
 
 
 def _curves(history: History, evidence: Evidence) -> Measurement | None:

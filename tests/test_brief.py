@@ -1,0 +1,43 @@
+"""A failure in a few lines, as assertion messages and pytest items show it."""
+
+from __future__ import annotations
+
+from trainlint.brief import brief
+from trainlint.finding import Finding, Fix, Outcome, Severity, Stage
+
+DIFF = """\
+--- train.py
++++ train.py
+@@ -1,5 +1,6 @@
+
+ for x, y in loader:
++    optimizer.zero_grad()
+     loss = F.cross_entropy(model(x), y)
+     loss.backward()
+
+"""
+
+
+def told(fix: Fix) -> str:
+    return brief(
+        Finding(
+            code="TL305", name="gradient-accumulation", stage=Stage.GRADIENTS, outcome=Outcome.FAIL, severity=Severity.ERROR,
+            message="Gradients pile up.", fix=fix,
+        )
+    )  # fmt: skip
+
+
+def test_the_change_of_the_users_own_lines_is_shown_where_it_is_known() -> None:
+    assert told(Fix(summary="Clear them.", code="optimizer.zero_grad()\nloss.backward()", diff=DIFF)) == (
+        "TL305 gradient-accumulation (error): Gradients pile up.\n"
+        "  fix: Clear them.\n"
+        "     for x, y in loader:\n"
+        "    +    optimizer.zero_grad()\n"
+        "         loss = F.cross_entropy(model(x), y)\n"
+        "         loss.backward()\n"
+        "  more: trainlint explain gradient-accumulation"
+    )
+
+
+def test_the_rules_own_lines_are_shown_where_no_change_is_known() -> None:
+    assert "    optimizer.zero_grad()\n    loss.backward()\n" in told(Fix(summary="Clear.", code="optimizer.zero_grad()\nloss.backward()"))
