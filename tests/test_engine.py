@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainlint.engine import Judge, root_cause
-from trainlint.finding import Fix, Outcome, Severity, Stage
+from trainlint.finding import Edit, Fix, Outcome, Severity, Stage
 from trainlint.measurements import Loop, Loss, Measurement, Unmeasured
 from trainlint.registry import Catalogue
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
@@ -109,3 +109,23 @@ def test_a_last_resort_speaks_only_when_the_others_pass() -> None:
     assert judge(rule("symptom", bad()), last)[-1].failed
     blocked = judge(rule("cause", bad(Severity.WARNING)), last)[-1]
     assert (blocked.outcome, blocked.blocked_by) == (Outcome.BLOCKED, "cause")
+
+
+def test_a_symptom_leaves_the_setting_that_both_fixes_change_to_its_cause() -> None:
+    def lowers(lr: float, kind: str = "learning-rate") -> Verdict:
+        edit = Edit(kind=kind, values={"lr": lr})
+        return failed("too high", severity=Severity.WARNING, fix=Fix(summary=f"use {lr}", code=f"lr={lr}", edit=edit))
+
+    explains = {"cause": ("symptom", "other")}
+    rules = (rule("symptom", lowers(1e-3)), rule("other", lowers(0.1, "dropout")), rule("cause", lowers(0.04)))
+    symptom, other, cause = judge(*rules, explains=explains)
+    assert symptom.fix is not None
+    assert (symptom.fix.code, symptom.fix.edit) == ("", None)
+    assert "cause" in symptom.fix.summary
+    assert other.fix is not None
+    assert cause.fix is not None
+    assert other.fix.edit is not None, "another setting"
+    assert cause.fix.code == "lr=0.04"
+    (alone,) = judge(rule("symptom", lowers(1e-3)), explains=explains)
+    assert alone.fix is not None
+    assert alone.fix.code == "lr=0.001"
