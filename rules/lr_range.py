@@ -18,6 +18,7 @@ beside it for the eye, as a single one is too noisy to judge by.
 When no rate brings the loss down, the learning rate is not what is wrong, and nothing is said. A rate that gets down by way of
 leaps far above the first loss does not belong to the band when a lower one trains without them. A decade below and half a
 decade above the configured rate are always tried; when the last rate tried still trains well, that end of the band is left open.
+Where only two or three batches could be replayed, a rate above their band is not judged: they are soon learned by heart.
 
 ## Why it matters
 
@@ -152,9 +153,13 @@ class LearningRateRange(Rule):
                 f"({band}), and a third of it learns nothing either: {_course(own, rates)}, while {gain}."
             )
             return _failure(rates, best, message, Severity.ERROR if clear else Severity.WARNING)
-        few = f" Only {rates.batches} batches could be replayed, which says little about others." if 1 < rates.batches < FEW_BATCHES else ""
+        few = f"only {rates.batches} batches could be replayed" if 1 < rates.batches < FEW_BATCHES else ""
+        if few and above > 1:
+            return not_run(
+                f"{few}, which high rates learn by heart, and {rates.configured:g} {_where(above, below)} the band that trains on them ({band})"
+            )
         return passed(
-            f"{rates.optimizer}'s learning rate of {rates.configured:g} {_where(above, below)} the band that trains here ({band}).{few}",
+            f"{rates.optimizer}'s learning rate of {rates.configured:g} {_where(above, below)} the band that trains here ({band}){f'; {few}' if few else ''}.",
             evidence=_evidence(rates, best),
             details=_curves(rates),
         )

@@ -38,7 +38,8 @@ def test_a_rate_that_trains_is_compared_with_lower_and_higher_ones() -> None:
     found = rates(0.3)
     tried = [t.lr for t in found.trials]
     assert min(tried) < 0.3 < max(tried)
-    assert not (found.open_low or found.open_high)
+    assert not found.open_low
+    assert not found.open_high
 
 
 def search(*trials: Trial, firsts: tuple[float, ...] = (1.0, 1.0)) -> _Search:

@@ -66,7 +66,9 @@ def test_an_end_beyond_the_rates_tried_is_left_open():
 
 
 def test_few_batches_are_mentioned():
-    assert "Only 2 batches" in judge(1e-3, batches=2).message
+    assert "only 2 batches" in judge(1e-3, batches=2).message
+    assert judge(4e-2, batches=2).kind == "not-run", "few batches flatter high rates"
+    assert judge(1.0, batches=2).severity is Severity.ERROR
     assert "batches" not in judge(1e-3, batches=1).message, "one batch may be all that there is"
 
 
