@@ -171,7 +171,9 @@ def _band(rates: LearningRate) -> str:
         return f"{rates.low:.2g} to {rates.high:.2g} and beyond, as far as was tried"
     if rates.open_low:
         return f"up to {rates.high:.2g}"
-    return f"from {rates.low:.2g} on" if rates.open_high else f"{rates.low:.2g} to {rates.high:.2g}"
+    if rates.open_high:
+        return f"from {rates.low:.2g} on; none that was tried is too high for these batches"
+    return f"{rates.low:.2g} to {rates.high:.2g}"
 
 
 def _where(above: float, below: float) -> str:
