@@ -94,10 +94,18 @@ class FinetuneLearningRate(Rule):
             return _failure(runs, own, gentle, evidence)
         return passed(
             f"At a learning rate of {runs.configured:g} the pretrained weights move by {own.moved:.1%} of their norm in {len(own.losses)} "
-            f"steps, and the loss rises to {rise:.2f} times its start at most.",
+            f"steps{_highest(rise)}.",
             evidence=evidence,
             details=_curves(runs, own, gentle),
         )
+
+
+def _highest(rise: float) -> str:
+    if not math.isfinite(rise):
+        return ", and the loss diverges"
+    if rise <= 0:  # a loss that begins at or below zero has no such ratio
+        return ""
+    return f", and the loss rises to {rise:.2f} times its start at most" if rise > 1 else ", and the loss never rises above its start"
 
 
 def _rise(run: ShortRun, initial: float) -> float:

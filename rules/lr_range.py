@@ -10,11 +10,15 @@ beside it for the eye, as a single one is too noisy to judge by.
 - Zero is an error.
 - More than 10 × above the band: an error when the replay diverges or ends no lower than it began while other rates
   train; else, and with a warm-up that was not replayed, a warning.
-- More than 3 × above the band: a warning when the replays at that rate and at a third of it both end no lower than they began.
+- More than 3 × above the band: an error when the replays at that rate and at a third of it both diverge or end no lower than they
+  began, while the best rate brings the loss down by a quarter; with a smaller gain, or a warm-up that was not replayed, a warning.
 - More than 10 × below the band: a warning when the replay gains less than 1 % of what the best rate gains, or from
   100 × on, and an error from 1,000 × on without such gain; else a note.
 
-When no rate brings the loss down, the learning rate is not what is wrong, and nothing is said.
+When no rate brings the loss down, the learning rate is not what is wrong, and nothing is said. A rate that gets down by way of
+leaps far above the first loss does not belong to the band when a lower one trains without them. A decade below and half a
+decade above the configured rate are always tried; when the last rate tried still trains well, that end of the band is left open.
+Where only two or three batches could be replayed, a rate above their band is not judged: they are soon learned by heart.
 
 ## Why it matters
 
@@ -43,8 +47,8 @@ scheduler = torch.optim.lr_scheduler.OneCycleLR(
 
 - 10 × outside the band: suggestions of single range tests vary by 2 to 100 times between seeds on small GPTs, ViTs and
   CNNs, and short runs favour high rates (Wu et al.), so that less than this is noise or opinion.
-- 3 × above the band is a warning where the loss ends no lower than it began, at that rate and at the third of it alike: two replays then
-  say the same.
+- 3 × above the band fails where the loss ends no lower than it began, at that rate and at the third of it alike: two replays then
+  say the same. A quarter of the first loss is far more than such replays differ by between seeds.
 - 1 % of the best gain: early on, the gain grows with the rate, so this is a rate about a hundred times too low.
 - First rate below half of the configured one: a warm-up. OneCycle starts at 1/25, linear warm-ups lower.
 - Low rates that gain something are a note below 100 ×: short runs flatter high ones. An LSTM at Adam 3e-3, which trains
@@ -79,6 +83,10 @@ from trainlint.rule import Rule, Verdict, failed, not_run, passed
 OUTSIDE = 10.0
 #: Above the band by so much, a rate is looked at that learns nothing, nor does the next lower one that was tried (half a decade, and rounding).
 NEAR, HALF_DECADE = 3.0, 3.3
+#: Share of the first loss that the best rate must gain for that to be an error.
+CLEAR = 0.25
+#: Fewer batches than this say little about others.
+FEW_BATCHES = 4
 HOPELESS = 1000.0
 FAR = 10.0
 NO_PROGRESS = 0.01
@@ -116,13 +124,13 @@ class LearningRateRange(Rule):
             return not_run(f"no learning rate brought the loss down within {rates.steps} steps, so the rate is not what is wrong")
         best = min(trained, key=lambda t: t.score)
         above, below = rates.configured / rates.high, rates.low / rates.configured
-        band = f"{rates.low:.2g} to {rates.high:.2g}"
+        band = _band(rates)
         gain = f"{best.lr:.2g} brings it from {rates.initial:.3g} to {best.score:.3g} in {rates.steps} steps"
         own = _at(rates, rates.configured)
+        warm_up = rates.first < WARMING_UP * rates.configured
+        after = " (after a warm-up)" if warm_up else ""
         if above > self.options.outside:
             broken = own is not None and _broken(own, rates)
-            warm_up = rates.first < WARMING_UP * rates.configured
-            after = " (after a warm-up)" if warm_up else ""
             message = (
                 f"{rates.optimizer}'s learning rate of {rates.configured:g}{after} is {above:.0f} times above the band that trains here "
                 f"({band}): {_course(own, rates)}, while {gain}."
@@ -139,17 +147,39 @@ class LearningRateRange(Rule):
             return _failure(rates, best, message, Severity.ERROR if stuck and below > HOPELESS else mild)
         close = [t for t in rates.trials if own is not None and own.lr / HALF_DECADE <= t.lr <= own.lr]
         if above > NEAR and len(close) > 1 and all(_broken(t, rates) for t in close):
+            clear = rates.initial - best.score >= CLEAR * abs(rates.initial) and not warm_up
             message = (
-                f"{rates.optimizer}'s learning rate of {rates.configured:g} is {above:.1f} times above the band that trains here ({band}), and "
-                f"a third of it learns nothing either: {_course(own, rates)}, while {gain}."
+                f"{rates.optimizer}'s learning rate of {rates.configured:g}{after} is {above:.1f} times above the band that trains here "
+                f"({band}), and a third of it learns nothing either: {_course(own, rates)}, while {gain}."
             )
-            return _failure(rates, best, message, Severity.WARNING)
-        where = "lies in" if max(above, below) <= 1 else "lies near"
+            return _failure(rates, best, message, Severity.ERROR if clear else Severity.WARNING)
+        few = f"only {rates.batches} batches could be replayed" if 1 < rates.batches < FEW_BATCHES else ""
+        if few and above > 1:
+            return not_run(
+                f"{few}, which high rates learn by heart, and {rates.configured:g} {_where(above, below)} the band that trains on them ({band})"
+            )
         return passed(
-            f"{rates.optimizer}'s learning rate of {rates.configured:g} {where} the band of {band} that trains here.",
+            f"{rates.optimizer}'s learning rate of {rates.configured:g} {_where(above, below)} the band that trains here ({band}){f'; {few}' if few else ''}.",
             evidence=_evidence(rates, best),
             details=_curves(rates),
         )
+
+
+def _band(rates: LearningRate) -> str:
+    """Name the ends between which rates were tried; one beyond the last rate tried is left open."""
+    if rates.open_low and rates.open_high:
+        return f"{rates.low:.2g} to {rates.high:.2g} and beyond, as far as was tried"
+    if rates.open_low:
+        return f"up to {rates.high:.2g}"
+    if rates.open_high:
+        return f"from {rates.low:.2g} on; none that was tried is too high for these batches"
+    return f"{rates.low:.2g} to {rates.high:.2g}"
+
+
+def _where(above: float, below: float) -> str:
+    if max(above, below) <= 1:
+        return "lies in"
+    return f"is {above:.2g} times above" if above > 1 else f"is {below:.2g} times below"
 
 
 def _zero(rates: LearningRate) -> Verdict:
@@ -223,7 +253,7 @@ def _evidence(rates: LearningRate, best: Trial) -> dict[str, Json]:
     suggestion = rates.suggestion or best.lr
     return {
         "measured": rates.configured,
-        "expected": [rates.low, rates.high],
+        "expected": [None if rates.open_low else rates.low, None if rates.open_high else rates.high],
         "threshold": OUTSIDE,
         "suggestion": suggestion,
         "best_trial": best.lr,

@@ -115,7 +115,8 @@ def _early(runs: ShortRuns, own: ShortRun, free: ShortRun | None) -> Verdict:
         return passed(f"{learned}.", evidence=_evidence(runs, gained, None))
     if free is None or min(free.clean) <= own.clean[-1]:
         return not_run("the steps could not be replayed to their end with and without regularisation")
-    return passed(f"{learned}, more than {len(free.losses)} without it.", evidence=_evidence(runs, gained, runs.initial - min(free.clean)))
+    message = f"{learned}; without regularisation the first {len(free.losses)} steps learn less than that."
+    return passed(message, evidence=_evidence(runs, gained, runs.initial - min(free.clean)))
 
 
 def _culprit(runs: ShortRuns) -> Regulariser:

@@ -25,7 +25,8 @@ optimizer = torch.optim.Adam(model.parameters(), lr=1e-8)    # meant eps
 
 ## Fix
 
-Bring the learning rate to where the ratio is near 1e-3; `lr-range` looks for it by trying.
+Raise the learning rate to where the ratio is near 1e-3, or lower it tenfold and look again. `lr-range` looks for the rate by trying; where it
+fails as well, its value is the one to take.
 
 ```python
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -61,6 +62,8 @@ USUAL = 1e-3
 SMALL, PRETRAINED = 1e-5, 0.1
 #: The median above this: too large.
 LARGE = 0.3
+#: Then the learning rate is first lowered to this share of it.
+FIRST_STEP = 0.1
 #: Matrices needed to call updates too large: a single convex layer forgives much.
 FEWEST = 2
 
@@ -141,7 +144,8 @@ def _outside(
     who = "even its fastest weight matrices" if small else "the median weight matrix"
     order = USUAL / value if small and value else value / USUAL
     times = f"{order:,.0f} times {'less' if small else 'more'} than usual" if order else "not at all"
-    wanted = rate * USUAL / value if value else None
+    # Sound networks reach 0.1, so how far down from too much is to be found in steps; a tenth is the first.
+    wanted = None if not value else rate * USUAL / value if small else rate * FIRST_STEP
     at_fault = tuple(i for i, ratio in enumerate(ratios) if (ratio < threshold if small else ratio > threshold))
     return failed(
         f"A step of {optimizer.kind} (lr {rate:.2g}) changes {who} by {value:.1g} times the norm, {times}.",
@@ -149,9 +153,11 @@ def _outside(
         evidence={"measured": value, "expected": USUAL, "threshold": threshold, "lr": rate},
         location=optimizer.where,
         fix=Fix(
-            summary=f"{'Raise' if small else 'Lower'} the learning rate until the ratio is near 1e-3.",
+            summary="Raise the learning rate until the ratio is near 1e-3."
+            if small
+            else "Lower the learning rate tenfold, and again while the ratio stays above 0.1.",
             code=f"optimizer = torch.optim.{optimizer.kind}(model.parameters(), lr={wanted:.0e})" if wanted else "",
-            edit=Edit(kind="learning-rate", values={"lr": wanted}) if wanted else None,
+            edit=Edit(kind="learning-rate", values={"lr": wanted, "configured": rate}) if wanted else None,
         ),
         details=(_bars(matrices, ratios, at_fault),),
     )

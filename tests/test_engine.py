@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from trainlint.engine import Judge, root_cause
-from trainlint.finding import Fix, Outcome, Severity, Stage
+from trainlint.finding import Edit, Fix, Outcome, Severity, Stage
 from trainlint.measurements import Loop, Loss, Measurement, Unmeasured
 from trainlint.registry import Catalogue
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
@@ -130,3 +130,23 @@ def test_a_failure_that_is_taken_back_blocks_nothing() -> None:
     cause, symptom = Judge(Catalogue(rules, {}), lambda kind: Loop(), hear=hear).findings()
     assert cause.ignored
     assert symptom.outcome is Outcome.PASS
+
+
+def test_a_symptom_leaves_the_setting_that_both_fixes_change_to_its_cause() -> None:
+    def lowers(lr: float, kind: str = "learning-rate") -> Verdict:
+        edit = Edit(kind=kind, values={"lr": lr})
+        return failed("too high", severity=Severity.WARNING, fix=Fix(summary=f"use {lr}", code=f"lr={lr}", edit=edit))
+
+    explains = {"cause": ("symptom", "other")}
+    rules = (rule("symptom", lowers(1e-3)), rule("other", lowers(0.1, "dropout")), rule("cause", lowers(0.04)))
+    symptom, other, cause = judge(*rules, explains=explains)
+    assert symptom.fix is not None
+    assert (symptom.fix.code, symptom.fix.edit) == ("", None)
+    assert "cause" in symptom.fix.summary
+    assert other.fix is not None
+    assert cause.fix is not None
+    assert other.fix.edit is not None, "another setting"
+    assert cause.fix.code == "lr=0.04"
+    (alone,) = judge(rule("symptom", lowers(1e-3)), explains=explains)
+    assert alone.fix is not None
+    assert alone.fix.code == "lr=0.001"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from trainlint.edits import hunks
+from trainlint.choosing import hunks
 from trainlint.finding import Finding
 
 __all__ = ["brief", "briefs"]

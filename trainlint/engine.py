@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from trainlint.finding import Finding, Outcome, Severity
+from trainlint.finding import Finding, Fix, Outcome, Severity
 from trainlint.measurements import Loop, Measurement, Unmeasured
 from trainlint.registry import Catalogue
 from trainlint.rule import Rule, Verdict
@@ -41,7 +41,7 @@ class Judge:
         for rule in self.catalogue.rules:
             self.on_rule(rule)
             done.append(self._judge(rule, done))
-        return tuple(done)
+        return tuple(_deferring(finding, done, self.catalogue.explains) for finding in done)
 
     def _judge(self, rule: Rule, earlier: Iterable[Finding]) -> Finding:
         cause = _blocker(rule, [f for f in earlier if f.failed])
@@ -79,6 +79,17 @@ def _limited(rule: Rule, finding: Finding) -> Finding:
     if rule.at_most is None or not finding.failed or finding.severity.rank >= rule.at_most.rank:
         return finding
     return replace(finding, severity=rule.at_most)
+
+
+def _deferring(finding: Finding, findings: Iterable[Finding], explains: Mapping[str, tuple[str, ...]]) -> Finding:
+    """The finding without its own change of what its cause's fix changes as well: two values for one setting contradict each other."""
+    if not finding.failed or finding.fix is None or finding.fix.edit is None:
+        return finding
+    for cause in findings:
+        same = cause.failed and cause.fix is not None and cause.fix.edit is not None and cause.fix.edit.kind == finding.fix.edit.kind
+        if same and finding.name in explains.get(cause.name, ()) and cause.name not in explains.get(finding.name, ()):
+            return replace(finding, fix=Fix(summary=f"Follow {cause.name}, which changes the same setting; then look again."))
+    return finding
 
 
 def _blocker(rule: Rule, failures: list[Finding]) -> str | None:

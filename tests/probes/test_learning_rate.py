@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from trainlint.measurements import LearningRate
-from trainlint.probes.learning_rate import measure_learning_rate
+from trainlint.measurements import LearningRate, Trial
+from trainlint.probes.learning_rate import _Search, measure_learning_rate
 
 from .recorded import fit, measured, record
 
@@ -32,3 +32,36 @@ def test_the_band_is_found_from_wherever_the_search_begins(lr: float) -> None:
     assert found.high is not None
     assert 0.01 < found.low < found.high < 50
     assert any(t.lr == lr and t.losses for t in found.trials)
+
+
+def test_a_rate_that_trains_is_compared_with_lower_and_higher_ones() -> None:
+    found = rates(0.3)
+    tried = [t.lr for t in found.trials]
+    assert min(tried) < 0.3 < max(tried)
+    assert not found.open_low
+    assert not found.open_high
+
+
+def search(*trials: Trial, firsts: tuple[float, ...] = (1.0, 1.0)) -> _Search:
+    made = _Search(None, list(firsts), 20, 0.0, 0)  # type: ignore[arg-type]
+    made.trials = {t.lr: t for t in trials}
+    return made
+
+
+def test_a_rate_that_goes_astray_does_not_train_well_where_a_lower_one_goes_straight() -> None:
+    wild, calm = Trial(lr=1.0, losses=(), score=0.1, peak=2.5), Trial(lr=0.1, losses=(), score=0.2, peak=1.0)
+    slow = Trial(lr=0.01, losses=(), score=0.95, peak=1.0)
+    assert search(slow, calm, wild).band()[1] < 1.0  # type: ignore[operator]
+    assert search(slow, wild).progress(1.0) == pytest.approx(0.9), "nothing lower trains, so nothing lower is better"
+
+
+def test_ends_that_still_train_are_open() -> None:
+    good, better, bad = (Trial(lr=lr, losses=(), score=score) for lr, score in ((0.1, 0.3), (1.0, 0.1), (10.0, 1.5)))
+    assert search(good, better, bad).open_ends() == (True, False)
+    assert search(better, bad).open_ends() == (True, False)
+    assert search(bad).open_ends() == (False, False)
+
+
+@pytest.mark.parametrize(("batches", "steps"), [(1, 4), (2, 4), (3, 6), (8, 8)])
+def test_a_score_averages_whole_turns_and_at_least_four_steps(batches: int, steps: int) -> None:
+    assert search(firsts=(1.0,) * batches).turn == steps

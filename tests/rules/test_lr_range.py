@@ -37,12 +37,39 @@ def test_ten_times_outside_the_band_is_within_the_noise():
     assert judge(5e-5).kind == "pass"
 
 
-def test_nearer_rates_that_learn_nothing_at_a_third_either_are_a_warning():
+def test_nearer_rates_that_learn_nothing_at_a_third_either_are_an_error():
     verdict = judge(1e-1, ENDS | {3.16e-2: 2.35})
-    assert verdict.severity is Severity.WARNING
+    assert verdict.severity is Severity.ERROR
     assert "5.0 times above" in verdict.message
     assert judge(1e-1, ENDS | {3.16e-2: 1.9}).kind == "pass"
     assert judge(4e-2, ENDS | {3.16e-2: 2.35, 1e-2: 2.4}).kind == "pass", "two times above is within the noise"
+
+
+def test_nearer_rates_behind_a_warm_up_or_beside_little_progress_are_a_warning():
+    nothing = ENDS | {3.16e-2: 2.35}
+    assert judge(1e-1, nothing, first=4e-3).severity is Severity.WARNING
+    slow = {lr: end if end is None else max(end, 1.9) for lr, end in nothing.items()}
+    assert judge(1e-1, slow).severity is Severity.WARNING
+
+
+def test_a_distance_from_the_band_is_said_as_a_number():
+    assert "is 3 times below the band" in judge(1e-4).message
+    assert "is 2 times above the band" in judge(4e-2).message
+    assert "lies in the band" in judge(1e-3).message
+
+
+def test_an_end_beyond_the_rates_tried_is_left_open():
+    verdict = judge(1e-3, open_low=True)
+    assert "(up to 0.02)" in verdict.message
+    assert verdict.evidence["expected"] == [None, 2e-2]
+    assert "(from 0.0003 on; none that was tried is too high" in judge(1e-3, open_high=True).message
+
+
+def test_few_batches_are_mentioned():
+    assert "only 2 batches" in judge(1e-3, batches=2).message
+    assert judge(4e-2, batches=2).kind == "not-run", "few batches flatter high rates"
+    assert judge(1.0, batches=2).severity is Severity.ERROR
+    assert "batches" not in judge(1e-3, batches=1).message, "one batch may be all that there is"
 
 
 def test_a_rate_that_diverges_is_an_error():

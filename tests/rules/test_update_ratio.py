@@ -40,7 +40,7 @@ def test_warns_when_each_step_replaces_the_weights():
     verdict = judge(weight(0.5, lr=0.1), weight(0.8, lr=0.1), lr=0.1)
     assert verdict.severity is Severity.WARNING
     assert verdict.fix is not None
-    assert "lr=2e-04" in verdict.fix.code
+    assert "lr=1e-02" in verdict.fix.code, "the first step down is a tenth"
 
 
 def test_passes_adams_first_steps_on_small_weights():

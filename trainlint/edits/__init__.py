@@ -18,7 +18,7 @@ from trainlint.location import Location
 if TYPE_CHECKING:
     from trainlint.edits.script import Source
 
-__all__ = ["Made", "hunks", "make", "with_diffs"]
+__all__ = ["Made", "make", "with_diffs"]
 
 
 @dataclass(frozen=True)
@@ -53,22 +53,6 @@ def unified(name: str, before: str, after: str) -> str:
     """A unified diff of a file's text, as ``git apply -p0`` and ``patch`` read it."""
     lines = difflib.unified_diff(lines_of(before), lines_of(after), name, name)
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
-
-
-def hunks(diff: str) -> str:
-    """The lines of a unified diff as people read them: no headers, no blank lines around a change; a gap between two is an ellipsis."""
-    parts: list[list[str]] = []
-    for line in diff.splitlines():
-        if line.startswith("@@"):
-            parts.append([])
-        elif parts and not line.startswith("\\"):
-            parts[-1].append(line)
-    return "\n ⋮\n".join("\n".join(_trimmed(part)) for part in parts)
-
-
-def _trimmed(lines: list[str]) -> list[str]:
-    told = [i for i, line in enumerate(lines) if line.strip()]
-    return lines[told[0] : told[-1] + 1] if told else []
 
 
 def lines_of(text: str) -> list[str]:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainlint.choosing import held_back, in_order
 from trainlint.edits import Made, diff_of, lines_of, make
-from trainlint.edits.choosing import held_back, in_order
 from trainlint.edits.script import EditError, Source
 from trainlint.finding import Finding, Report
 

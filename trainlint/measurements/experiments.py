@@ -74,7 +74,9 @@ class Trial:
     """At most as many as steps; shorter when it was stopped early."""
     diverged: bool = False
     score: float = 0.0
-    """Mean loss of its last steps, one turn of the recorded batches at most; differences between the batches are taken out."""
+    """Mean loss of its last steps: one turn of the recorded batches, or turns that make four; differences between the batches are taken out."""
+    peak: float = 0.0
+    """Highest mean loss over such a turn after the warm-up, over the first loss; 0 when there was no whole turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,9 @@ class LearningRate(Measurement):
     low: float | None = None
     """Lower end of the band of learning rates that train well; None when no trial made progress."""
     high: float | None = None
+    open_low: bool = False
+    """The lowest rate that was tried still trains well: the band goes on below ``low``."""
+    open_high: bool = False
     suggestion: float | None = None
     progress: bool = True
     """Whether any learning rate reduced the loss."""
@@ -102,6 +107,8 @@ class LearningRate(Measurement):
     curve_loss: tuple[float, ...] = ()
     steps: int = 0
     """Steps of each trial."""
+    batches: int = 0
+    """Recorded batches that were fed in turn; 0 when not known."""
     step_equivalents: float = 0.0
 
 

@@ -2,7 +2,9 @@
 
 A single range test is noise: its suggestion moves by one to two orders of magnitude between seeds and lengths. What is stable is
 which learning rates, held for a dozen steps after a short warm-up, bring the loss down about as far as the best one does. Progress is
-counted batch by batch, against the loss of the same batch at the first weights, which takes the batches' own differences out.
+counted batch by batch, against the loss of the same batch at the first weights, which takes the batches' own differences out, and over
+whole turns of the batches. A rate that gets down by way of leaps far above the first loss, which a lower rate does without, does not train well.
+An end of the band lies between two rates that were tried, or it is open.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ import time
 from dataclasses import dataclass, field
 
 import torch
-from torch.optim import Optimizer
 
 from trainlint.measurements import LearningRate, ShortRun, Trial
 from trainlint.probes.errors import CannotMeasureError
@@ -26,8 +27,8 @@ __all__ = ["measure_learning_rate"]
 
 #: Steps of a trial, and the least that says anything.
 _STEPS, _LEAST_STEPS = FIRST_STEPS, 9
-#: Batches that are fed in turn. A trial is scored by its last turn.
-_BATCHES = 8
+#: Batches that are fed in turn. A trial is scored by its last turn, or as many turns as make the least number of steps.
+_BATCHES, _SCORED = 8, 4
 #: The search walks by these factors.
 _DECADE, _HALF = 10.0, math.sqrt(10.0)
 #: Progress grows with the rate when it is multiplied by this, at the least.
@@ -42,8 +43,8 @@ _HOPELESS, _JUDGED = 0.25, (8, 12, 16)
 _LOWEST, _HIGHEST = 1e-7, 1e3
 #: The most trials in each direction, and between two to refine an end until they are this factor apart.
 _REACH, _REFINED, _FINE = 7, 3, 2.0
-#: A trial is given up when its loss is above the first by this factor.
-_EXPLODED = 4.0
+#: A trial is given up when its loss is above the first by this factor; it went astray when it was above by the other for a whole turn.
+_EXPLODED, _ASTRAY = 4.0, 1.5
 #: Steps of the range test, and how far outside the band the configured rate is when it is drawn.
 _SWEEP, _OUTSIDE = 24, 10.0
 #: Forward passes in the time of a training step: 3, and something for the optimizer.
@@ -60,12 +61,15 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
             msg = "LBFGS chooses its own step length"
             raise CannotMeasureError(msg)
         whole = trial.fills
-        trial.fills = halved(trial) or whole
-        search = _searched(trial, configured, deadline, shared=True)
+        # Few batches are learned by heart at nearly any rate: all of their samples are needed.
+        if many := len(whole) >= _SCORED:
+            trial.fills = halved(trial) or whole
+        search = _searched(trial, configured, deadline, shared=many)
         if trial.fills is not whole and search.is_outside(configured) and time.monotonic() < deadline:
             trial.fills = whole  # what half of each batch shows amiss is looked at again on the whole ones
             search = _searched(trial, configured, deadline, shared=False)
         low, high, best = search.band()
+        open_low, open_high = search.open_ends()
         outside = search.is_outside(configured)
         affordable = time.monotonic() < deadline - 0.1 * (deadline - began)
         rates, losses = _sweep(search, deadline) if outside and affordable else ((), ())
@@ -80,11 +84,14 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
             trials=tuple(search.trials[lr] for lr in sorted(search.trials)),
             low=low,
             high=high,
+            open_low=open_low,
+            open_high=open_high,
             suggestion=best,
             progress=best is not None,
             curve_lr=rates,
             curve_loss=losses,
             steps=search.steps,
+            batches=len(search.firsts),
             step_equivalents=spent / recording.step_time if recording.step_time else 0.0,
         )
 
@@ -130,8 +137,6 @@ class _Search:
     deadline: float
     seed: int
     trials: dict[float, Trial] = field(default_factory=dict)
-    travel: dict[float, list[float]] = field(default_factory=dict)
-    """Learning rate -> how far a constant gradient of one would have moved a weight before each step."""
 
     @property
     def initial(self) -> float:
@@ -142,9 +147,20 @@ class _Search:
         """How far each step's loss lies below that of the same batch at the first weights."""
         return [self.firsts[i % len(self.firsts)] - loss for i, loss in enumerate(losses)]
 
+    @property
+    def turn(self) -> int:
+        """Steps that see each batch equally often, and are not too few to be averaged."""
+        return len(self.firsts) * math.ceil(_SCORED / len(self.firsts))
+
     def progress(self, lr: float) -> float:
-        """What a trial made of the first loss; -inf when it diverged."""
-        return self.initial - self.trials[lr].score
+        """What a trial made of the first loss; -inf when it diverged, none when it went astray where a lower rate trains without that."""
+        own = self.trials[lr]
+        gain = self.initial - own.score
+        if own.peak > _ASTRAY and any(
+            t.lr < lr and t.peak <= _ASTRAY and self.initial - t.score >= _BAND * gain for t in self.trials.values()
+        ):
+            return min(gain, 0.0)
+        return gain
 
     @property
     def most(self) -> float:
@@ -153,9 +169,10 @@ class _Search:
 
     def adopt(self, run: ShortRun) -> None:
         """Take over a run at the configured rate as its trial, unless a warm-up might have spared it something."""
-        losses, limit = run.losses[: self.steps], _EXPLODED * max(abs(self.initial), abs(run.losses[0]))
-        if not run.diverged and len(losses) == self.steps and max(losses) <= limit and max(self.gains(losses)[1:]) > 0:
-            self._note(run.lr, list(losses), run.warm_up, diverged=False)
+        losses, limit = list(run.losses[: self.steps]), _EXPLODED * max(abs(self.initial), abs(run.losses[0]))
+        calm = not run.diverged and len(losses) == self.steps and max(losses) <= limit and self._peak(losses, run.warm_up) <= _ASTRAY
+        if calm and max(self.gains(losses)[1:]) > 0:
+            self._note(run.lr, losses, run.warm_up, diverged=False)
 
     def run(self, lr: float, leader: float | None = None) -> Trial:
         """One trial; given up half-way when it is hopeless beside the leader's."""
@@ -186,11 +203,25 @@ class _Search:
 
     def _note(self, lr: float, losses: list[float], warm_up: int, *, diverged: bool) -> Trial:
         finite = [gain for gain in self.gains(losses) if math.isfinite(gain)]
-        tail = finite[-min(len(self.firsts), max(1, len(finite) // 2)) :]
+        tail = finite[-min(self.turn, max(_SCORED, len(finite) // 2)) :]
         score = math.inf if diverged or not finite else self.initial - statistics.fmean(tail)
-        self.trials[lr] = Trial(lr=lr, losses=tuple(losses), diverged=diverged, score=score if math.isfinite(score) else math.inf)
-        self.travel[lr] = _travelled(self.trial.own_optimizer(lr), [lr * min(1.0, (i + 1) / (warm_up + 1)) for i in range(len(losses))])
+        self.trials[lr] = Trial(
+            lr=lr,
+            losses=tuple(losses),
+            diverged=diverged,
+            score=score if math.isfinite(score) else math.inf,
+            peak=self._peak(losses, warm_up),
+        )
         return self.trials[lr]
+
+    def _peak(self, losses: list[float], warm_up: int) -> float:
+        """Highest mean loss over a turn of the batches after the warm-up, over that at the first weights; 0 when there was no whole turn."""
+        ratios = [
+            statistics.fmean(losses[i : i + self.turn]) / self.initial
+            for i in range(warm_up + 1, len(losses) - self.turn + 1)
+            if self.initial > 0
+        ]
+        return max((r for r in ratios if math.isfinite(r)), default=0.0)
 
     def around(self, start: float) -> None:
         """Walk from a rate until both ends of the band are passed, and refine the upper one."""
@@ -228,10 +259,7 @@ class _Search:
         """By decades, until a trial falls out of the band."""
         lr = start
         for _ in range(_REACH):
-            # No rate can make more than twice the progress of one that has learned half of the loss: nothing better lies below.
-            if lr == min(self.trials) and self.progress(lr) >= _BAND * max(abs(self.initial), self.most):
-                return
-            # Nor below one that higher rates leave behind while it learns.
+            # Nothing better lies below a rate that higher ones leave behind while it learns.
             if lr == start and self._fell(lr) and self.progress(lr) > 0 and self._leader() not in (lr, None):
                 return
             lr /= _DECADE
@@ -257,16 +285,24 @@ class _Search:
     def band(self) -> tuple[float | None, float | None, float | None]:
         """Ends of the band and its middle, where the share of the best progress falls through the limit between two trials.
 
-        Below the band progress grows with the rate itself, above it falls on the log scale. Where nothing was tried below, time is scaled.
+        Below the band progress grows with the rate itself, above it falls on the log scale. An open end is the last rate tried.
         """
         top, rates = self.most, sorted(self.trials)
         if top <= _NOISE * abs(self.initial) or not math.isfinite(top):
             return None, None, None
         low, high = self._inner(rates)
         upper = self._crossing(rates[high + 1], rates[high]) if high < len(rates) - 1 else rates[high]
-        lower = self._between(rates[low - 1], rates[low]) if low > 0 else self._slowest(rates[low])
+        lower = self._between(rates[low - 1], rates[low]) if low > 0 else rates[low]
         # Short runs flatter high rates, so the middle of the band, not its upper end, is suggested.
         return lower, upper, math.sqrt(lower * upper)
+
+    def open_ends(self) -> tuple[bool, bool]:
+        """Whether the lowest rate tried still trains well, and the highest; the band then goes on beyond it."""
+        rates = sorted(self.trials)
+        if self.band()[0] is None:
+            return False, False
+        low, high = self._inner(rates)
+        return low == 0, high == len(rates) - 1
 
     def is_outside(self, lr: float) -> bool:
         """Whether a rate is so far from the band that it may be called wrong, or nothing trains at all."""
@@ -282,43 +318,6 @@ class _Search:
         inside, outside = self.progress(inner) / self.most, max(self.progress(outer) / self.most, 0.0)
         weight = (inside - _BAND) / (inside - outside) if inside > outside else 0.0
         return math.exp(math.log(inner) + weight * (math.log(outer) - math.log(inner)))
-
-    def _slowest(self, lr: float) -> float:
-        """The rate that would make just enough progress, told by a trial's own course.
-
-        Below the band the loss depends on how far the weights were moved, not on how fast: a k-th of the rate is after t steps where the
-        rate itself was after a k-th of the way.
-        """
-        gains, travel = self.gains(self.trials[lr].losses), self.travel[lr]
-        smooth = [0.0, *(statistics.fmean(gains[max(0, i - 1) : i + 2]) for i in range(1, len(gains)))]
-        tail = travel[-min(len(self.firsts), max(1, len(travel) // 2)) :]
-        rate = lr
-        while rate > lr / _DECADE**2:
-            slower = rate / 10**0.05
-            if statistics.fmean(_at(t * slower / lr, travel, smooth) for t in tail) < _BAND * self.most:
-                break
-            rate = slower
-        return rate
-
-
-def _at(x: float, xs: list[float], ys: list[float]) -> float:
-    """Value of a piecewise linear curve."""
-    after = next((i for i, known in enumerate(xs) if known >= x), len(xs) - 1)
-    if after == 0 or xs[after] == xs[after - 1]:
-        return ys[after]
-    weight = (x - xs[after - 1]) / (xs[after] - xs[after - 1])
-    return ys[after - 1] + weight * (ys[after] - ys[after - 1])
-
-
-def _travelled(optimizer: Optimizer, rates: list[float]) -> list[float]:
-    """Way before each step under a constant gradient, which momentum delays (in Adam it is corrected for)."""
-    momentum = float(max((g.get("momentum") or 0.0) for g in optimizer.param_groups)) if optimizer.param_groups else 0.0
-    way, speed, found = 0.0, 0.0, []
-    for rate in rates:
-        found.append(way)
-        speed = momentum * speed + 1.0
-        way += rate * speed
-    return found
 
 
 def _sweep(search: _Search, deadline: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
