@@ -36,6 +36,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
 def test_each_fault_comes_to_what_the_table_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fault: Fault = SCANS[name]
     project, report = tmp_path / "project", tmp_path / "report.json"
+    forked(monkeypatch)
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     for path, content in {fault.name: fault.source, **fault.files}.items():
@@ -43,7 +44,6 @@ def test_each_fault_comes_to_what_the_table_says(name: str, tmp_path: Path, monk
         (project / path).write_bytes(content if isinstance(content, bytes) else content.encode())
     before = fingerprint(project)
     monkeypatch.chdir(project)
-    forked(monkeypatch)
     done = CliRunner().invoke(main, ["scan", "--no-proof", "--select", "init-loss,gradient-accumulation,non-finite,shuffle", "--format", "json", "--output", str(report), *fault.options, fault.name])  # fmt: skip
     assert done.exit_code == fault.code, done.output
     assert re.search(fault.says, done.output, re.DOTALL), done.output

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import subprocess
 import types
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class _Forked:
 
 def forked(monkeypatch: Any) -> None:
     """From now on the processes of scans are forked."""
+    forkserver.ensure_running()  # its socket lies in the temporary folder of now: a test's own may be too deep for one
     stand_in = types.SimpleNamespace(Popen=_Forked, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT)
     monkeypatch.setattr(supervisor, "subprocess", stand_in)
 
