@@ -5,6 +5,7 @@ A graph is kept alive by C++, not by Python, so the mark is an object of ours in
 
 from __future__ import annotations
 
+import gc
 import linecache
 import re
 import sys
@@ -74,6 +75,9 @@ class Marks:
         kept = self.kept.setdefault((kind, place), Kept(kind, place))
         alive = sum(mark() is not None for mark in known)
         kept.made += 1
+        if alive > max(kept.alive, 1):  # circles that wait for the garbage collector are no history
+            gc.collect()
+            alive = sum(mark() is not None for mark in known)
         if alive > kept.alive:
             kept.alive = alive
             if alive >= _HISTORY and not kept.name:
