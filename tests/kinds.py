@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -353,7 +354,7 @@ def tokenised_dataset() -> Call:
     return (hugging_face_model(), DataLoader(Dicts(input_ids=tokens, attention_mask=torch.ones_like(tokens), labels=y), 8, shuffle=True)), {}
 
 
-def hugging_face_trainer(folder: str = "unused", **options: Any) -> Any:
+def hugging_face_trainer(folder: str = tempfile.gettempdir(), **options: Any) -> Any:
     from transformers import Trainer, TrainingArguments
 
     arguments = TrainingArguments(folder, per_device_train_batch_size=8, report_to=[], use_cpu=True, max_steps=6, save_strategy="no", disable_tqdm=True)
