@@ -181,7 +181,10 @@ def main() -> int:
                 message = _message(outcome).replace(str(Path(folder) / "project"), "…").replace(folder, "…")
             bad += bool(outcome.wrong)
             verdict = "; ".join(outcome.wrong) or "as specified"
-            print(f"{'WRONG' if outcome.wrong else 'ok   '} {outcome.seconds:6.1f} s  {command} | {name} | {outcome.code} | {message[:200]} | {verdict}", flush=True)
+            print(
+                f"{'WRONG' if outcome.wrong else 'ok   '} {outcome.seconds:6.1f} s  {command} | {name} | {outcome.code} | {message[:200]} | {verdict}",
+                flush=True,
+            )
             if options.show or outcome.wrong:
                 print(*(f"      | {line}" for line in (outcome.err or outcome.out).splitlines()[-25:]), sep="\n", flush=True)
             rows.append((command, name, str(outcome.code), outcome.status, message, f"{outcome.seconds:.0f}", verdict))

@@ -108,7 +108,13 @@ def _environment() -> Environment:
         "subject": subject,
         "turns": turns,
     }
-    environment.globals |= {"most_rows": _MOST_ROWS, "small_picture": _SMALL_PICTURE, "line_colours": len(LINES), "dashes": DASHES, "lanes": LANES}
+    environment.globals |= {
+        "most_rows": _MOST_ROWS,
+        "small_picture": _SMALL_PICTURE,
+        "line_colours": len(LINES),
+        "dashes": DASHES,
+        "lanes": LANES,
+    }
     return environment
 
 

@@ -141,7 +141,11 @@ def headline(report: Report) -> Headline:
         return Headline("error", f"{tally['error']} found", f"Measured evidence that training is broken or learns the wrong thing.{ended}")
     if report.subject.too_little:
         shown = next((s.value for s in Severity if s.value in tally), "not-run")
-        return Headline(shown, "Too little was seen to call it clean", f"The budget was too short: {said}{checked}. A larger `budget` shows more.{ended}")
+        return Headline(
+            shown,
+            "Too little was seen to call it clean",
+            f"The budget was too short: {said}{checked}. A larger `budget` shows more.{ended}",
+        )
     if "warning" in tally:
         what = "It" if sum(state(f) == "warning" for f in report) == 1 else "Each"
         return Headline("warning", f"{none}, {tally['warning']}", f"{what} may cost the run. {checked}.{ended}")

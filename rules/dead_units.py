@@ -105,7 +105,11 @@ def _rectified(layers: Sequence[Activation]) -> str:
 
 def _flat(layers: Sequence[Activation]) -> str:
     shares = [layer.saturated for layer in layers if layer.kind in SATURATING]
-    return f"at most {max(shares):.0%} of a layer's tanh or sigmoid outputs are saturated" if shares else "and there are no tanh or sigmoid layers"
+    return (
+        f"at most {max(shares):.0%} of a layer's tanh or sigmoid outputs are saturated"
+        if shares
+        else "and there are no tanh or sigmoid layers"
+    )
 
 
 def _silent(layer: Activation, before: Activation | None) -> bool:

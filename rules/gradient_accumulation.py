@@ -87,7 +87,9 @@ class GradientAccumulation(Rule):
         if len(stale) >= STALE_STEPS:
             return _stale(steps, stale)
         if stale and len(steps) <= STALE_STEPS:
-            return not_run(f"a step held gradients of an earlier one, but with {len(steps)} recorded steps it cannot be said that this goes on")
+            return not_run(
+                f"a step held gradients of an earlier one, but with {len(steps)} recorded steps it cannot be said that this goes on"
+            )
         kept = round(statistics.median(step.kept for step in steps))
         if kept >= UNDIVIDED and loop.loss_needs_divisor and loop.stepped_optimizers <= 1 and _batches_a_step(loop) >= kept:
             plain = any("SGD" in optimizer.kind for optimizer in optimizers.optimizers)

@@ -188,9 +188,7 @@ def _repaired(labels: Labels, signal: Signal, repair: Repair) -> Verdict:
     )
 
 
-_FIX = (
-    "order = torch.randperm(len(inputs)).tolist()  # one order for both\ninputs, labels = [inputs[i] for i in order], [labels[i] for i in order]"
-)
+_FIX = "order = torch.randperm(len(inputs)).tolist()  # one order for both\ninputs, labels = [inputs[i] for i in order], [labels[i] for i in order]"
 _BY_KEY = "samples = [(inputs_by_key[key], labels_by_key[key]) for key in keys]  # one key finds both"
 
 
@@ -248,9 +246,14 @@ def _absent(labels: Labels, signal: Signal) -> Verdict:
 
 
 def _same_order(labels: Labels, phase: str) -> Fix:
-    alone = "This line gives another order to inputs alone, or to labels alone: give both the same. " if (labels.reordered or {}).get(phase) else ""
+    alone = (
+        "This line gives another order to inputs alone, or to labels alone: give both the same. "
+        if (labels.reordered or {}).get(phase)
+        else ""
+    )
     return Fix(
-        summary=f"{alone}Look at some samples with their labels; check that both are read, sorted and shuffled in the same order.", code=_FIX
+        summary=f"{alone}Look at some samples with their labels; check that both are read, sorted and shuffled in the same order.",
+        code=_FIX,
     )
 
 

@@ -99,7 +99,13 @@ def _torn(call: LossCall) -> Verdict:
         f"{call.kind} got scores {rows} that were cut out of {given} without moving the classes to the end: {call.torn:.0%} of the predictions "
         "hold scores of several places, and are compared with the target of another.",
         severity=Severity.ERROR,
-        evidence={"measured": call.torn, "expected": 0.0, "threshold": TORN, "prediction": list(call.input_shape), "given": list(call.torn_from)},
+        evidence={
+            "measured": call.torn,
+            "expected": 0.0,
+            "threshold": TORN,
+            "prediction": list(call.input_shape),
+            "given": list(call.torn_from),
+        },
         location=call.torn_where or call.where,
         fix=Fix(
             summary="Move the class axis to the end before flattening, or give the loss the scores as they are: it takes classes along axis 1.",

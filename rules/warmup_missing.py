@@ -95,7 +95,11 @@ class WarmupMissing(Rule):
         if warm is None or not broke:
             return passed(
                 f"The first steps at the full learning rate of {runs.configured:g} do no harm: the loss "
-                + (f"rises to {rise:.2f} times its start at most, or comes down all the same." if rise > 1 else "does not rise above its start."),
+                + (
+                    f"rises to {rise:.2f} times its start at most, or comes down all the same."
+                    if rise > 1
+                    else "does not rise above its start."
+                ),
                 evidence=evidence,
             )
         if _rise(warm, runs.initial) > CALM or not _learned(warm, runs.initial):

@@ -235,7 +235,12 @@ def generator_that_starts_afresh() -> Call:
 
 @kind
 def collated_lists() -> Call:
-    return (mlp(), DataLoader(list(zip(x, y, strict=True)), 8, collate_fn=lambda rows: [torch.stack([r[0] for r in rows]), torch.stack([r[1] for r in rows])])), {}
+    return (
+        mlp(),
+        DataLoader(
+            list(zip(x, y, strict=True)), 8, collate_fn=lambda rows: [torch.stack([r[0] for r in rows]), torch.stack([r[1] for r in rows])]
+        ),
+    ), {}
 
 
 @kind
@@ -345,19 +350,32 @@ def hugging_face_model() -> nn.Module:
     from transformers import BertConfig, BertForSequenceClassification
 
     return BertForSequenceClassification(
-        BertConfig(vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, max_position_embeddings=16, num_labels=CLASSES)
+        BertConfig(
+            vocab_size=30,
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=16,
+            num_labels=CLASSES,
+        )
     )
 
 
 @kind
 def tokenised_dataset() -> Call:
-    return (hugging_face_model(), DataLoader(Dicts(input_ids=tokens, attention_mask=torch.ones_like(tokens), labels=y), 8, shuffle=True)), {}
+    return (
+        hugging_face_model(),
+        DataLoader(Dicts(input_ids=tokens, attention_mask=torch.ones_like(tokens), labels=y), 8, shuffle=True),
+    ), {}
 
 
 def hugging_face_trainer(folder: str = tempfile.gettempdir(), **options: Any) -> Any:
     from transformers import Trainer, TrainingArguments
 
-    arguments = TrainingArguments(folder, per_device_train_batch_size=8, report_to=[], use_cpu=True, max_steps=6, save_strategy="no", disable_tqdm=True)
+    arguments = TrainingArguments(
+        folder, per_device_train_batch_size=8, report_to=[], use_cpu=True, max_steps=6, save_strategy="no", disable_tqdm=True
+    )
     data = Dicts(input_ids=tokens, attention_mask=torch.ones_like(tokens), labels=y)
     return Trainer(hugging_face_model(), arguments, train_dataset=data, eval_dataset=data, **options)
 

@@ -41,7 +41,12 @@ def fails(model: nn.Module, batch: list[torch.Tensor]) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("model", "data", "options", "says"),
     [
-        (mlp, lambda: loader(torch.randn(16, 9), torch.zeros(16).long()), {}, r"cannot be called on a batch of the loader, a list of \[0\] \[8, 9\] float32"),
+        (
+            mlp,
+            lambda: loader(torch.randn(16, 9), torch.zeros(16).long()),
+            {},
+            r"cannot be called on a batch of the loader, a list of \[0\] \[8, 9\] float32",
+        ),
         (lambda: mlp().to("meta"), lambda: loader(x, y), {}, "meta device"),
         (mlp, lambda: loader(x, y), {"device": "cuda"}, r"device='cuda' was given, but Sequential is on cpu"),
         (mlp, lambda: (b for b in loader(x, y)), {}, "use it up"),

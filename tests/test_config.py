@@ -69,7 +69,10 @@ def test_the_nearest_file_with_a_table_counts(tmp_path: Path) -> None:
         ("[tool.trainlint]\nfail_on = 'note'", "there is no setting 'fail_on'; did you mean 'fail-on'"),
         ("[tool.trainlint]\nseverity = 'note'", r"belongs to a rule's own table, \[tool.trainlint.rules.<name>\]"),
         ("[tool.trainlint.rules.evalmode]\nseverity = 'note'", r"pyproject.toml: there is no rule 'evalmode'; did you mean 'eval-mode'"),
-        ("[tool.trainlint.rules.shuffle]\nseverity = 'info'", r"pyproject.toml: rule shuffle: severity must be one of error, warning, note, not 'info'"),
+        (
+            "[tool.trainlint.rules.shuffle]\nseverity = 'info'",
+            r"pyproject.toml: rule shuffle: severity must be one of error, warning, note, not 'info'",
+        ),
         ("[tool.trainlint]\nselect = ['shufle']", "pyproject.toml: there is no rule 'shufle'"),
     ],
 )
@@ -83,7 +86,7 @@ def test_what_is_wrong_in_the_file_is_said(tmp_path: Path, text: str, said: str)
 def test_a_file_of_its_own_comes_first_and_needs_no_table_name(tmp_path: Path) -> None:
     write(tmp_path, "[tool.trainlint]\nseed = 1\n")
     own = tmp_path / "trainlint.toml"
-    own.write_text('seed = 2\n[rules.class-imbalance]\nratio = 30\n')
+    own.write_text("seed = 2\n[rules.class-imbalance]\nratio = 30\n")
     assert find_config(tmp_path) == own
     assert read_config(own) == Settings(seed=2, options={"class-imbalance": {"ratio": 30}})
     own.write_text("sed = 2")

@@ -60,7 +60,9 @@ def imports(module: str, *, at_run_time: bool) -> frozenset[str]:
 def test_the_core_imports_no_rule_and_no_report() -> None:
     for module in modules():
         if module.partition(".")[0] == "trainlint":
-            assert not [name for name in imports(module, at_run_time=False) if name.startswith(("trainlint_rules", "trainlint_reports"))], module
+            assert not [name for name in imports(module, at_run_time=False) if name.startswith(("trainlint_rules", "trainlint_reports"))], (
+                module
+            )
 
 
 @pytest.mark.parametrize("package", ["trainlint_rules", "trainlint_reports"])

@@ -58,7 +58,9 @@ def test_lines_of_ipython_become_what_they_stand_for(line: str, python: str, tmp
     assert read(tmp_path, line).lines(1) == [f"{python}  # IPython: {line}"]
 
 
-@pytest.mark.parametrize("source", ["x = (7\n  % 2)", "x = 7 \\\n % 2", 'text = """\n%no magic\n!nor this\n"""', "x != 1", "x %= 2", "x = a % b"])
+@pytest.mark.parametrize(
+    "source", ["x = (7\n  % 2)", "x = 7 \\\n % 2", 'text = """\n%no magic\n!nor this\n"""', "x != 1", "x %= 2", "x = a % b"]
+)
 def test_python_is_left_as_it_is(source: str, tmp_path: Path):
     notebook = read(tmp_path, source)
     assert notebook.lines(1) == source.split("\n")

@@ -85,7 +85,9 @@ def offer(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> None:
     monkeypatch.delitem(sys.modules, "odd_rules", raising=False)
     ours = [p for p in entry_points(group="trainlint.rules") if p.name == "core"]
     theirs = EntryPoint("odd", "odd_rules", "trainlint.rules")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [*ours, theirs] if group == "trainlint.rules" else entry_points(group=group))
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: [*ours, theirs] if group == "trainlint.rules" else entry_points(group=group)
+    )
     monkeypatch.setattr(registry, "load_catalogue", lru_cache(maxsize=1)(registry.load_catalogue.__wrapped__))
 
 
@@ -93,7 +95,7 @@ def offer(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> None:
     ("changed", "said"),
     [
         (('    summary = "Few steps were recorded"\n', ""), "plug-in 'odd' .*rule FewSteps has no 'summary'; it must be a str"),
-        (('severity = Severity.WARNING\n    summary', 'severity = "bad"\n    summary'), "FewSteps has a wrong 'severity': 'bad'"),
+        (("severity = Severity.WARNING\n    summary", 'severity = "bad"\n    summary'), "FewSteps has a wrong 'severity': 'bad'"),
         (("TL399", "TL210"), r"FewSteps has the code 'TL210', which trainlint_rules.shuffle.\w+ has already"),
         (("few-steps", "shuffle"), "FewSteps has the name 'shuffle', which trainlint_rules"),
     ],

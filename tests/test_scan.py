@@ -308,7 +308,9 @@ def test_a_comment_takes_a_finding_back_and_settings_come_from_the_project(tmp_p
 
 def test_a_script_that_fails_over_a_cut_validation_is_judged_as_any_other(tmp_path: Path) -> None:
     seen = "hits = sum(len(a) for a, b in val_loader)\n        assert hits == 300, hits"
-    source = HEALTHY.replace("hits = sum((model(a).argmax(1) == b).sum().item() for a, b in val_loader)", seen.replace("len(a)", "len(model(a))"))
+    source = HEALTHY.replace(
+        "hits = sum((model(a).argmax(1) == b).sum().item() for a, b in val_loader)", seen.replace("len(a)", "len(model(a))")
+    )
     done, report = run(tmp_path, source, "--select", "gradient-accumulation,shuffle")
     assert done.returncode == 0, done.stderr
     assert "AssertionError: 128" in report["subject"]["notes"][0]

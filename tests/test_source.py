@@ -13,7 +13,9 @@ SOURCE = "import torch\n\nfor epoch in range(3):\n    for x, y in loader:\n     
 
 def finding(file: Path, line: int, text: str, outcome: Outcome = Outcome.FAIL) -> Finding:
     place = Location(str(file), line, "", text)
-    return Finding(code="TL306", name="loop-order", stage=Stage.GRADIENTS, outcome=outcome, severity=Severity.ERROR, message="m", location=place)
+    return Finding(
+        code="TL306", name="loop-order", stage=Stage.GRADIENTS, outcome=outcome, severity=Severity.ERROR, message="m", location=place
+    )
 
 
 @pytest.fixture

@@ -47,11 +47,19 @@ def explained(start: Path, file: Path | None = None) -> tuple[list[tuple[str, An
     path = file or find_config(start)
     settings = read_config(path) if path is not None else Settings()
     table = (_table(path) or {}) if path is not None else {}
-    held = {"select": list(settings.select), "ignore": list(settings.ignore), "fail-on": settings.fail_on, "budget": f"{settings.budget:g}s", "seed": settings.seed}
+    held = {
+        "select": list(settings.select),
+        "ignore": list(settings.ignore),
+        "fail-on": settings.fail_on,
+        "budget": f"{settings.budget:g}s",
+        "seed": settings.seed,
+    }
     held |= {key: getattr(settings, key) for key in _KEYS if key not in held and key != "rules"}
     entries = [(key, value, _place_of(path, key) if path is not None and key in table else "default") for key, value in held.items()]
     for rule, own in settings.options.items():
-        entries += [(f"rules.{rule}.{option}", value, _place_of(path, option, rule) if path is not None else "") for option, value in own.items()]
+        entries += [
+            (f"rules.{rule}.{option}", value, _place_of(path, option, rule) if path is not None else "") for option, value in own.items()
+        ]
     return entries, settings, path
 
 

@@ -158,7 +158,9 @@ def _content(path: str) -> dict[str, Any]:
         msg = f"{path} is no notebook: it names no nbformat"
         raise UsageError(msg)
     if content["nbformat"] != 4 or not isinstance(content.get("cells"), list):
-        msg = f"{path} has notebook format {content['nbformat']}; bring it to format 4 with: jupyter nbconvert --to notebook --inplace {path}"
+        msg = (
+            f"{path} has notebook format {content['nbformat']}; bring it to format 4 with: jupyter nbconvert --to notebook --inplace {path}"
+        )
         raise UsageError(msg)
     if not all(isinstance(cell, dict) for cell in content["cells"]):
         msg = f"{path} is no notebook: a cell of it is no object"

@@ -85,7 +85,9 @@ def _data(evidence: Evidence) -> Iterator[Detail]:
         yield from (histogram for view in views for histogram in view.histograms)
     if scan := _found(evidence, DataScan):
         labels = _found(evidence, Labels)
-        maps = {leaf.path for view in (batches.train if batches else ()) for leaf in view.leaves if leaf.kind == "mask" and len(leaf.shape) > 2}
+        maps = {
+            leaf.path for view in (batches.train if batches else ()) for leaf in view.leaves if leaf.kind == "mask" and len(leaf.shape) > 2
+        }
         for counted in scan.labels:
             if 1 < len(counted.counts) <= _MOST_LABELS:
                 yield _label_histogram(counted, (labels.names if labels else None) or {}, "pixels" if counted.path in maps else "labels")
@@ -151,7 +153,9 @@ def _rates(rate: LearningRate) -> Series:
     lines = [Line(name=f"short runs ({rate.steps} steps)", x=tuple(x for x, _ in finite), y=tuple(y for _, y in finite))]
     if rate.curve_lr:
         lines.append(Line(name="range test (one run, rising rate)", x=rate.curve_lr, y=rate.curve_loss))
-    return Series(title="Loss by learning rate", x_label="learning rate", y_label="loss", lines=tuple(lines), log_x=True, marks=tuple(marks))
+    return Series(
+        title="Loss by learning rate", x_label="learning rate", y_label="loss", lines=tuple(lines), log_x=True, marks=tuple(marks)
+    )
 
 
 def _one_cycle(rate: LearningRate, optimizers: Optimizers | None) -> Code:

@@ -173,7 +173,11 @@ def _problem(name: str, run: Run) -> str | None:
     if run.ended == "ended":
         return (
             f"{name} ran to its end without training anything: no loss.backward() was seen. "
-            + ("It ran processes of its own, which a scan does not follow: " if run.evidence.status.get("children_seconds", 0.0) > _BUSY else "")
+            + (
+                "It ran processes of its own, which a scan does not follow: "
+                if run.evidence.status.get("children_seconds", 0.0) > _BUSY
+                else ""
+            )
             + "Name the script that trains, or give it the arguments it trains with after --"
         )
     if run.ended == "interrupted":

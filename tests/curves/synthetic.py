@@ -35,7 +35,14 @@ class Draw:
         floor = self.u(0.1, 0.5) if floor is None else floor
         return floor + (1 - floor) * np.exp(-self.t / (tau or self.u(0.04, 0.15)))
 
-    def run(self, train: Numbers | None = None, val: Numbers | None = None, metric: Numbers | None = None, lr: Numbers | None = None, **more: object) -> Run:
+    def run(
+        self,
+        train: Numbers | None = None,
+        val: Numbers | None = None,
+        metric: Numbers | None = None,
+        lr: Numbers | None = None,
+        **more: object,
+    ) -> Run:
         x = np.arange(self.n, dtype=float)
         given = {"train": train, "val": val, "metric": metric, "lr": lr}
         traces = {name: None if y is None else Trace(x, np.asarray(y, dtype=float)) for name, y in given.items()}
@@ -55,7 +62,9 @@ def cosine_tail(d: Draw) -> Run:
     floor = d.u(0.1, 0.4)
     level = floor + (1 - floor) * (0.7 * np.exp(-d.t / 0.08) + 0.3 * (1 + np.cos(np.pi * d.t)) / 2 * np.exp(-d.t))
     noise = np.exp(d.sigma * (0.1 + lr) * d.rng.standard_normal(d.n))
-    return d.run(level * noise * d.scale, level * 1.1 * noise[::-1][::-1] * d.scale if d.u(0, 1) > 0.5 else None, lr=lr if d.u(0, 1) > 0.5 else None)
+    return d.run(
+        level * noise * d.scale, level * 1.1 * noise[::-1][::-1] * d.scale if d.u(0, 1) > 0.5 else None, lr=lr if d.u(0, 1) > 0.5 else None
+    )
 
 
 def warm_up(d: Draw) -> Run:
@@ -178,7 +187,11 @@ def too_good(d: Draw) -> Run:
 
 
 def oscillating(d: Draw) -> Run:
-    swing = np.exp(d.u(0.5, 0.8) * d.rng.standard_normal(d.n)) if d.n <= 100 else np.exp(0.6 * np.repeat(d.rng.standard_normal(d.n), d.n // 30)[: d.n])
+    swing = (
+        np.exp(d.u(0.5, 0.8) * d.rng.standard_normal(d.n))
+        if d.n <= 100
+        else np.exp(0.6 * np.repeat(d.rng.standard_normal(d.n), d.n // 30)[: d.n])
+    )
     return d.run(d.noisy(0.6 + 0.4 * np.exp(-d.t / 0.05)) * swing)
 
 
@@ -220,7 +233,20 @@ def still_improving(d: Draw) -> Run:
     return d.run(d.noisy(1 - 0.7 * d.t ** d.u(0.8, 1.1), 0.5), lr=np.full(d.n, 0.1))
 
 
-HEALTHY: tuple[Callable[[Draw], Run], ...] = (small_classifier, sgd_to_zero, cosine_tail, warm_up, power_law, step_decay, settled_gap, batch_noise, certain_of_its_errors, warm_restarts, one_cycle, fine_tuning)
+HEALTHY: tuple[Callable[[Draw], Run], ...] = (
+    small_classifier,
+    sgd_to_zero,
+    cosine_tail,
+    warm_up,
+    power_law,
+    step_decay,
+    settled_gap,
+    batch_noise,
+    certain_of_its_errors,
+    warm_restarts,
+    one_cycle,
+    fine_tuning,
+)
 #: Formula -> the shapes that name it rightly, the first being the one it is meant to show.
 SHAPES: dict[Callable[[Draw], Run], tuple[str, ...]] = {
     diverged_nan: ("diverged",),

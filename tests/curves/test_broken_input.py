@@ -56,7 +56,10 @@ def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
     assert not (tmp_path / "harm").exists()
 
 
-@pytest.mark.parametrize(("text", "shape"), [("epoch,loss\n1,0.5\n", "too-short"), ("epoch,loss\n1,a\n2,b\n3,c\n", "not-a-curve"), ("epoch,loss\n" + "1,nan\n" * 9, "diverged")])
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [("epoch,loss\n1,0.5\n", "too-short"), ("epoch,loss\n1,a\n2,b\n3,c\n", "not-a-curve"), ("epoch,loss\n" + "1,nan\n" * 9, "diverged")],
+)
 def test_too_little_is_a_verdict_of_its_own(text: str, shape: str, tmp_path: Path) -> None:
     (tmp_path / "log").write_text(text)
     assert classify(tmp_path / "log").runs[0].shape == shape
@@ -89,7 +92,9 @@ def survives(path: Path, data: bytes) -> None:
 
 MANY = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 CELLS = st.one_of(
-    st.floats(width=32).map(str), st.integers(-9, 10**6).map(str), st.sampled_from(["", "nan", "inf", "-inf", "1e308", "1e-320", "abc", "0.5%", '"', "[1]", "\x00", "é"])
+    st.floats(width=32).map(str),
+    st.integers(-9, 10**6).map(str),
+    st.sampled_from(["", "nan", "inf", "-inf", "1e308", "1e-320", "abc", "0.5%", '"', "[1]", "\x00", "é"]),
 )
 
 
@@ -100,7 +105,13 @@ def test_any_bytes(tmp_path: Path, data: bytes) -> None:
 
 
 @MANY
-@given(st.lists(st.sampled_from(["epoch", "step", "loss", "val_loss", "acc", "lr", "model", "", "x - y", "grad_norm"]), min_size=1, max_size=5), st.lists(st.lists(CELLS, max_size=6), max_size=25), st.sampled_from(",;\t| "))
+@given(
+    st.lists(
+        st.sampled_from(["epoch", "step", "loss", "val_loss", "acc", "lr", "model", "", "x - y", "grad_norm"]), min_size=1, max_size=5
+    ),
+    st.lists(st.lists(CELLS, max_size=6), max_size=25),
+    st.sampled_from(",;\t| "),
+)
 def test_any_table(tmp_path: Path, names: list[str], rows: list[list[str]], delimiter: str) -> None:
     survives(tmp_path / "log", "\n".join(delimiter.join(row) for row in [names, *rows]).encode())
 
@@ -115,7 +126,13 @@ def test_any_cut_or_flip_of_an_event_file(tmp_path: Path, data: st.DataObject) -
 
 
 @MANY
-@given(st.recursive(st.none() | st.floats() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.sampled_from(["loss", "epoch", "history", "a"]), inner, max_size=4), max_leaves=20))
+@given(
+    st.recursive(
+        st.none() | st.floats() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.sampled_from(["loss", "epoch", "history", "a"]), inner, max_size=4),
+        max_leaves=20,
+    )
+)
 def test_any_json(tmp_path: Path, value: object) -> None:
     import json
 
@@ -123,7 +140,36 @@ def test_any_json(tmp_path: Path, value: object) -> None:
 
 
 @MANY
-@given(st.lists(st.sampled_from(["Epoch", "loss:", "val_loss=", "0.5", "nan", "1/2", "-", "train", "Validation", ":", "|", "[", "12.5%", "acc", "1e9", "{", "}", "\r", "from", "12:30:01"]), max_size=60), st.lists(st.integers(1, 6), max_size=20))
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "Epoch",
+                "loss:",
+                "val_loss=",
+                "0.5",
+                "nan",
+                "1/2",
+                "-",
+                "train",
+                "Validation",
+                ":",
+                "|",
+                "[",
+                "12.5%",
+                "acc",
+                "1e9",
+                "{",
+                "}",
+                "\r",
+                "from",
+                "12:30:01",
+            ]
+        ),
+        max_size=60,
+    ),
+    st.lists(st.integers(1, 6), max_size=20),
+)
 def test_any_text(tmp_path: Path, words: list[str], breaks: list[int]) -> None:
     parts = iter(words)
     lines = [" ".join(w for _, w in zip(range(size), parts, strict=False)) for size in breaks]

@@ -24,7 +24,11 @@ def call(*arguments: object, code: int = 0) -> str:
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     folder = tmp_path / "runs"
-    for name, loss in (("good", lambda i: 0.3 + 2 * 0.85**i), ("dead", lambda i: 2.3026), ("gone", lambda i: 2 * 0.9**i if i < 20 else float("nan"))):
+    for name, loss in (
+        ("good", lambda i: 0.3 + 2 * 0.85**i),
+        ("dead", lambda i: 2.3026),
+        ("gone", lambda i: 2 * 0.9**i if i < 20 else float("nan")),
+    ):
         (folder / name).mkdir(parents=True)
         (folder / name / "metrics.csv").write_text("epoch,loss\n" + "\n".join(f"{i},{loss(i)}" for i in range(40)))
     (folder / "notes.txt").write_text("nothing here\n")
@@ -85,7 +89,10 @@ def test_the_html_report_holds_the_table_and_the_charts(runs: Path, tmp_path: Pa
 
 
 def test_every_other_report_format_works_too(runs: Path) -> None:
-    assert "TL601" in call(runs / "dead" / "metrics.csv", "--format", "text", "--output", runs / "out.txt", code=1) + (runs / "out.txt").read_text()
+    assert (
+        "TL601"
+        in call(runs / "dead" / "metrics.csv", "--format", "text", "--output", runs / "out.txt", code=1) + (runs / "out.txt").read_text()
+    )
 
 
 def test_reading_logs_needs_no_torch(runs: Path) -> None:

@@ -107,7 +107,16 @@ def test_line_ends_and_encodings_do_not_matter(encoding: str, end: str, tmp_path
 
 @pytest.mark.parametrize(
     ("cell", "value"),
-    [("0.5", 0.5), (" 12.3% ", 12.3), ("-inf", -math.inf), ("1e18", 1e18), ("[0.001]", 0.001), ("tensor(0.25, device='cuda:0')", 0.25), ("0,5", 0.5), ('"3"', 3.0)],
+    [
+        ("0.5", 0.5),
+        (" 12.3% ", 12.3),
+        ("-inf", -math.inf),
+        ("1e18", 1e18),
+        ("[0.001]", 0.001),
+        ("tensor(0.25, device='cuda:0')", 0.25),
+        ("0,5", 0.5),
+        ('"3"', 3.0),
+    ],
 )
 def test_numbers_in_the_forms_that_logs_have(cell: str, value: float) -> None:
     assert number(cell) == value
@@ -124,8 +133,12 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_parts_are_summed_and_a_total_is_taken_alone(tmp_path: Path) -> None:
-    parts = write(tmp_path / "a.csv", "epoch,train/box_loss,train/cls_loss,val/box_loss,val/cls_loss\n" + "\n".join(f"{i},1,2,3,4" for i in range(5)))
-    total = write(tmp_path / "b.jsonl", "\n".join(json.dumps({"iteration": i, "loss_cls": 1, "loss_box": 2, "total_loss": 3.5}) for i in range(5)))
+    parts = write(
+        tmp_path / "a.csv", "epoch,train/box_loss,train/cls_loss,val/box_loss,val/cls_loss\n" + "\n".join(f"{i},1,2,3,4" for i in range(5))
+    )
+    total = write(
+        tmp_path / "b.jsonl", "\n".join(json.dumps({"iteration": i, "loss_cls": 1, "loss_box": 2, "total_loss": 3.5}) for i in range(5))
+    )
     assert classify(parts).runs[0].columns["val"] == "val/box_loss+val/cls_loss"
     assert runs_of(read_log(parts))[0].val.y[0] == 7
     assert classify(total).runs[0].columns["train"] == "total_loss"
@@ -140,7 +153,9 @@ def test_several_validation_sets_are_averaged(tmp_path: Path) -> None:
 def test_appended_runs_are_told_apart_and_resumed_ones_joined(tmp_path: Path) -> None:
     appended = write(tmp_path / "a.csv", "epoch,loss\n" + "\n".join(f"{i},{1 / (i + 1)}" for _ in range(3) for i in range(6)))
     assert [run.name for run in runs_of(read_log(appended))] == ["run 1", "run 2", "run 3"]
-    resumed = write(tmp_path / "b.csv", "epoch,loss\n" + "\n".join(f"{i},{k}" for k, span in enumerate((range(6), range(4, 10))) for i in span))
+    resumed = write(
+        tmp_path / "b.csv", "epoch,loss\n" + "\n".join(f"{i},{k}" for k, span in enumerate((range(6), range(4, 10))) for i in span)
+    )
     (run,) = runs_of(read_log(resumed))
     assert list(run.train.x) == list(range(10))
     assert list(run.train.y) == [0] * 4 + [1] * 6
@@ -148,21 +163,32 @@ def test_appended_runs_are_told_apart_and_resumed_ones_joined(tmp_path: Path) ->
 
 
 def test_runs_named_by_a_column_are_told_apart(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", "model,epoch,loss\n" + "\n".join(f"{name},{i},{k}" for i in range(5) for k, name in enumerate(("small", "large"))))
+    path = write(
+        tmp_path / "a.csv",
+        "model,epoch,loss\n" + "\n".join(f"{name},{i},{k}" for i in range(5) for k, name in enumerate(("small", "large"))),
+    )
     assert [(run.name, run.train.y[0]) for run in runs_of(read_log(path))] == [("small", 0), ("large", 1)]
 
 
 def test_a_table_of_runs_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", "Name,State,Runtime,train/loss,val/loss\n" + "\n".join(f"run{i},finished,100,0.{i},0.{i}" for i in range(1, 9)))
+    path = write(
+        tmp_path / "a.csv", "Name,State,Runtime,train/loss,val/loss\n" + "\n".join(f"run{i},finished,100,0.{i},0.{i}" for i in range(1, 9))
+    )
     (run,) = classify(path).runs
     assert run.shape == "not-a-curve"
     assert "rows are runs" in run.summary
 
 
 def test_long_tables_become_wide(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", "key,value,step\n" + "\n".join(f"{k},{v},{i}" for i in range(5) for k, v in (("train_loss", 1), ("val_loss", 2))))
+    path = write(
+        tmp_path / "a.csv",
+        "key,value,step\n" + "\n".join(f"{k},{v},{i}" for i in range(5) for k, v in (("train_loss", 1), ("val_loss", 2))),
+    )
     assert classify(path).runs[0].columns == {"train": "train_loss", "val": "val_loss", "metric": None, "lr": None}
-    mode = write(tmp_path / "b.jsonl", "\n".join(json.dumps({"mode": m, "epoch": i, "loss": v}) for i in range(5) for m, v in (("train", 1), ("val", 2))))
+    mode = write(
+        tmp_path / "b.jsonl",
+        "\n".join(json.dumps({"mode": m, "epoch": i, "loss": v}) for i in range(5) for m, v in (("train", 1), ("val", 2))),
+    )
     assert classify(mode).runs[0].columns["val"] == "val loss"
 
 

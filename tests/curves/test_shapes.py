@@ -56,7 +56,11 @@ def test_nan_counts_only_where_the_run_ends_in_it() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [(0.71, 267, 408, 505, 497, 548, 447, 347, 263, 236, 237), (0.71, 2.4, 2.3, 1.7, 1.7, 2.2, 1.8, 2.2, 1.4, 1.8, 1.4, 1.8, 2.0, 2.1, 1.6, 1.6), (0.7, 1.6, 1.7, 1.65)],
+    [
+        (0.71, 267, 408, 505, 497, 548, 447, 347, 263, 236, 237),
+        (0.71, 2.4, 2.3, 1.7, 1.7, 2.2, 1.8, 2.2, 1.4, 1.8, 1.4, 1.8, 2.0, 2.1, 1.6, 1.6),
+        (0.7, 1.6, 1.7, 1.65),
+    ],
 )
 def test_a_loss_that_ends_above_its_start_has_diverged_and_is_not_underfit(values: tuple[float, ...]) -> None:
     (run,) = classify([{"step": 5 * i, "loss": y, "lr": 0.4} for i, y in enumerate(values)]).runs

@@ -75,7 +75,9 @@ def test_a_damaged_report_is_shown_in_every_format_or_refused(data: st.DataObjec
             assert "\x00" not in page
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"null", b"[[[[", b"[" * 100_000, b'{"schema": 1, "schema": 1', b"\x00" * 9, b'"' + b"x" * 10**6])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe\x00", b"null", b"[[[[", b"[" * 100_000, b'{"schema": 1, "schema": 1', b"\x00" * 9, b'"' + b"x" * 10**6]
+)
 def test_what_is_no_report_is_one_message(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "report.json").write_bytes(content)
     done = CliRunner().invoke(main, ["view", str(tmp_path / "report.json")])
@@ -85,7 +87,26 @@ def test_what_is_no_report_is_one_message(content: bytes, tmp_path: Path) -> Non
 
 
 KEYS = st.sampled_from(["select", "ignore", "fail-on", "budget", "seed", "baseline", "rules", "tool", "trainlint", "odd key", ""])
-VALUES = st.sampled_from(['"60s"', '"0s"', "-1", "1e400", "nan", "true", "[]", '["shuffle"]', "[1]", '"error"', "{}", "{shuffle = 1}", "{shuffle = {severity = 3}}", "1979-05-27", '"\\u0000"', '"x'])
+VALUES = st.sampled_from(
+    [
+        '"60s"',
+        '"0s"',
+        "-1",
+        "1e400",
+        "nan",
+        "true",
+        "[]",
+        '["shuffle"]',
+        "[1]",
+        '"error"',
+        "{}",
+        "{shuffle = 1}",
+        "{shuffle = {severity = 3}}",
+        "1979-05-27",
+        '"\\u0000"',
+        '"x',
+    ]
+)
 
 
 @MANY
@@ -130,7 +151,9 @@ def test_damaged_evidence_is_judged_or_refused(tmp_path: Path, data: st.DataObje
     assert isinstance(judge(evidence, Settings(select=("shuffle", "overfit-batch"))), Report)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 100_000, b"null\n", b'{"kind": "measurement", "name": "nothing", "data": {}, "seconds": 0}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe", b"[" * 100_000, b"null\n", b'{"kind": "measurement", "name": "nothing", "data": {}, "seconds": 0}']
+)
 def test_what_is_no_evidence_is_one_message(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "evidence.jsonl").write_bytes(content)
     done = CliRunner().invoke(main, ["judge", str(tmp_path / "evidence.jsonl")])

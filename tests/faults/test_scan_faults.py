@@ -61,7 +61,9 @@ def without_times(value: Any) -> Any:
 
 
 def test_two_scans_of_a_script_give_the_same_report_but_for_times(tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text(script(first="import random, numpy\nrandom.seed(1), numpy.random.seed(1)", item="noise = numpy.random.rand() + random.random()"))
+    (tmp_path / "train.py").write_text(
+        script(first="import random, numpy\nrandom.seed(1), numpy.random.seed(1)", item="noise = numpy.random.rand() + random.random()")
+    )
     reports = []
     for seed in ("1", "2"):  # of strings' hashes, and so of the order in sets
         subprocess.run(

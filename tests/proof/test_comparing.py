@@ -20,7 +20,9 @@ from trainlint.scanning import judge
 from trainlint.settings import Settings
 
 LABELS = torch.arange(96) % 4
-X = 2 * torch.randn(4, 6, generator=torch.Generator().manual_seed(3))[LABELS] + torch.randn(96, 6, generator=torch.Generator().manual_seed(4))
+X = 2 * torch.randn(4, 6, generator=torch.Generator().manual_seed(3))[LABELS] + torch.randn(
+    96, 6, generator=torch.Generator().manual_seed(4)
+)
 SETTINGS = Settings(select=("output-activation",), budget=60, compare=True)
 
 
@@ -71,7 +73,9 @@ def test_a_sound_configuration_is_compared_with_the_recipe_alone():
 
 
 def test_fixes_are_put_together():
-    both = merged([Condition(rate=lambda p: 0.5, feed=lambda f: {s: t + 1 for s, t in f.items()}), Condition(rate=lambda p: 0.5, clear=True, used=3)])
+    both = merged(
+        [Condition(rate=lambda p: 0.5, feed=lambda f: {s: t + 1 for s, t in f.items()}), Condition(rate=lambda p: 0.5, clear=True, used=3)]
+    )
     assert both.rate(0.3) == 0.25
     assert both.used == 3
     assert float(both.feed({0: torch.zeros(())})[0]) == 1.0

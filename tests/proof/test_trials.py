@@ -182,7 +182,9 @@ def test_attention_that_sees_later_tokens_gets_a_mask():
         return F.cross_entropy(model(batch[0][:, :-1]).flatten(0, 1), batch[0][:, 1:].flatten())
 
     model = Peeking()
-    found = proof(record(lambda: fit(model, DataLoader(TensorDataset(tokens), 16, shuffle=True), next_token, adam(model, 0.01))), "sample-mixing")
+    found = proof(
+        record(lambda: fit(model, DataLoader(TensorDataset(tokens), 16, shuffle=True), next_token, adam(model, 0.01))), "sample-mixing"
+    )
     assert found.tried
     assert found.summary.startswith("With a causal mask, the loss without a look at later tokens")
     assert found.helped
@@ -190,7 +192,9 @@ def test_attention_that_sees_later_tokens_gets_a_mask():
 
 def test_what_a_replay_cannot_show_is_not_tried_and_says_why():
     model = mlp(nn.Softmax(1))
-    session = ProbeSession(record(lambda: fit(model, loader(), classify, adam(model))), Settings(select=("output-activation",), prove=False))
+    session = ProbeSession(
+        record(lambda: fit(model, loader(), classify, adam(model))), Settings(select=("output-activation",), prove=False)
+    )
     (finding,) = session.judge(load_catalogue().choose(("output-activation",)))
     assert session.proofs == {}, "proofs were switched off"
     leak = dataclasses.replace(finding, name="split-leak")
@@ -239,7 +243,9 @@ def test_without_time_nothing_is_tried():
 @pytest.mark.parametrize("name", ["update-ratio", "house-rule"])
 def test_nothing_is_said_of_a_fix_that_has_no_trial(name: str) -> None:
     model = mlp(nn.Softmax(1))
-    session = ProbeSession(record(lambda: fit(model, loader(), classify, adam(model))), Settings(select=("output-activation",), prove=False))
+    session = ProbeSession(
+        record(lambda: fit(model, loader(), classify, adam(model))), Settings(select=("output-activation",), prove=False)
+    )
     (finding,) = session.judge(load_catalogue().choose(("output-activation",)))
     assert not list(proofs(session.recording, [dataclasses.replace(finding, name=name)], session.measure, time.monotonic() + 10))
 

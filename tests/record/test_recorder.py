@@ -313,6 +313,8 @@ def test_calls_of_a_loss_are_events_where_the_loop_makes_them_and_nowhere_else()
         optimizer.step()
 
     recording = record(lambda: train(model, optimizer, train_loader, val_loader, epochs=1, each=each))
-    kinds = [h.kind for h in recording.happenings if h.iteration is not None and h.iteration.phase == "train" and h.kind not in ("epoch", "eval")]
+    kinds = [
+        h.kind for h in recording.happenings if h.iteration is not None and h.iteration.phase == "train" and h.kind not in ("epoch", "eval")
+    ]
     step = ["batch", "forward", "loss", "clear", "backward", "step"]
     assert kinds[: 4 * len(step)] == 4 * step

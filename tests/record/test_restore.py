@@ -186,7 +186,9 @@ def test_everything_is_bit_for_bit_as_it_was(model_name: str, optimizer_name: st
         step(model, optimizer, batch, scaler)
     held = {id(p): p.grad for p in model.parameters()}
     before = state(model, optimizer, scheduler, scaler, data)
-    report = trainlint.check(model, data, loss_fn=F.cross_entropy, optimizer=optimizer, scheduler=scheduler, val_loader=loader(1), only=ONLY, budget=20)
+    report = trainlint.check(
+        model, data, loss_fn=F.cross_entropy, optimizer=optimizer, scheduler=scheduler, val_loader=loader(1), only=ONLY, budget=20
+    )
     after = state(model, optimizer, scheduler, scaler, data)
     assert not [f.reason for f in report.findings if "failed" in f.reason]
     assert {k: v for k, v in before.items() if after[k] != v} == {}

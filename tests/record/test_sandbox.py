@@ -80,7 +80,11 @@ DEEDS: list[Callable[[], None]] = [
 
 def fingerprint(folder: Path) -> dict[str, tuple[str, int, int]]:
     return {
-        str(p): (hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else "folder", p.stat().st_mode, p.stat().st_mtime_ns if p.is_file() else 0)
+        str(p): (
+            hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else "folder",
+            p.stat().st_mode,
+            p.stat().st_mtime_ns if p.is_file() else 0,
+        )
         for p in sorted(folder.rglob("*"))
     }
 

@@ -13,7 +13,12 @@ def test_the_most_common_first_axis_counts() -> None:
 
 
 def test_of_graphs_joined_end_to_end_the_graphs_count() -> None:
-    graphs = {"x": torch.zeros(7, 4), "edge_index": torch.zeros(2, 10).long(), "y": torch.zeros(3), "batch": torch.tensor([0, 0, 1, 1, 1, 2, 2])}
+    graphs = {
+        "x": torch.zeros(7, 4),
+        "edge_index": torch.zeros(2, 10).long(),
+        "y": torch.zeros(3),
+        "batch": torch.tensor([0, 0, 1, 1, 1, 2, 2]),
+    }
     assert batch_size(graphs) == 3
 
 

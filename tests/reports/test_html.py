@@ -283,7 +283,9 @@ def test_a_tried_fix_shows_its_change_and_its_curves() -> None:
 
 
 def test_home_folders_are_not_named() -> None:
-    report = replace(samples.crashed(), subject=replace(samples.crashed().subject, command="python /home/ada/project/train.py --out=/Users/ada/x"))
+    report = replace(
+        samples.crashed(), subject=replace(samples.crashed().subject, command="python /home/ada/project/train.py --out=/Users/ada/x")
+    )
     html = HtmlRenderer().render(replace(report, overview=(Code(title="t", text='File "/root/venv/lib/x.py", line 3'),)))
     assert "python ~/project/train.py" in html
     assert "~/venv/lib/x.py" in html

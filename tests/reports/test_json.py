@@ -76,7 +76,13 @@ finding = st.builds(
     location=st.none() | location,
     why=text,
     source=text,
-    fix=st.none() | st.builds(Fix, summary=text, code=text, edit=st.none() | st.builds(Edit, kind=text, at=st.none() | location, values=st.dictionaries(text, text | integer, max_size=2))),
+    fix=st.none()
+    | st.builds(
+        Fix,
+        summary=text,
+        code=text,
+        edit=st.none() | st.builds(Edit, kind=text, at=st.none() | location, values=st.dictionaries(text, text | integer, max_size=2)),
+    ),
     proof=st.none() | st.builds(Proof, helped=st.booleans(), summary=text, before=st.none() | number, after=st.none() | number),
     blocked_by=st.none() | text,
     reason=text,

@@ -24,7 +24,13 @@ def run(shape: str, name: str = "", **evidence: float) -> CurveRun:
 
 @pytest.mark.parametrize(
     ("shape", "severity"),
-    [("diverged", Severity.ERROR), ("broken", Severity.ERROR), ("overfit", Severity.WARNING), ("plateau", Severity.WARNING), ("still-improving", Severity.NOTE)],
+    [
+        ("diverged", Severity.ERROR),
+        ("broken", Severity.ERROR),
+        ("overfit", Severity.WARNING),
+        ("plateau", Severity.WARNING),
+        ("still-improving", Severity.NOTE),
+    ],
 )
 def test_a_shape_has_its_severity_and_its_first_action(shape: str, severity: Severity) -> None:
     verdict = judge(run(shape))

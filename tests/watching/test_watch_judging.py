@@ -12,7 +12,8 @@ from trainlint.watching.judging import report
 
 
 @pytest.mark.parametrize(
-    ("steps", "epochs", "said"), [(1, 1, "watched 1 step and 1 whole training pass"), (40, 2, "watched 40 steps and 2 whole training passes")]
+    ("steps", "epochs", "said"),
+    [(1, 1, "watched 1 step and 1 whole training pass"), (40, 2, "watched 40 steps and 2 whole training passes")],
 )
 def test_steps_and_passes_are_counted_in_words_that_fit(steps: int, epochs: int, said: str) -> None:
     evidence = Evidence()

@@ -30,7 +30,11 @@ class TrainlintCallback(Callback):  # type: ignore[misc, unused-ignore]
             pl_module,
             trainer.optimizers,
             lambda **options: check(
-                pl_module, trainer.train_dataloader, val_loader=val[0] if isinstance(val, list) else val, optimizer=trainer.optimizers, **options
+                pl_module,
+                trainer.train_dataloader,
+                val_loader=val[0] if isinstance(val, list) else val,
+                optimizer=trainer.optimizers,
+                **options,
             ),
         )
 

@@ -85,7 +85,9 @@ class Preflight:
     def log(self, values: Any) -> None:
         """Pass on what the framework logged; what is no number is left out."""
         if self.watching is not None:
-            self.watching.step(**{k: float(v) for k, v in dict(values).items() if isinstance(v, int | float) or getattr(v, "numel", lambda: 0)() == 1})
+            self.watching.step(
+                **{k: float(v) for k, v in dict(values).items() if isinstance(v, int | float) or getattr(v, "numel", lambda: 0)() == 1}
+            )
 
     def end(self) -> None:
         """End the watch."""

@@ -15,7 +15,12 @@ __all__ = ["config"]
 
 @click.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path), default=Path())
-@click.option("--config", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="trainlint.toml or pyproject.toml to read  [default: the nearest].")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="trainlint.toml or pyproject.toml to read  [default: the nearest].",
+)
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def config(path: Path, file: Path | None, style: str) -> None:
     """Show the settings that hold for PATH, a script or a folder, and where each comes from. Wrong ones are an error."""

@@ -43,12 +43,21 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 @click.option("--val", default="", metavar="COL", help="Column of the validation loss.")
 @click.option("--metric", default="", metavar="COL", help="Column of the metric.")
 @click.option("--lr", default="", metavar="COL", help="Column of the learning rate.")
-@click.option("--sizes", default="", metavar="N,N,…", help="Size of each run (parameters, samples, tokens) for the scaling check, in the order of FILES.")
-@click.option("--format", "style", default="text", show_default=True, help="text, json (the curves' own), or an installed report format such as html.")
+@click.option(
+    "--sizes",
+    default="",
+    metavar="N,N,…",
+    help="Size of each run (parameters, samples, tokens) for the scaling check, in the order of FILES.",
+)
+@click.option(
+    "--format", "style", default="text", show_default=True, help="text, json (the curves' own), or an installed report format such as html."
+)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("-"), help="File for the format; - for stdout  [default: -].")
 @click.option("--html", type=click.Path(path_type=Path), default=None, help="Also write the HTML report, with charts, to this file.")
 @click.option("--fail-on", type=click.Choice(FAIL_ON), help="Least severity that makes the exit code 1  [default: error].")
-@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="pyproject.toml to read  [default: the nearest].")
+@click.option(
+    "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="pyproject.toml to read  [default: the nearest]."
+)
 @click.option("-v", "--verbose", is_flag=True, help="Also the numbers each verdict rests on.")
 def curves(
     files: tuple[Path, ...], train: str, val: str, metric: str, lr: str, sizes: str, style: str, output: Path, html: Path | None,
@@ -141,7 +150,9 @@ def _scaling(logs: Sequence[Curves], sizes: str) -> Scaling | None:
     runs = [(log, run) for log in logs for run in log.runs]
     if len(numbers) != len(runs):
         raise UsageError(f"--sizes names {len(numbers)} sizes for {len(runs)} runs: {', '.join(label(*pair) for pair in runs)}")
-    points = [(label(log, run), size, loss) for (log, run), size in zip(runs, numbers, strict=True) if (loss := _final_loss(run)) is not None]
+    points = [
+        (label(log, run), size, loss) for (log, run), size in zip(runs, numbers, strict=True) if (loss := _final_loss(run)) is not None
+    ]
     found = fit_scaling(points)
     if found is None:
         say(f"trainlint: a power law needs {FEWEST} runs of different size with a loss above zero; there are {len(points)} with a loss")
@@ -199,7 +210,9 @@ def _run(page: Any, run: CurveRun, *, verbose: bool) -> None:
             page.print(_text(f"    {name[:14]:14} ", (drawn, "cyan"), f" {first:.4g} → {last:.4g}"), soft_wrap=True)
         for mark in chart.marks if i == 0 else ():
             if mark.x is not None:
-                page.print(_text(" " * (19 + _place(run, mark.x)), ("↑", "cyan"), f" {mark.label}, {chart.x_label} {mark.x:g}"), soft_wrap=True)
+                page.print(
+                    _text(" " * (19 + _place(run, mark.x)), ("↑", "cyan"), f" {mark.label}, {chart.x_label} {mark.x:g}"), soft_wrap=True
+                )
     if run.shape != "healthy":
         page.print(_text(("  first  ", "bold cyan"), run.first_action))
         page.print(_text(("  not    ", "bold cyan"), run.not_this))
@@ -232,11 +245,23 @@ def _table(page: Any, pairs: Sequence[tuple[Curves, CurveRun]]) -> None:
 
 
 def _law(page: Any, scaling: Scaling) -> None:
-    page.print(_text(("Scaling  ", "bold"), f"loss = {scaling.factor:.4g} · size^−{scaling.exponent:.3g}; at ten times the largest size it promises {scaling.at(10 * scaling.runs[-1].size):.4g}"))
+    page.print(
+        _text(
+            ("Scaling  ", "bold"),
+            f"loss = {scaling.factor:.4g} · size^−{scaling.exponent:.3g}; at ten times the largest size it promises {scaling.at(10 * scaling.runs[-1].size):.4g}",
+        )
+    )
     for run in scaling.runs:
         style = "" if run.verdict == "on the line" else "bold yellow"
         hint = {"far below": ": look for a leak", "far above": ": look for a bug, or tune this run"}.get(run.verdict, "")
-        page.print(_text(f"  size {run.size:g}  loss {run.loss:.4g}, the others' line says {run.predicted:.4g}  ", (run.verdict, style), hint, f"  {run.name}"))
+        page.print(
+            _text(
+                f"  size {run.size:g}  loss {run.loss:.4g}, the others' line says {run.predicted:.4g}  ",
+                (run.verdict, style),
+                hint,
+                f"  {run.name}",
+            )
+        )
 
 
 def _text(*parts: str | tuple[str, str]) -> Any:

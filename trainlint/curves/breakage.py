@@ -38,7 +38,11 @@ def broken(view: View) -> Sign | None:
         name, curve = named[0]
         level = float(np.median(curve.y))
         spread = float(np.ptp(curve.y[1:])) / curve.size
-        return Sign("broken", f"The {name} stays at {level:.6g}: it moves by {spread:.1g} of that in {len(curve)} values.", {"level": level, "moves": spread})
+        return Sign(
+            "broken",
+            f"The {name} stays at {level:.6g}: it moves by {spread:.1g} of that in {len(curve)} values.",
+            {"level": level, "moves": spread},
+        )
     if all(is_flat(c) for _, c in named) and not view.begins_late and not view.metric_improves:
         name, curve = named[0]
         found = curve.trend()
@@ -77,7 +81,9 @@ def is_flat(curve: Curve) -> bool:
     if len(curve.levels) < 5:
         return False
     found = curve.trend()
-    steady = -_NO_FALL * curve.size <= found.change <= 5 * _NO_FALL * curve.size and not (found.falls(1e-3) and abs(found.change) > 0.005 * curve.size)
+    steady = -_NO_FALL * curve.size <= found.change <= 5 * _NO_FALL * curve.size and not (
+        found.falls(1e-3) and abs(found.change) > 0.005 * curve.size
+    )
     steady = steady and float(np.ptp(curve.smooth)) <= max(0.1 * curve.size, 6 * curve.noise)
     return steady and curve.fall <= max(0.05 * curve.size, 4 * curve.noise) and curve.roughness(0) < 0.15
 
@@ -121,7 +127,11 @@ def spikes(view: View) -> Sign | None:
     if not (height >= 2 or len(tops) >= 2):
         return None
     last = "all of which it recovers from" if back == len(tops) else f"{len(tops) - back} of them without recovering"
-    times = f"{len(tops)} times, {last}" if len(tops) > 1 else f"once, at {view.at(float(curve.x[tops[0]]))}, and {'recovers' if back else 'does not recover'}"
+    times = (
+        f"{len(tops)} times, {last}"
+        if len(tops) > 1
+        else f"once, at {view.at(float(curve.x[tops[0]]))}, and {'recovers' if back else 'does not recover'}"
+    )
     measure = f"{height:.1f} times the level before" if curve.positive else f"{height - 1:.1f} times the usual range above it"
     return Sign(
         "spikes",

@@ -28,17 +28,26 @@ def charts(run: Run, verdict: Verdict) -> tuple[Series, ...]:
 
 
 def _charts(run: Run, verdict: Verdict) -> Iterator[Series]:
-    marks = tuple(Mark(label=label, x=float(value)) for key, label in _PLACES.items() if isinstance(value := verdict.evidence.get(key), int | float))
+    marks = tuple(
+        Mark(label=label, x=float(value)) for key, label in _PLACES.items() if isinstance(value := verdict.evidence.get(key), int | float)
+    )
     losses = [(name, trace) for name, trace in (("training", run.train), ("validation", run.val)) if trace is not None]
     title = f"{run.name}: " if run.name else ""
     if losses:
         yield Series(
-            title=f"{title}loss", x_label=run.x_label, y_label="loss", lines=tuple(_line(*entry) for entry in losses), log_y=_wide([t for _, t in losses]), marks=marks
+            title=f"{title}loss",
+            x_label=run.x_label,
+            y_label="loss",
+            lines=tuple(_line(*entry) for entry in losses),
+            log_y=_wide([t for _, t in losses]),
+            marks=marks,
         )
     for label, trace in (("metric", run.metric), ("learning rate", run.lr)):
         if trace is not None and len(trace) > 1:
             name = run.columns.get("metric" if label == "metric" else "lr") or label
-            yield Series(title=f"{title}{label}", x_label=run.x_label, y_label=name, lines=(_line(name, trace),), marks=() if losses else marks)
+            yield Series(
+                title=f"{title}{label}", x_label=run.x_label, y_label=name, lines=(_line(name, trace),), marks=() if losses else marks
+            )
 
 
 def _wide(traces: list[Trace]) -> bool:

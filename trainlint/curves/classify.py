@@ -47,7 +47,9 @@ def classify(source: Any, *, train: str = "", val: str = "", metric: str = "", l
     if not runs:
         seen = ", ".join(list(log.columns)[:_MOST_NAMED]) + (", …" if len(log.columns) > _MOST_NAMED else "")
         words = f" (and words, not numbers, in: {', '.join(list(log.words)[:_MOST_NAMED])})" if log.words else ""
-        return _refused(log, f"no column looks like a loss or a metric; there are: {seen}{words}. Name them with --train, --val or --metric")
+        return _refused(
+            log, f"no column looks like a loss or a metric; there are: {seen}{words}. Name them with --train, --val or --metric"
+        )
     return Curves(file=log.file, format=log.format, runs=tuple(_named(run) for run in runs), notes=tuple(log.notes))
 
 
@@ -56,13 +58,18 @@ def _from_history(source: Any) -> Log:
     values = getattr(source, "history", source)
     log = Log(file="", format="history")
     if hasattr(values, "items"):
-        columns = {str(name): list(column) if isinstance(column, Iterable) and not isinstance(column, str) else [column] for name, column in values.items()}
+        columns = {
+            str(name): list(column) if isinstance(column, Iterable) and not isinstance(column, str) else [column]
+            for name, column in values.items()
+        }
         longest = max(map(len, columns.values()), default=0)
         rows: Iterable[Any] = ({name: column[i] for name, column in columns.items() if i < len(column)} for i in range(longest))
     elif isinstance(values, Iterable) and not isinstance(values, bytes):
         rows = (row if isinstance(row, Mapping) else {"value": row} for row in values)
     else:
-        raise LogError("history", f"a {type(source).__name__} is no history; give a path, a mapping from names to numbers, or a list of mappings")
+        raise LogError(
+            "history", f"a {type(source).__name__} is no history; give a path, a mapping from names to numbers, or a list of mappings"
+        )
     for row in rows:
         cells = {str(name): cell if isinstance(cell, str) else _number(cell) for name, cell in row.items()}
         log.add({name: cell for name, cell in cells.items() if cell is not None})
@@ -79,7 +86,12 @@ def _number(cell: Any) -> float | None:
 
 
 def _refused(log: Log, why: str) -> Curves:
-    return Curves(file=log.file, format=log.format, runs=(_run(Run(), Verdict("not-a-curve", f"{why[0].upper()}{why[1:]}.", {})),), notes=tuple(log.notes))
+    return Curves(
+        file=log.file,
+        format=log.format,
+        runs=(_run(Run(), Verdict("not-a-curve", f"{why[0].upper()}{why[1:]}.", {})),),
+        notes=tuple(log.notes),
+    )
 
 
 def _named(run: Run) -> CurveRun:

@@ -13,7 +13,23 @@ _VAL = frozenset({"val", "valid", "validation", "eval", "evaluation", "dev", "vl
 _TEST = frozenset({"test", "testing", "tst", "te"})
 _LOSS = frozenset({"loss", "losses", "cost", "nll", "xent", "crossentropy", "objective", "ce", "bce", "elbo"})
 _RATE = frozenset({"lr", "lrs"})
-_AXIS = ("step", "steps", "iter", "iters", "iteration", "iterations", "it", "update", "updates", "epoch", "epochs", "ep", "index", "round", "s")
+_AXIS = (
+    "step",
+    "steps",
+    "iter",
+    "iters",
+    "iteration",
+    "iterations",
+    "it",
+    "update",
+    "updates",
+    "epoch",
+    "epochs",
+    "ep",
+    "index",
+    "round",
+    "s",
+)
 #: Words that change nothing about what a column is.
 _FILLERS = frozenset({
     "total", "avg", "average", "mean", "running", "smoothed", "smooth", "step", "epoch", "batch", "iter", "metrics", "metric", "global", "trainer", "all",

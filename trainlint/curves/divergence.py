@@ -24,7 +24,11 @@ def diverged(view: View) -> Sign | None:
     if gradient is not None and train is not None and np.ptp(train.y) == 0:
         lost = float((~np.isfinite(gradient.y)).mean())
         if lost > 0.5:
-            return Sign("diverged", f"The gradient norm is NaN in {lost:.0%} of the rows, and the loss stays at {train.y[0]:g}.", {"nan_gradients": lost})
+            return Sign(
+                "diverged",
+                f"The gradient norm is NaN in {lost:.0%} of the rows, and the loss stays at {train.y[0]:g}.",
+                {"nan_gradients": lost},
+            )
     if view.run.adversarial:
         return None
     for name, curve in view.named():
@@ -69,7 +73,11 @@ def _blown_up(view: View, name: str, curve: Curve) -> Sign | None:
     fell_and_lost = curve.fall > 0 and rise > 0.35 * curve.fall and jump > 0.5 * rise
     if not (fell_and_lost or above_start):
         return None
-    begins = f"rises from {curve.start:.4g}" if curve.best_x == curve.x[0] else f"falls to {curve.best_y:.4g} at {view.at(curve.best_x)}, then rises"
+    begins = (
+        f"rises from {curve.start:.4g}"
+        if curve.best_x == curve.x[0]
+        else f"falls to {curve.best_y:.4g} at {view.at(curve.best_x)}, then rises"
+    )
     return Sign(
         "diverged",
         f"The {name} {begins} and ends at {view.ends(curve)}.",

@@ -21,7 +21,11 @@ def too_good(view: View) -> Sign | None:
     first = accuracy[: max(2, len(accuracy) // 10)]
     if first.min() < 0.995 or np.median(accuracy) < 0.995:
         return None
-    return Sign("too-good", f"The metric is {first[0]:.4g} at its first evaluation and never below {accuracy.min():.4g}.", {"first": float(first[0])})
+    return Sign(
+        "too-good",
+        f"The metric is {first[0]:.4g} at its first evaluation and never below {accuracy.min():.4g}.",
+        {"first": float(first[0])},
+    )
 
 
 def overfit(view: View) -> Sign | None:
@@ -37,8 +41,12 @@ def overfit(view: View) -> Sign | None:
     enough = share > 0.05 or (share > 0.02 and val.relative_fall > 0.05 and rise > 0.2 * val.fall)
     if share < 0.25:
         # A run that reaches zero loss grows more certain of its few errors: that costs a little loss, and no accuracy.
-        enough = enough and (_metric_worsens(view, val.best_x) if view.metric is not None and len(view.metric) >= 5 else rise > 0.1 * val.fall)
-    clear = rise > 2 * val.noise and (tail.rises() if len(after) >= 5 else bool(len(after) >= 2 and after[-1] == after.max() and rise > 3 * val.noise))
+        enough = enough and (
+            _metric_worsens(view, val.best_x) if view.metric is not None and len(view.metric) >= 5 else rise > 0.1 * val.fall
+        )
+    clear = rise > 2 * val.noise and (
+        tail.rises() if len(after) >= 5 else bool(len(after) >= 2 and after[-1] == after.max() and rise > 3 * val.noise)
+    )
     falls = train is None or _falls_after(train, val.best_x)
     evidence: dict[str, str | int | float | bool | None] = {
         "minimum": val.best_y, "minimum_at": val.best_x, "end": val.end, "rise": share, "p": tail.p, "noise": val.noise,
@@ -46,7 +54,9 @@ def overfit(view: View) -> Sign | None:
     if enough and clear and falls and len(after) >= 2:
         while_ = "" if train is None else f", while the training loss goes on to {view.ends(train)}"
         higher = f"{(val.end - val.best_y) / abs(val.best_y):.0%} higher, at {view.ends(val)}" if val.best_y else f"at {view.ends(val)}"
-        return Sign("overfit", f"The validation loss is lowest at {view.at(val.best_x)} ({val.best_y:.4g}) and ends {higher}{while_}.", evidence)
+        return Sign(
+            "overfit", f"The validation loss is lowest at {view.at(val.best_x)} ({val.best_y:.4g}) and ends {higher}{while_}.", evidence
+        )
     if train is None:
         return None
     # The tail of a run: the gap is wide, only the training loss still moves.
@@ -157,7 +167,11 @@ def plateau(view: View, least: float | None = None) -> Sign | None:
     curve = view.judged
     if curve is not None and view.begins_late and len(curve.levels) >= 5 and is_flat(curve):
         level = view.shown(curve, curve.size)
-        return Sign("plateau", f"The log begins at {view.at(float(curve.x[0]))}; from there on the {view.name_of(curve)} stays around {level:.4g}.", {"level": level, "noise": curve.noise})
+        return Sign(
+            "plateau",
+            f"The log begins at {view.at(float(curve.x[0]))}; from there on the {view.name_of(curve)} stays around {level:.4g}.",
+            {"level": level, "noise": curve.noise},
+        )
     if curve is None or len(curve.levels) < 10 or _done(view, curve):
         return None
     smooth = curve.smooth
@@ -214,14 +228,20 @@ def val_better(view: View) -> Sign | None:
     ratio, below = float(np.median(ratios)), float((ratios < 1).mean())
     if ratio > 0.85 or below < 0.85:
         return None
-    return Sign("val-better", f"The validation loss is {ratio:.2g} times the training loss, and below it in {below:.0%} of the evaluations.", {"ratio": ratio, "below": below})
+    return Sign(
+        "val-better",
+        f"The validation loss is {ratio:.2g} times the training loss, and below it in {below:.0%} of the evaluations.",
+        {"ratio": ratio, "below": below},
+    )
 
 
 def _around(train: Curve, val: Curve) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """The median training loss between evaluations."""
     ends = np.searchsorted(train.x, val.x, side="right")
     begins = np.r_[0, ends[:-1]]
-    return np.array([np.median(train.y[a:b]) if b > a else np.interp(x, train.x, train.y) for a, b, x in zip(begins, ends, val.x, strict=True)])
+    return np.array(
+        [np.median(train.y[a:b]) if b > a else np.interp(x, train.x, train.y) for a, b, x in zip(begins, ends, val.x, strict=True)]
+    )
 
 
 def still_improving(view: View) -> Sign | None:

@@ -135,4 +135,6 @@ def _scaling_chart(scaling: Scaling) -> Series:
 
 def _scaling_table(scaling: Scaling) -> Table:
     rows = tuple((run.name, run.size, run.loss, run.predicted, run.ratio, run.verdict) for run in scaling.runs)
-    return Table(title="Each run against the line through the others", columns=("run", "size", "loss", "predicted", "ratio", "verdict"), rows=rows)
+    return Table(
+        title="Each run against the line through the others", columns=("run", "size", "loss", "predicted", "ratio", "verdict"), rows=rows
+    )

@@ -19,7 +19,6 @@ _MOST_RUNS = 100
 _GROUPS = re.compile(r"(run|model|fold|seed|trial|experiment|config|variant|name)([ _]?(name|id|idx|no))?", re.IGNORECASE)
 
 
-
 @dataclass(frozen=True)
 class Trace:
     """Values of one meaning along the x axis; not finite ones included."""
@@ -60,7 +59,8 @@ def runs_of(log: Log, chosen: Chosen | None = None) -> list[Run]:
     """
     chosen = chosen or Chosen()
     table: Table = {
-        name: (np.frombuffer(c.rows, dtype=np.int64).copy(), np.frombuffer(c.values, dtype=np.float64).copy()) for name, c in log.columns.items()
+        name: (np.frombuffer(c.rows, dtype=np.int64).copy(), np.frombuffer(c.values, dtype=np.float64).copy())
+        for name, c in log.columns.items()
     }
     found = [run for name, prefix, part in _groups(log, table) for run in _segments(log, part, name, prefix, chosen)]
     if len(found) > 1:

@@ -31,7 +31,9 @@ class Shape:
 _RECIPE = "Karpathy, A Recipe for Training Neural Networks, https://karpathy.github.io/2019/04/25/recipe/"
 _CS231N = "CS231n, Learning and Evaluation, https://cs231n.github.io/neural-networks-3/"
 _PLAYBOOK = "Deep Learning Tuning Playbook, https://github.com/google-research/tuning_playbook"
-_COURSE = "Google, Interpreting loss curves, https://developers.google.com/machine-learning/crash-course/overfitting/interpreting-loss-curves"
+_COURSE = (
+    "Google, Interpreting loss curves, https://developers.google.com/machine-learning/crash-course/overfitting/interpreting-loss-curves"
+)
 
 #: Every shape, most broken first: the order of tables of runs.
 SHAPES: dict[str, Shape] = {
@@ -113,7 +115,9 @@ def name_shape(run: Run) -> Verdict:
     points = max((len(t) for t in (run.train, run.val, run.metric, run.train_metric) if t is not None), default=0)
     seen: dict[str, str | int | float | bool | None] = {"points": points}
     if lost is None and (view.fitted is None or len(view.fitted) < FEWEST):
-        return Verdict("too-short", f"There {'is 1 point' if points == 1 else f'are {points} points'}; {FEWEST} are the least to judge by.", seen)
+        return Verdict(
+            "too-short", f"There {'is 1 point' if points == 1 else f'are {points} points'}; {FEWEST} are the least to judge by.", seen
+        )
     tests = _TESTS if not run.adversarial else (breakage.broken,)
     signs = [lost] if lost else [sign for test in tests if (sign := test(view)) is not None]
     if not signs:
@@ -130,9 +134,19 @@ def _healthy(view: View, seen: dict[str, str | int | float | bool | None]) -> Ve
     start, end = view.shown(curve, curve.start), view.shown(curve, curve.end)
     evidence = {"start": start, "end": end, "noise": curve.noise, **seen}
     if view.run.adversarial:
-        return Verdict("healthy", "Generator and critic work against each other: their losses are finite and move, and say no more than that.", evidence)
+        return Verdict(
+            "healthy",
+            "Generator and critic work against each other: their losses are finite and move, and say no more than that.",
+            evidence,
+        )
     if curve.fall <= 2 * curve.noise and len(curve.levels) < 8:
-        return Verdict("too-short", f"The {view.name_of(curve)} goes from {start:.4g} to {end:.4g} in {len(curve)} points: too little to tell from noise.", evidence)
+        return Verdict(
+            "too-short",
+            f"The {view.name_of(curve)} goes from {start:.4g} to {end:.4g} in {len(curve)} points: too little to tell from noise.",
+            evidence,
+        )
     verb = "goes" if curve is view.metric else "falls"
     also = ("plateau",) if fit.plateau(view, least=0.4) else ()
-    return Verdict("healthy", f"The {view.name_of(curve)} {verb} from {start:.4g} to {view.ends(curve)} and shows no fault.", evidence, also)
+    return Verdict(
+        "healthy", f"The {view.name_of(curve)} {verb} from {start:.4g} to {view.ends(curve)} and shows no fault.", evidence, also
+    )

@@ -41,7 +41,12 @@ class View:
     @classmethod
     def of(cls, run: Run) -> View:
         """Look at a run."""
-        return cls(run, _curve(run.train), _curve(run.val), _curve(run.metric or run.train_metric, higher=run.higher_is_better or run.metric is None))
+        return cls(
+            run,
+            _curve(run.train),
+            _curve(run.val),
+            _curve(run.metric or run.train_metric, higher=run.higher_is_better or run.metric is None),
+        )
 
     @property
     def fitted(self) -> Curve | None:

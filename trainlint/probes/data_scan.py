@@ -245,4 +245,3 @@ class _Scan:
         if not self.error:
             said = str(error).splitlines()
             self.error = f"{type(error).__name__}{where} of the {self.phase} data: {said[0][:200] if said else 'no message'}"
-

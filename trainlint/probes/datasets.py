@@ -18,7 +18,19 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 from trainlint.record.recording import Loader
 from trainlint.record.structure import tensor_leaves
 
-__all__ = ["Samples", "class_names", "is_rebuilt", "is_used_up", "label_vectors", "normalisation", "sampler_of", "size_of", "spread", "transform_text", "wrapped"]
+__all__ = [
+    "Samples",
+    "class_names",
+    "is_rebuilt",
+    "is_used_up",
+    "label_vectors",
+    "normalisation",
+    "sampler_of",
+    "size_of",
+    "spread",
+    "transform_text",
+    "wrapped",
+]
 
 #: Attributes under which datasets keep one label a sample (torchvision and its imitators).
 _LABEL_NAMES = ("targets", "labels", "target", "label", "y", "_labels", "_targets")

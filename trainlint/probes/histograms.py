@@ -24,7 +24,9 @@ def histograms(title: str, inputs: Sequence[tuple[Leaf, Tensor]], targets: Seque
 
     ``title`` names the batch. Tables have :func:`column_statistics` instead, tokens and class labels no histogram.
     """
-    real = [(leaf, t) for leaf, t in inputs if leaf.kind in ("image", "sequence", "tensor") and t.is_floating_point() | (leaf.kind == "image")]
+    real = [
+        (leaf, t) for leaf, t in inputs if leaf.kind in ("image", "sequence", "tensor") and t.is_floating_point() | (leaf.kind == "image")
+    ]
     if real:
         leaf, tensor = max(real, key=lambda pair: pair[1].numel())
         yield _histogram(f"{'Pixel values' if leaf.kind == 'image' else 'Input values'}, {title}", "value", _channels(leaf, tensor))

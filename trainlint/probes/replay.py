@@ -27,6 +27,7 @@ __all__ = ["Rehearsal", "configured_lr", "measure_replay", "rehearsal"]
 #: How torch says that tensors do not fit together.
 _OTHER_SHAPES = re.compile(r"must match|shape|out of bounds|out of range|size of tensor", re.IGNORECASE)
 
+
 def measure_replay(recording: Recording, deadline: float, settings: Settings) -> Replay:
     """What the recorder found out about its tape."""
     own, replayed, following, again = recording.trust_losses

@@ -178,7 +178,11 @@ def _bare(value: ast.expr) -> ast.expr:
     while isinstance(value, ast.Call):
         if _called(value) not in _CONVERSIONS:
             break
-        module = isinstance(value.func, ast.Attribute) and isinstance(value.func.value, ast.Name) and value.func.value.id in ("torch", "np", "numpy")
+        module = (
+            isinstance(value.func, ast.Attribute)
+            and isinstance(value.func.value, ast.Name)
+            and value.func.value.id in ("torch", "np", "numpy")
+        )
         if isinstance(value.func, ast.Attribute) and not module:
             value = value.func.value
         elif value.args:

@@ -157,7 +157,10 @@ def _output_parameters(tape: Tape, loss: Operation) -> list[nn.Parameter]:
     given = loss.argument(0, "input")
     for position in tape.upstream(given.slot) if isinstance(given, Ref) else ():
         op = tape.operations[position]
-        slots = [*op.inputs, *(s for i in op.inputs if i in tape.producers for s in tape.operations[tape.producers[i]].inputs if _turned(tape, i))]
+        slots = [
+            *op.inputs,
+            *(s for i in op.inputs if i in tape.producers for s in tape.operations[tape.producers[i]].inputs if _turned(tape, i)),
+        ]
         found = [t for s in slots if isinstance(t := tape.outside.get(s), nn.Parameter)]
         if any(p.dim() > 1 for p in found):
             return found
@@ -185,7 +188,9 @@ def init_weights(bench: Bench) -> Proof:
     with bench.rehearsal() as trial:
         if any(isinstance(m, (nn.Embedding, nn.RNNBase)) for m in _modules(bench)):
             return not_tried("layers of this kind have initialisations of their own")
-        return compared(bench, trial, before=Condition(), after=Condition(prepare=prepare), words="With He's initialisation and biases at zero")
+        return compared(
+            bench, trial, before=Condition(), after=Condition(prepare=prepare), words="With He's initialisation and biases at zero"
+        )
 
 
 def _modules(bench: Bench) -> list[nn.Module]:

@@ -200,7 +200,9 @@ def shuffle(bench: Bench) -> Proof:
 
 def _small_epoch(bench: Bench, trial: Rehearsal, order: SampleOrder) -> tuple[list[Fill], list[Fill], list[Fill]] | None:
     """A thinned epoch in its own order, the same samples mixed, and batches drawn at random."""
-    entry = next((e for e in bench.recording.loaders_of("train") if not isinstance(e.loader.dataset, torch.utils.data.IterableDataset)), None)
+    entry = next(
+        (e for e in bench.recording.loaders_of("train") if not isinstance(e.loader.dataset, torch.utils.data.IterableDataset)), None
+    )
     size = order.batch_size or 0
     if entry is None or size < 1 or entry.loader.batch_sampler is None:
         return None

@@ -135,7 +135,9 @@ def class_imbalance(bench: Bench) -> Proof:
             change = with_arguments(op, pos_weight=torch.tensor(ratio).to(given))
         else:
             return not_tried(f"{op.name} takes no class weights")
-        return _against(bench, trial, change, "With classes weighed by the inverse of their frequency", "loss in which each class counts alike")
+        return _against(
+            bench, trial, change, "With classes weighed by the inverse of their frequency", "loss in which each class counts alike"
+        )
 
 
 def _label_counts(bench: Bench, bound: dict[str, Any]) -> dict[float, int]:

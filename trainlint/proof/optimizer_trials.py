@@ -55,7 +55,9 @@ def _at_rate(bench: Bench, rate: float, *, rise: bool) -> Proof:
             bench,
             trial,
             before=Condition(),
-            after=Condition(optimizer=lambda t, _: t.own_optimizer(rate), rate=(lambda p: min(1.0, (p + 0.02) / _RISE)) if rise else lambda _: 1.0),
+            after=Condition(
+                optimizer=lambda t, _: t.own_optimizer(rate), rate=(lambda p: min(1.0, (p + 0.02) / _RISE)) if rise else lambda _: 1.0
+            ),
             words=f"With a learning rate of {rate:.2g}",
         )
 
@@ -64,7 +66,11 @@ def warmup_missing(bench: Bench) -> Proof:
     """With a learning rate that rises over the first half of the run."""
     with bench.rehearsal() as trial:
         return compared(
-            bench, trial, before=Condition(), after=Condition(rate=lambda p: min(1.0, 2 * p + 0.05)), words="With a warm-up over half of the run"
+            bench,
+            trial,
+            before=Condition(),
+            after=Condition(rate=lambda p: min(1.0, 2 * p + 0.05)),
+            words="With a warm-up over half of the run",
         )
 
 

@@ -142,7 +142,9 @@ def compared(
     if not math.isfinite(before_value):
         seen = f"{measure} after {steps} steps is {after_value:.3g}, where it was not a finite number before"
     if not math.isfinite(after_value):
-        seen = f"{measure} after {steps} steps is not a finite number either" if not math.isfinite(before_value) else f"{measure} breaks down"
+        seen = (
+            f"{measure} after {steps} steps is not a finite number either" if not math.isfinite(before_value) else f"{measure} breaks down"
+        )
     started = f" (it starts at {start:.3g})" if math.isfinite(start) else ""
     lines = tuple(Line(name=n, x=at, y=tuple(_mean([r[i] for r in runs[n]]) for i in range(len(at)))) for n in runs)
     values = [y for line in lines for y in line.y if math.isfinite(y)]

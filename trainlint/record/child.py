@@ -83,7 +83,9 @@ def _run(job: dict[str, Any], folder: Path) -> None:
             mine = replace(settings, budget=0.5 * settings.budget)
         elif recording.status == "interrupted":
             mine = replace(settings, budget=min(settings.budget, recording.seconds + _AFTER_INTERRUPT), prove=False, compare=False)
-        evidence.line("status", ended=recording.status, notes=recording.notes, step_seconds=recording.step_time, cut_short=recording.cut_short)
+        evidence.line(
+            "status", ended=recording.status, notes=recording.notes, step_seconds=recording.step_time, cut_short=recording.cut_short
+        )
         try:
             with measuring, _workers_may_die():
                 ProbeSession(recording, mine, evidence).judge(catalogue)
@@ -217,7 +219,9 @@ def own_traceback(error: BaseException, notebook: Notebook | None = None) -> str
     shown = traceback.TracebackException.from_exception(error)
     part: traceback.TracebackException | None = shown
     while part is not None:
-        part.stack = traceback.StackSummary.from_list([f for f in part.stack if not is_own(f.filename) and not f.filename.startswith("<frozen importlib")])
+        part.stack = traceback.StackSummary.from_list(
+            [f for f in part.stack if not is_own(f.filename) and not f.filename.startswith("<frozen importlib")]
+        )
         part = part.__cause__ or part.__context__
     text = "".join(shown.format())
     return notebook.placed(text) if notebook is not None else text

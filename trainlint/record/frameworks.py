@@ -117,7 +117,9 @@ def _lightning(given: Parts) -> Iterator[Parts]:
         msg = f"{type(module).__name__} has no train_dataloader: check(module, loader) or check(module, datamodule)"
         raise InputError(msg)
     optimizer = given.optimizer
-    if optimizer is None and "configure_optimizers" in {n for c in type(module).__mro__[:-1] if c.__name__ != "LightningModule" for n in vars(c)}:
+    if optimizer is None and "configure_optimizers" in {
+        n for c in type(module).__mro__[:-1] if c.__name__ != "LightningModule" for n in vars(c)
+    }:
         optimizer = _optimizers(module.configure_optimizers())
     held = {k: copy.copy(v) for k, v in vars(module).items() if isinstance(v, list | dict) and not k.startswith("_")}
     muted = [name for name in ("log", "log_dict") if name not in vars(module)]
@@ -153,7 +155,11 @@ def _validation(module: Any) -> Callable[[Any, Any], Any] | None:
 
 
 def _called(method: Callable[..., Any], batch: Any) -> Any:
-    return method(batch, 0) if "batch_idx" in inspect.signature(method).parameters or len(inspect.signature(method).parameters) > 1 else method(batch)
+    return (
+        method(batch, 0)
+        if "batch_idx" in inspect.signature(method).parameters or len(inspect.signature(method).parameters) > 1
+        else method(batch)
+    )
 
 
 def _loss(returned: Any) -> Any:
@@ -167,7 +173,13 @@ def _optimizers(made: Any) -> list[Optimizer]:
     if isinstance(made, Mapping):
         return _optimizers(made["optimizer"])
     if isinstance(made, Iterable) and not isinstance(made, str | Tensor):
-        return [o for entry in made if isinstance(entry, Optimizer | Mapping | list | tuple) if not _is_schedule(entry) for o in _optimizers(entry)]
+        return [
+            o
+            for entry in made
+            if isinstance(entry, Optimizer | Mapping | list | tuple)
+            if not _is_schedule(entry)
+            for o in _optimizers(entry)
+        ]
     return []
 
 

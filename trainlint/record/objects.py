@@ -217,7 +217,9 @@ def _first_line(error: BaseException) -> str:
 
 def _described(batch: Any) -> str:
     """Shapes and types of a batch: ``x [8, 3] float32``."""
-    shown = [f"{path} {list(t.shape)} {str(t.dtype).removeprefix('torch.')}".strip() for path, t in itertools.islice(tensor_leaves(batch), 6)]
+    shown = [
+        f"{path} {list(t.shape)} {str(t.dtype).removeprefix('torch.')}".strip() for path, t in itertools.islice(tensor_leaves(batch), 6)
+    ]
     return f"a {type(batch).__name__} of {', '.join(shown)}" if shown else f"a {type(batch).__name__} without tensors"
 
 
@@ -285,14 +287,20 @@ def _split(model: nn.Module, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any
             inputs = tuple(inputs[0])
         return inputs, {}, batch[-1]
     if not isinstance(batch, Tensor | list | tuple):
-        return (batch,), {}, next((getattr(batch, k) for k in ("y", "labels", "target") if isinstance(getattr(batch, k, None), Tensor)), None)
+        return (
+            (batch,),
+            {},
+            next((getattr(batch, k) for k in ("y", "labels", "target") if isinstance(getattr(batch, k, None), Tensor)), None),
+        )
     return (batch[0] if isinstance(batch, list | tuple) and batch else batch,), {}, None
 
 
 def _positional(model: nn.Module) -> int:
     """How many positional arguments forward() takes; a large number for ``*args``."""
     takes = inspect.signature(model.forward).parameters.values()
-    return 99 if any(p.kind is p.VAR_POSITIONAL for p in takes) else sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in takes)
+    return (
+        99 if any(p.kind is p.VAR_POSITIONAL for p in takes) else sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in takes)
+    )
 
 
 def _moved(batch: Any, device: torch.device) -> Any:
@@ -323,7 +331,9 @@ def _require_usable(model: Any, loader: Any, val_loader: Any) -> None:
     if not isinstance(model, nn.Module):
         msg = f"check(model, loader): the model must be a torch.nn.Module, got {type(model).__name__}"
         raise InputError(msg)
-    lazy = next((m for m in model.modules() if any(is_lazy(t) for t in (*m._parameters.values(), *m._buffers.values()) if t is not None)), None)
+    lazy = next(
+        (m for m in model.modules() if any(is_lazy(t) for t in (*m._parameters.values(), *m._buffers.values()) if t is not None)), None
+    )
     if lazy is not None:
         msg = f"{type(model).__name__} holds a {type(lazy).__name__} whose shape is not known yet: run one batch through it first"
         raise InputError(msg)

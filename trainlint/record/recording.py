@@ -17,7 +17,21 @@ from trainlint.record.retained import Kept
 from trainlint.record.shadows import Shadow
 from trainlint.record.tape import Cut, Tape
 
-__all__ = ["Backward", "Batch", "Call", "Happening", "Iteration", "Loader", "OptimizerSeen", "Recording", "SchedulerSeen", "Snapshot", "StepSeen", "put", "state_tensors"]
+__all__ = [
+    "Backward",
+    "Batch",
+    "Call",
+    "Happening",
+    "Iteration",
+    "Loader",
+    "OptimizerSeen",
+    "Recording",
+    "SchedulerSeen",
+    "Snapshot",
+    "StepSeen",
+    "put",
+    "state_tensors",
+]
 
 
 @dataclass(eq=False)

@@ -231,7 +231,10 @@ def death(code: int, ended: str, at: str = "") -> tuple[str, str]:
         more = " (out of memory?)" if -code == signal.SIGKILL else ""
         return "killed", f"the script's process was ended by {name}{more}{at}"
     if code == UNWRITABLE:
-        return "killed", f"measurements could no longer be written to {tempfile.gettempdir()}: is the disk full? TMPDIR names another folder"
+        return (
+            "killed",
+            f"measurements could no longer be written to {tempfile.gettempdir()}: is the disk full? TMPDIR names another folder",
+        )
     if ended == "exited" or code == 0:
         return "exited", f"the script ended its own process (os._exit, status {code}) before training was seen"
     return "killed", f"the script's process ended with status {code}"

@@ -91,4 +91,9 @@ class RuleItem(_ScriptItem):
 def _properties(finding: Finding) -> list[tuple[str, object]]:
     """What the JUnit file keeps of a finding."""
     place = [("location", str(finding.location))] if finding.location else []
-    return [("code", finding.code), ("outcome", finding.outcome.value), *([("severity", finding.severity.value)] if finding.failed else []), *place]
+    return [
+        ("code", finding.code),
+        ("outcome", finding.outcome.value),
+        *([("severity", finding.severity.value)] if finding.failed else []),
+        *place,
+    ]

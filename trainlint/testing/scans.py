@@ -124,7 +124,9 @@ def configure(config: pytest.Config) -> Scans:
         if named and not chosen:
             config.args[:] = []
         wanted = named if named or chosen else listed
-        given = {(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args}  # `train.py::shuffle` asks for one item
+        given = {
+            (config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args
+        }  # `train.py::shuffle` asks for one item
         config.args += [str(s.path) for s in wanted if s.path not in given]
     junit = config.getoption("xmlpath", None)
     folder = Path(worker["trainlint_folder"]) if worker else Path(tempfile.mkdtemp(prefix="trainlint-pytest-"))

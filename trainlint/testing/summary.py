@@ -46,7 +46,13 @@ def _name(terminal: pytest.TerminalReporter, script: Script) -> str:
 def _verdict(scan: Scan) -> str:
     if scan.report is None:
         return "could not be run"
-    counted = [f"{n} {word}{'' if n == 1 else 's'}" for word in ("error", "warning", "note") if (n := sum(f.severity.value == word for f in scan.report.failed))]
+    counted = [
+        f"{n} {word}{'' if n == 1 else 's'}"
+        for word in ("error", "warning", "note")
+        if (n := sum(f.severity.value == word for f in scan.report.failed))
+    ]
     passed = sum(f.outcome is Outcome.PASS for f in scan.report)
     early = ", but its run ended early" if scan.problem else ""
-    return f"{', '.join(counted) or 'clean'}; {passed} of {len(scan.report.findings)} rules passed in {scan.report.cost.seconds:.0f} s{early}"
+    return (
+        f"{', '.join(counted) or 'clean'}; {passed} of {len(scan.report.findings)} rules passed in {scan.report.cost.seconds:.0f} s{early}"
+    )

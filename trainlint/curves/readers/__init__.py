@@ -47,5 +47,7 @@ def _read(read: object, source: Source, log: Log) -> None:
     try:
         read(source, log)  # type: ignore[operator]
     except (OSError, RecursionError, MemoryError) as error:
-        why = {RecursionError: "it is nested too deeply", MemoryError: "it is too large"}.get(type(error), getattr(error, "strerror", None) or str(error))
+        why = {RecursionError: "it is nested too deeply", MemoryError: "it is too large"}.get(
+            type(error), getattr(error, "strerror", None) or str(error)
+        )
         raise LogError(source.path, f"reading it as {log.format} failed: {why}") from error

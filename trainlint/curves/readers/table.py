@@ -45,7 +45,13 @@ def read(source: Source, log: Log) -> None:
     if layout is None:
         return
     names = layout.names or tuple(f"column {i}" for i in range(1, layout.width + 1))
-    log.format = dialect(names, layout.delimiter) if layout.names else "bare-numbers" if layout.width == 1 else f"{_NAMED[layout.delimiter]}-without-header"
+    log.format = (
+        dialect(names, layout.delimiter)
+        if layout.names
+        else "bare-numbers"
+        if layout.width == 1
+        else f"{_NAMED[layout.delimiter]}-without-header"
+    )
     begun, odd = not layout.names, 0
     block: list[list[str]] = []
     for cells in _cells(source.lines(), layout.delimiter):

@@ -24,9 +24,13 @@ _NUMBER = re.compile(
 )
 _CLOCK = re.compile(r"\d{4}-\d\d-\d\d[ T]?|\d{1,2}:\d\d(:\d\d)?([.,]\d+)?")
 _SPLIT = re.compile(
-    r"(?<![/\w.\-])(?:(train|training|trn)|(val|valid|validate|validation|validating|eval|evaluation|evaluating|dev)|(test|testing))(?![/\w]|\.\w)", re.I
+    r"(?<![/\w.\-])(?:(train|training|trn)|(val|valid|validate|validation|validating|eval|evaluation|evaluating|dev)|(test|testing))(?![/\w]|\.\w)",
+    re.I,
 )
-_HEADING = re.compile(r"\W*(?:\w+\s+)?(?:train|training|val|valid|validation|eval|evaluation|test|testing)\b(?:\W*(?:epoch|phase|set|results?|metrics|stats|for|of|on))*\W*[\d/]*\W*", re.I)
+_HEADING = re.compile(
+    r"\W*(?:\w+\s+)?(?:train|training|val|valid|validation|eval|evaluation|test|testing)\b(?:\W*(?:epoch|phase|set|results?|metrics|stats|for|of|on))*\W*[\d/]*\W*",
+    re.I,
+)
 _INDEX = re.compile(r"\W{0,2}\[?(\d+)\]?\s*[:\]\s](?!\s*/)")
 #: A progress bar, and the times and speed in brackets after it unless values stand among them.
 _BAR = re.compile(r"\s*\d+%\|.*?\|\s*\d+/\d+\s*(?:\[[^\]=]*(?:\]|$))?")
@@ -108,7 +112,11 @@ def _header(text: str) -> tuple[str, ...]:
     if not 2 <= len(words) <= 40 or not all(_NAME.fullmatch(w) for w in words):
         return ()
     kinds = [kind_of(w) for w in words]
-    if kinds.count("loss") + kinds.count("metric") + kinds.count("axis") < 2 or kinds.count("other") > 0.75 * len(words) or _TALK & set(words):
+    if (
+        kinds.count("loss") + kinds.count("metric") + kinds.count("axis") < 2
+        or kinds.count("other") > 0.75 * len(words)
+        or _TALK & set(words)
+    ):
         return ()
     return tuple(words)
 
