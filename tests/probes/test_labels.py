@@ -12,7 +12,7 @@ from trainlint.measurements import Labels
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.labels import measure_labels
 
-from .recorded import Net, measured, record, train
+from .recorded import Net, classify, measured, record, train
 
 CENTRES = torch.randn(4, 6, generator=torch.Generator().manual_seed(9)) * 2.5
 
@@ -21,10 +21,6 @@ def clouds(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(4, (count,), generator=generator)
     return CENTRES[labels] + torch.randn(count, 6, generator=generator), labels
-
-
-def classify(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    return F.cross_entropy(model(batch[0]), batch[1])
 
 
 def both(train_set: Dataset, val_set: Dataset | None = None, model: nn.Module | None = None, loss=classify) -> Labels:

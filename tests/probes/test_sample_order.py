@@ -15,15 +15,11 @@ from trainlint.measurements import SampleOrder
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.sample_order import expected_runs, measure_sample_order
 
-from .recorded import measured, record, train
+from .recorded import classify, measured, record, train
 
 
 def data(labels: torch.Tensor) -> TensorDataset:
     return TensorDataset(torch.randn(len(labels), 4), labels)
-
-
-def classify(model, batch):
-    return F.cross_entropy(model(batch[0]), batch[1])
 
 
 def order(loader, loss=classify) -> SampleOrder:
