@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ class TrainingArguments:
 
 def place(script: str, folder: Path, module: str = "transformers.trainer") -> Place | None:
     """What is found when a trainer of this module calls from line 1 of the script's last function."""
-    inside: dict[str, object] = {"__name__": module, "found": lambda: arguments_place(Frames())}
+    inside: dict[str, object] = {"__name__": module, "found": partial(arguments_place, Frames())}
     exec(compile("def build(self):\n    return found()\n", f"<frozen {module}>", "exec"), inside)
     file = folder / "tune.py"
     file.write_text(script, "utf-8")
