@@ -29,6 +29,7 @@ def _say_epoch(row: Epoch) -> None:
 
 def run_once(problem: Problem, used: Recipe, out: Path, resume: Path | None, *, quiet: bool) -> None:
     """Train once, write history, curves and weights into the folder, print how it went."""
+    from trainlint.recipe.drawing import draw_histories
     from trainlint.recipe.ensemble import average_predictions
     from trainlint.recipe.evaluation import evaluate
     from trainlint.recipe.history import sparkline
@@ -39,7 +40,7 @@ def run_once(problem: Problem, used: Recipe, out: Path, resume: Path | None, *, 
         pieces.model, pieces.train_loader, pieces.val_loader, used, out=out, resume=resume, on_epoch=None if quiet else _say_epoch
     )
     history.save_csv(out / "history.csv")
-    history.save_svg(out / "curves.svg")
+    write(out / "curves.svg", draw_histories({"run": history}))
     found = evaluate(pieces.model, pieces.val_loader)
     losses, rates = [e.val_loss for e in history.epochs], [e.val_accuracy or 0.0 for e in history.epochs]
     click.echo(f"validation loss      {sparkline(losses)}  {losses[0]:.4f} -> {losses[-1]:.4f}")

@@ -69,8 +69,9 @@ def make(finding: Finding) -> Made:
     if place is None:
         return Made(finding, reason="no line of the script is known for it")
     from trainlint.edits.kinds import KINDS
+    from trainlint.edits.reading import read_source
     from trainlint.edits.script import Script, Unsure
-    from trainlint.edits.source import EditError, read_source
+    from trainlint.edits.source import EditError
 
     kind = KINDS.get(fix.edit.kind)
     if kind is None:

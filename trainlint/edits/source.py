@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainlint.errors import TrainlintError
 from trainlint.location import Location
-from trainlint.notebook import is_notebook
 
-__all__ = ["EditError", "Source", "read_source"]
+__all__ = ["BOM", "EditError", "Source"]
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 class EditError(TrainlintError):
@@ -36,7 +33,7 @@ class Source:
             EditError: The file's encoding lacks a character of the text.
         """
         try:
-            return (_BOM if self.bom else b"") + text.encode(self.encoding)
+            return (BOM if self.bom else b"") + text.encode(self.encoding)
         except UnicodeEncodeError as error:
             raise EditError(f"{self.path}: its encoding ({self.encoding}) cannot hold the change: {error}") from error
 
@@ -47,30 +44,3 @@ class Source:
     def parts(self, text: str) -> list[tuple[str, str, str]]:
         """``(name, text as it is, text as it would be)`` of what a diff is made of: the file."""
         return [(str(self.path), self.text, text)]
-
-
-def read_source(path: Path) -> Source:
-    """Read a Python file by its byte-order mark and encoding comment, line ends kept as they are; a notebook as the script of its cells.
-
-    Raises:
-        EditError: The file cannot be read, or not be decoded and encoded back to the same bytes.
-    """
-    if is_notebook(path):
-        from trainlint.edits.cells import read_cells
-
-        return read_cells(path)
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise EditError(f"{path} cannot be read: {error.strerror or error}") from error
-    bom = raw.startswith(_BOM)
-    body = raw.removeprefix(_BOM)
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(body).readline)
-        text = body.decode(encoding)
-    except (SyntaxError, UnicodeDecodeError, LookupError) as error:
-        raise EditError(f"{path} is not text in its encoding ({error}), so it is left as it is") from error
-    source = Source(path, text, encoding, bom)
-    if source.encode(text) != raw:
-        raise EditError(f"{path}: its encoding ({encoding}) does not give the same bytes back, so it is left as it is")
-    return source
