@@ -318,3 +318,24 @@ def test_calls_of_a_loss_are_events_where_the_loop_makes_them_and_nowhere_else()
     ]
     step = ["batch", "forward", "loss", "clear", "backward", "step"]
     assert kinds[: 4 * len(step)] == 4 * step
+
+
+@pytest.mark.parametrize(("keeps", "alive"), [(False, 0), (True, 7)])
+def test_graphs_count_once_a_turn_of_the_loop(keeps: bool, alive: int) -> None:
+    """A layer that is called eight times in one forward is no history; outputs kept from batch to batch are."""
+    model, (train_loader, val_loader) = nn.Linear(6, 6), loaders()
+    optimizer, history = torch.optim.SGD(model.parameters(), 0.1), []
+
+    def each(i: int, x: torch.Tensor, y: torch.Tensor) -> None:
+        states = []
+        for _ in range(8):
+            x = model(x)
+            states += [x.mean(1, keepdim=True)]
+        if keeps:
+            history.append(x)
+        optimizer.zero_grad()
+        F.cross_entropy(torch.cat(states, 1), y).backward()
+        optimizer.step()
+
+    recording = record(lambda: train(model, optimizer, train_loader, val_loader, each=each))
+    assert [k.alive for k in recording.kept if k.kind == "outputs"] == [alive]
