@@ -38,7 +38,7 @@ class TapeKeeper:
         if tape is None:
             return
         self._taken += 1
-        if not recording.steps:
+        if not recording.steps and (recording.optimizers or backward.place not in self._last):  # weights may be updated by hand
             recording.first_tapes.append(backward)
         backward.cuts = tape.cuts
         earlier = self._last.get(backward.place)
