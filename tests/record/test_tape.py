@@ -233,3 +233,22 @@ def test_other_batches_can_be_fed_by_their_path() -> None:
     x, y = images()
     loss = tape.replay({tape.batch["[0]"]: x, tape.batch["[1]"]: y}, change=without_regularisation, grad=False)[tape.loss]
     assert float(loss) != float(tape.replay(change=without_regularisation, grad=False)[tape.loss])
+
+
+def test_a_state_that_is_detached_from_the_step_before_is_a_constant() -> None:
+    """Truncated backpropagation: the tape begins before the state is detached."""
+    torch.manual_seed(0)
+    rnn, head = nn.GRU(4, 8, batch_first=True), nn.Linear(8, 3)
+    optimizer = torch.optim.SGD([*rnn.parameters(), *head.parameters()], 0.1)
+    recorder = Recorder(Settings(), Frames(), lambda recording: None)
+    state = torch.zeros(1, 5, 8)
+    with listening(recorder):
+        for _ in range(3):
+            state = state.detach()
+            outputs, state = rnn(torch.randn(5, 6, 4), state)
+            loss = F.cross_entropy(head(outputs[:, -1]), torch.randint(3, (5,)))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    recorder.finish()
+    assert recorder.recording.trust == "next step"

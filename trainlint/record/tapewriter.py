@@ -227,8 +227,8 @@ class TapeWriter(TorchFunctionMode):
             return None
         keep = self._needed(slot)
         outside = set(self._outside)
-        dynamic: set[int] = {
-            s for s in outside if s in self._batch or isinstance(self._alive[s], nn.Parameter) or self._alive[s].requires_grad
+        dynamic: set[int] = {  # a state carried on from the step before is none: what is detached from it is a constant
+            s for s in outside if s in self._batch or isinstance(t := self._alive[s], nn.Parameter) or (t.requires_grad and t.is_leaf)
         }
         dynamic_storages = {self._storages[s] for s in dynamic if self._storages[s]}
         kept: list[int] = []
