@@ -120,6 +120,8 @@ class OverfitBatch(Rule):
         learnable = sum(p.size for p in parameters.parameters if p.requires_grad)
         if 0 < learnable < overfit.batch_size:
             return not_run(f"{learnable} trainable parameters are too few for {overfit.batch_size} samples: the loss went {seen}")
+        if overfit.cut_short:
+            return not_run(f"the budget ended after {steps} steps on one batch, {_rates(overfit)} tried; the loss went {seen}")
         if steps < MIN_STEPS:
             return not_run(f"only {steps} steps on one batch fitted into the budget; the loss went {seen}")
         if _falling(best):
@@ -138,6 +140,10 @@ class OverfitBatch(Rule):
             ),
             details=_curves(overfit),
         )
+
+
+def _rates(overfit: Overfit) -> str:
+    return f"{len(overfit.attempts)} learning rate{'s' if len(overfit.attempts) > 1 else ''}"
 
 
 def _fitted(overfit: Overfit) -> bool:

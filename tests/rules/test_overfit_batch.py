@@ -81,3 +81,10 @@ def test_equal_inputs_with_different_targets_are_named():
 
 def test_no_attempt_is_not_a_pass():
     assert OverfitBatch().judge(Overfit(), Parameters()).kind == "not-run"
+
+
+def test_nothing_is_said_of_attempts_that_the_budget_ended():
+    verdict = judge(end=2.2, accuracy=0.2, cut_short=True)
+    assert verdict.kind == "not-run"
+    assert verdict.reason.startswith("the budget ended after 100 steps on one batch, 2 learning rates tried")
+    assert judge(accuracy=1.0, cut_short=True).kind == "pass"

@@ -55,6 +55,7 @@ def measure_overfit(recording: Recording, deadline: float, settings: Settings) -
         else:
             size = few if part is not None else size
             initial = attempts[best].losses[0]
+        over = time.monotonic() > deadline
         if len(attempts[0].losses) < 5:
             msg = "the budget was spent before the batch could be fitted"
             raise CannotMeasureError(msg)
@@ -73,6 +74,7 @@ def measure_overfit(recording: Recording, deadline: float, settings: Settings) -
             accuracy=accuracy,
             kind=call[1].name if call else "",
             conflicting=_conflicting(tape, call[2].get("target") if call else None),
+            cut_short=over,
             step_equivalents=spent / recording.step_time if recording.step_time else 0.0,
             where=recording.frames.location(tape.place),
         )
