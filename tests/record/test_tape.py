@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainlint.probes.replay import rehearsal
 from trainlint.record.frames import Frames
 from trainlint.record.hooks import listening
 from trainlint.record.recorder import Recorder
@@ -252,3 +253,23 @@ def test_a_state_that_is_detached_from_the_step_before_is_a_constant() -> None:
             optimizer.step()
     recorder.finish()
     assert recorder.recording.trust == "next step"
+
+
+def test_a_loop_without_a_loader_keeps_the_data_of_later_steps() -> None:
+    """They are fed in turn, so that a learning rate is not judged on one batch alone; data that never changes is one batch."""
+    for fixed in (False, True):
+        torch.manual_seed(0)
+        model, x, y = nn.Linear(4, 2), torch.randn(3, 4), torch.randint(0, 2, (3,))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        recorder = Recorder(Settings(), Frames(), lambda recording: None)
+        with listening(recorder):
+            for _ in range(8):
+                if not fixed:
+                    x, y = torch.randn(3, 4), torch.randint(0, 2, (3,))
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+        recorder.finish()
+        with rehearsal(recorder.recording, batches=True) as trial:
+            assert (len(trial.fills) == 1) == fixed
+            assert len({float(trial.loss(fill, grad=False)) for fill in trial.fills}) == len(trial.fills)

@@ -200,6 +200,8 @@ def rehearsal(
         rehearsed.fills = usable(
             tape, [b.leaves for b in (*recording.batches, *fresh) if b.iteration is None or b.iteration.phase == "train"]
         ) or [{}]
+    elif batches and recording.trust == "next step":
+        rehearsed.fills = [{}, *recording.fills]
     try:
         rehearsed.rewind()
         if not rehearsed.loss({}, change=change).requires_grad:
