@@ -273,3 +273,21 @@ def test_a_loop_without_a_loader_keeps_the_data_of_later_steps() -> None:
         with rehearsal(recorder.recording, batches=True) as trial:
             assert (len(trial.fills) == 1) == fixed
             assert len({float(trial.loss(fill, grad=False)) for fill in trial.fills}) == len(trial.fills)
+
+
+def test_outputs_that_are_collected_in_an_empty_tensor_are_replayed() -> None:
+    torch.manual_seed(0)
+    cell, head = nn.GRUCell(4, 8), nn.Linear(8, 3)
+    optimizer = torch.optim.SGD([*cell.parameters(), *head.parameters()], 0.1)
+    recorder = Recorder(Settings(), Frames(), lambda recording: None)
+    with listening(recorder):
+        for _ in range(3):
+            state, outputs, words = torch.zeros(5, 8), torch.zeros(6, 5, 3), torch.randn(6, 5, 4)
+            for t in range(6):
+                state = cell(words[t], state)
+                outputs[t] = head(state)
+            optimizer.zero_grad()
+            F.cross_entropy(outputs.view(-1, 3), torch.randint(3, (30,))).backward()
+            optimizer.step()
+    recorder.finish()
+    assert recorder.recording.trust == "next step", recorder.recording.trust_reason
