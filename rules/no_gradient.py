@@ -7,6 +7,8 @@
   new tensor, and they never receive a gradient in the recorded steps. In a model with loaded weights it is a warning for `detach()` and
   `no_grad`, which is also how a body is kept fixed.
 - **Warning**: a tenth or more of the trainable elements took part in the forward and never received a gradient, without a known cut.
+- **Warning**: the recurrent weights of a bidirectional layer's reverse direction receive a gradient of exactly zero while those of its
+  forward direction learn: only the last time step is read, where the reverse direction has seen one step.
 - **Note**: a tenth or more of them belong to layers that the forward never called.
 
 Small unused parts pass (a pooler in a Hugging Face model), exactly zero gradients do too (zero-initialised residual branches), and so
@@ -100,6 +102,8 @@ class NoGradient(Rule):
             behind = [by_name[name] for name in cut.parameters if name in by_name]
             if any(not p.norm_or_bias for p in behind):
                 return _cut(cut, behind, trainable, pretrained=parameters.pretrained)
+        if blind := _one_step_back(trainable):
+            return _last_step_read(blind, parameters)
         share = _share(silent, trainable)
         if share >= SHARE:
             return _unexplained(parameters, silent, trainable)
@@ -113,6 +117,36 @@ class NoGradient(Rule):
 def _silent(parameter: ParameterInfo) -> bool:
     """No gradient in any recorded step. Exactly zero is a gradient."""
     return parameter.gradient == "none" and not any(parameter.gradient_norms)
+
+
+def _one_step_back(trainable: Sequence[ParameterInfo]) -> list[ParameterInfo]:
+    """Recurrent weights of reverse directions with a gradient of exactly zero in all steps, those of the forward direction having one."""
+    learns = {p.name for p in trainable if any(p.gradient_norms)}
+    return [
+        p
+        for p in trainable
+        if p.name.rpartition(".")[2].startswith("weight_hh_")
+        and p.name.endswith("_reverse")
+        and p.gradient == "zero"
+        and not any(p.gradient_norms)
+        and {p.name.removesuffix("_reverse"), p.name.replace("weight_hh_", "weight_ih_")} <= learns
+    ]
+
+
+def _last_step_read(blind: Sequence[ParameterInfo], parameters: Parameters) -> Verdict:
+    first = blind[0]
+    return failed(
+        f"{first.name} has a gradient of exactly zero in every step while the forward direction's has not: only the last time step of "
+        f"the {first.module_kind}'s output is read, where its reverse direction has seen one step of the sequence.",
+        severity=Severity.WARNING,
+        evidence={"measured": 0.0, "parameters": len(blind)},
+        location=parameters.model_where,
+        fix=Fix(
+            summary="Read each direction's final state, or pool the outputs over time.",
+            code="output, (h, c) = self.lstm(x)\nfeatures = torch.cat([h[-2], h[-1]], dim=1)",
+        ),
+        details=(_table(blind),),
+    )
 
 
 def _share(silent: Sequence[ParameterInfo], trainable: Sequence[ParameterInfo]) -> float:

@@ -318,3 +318,38 @@ def test_calls_of_a_loss_are_events_where_the_loop_makes_them_and_nowhere_else()
     ]
     step = ["batch", "forward", "loss", "clear", "backward", "step"]
     assert kinds[: 4 * len(step)] == 4 * step
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_graphs_count_once_a_turn_of_the_loop(keeps: bool) -> None:
+    """A layer that is called eight times in one forward is no history; outputs kept from batch to batch are."""
+    model, (train_loader, val_loader) = nn.Linear(6, 6), loaders()
+    optimizer, history = torch.optim.SGD(model.parameters(), 0.1), []
+
+    def each(i: int, x: torch.Tensor, y: torch.Tensor) -> None:
+        states = []
+        for _ in range(8):
+            x = model(x)
+            states += [x.mean(1, keepdim=True)]
+        if keeps:
+            history.append(x)
+        optimizer.zero_grad()
+        F.cross_entropy(torch.cat(states, 1), y).backward()
+        optimizer.step()
+
+    recording = record(lambda: train(model, optimizer, train_loader, val_loader, each=each))
+    assert [k.alive >= 3 for k in recording.kept if k.kind == "outputs"] == [keeps]
+
+
+def test_weights_that_are_updated_by_hand_have_one_first_step() -> None:
+    """Without an optimizer no step is told, so the second backward() at a line ends the first."""
+    model, (train_loader, val_loader) = nn.Linear(6, 3), loaders()
+
+    def each(i: int, x: torch.Tensor, y: torch.Tensor) -> None:
+        model.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        for p in model.parameters():
+            p.data.add_(p.grad, alpha=-0.1)
+
+    recording = record(lambda: train(model, None, train_loader, val_loader, each=each))
+    assert len(recording.first_tapes) == 1

@@ -61,6 +61,8 @@ class Overfit(Measurement):
     """The loss call's kind."""
     conflicting: int = 0
     """Samples with the same input and different targets: they cannot all be fitted."""
+    cut_short: bool = False
+    """The time budget ended the last attempt, or kept another learning rate from being tried."""
     step_equivalents: float = 0.0
     where: Location | None = None
 

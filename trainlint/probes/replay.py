@@ -6,7 +6,7 @@ import copy
 import math
 import re
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -59,10 +59,21 @@ class Rehearsal:
         self, fill: dict[int, Tensor] | None = None, *, change: Callable[[Operation], Operation] | None = None, grad: bool = True
     ) -> Tensor:
         """The loss of one replayed forward, the gradient scaler's factor taken out. Batches of another size are tried, which torch may refuse."""
+        return self.replay(fill, change=change, grad=grad)[self.tape.loss].sum() / self.tape.scale
+
+    def replay(
+        self,
+        fill: Mapping[int, Tensor] | None = None,
+        *,
+        change: Callable[[Operation], Operation] | None = None,
+        grad: bool = True,
+        keep: Sequence[int] = (),
+    ) -> dict[int, Tensor]:
+        """The step called again, as `Tape.replay`; what holds the recorded number of samples is changed with that of ``fill``."""
         rows = batch_rows(self.tape, fill) if fill else 0
         if rows and rows != batch_rows(self.tape):
             change = self._for(rows, change)
-        return self.tape.replay(fill, change=change, grad=grad)[self.tape.loss].sum() / self.tape.scale
+        return self.tape.replay(fill, change=change, grad=grad, keep=keep)
 
     def _for(self, rows: int, change: Callable[[Operation], Operation] | None) -> Callable[[Operation], Operation]:
         if rows not in self.resized:
@@ -189,6 +200,8 @@ def rehearsal(
         rehearsed.fills = usable(
             tape, [b.leaves for b in (*recording.batches, *fresh) if b.iteration is None or b.iteration.phase == "train"]
         ) or [{}]
+    elif batches and recording.trust == "next step":
+        rehearsed.fills = [{}, *recording.fills]
     try:
         rehearsed.rewind()
         if not rehearsed.loss({}, change=change).requires_grad:

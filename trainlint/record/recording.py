@@ -243,6 +243,8 @@ class Recording:
     trust: str = "none"
     trust_reason: str = "no training step was recorded"
     trust_losses: tuple[float, float, float | None, float | None] = (float("nan"), float("nan"), None, None)
+    fills: list[dict[int, Tensor]] = field(default_factory=list)
+    """What later steps of the same kind fed into the tape's outside slots, where no loader's batches are known to be fed."""
     first_tapes: list[Backward] = field(default_factory=list)
     """backward() calls of the first optimizer step, with their tapes."""
     broken: Backward | None = None

@@ -227,8 +227,8 @@ class TapeWriter(TorchFunctionMode):
             return None
         keep = self._needed(slot)
         outside = set(self._outside)
-        dynamic: set[int] = {
-            s for s in outside if s in self._batch or isinstance(self._alive[s], nn.Parameter) or self._alive[s].requires_grad
+        dynamic: set[int] = {  # a state carried on from the step before is none: what is detached from it is a constant
+            s for s in outside if s in self._batch or isinstance(t := self._alive[s], nn.Parameter) or (t.requires_grad and t.is_leaf)
         }
         dynamic_storages = {self._storages[s] for s in dynamic if self._storages[s]}
         kept: list[int] = []
@@ -242,6 +242,7 @@ class TapeWriter(TorchFunctionMode):
                 dynamic_storages.update(self._storages[s] for s in op.outputs if self._storages[s])
         if not kept:
             return None
+        kept = self._with_makers(kept)
         operations = [self._operations[p] for p in kept]
         made = {s for op in operations for s in Tape._made(op)}
         used = dict.fromkeys(s for op in operations for s in op.inputs if s not in made)
@@ -264,6 +265,18 @@ class TapeWriter(TorchFunctionMode):
             pristine={s: t for s, t in self._pristine.items() if s in used},
             cuts=tuple(self._cuts(keep)),
         )
+
+    def _with_makers(self, kept: list[int]) -> list[int]:
+        """The positions, and those of what made the tensors that they fill in place: an empty tensor that outputs are collected in."""
+        producers = {slot: position for position, op in enumerate(self._operations) for slot in Tape._made(op)}
+        chosen = set(kept)
+        queue = [op.inputs[0] for op in map(self._operations.__getitem__, kept) if op.inplace and op.inputs]
+        while queue:
+            position = producers.get(queue.pop())
+            if position is not None and position not in chosen:
+                chosen.add(position)
+                queue.extend(self._operations[position].inputs)
+        return sorted(chosen)
 
     def _needed(self, loss: int) -> set[int]:
         """Positions that lead to the loss, with in-place changes of memory that it reads."""

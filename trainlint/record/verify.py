@@ -15,6 +15,8 @@ __all__ = ["TapeKeeper"]
 
 #: backward() calls that are taped at most before a tape must have earned its trust.
 _MOST_TAPES = 24
+#: Further steps whose data is kept when no loader hands out batches, and the most numbers in all.
+_MOST_FILLS, _MOST_NUMBERS = 7, 1 << 26
 
 
 class TapeKeeper:
@@ -38,7 +40,7 @@ class TapeKeeper:
         if tape is None:
             return
         self._taken += 1
-        if not recording.steps:
+        if not recording.steps and (recording.optimizers or backward.place not in self._last):  # weights may be updated by hand
             recording.first_tapes.append(backward)
         backward.cuts = tape.cuts
         earlier = self._last.get(backward.place)
@@ -47,6 +49,8 @@ class TapeKeeper:
             self._let_go(earlier)
             if recording.trust == "none":
                 recording.trust_reason = "only one training step was recorded, so there was nothing to check the replay against"
+            elif recording.trust == "next step":
+                self._keep_data(backward, tape)
             return
         if not math.isfinite(tape.value):
             if recording.trust == "none":
@@ -87,6 +91,7 @@ class TapeKeeper:
             recording.trust, recording.trust_reason = "next step", ""
             recording.tape, recording.tape_backward = old, earlier
             recording.trust_losses = (old.value, old.value, new.value, following)
+            self._keep_data(backward, new)
         elif own is not None and close(own, new.value) and old.signature() == new.signature() and recording.trust == "none":
             recording.trust, recording.trust_reason = "same batch", reason
             recording.tape, recording.tape_backward = new, backward
@@ -94,6 +99,18 @@ class TapeKeeper:
         elif recording.trust == "none":
             recording.trust_reason = reason or "calling the recorded operations again gave another loss"
             recording.trust_losses = (new.value, math.nan if own is None else own, new.value, following)
+
+    def _keep_data(self, backward: Backward, new: Tape) -> None:
+        """Keep what another step was fed, so that a loop without a loader can be rehearsed on more than one batch."""
+        recording, old = self.recording, self.recording.tape
+        source = recording.tape_backward
+        if old is None or old.batch or source is None or source.place != backward.place or old.signature() != new.signature():
+            return
+        fill = corresponding(old, new) or {}
+        fits = all(t.shape == old.outside[s].shape and t.dtype == old.outside[s].dtype and not t.requires_grad for s, t in fill.items())
+        numbers = sum(t.numel() for t in fill.values()) * (len(recording.fills) + 1)
+        if fits and len(recording.fills) < _MOST_FILLS and numbers <= _MOST_NUMBERS and not _same_values(fill, old.outside):
+            recording.fills.append({s: t.clone() for s, t in fill.items()})
 
     @staticmethod
     def _loss(tape: Tape, fill: dict[int, torch.Tensor], random_of: Tape) -> float | None:
@@ -125,6 +142,10 @@ def corresponding(old: Tape, new: Tape) -> dict[int, torch.Tensor] | None:
         elif before is not after and not same_memory(before, after):
             fill[slot] = after
     return fill
+
+
+def _same_values(fill: dict[int, torch.Tensor], outside: dict[int, torch.Tensor]) -> bool:
+    return all(torch.equal(t, outside[s]) for s, t in fill.items() if not t.is_sparse)
 
 
 def same_memory(one: torch.Tensor, other: torch.Tensor) -> bool:

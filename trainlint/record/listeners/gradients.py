@@ -45,7 +45,7 @@ class GradientListener(ModelListener):
         self.writer.provenance.on = False
         value = float(loss.detach().sum())
         reached, nodes = reached_leaves(loss)
-        self.marks.add("loss", loss, place)
+        self.marks.add("loss", loss, place, len(recording.backwards))
         backward = Backward(
             len(recording.backwards), value / scale, place, scale, reached, self.current,
             loss.grad_fn is not None, loss.grad_fn is None and loss.is_leaf and loss.requires_grad, tape,

@@ -56,8 +56,9 @@ class ModelListener(LoaderListener):
         if grad:
             call.outputs = outputs
             self.marks.forget(inputs)
+            turn = (len(self.recording.backwards), *((self.current.number, self.current.batches) if self.current is not None else ()))
             for tensor in outputs[:1]:
-                self.marks.add("outputs", tensor, place)
+                self.marks.add("outputs", tensor, place, turn)
             self._recent.append(call)
             if len(self._recent) > 64:
                 del self._recent[0]
