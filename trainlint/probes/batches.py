@@ -78,10 +78,17 @@ def _view(flow: DataFlow, batch: Batch, phase: str, *, draw: bool) -> BatchView:
         # What the loop made of these is not known, so nothing may be said about them as inputs.
         roles = {path: "other" if role == "input" else role for path, role in roles.items()}
     named = list(batch.leaves.items())[:_MOST_LEAVES]
-    tokens = any(roles[p] == "input" and describe(p, "input", t).kind == "tokens" for p, t in named)
+    alone = {p: (t, describe(p, "input", t)) for p, t in named if roles[p] == "input"}
+    tokens = any(leaf.kind == "tokens" for _, leaf in alone.values())
     made = _made(flow.recording, loader) if loader is not None and draw else {}
-    leaves = [replace(describe(p, roles[p], t, beside_tokens=tokens), made_where=made.get(p)) for p, t in named]
-    inputs = [replace(describe(p, "input", t), made_where=made.get(p)) for p, t in entered[:_MOST_LEAVES]]
+    leaves = [
+        replace(alone[p][1] if p in alone else describe(p, roles[p], t, beside_tokens=tokens), made_where=made.get(p))
+        for p, t in named
+    ]
+    inputs = [
+        replace(alone[p][1] if p in alone and alone[p][0] is t else describe(p, "input", t), made_where=made.get(p))
+        for p, t in entered[:_MOST_LEAVES]
+    ]
     dataset: Any = loader.loader.dataset if loader is not None else None
     view = BatchView(
         phase=phase,

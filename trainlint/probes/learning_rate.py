@@ -19,7 +19,7 @@ import torch
 from trainlint.measurements import LearningRate, ShortRun, Trial
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.replay import Rehearsal, configured_lr, rehearsal
-from trainlint.probes.short_training import FIRST_STEPS, WARM_UP, Bench, first_run, halved
+from trainlint.probes.short_training import FIRST_STEPS, WARM_UP, Bench, first_run, quartered
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings
 
@@ -60,13 +60,13 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
         if seen is None or (any(s.closure for s in seen.steps) and type(seen.optimizer).__name__ == "LBFGS"):
             msg = "LBFGS chooses its own step length"
             raise CannotMeasureError(msg)
-        whole = trial.fills
+        whole = trial.fills = trial.fills[:_BATCHES]
         # Few batches are learned by heart at nearly any rate: all of their samples are needed.
         if many := len(whole) >= _SCORED:
-            trial.fills = halved(trial) or whole
+            trial.fills = quartered(trial) or whole
         search = _searched(trial, configured, deadline, shared=many)
         if trial.fills is not whole and search.is_outside(configured) and time.monotonic() < deadline:
-            trial.fills = whole  # what half of each batch shows amiss is looked at again on the whole ones
+            trial.fills = whole  # what parts of batches show amiss is looked at again on the whole ones
             search = _searched(trial, configured, deadline, shared=False)
         low, high, best = search.band()
         open_low, open_high = search.open_ends()
@@ -91,7 +91,7 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
             curve_lr=rates,
             curve_loss=losses,
             steps=search.steps,
-            batches=len(search.firsts),
+            batches=len(whole),
             step_equivalents=spent / recording.step_time if recording.step_time else 0.0,
         )
 
@@ -110,7 +110,7 @@ def _searched(trial: Rehearsal, configured: float, deadline: float, *, shared: b
 
 def _begun(trial: Rehearsal, deadline: float) -> _Search:
     """The search with the first loss of each batch, and as many steps a trial as leave room for eight."""
-    trial.fills = trial.fills[:_BATCHES]
+    trial.fills = trial.fills[:_STEPS]
     trial.rewind()
     began = time.monotonic()
     firsts = [float(trial.loss(f, grad=False)) for f in trial.fills]
@@ -123,7 +123,7 @@ def _begun(trial: Rehearsal, deadline: float) -> _Search:
     if steps < _LEAST_STEPS:
         msg = f"the budget allows only {max(steps, 0)} steps a learning rate; {_LEAST_STEPS} are needed"
         raise CannotMeasureError(msg)
-    return _Search(trial, firsts, min(steps, _STEPS), deadline, torch.initial_seed())
+    return _Search(trial, firsts, min(steps, _STEPS), deadline, torch.initial_seed(), min(len(firsts), _BATCHES))
 
 
 @dataclass
@@ -136,6 +136,8 @@ class _Search:
     steps: int
     deadline: float
     seed: int
+    batches: int
+    """Batches in a turn; their parts take turns too."""
     trials: dict[float, Trial] = field(default_factory=dict)
 
     @property
@@ -150,7 +152,7 @@ class _Search:
     @property
     def turn(self) -> int:
         """Steps that see each batch equally often, and are not too few to be averaged."""
-        return len(self.firsts) * math.ceil(_SCORED / len(self.firsts))
+        return self.batches * math.ceil(_SCORED / self.batches)
 
     def progress(self, lr: float) -> float:
         """What a trial made of the first loss; -inf when it diverged, none when it went astray where a lower rate trains without that."""

@@ -11,7 +11,7 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.pretrained import pretrained_parameters
 from trainlint.probes.regularisers import has_attention, is_post_norm, regularisers, unregularised, without
 from trainlint.probes.replay import configured_lr, rehearsal
-from trainlint.probes.short_training import CHECKS, Bench, first_run, halved, is_warmed
+from trainlint.probes.short_training import CHECKS, Bench, first_run, is_warmed, quartered
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings
 
@@ -58,7 +58,7 @@ def measure_short_runs(recording: Recording, deadline: float, settings: Settings
         found = regularisers(recording, trial.tape)
         first = float(seen.settings[0].get("lr", configured)) if seen.settings else configured
         attention = has_attention(trial.tape)
-        trial.fills = halved(trial) or whole
+        trial.fills = quartered(trial) or whole
         half = initial if trial.fills is whole else bench.clean()
         runs = _conclusive(bench, half, share, found)
         if runs:

@@ -35,6 +35,8 @@ __all__ = ["measure_split_overlap"]
 _SECONDS, _MOST, _EXAMPLES, _TWICE = 3.0, 1000, 12, 4
 #: Compressed bytes below which equal samples mean nothing: blank pictures, short texts, a few whole numbers.
 _POOR = 40
+#: Compressed bytes that are far from being few.
+_RICH = 512
 #: A part of a sample that is this much smaller than the largest, such as a label, says nothing of what it is.
 _MUCH_SMALLER = 8
 #: Places in a sample whose numbers are looked at.
@@ -47,7 +49,7 @@ _TRANSFORMS = ("transform", "transforms", "augment", "augmentation", "augmentati
 class _Content:
     digest: bytes
     size: int
-    """Bytes, compressed."""
+    """Bytes, compressed; of the beginning alone where that is enough not to be called little."""
     values: tuple[float, ...] = ()
     """Some of its numbers, always from the same places, when these are no whole numbers by type."""
 
@@ -231,14 +233,19 @@ def _content(sample: Any) -> _Content:
     large = [part for part in parts if part.nbytes * _MUCH_SMALLER >= most]
     largest = max(large, key=lambda part: (part.dtype.kind == "f", part.nbytes))
     data = b"".join(np.ascontiguousarray(part).tobytes() for part in large)
-    chosen = (
-        largest.reshape(-1)[np.linspace(0, largest.size - 1, _PLACES).astype(int)] if largest.dtype.kind == "f" and largest.size else ()
-    )
-    return _Content(
-        hashlib.blake2b(data, digest_size=16).digest(),
-        min(len(zlib.compress(data[: 2**14], 1)), len(data)),
-        tuple(float(v) for v in chosen),
-    )
+    values: list[float] = []
+    if largest.dtype.kind == "f" and largest.size:
+        values = largest.reshape(-1)[np.arange(_PLACES) * (largest.size - 1) // (_PLACES - 1)].astype(np.float64).tolist()
+    return _Content(hashlib.blake2b(data, digest_size=16).digest(), _compressed(data), tuple(values))
+
+
+def _compressed(data: bytes) -> int:
+    """Bytes of the first few kilobytes, compressed; of more of them only where those are nearly blank."""
+    for most in (2**11, 2**14):
+        size = min(len(zlib.compress(data[:most], 1)), len(data))
+        if size >= _RICH:
+            break
+    return size
 
 
 def _parts(value: Any, depth: int = 4) -> list[npt.NDArray[Any]]:
