@@ -11,6 +11,7 @@ the length of the run, where both are known.
   epoch is over, else a **warning** (a cosine swings up and down every few batches). A **note** when the loop is not seen to go over
   epochs: counting steps, it may draw batches from an endless loader.
 - **Never stepped** although an epoch went by: an **error** when it was to warm up from a fifth of its peak or less, else a **warning**.
+- **Error**: a schedule whose optimizer was replaced and takes no step, so that the rate that trains never changes.
 - **Warning**: a cosine that climbs back up because the run is longer than its `T_max`; a schedule built for batches that accumulation
   steps more rarely; ReduceLROnPlateau with `mode` against the direction of its metric.
 
@@ -145,7 +146,9 @@ class ScheduleCadence(Rule):
 def _faults(scheduler: SchedulerInfo, run: _Run, *, beside: bool) -> Iterator[Verdict]:
     """Yield what is wrong with one schedule. ``beside``: a schedule of the same optimizer was stepped."""
     yield from _plateau(scheduler)
-    if not scheduler.calls and not beside and not scheduler.sometimes:
+    if scheduler.orphaned:
+        yield from _orphaned(scheduler)
+    elif not scheduler.calls and not beside and not scheduler.sometimes:
         yield from _never(scheduler, run)
     elif scheduler.cadence == "epoch":
         yield from _too_rare(scheduler, run)
@@ -170,6 +173,22 @@ def _plateau(scheduler: SchedulerInfo) -> Iterator[Verdict]:
                 summary="Set mode to the direction of success.",
                 code=f'scheduler = ReduceLROnPlateau(optimizer, mode="{wanted}")',
                 edit=Edit(kind="plateau-mode", values={"mode": wanted}),
+            ),
+        )
+
+
+def _orphaned(scheduler: SchedulerInfo) -> Iterator[Verdict]:
+    """A schedule of an optimizer that was replaced; one that was replaced with it is never stepped."""
+    if scheduler.calls:
+        yield failed(
+            f"{scheduler.kind} is stepped, but the optimizer that it was built for takes no step: another optimizer trains the same parameters, "
+            "and its learning rate does not change.",
+            severity=Severity.ERROR,
+            evidence={"measured": 0, "expected": "steps of the optimizer that it was built for", "calls": scheduler.calls},
+            location=scheduler.where,
+            fix=Fix(
+                summary="Build the schedule after the last optimizer, for that one.",
+                code=f"optimizer = make_optimizer(model)\nscheduler = {scheduler.kind}(optimizer, …)",
             ),
         )
 

@@ -184,3 +184,14 @@ def test_passes_plateau_in_the_right_or_an_unknown_direction(mode: str, rises: b
 def test_does_not_judge_an_unknown_cadence_or_no_scheduler():
     assert judge(scheduler("LambdaLR", "unknown", None)).kind == "not-run"
     assert judge().kind == "not-run"
+
+
+def test_errs_when_the_schedule_belongs_to_an_optimizer_that_was_replaced():
+    verdict = judge(scheduler("LambdaLR", "step", None, CYCLE, orphaned=True), epochs=30)
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.ERROR, BUILT)
+    assert "takes no step" in verdict.message
+
+
+def test_passes_over_a_schedule_that_was_replaced_with_its_optimizer():
+    old, new = scheduler("LambdaLR", "never", None, CYCLE, orphaned=True), scheduler("LambdaLR", "step", None, CYCLE, optimizer=1)
+    assert judge(old, new, epochs=30).kind == "pass"

@@ -199,6 +199,8 @@ class SchedulerInfo:
     """LR of the first group over the coming steps of the schedule (at most 200 points over its horizon)."""
     sometimes: bool = False
     """Its step() stands under a condition on how far the run is, so that it may be called in some epochs only."""
+    orphaned: bool = False
+    """Its optimizer takes no step, and another one, which shares no settings with it, trains the same parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import lr_scheduler
+from torch.optim import Optimizer, lr_scheduler
 
 from trainlint.measurements import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.probes.loss import is_mean_reduced
@@ -276,7 +276,17 @@ def _scheduler(recording: Recording, seen: SchedulerSeen, has_loader: bool) -> S
         options={k: v if isinstance(v, bool | str) else float(v) for k, v in options.items()},
         preview=_preview(scheduler, seen),
         sometimes=seen.sometimes,
+        orphaned=owner is not None
+        and not owner.steps
+        and any(_takes_over(o.optimizer, owner.optimizer) for o in recording.optimizers if o.steps),
     )
+
+
+def _takes_over(active: Optimizer, idle: Optimizer) -> bool:
+    """Whether an optimizer trains parameters of another without sharing its groups, as wrappers of an optimizer do."""
+    mine, theirs = ({id(p) for group in o.param_groups for p in group["params"]} for o in (active, idle))
+    shared = {id(group) for group in active.param_groups} & {id(group) for group in idle.param_groups}
+    return bool(mine & theirs) and not shared and active.param_groups is not idle.param_groups
 
 
 def _horizon(scheduler: Any, seen: SchedulerSeen) -> int | None:
