@@ -64,6 +64,8 @@ from trainlint.rule import Rule, Verdict, failed, not_run, passed
 MOST = 0.5
 #: backward() calls without a step and without clearing that are worth a warning.
 UNUSED_BACKWARDS = 8
+#: Batches after which a scan ends an epoch without a step.
+CUT_SHORT = 96
 #: Events drawn.
 DRAWN = 24
 
@@ -169,6 +171,8 @@ def _never_steps(loop: Loop) -> Verdict:
         return not_run("the gradient scaler let no step through so far, as it does while it looks for its factor")
     if len(backwards) < 2:
         return not_run("the run ended before an optimizer step could be expected")
+    if _longest_epoch(loop.events) >= CUT_SHORT:
+        return not_run(f"no optimizer step in {CUT_SHORT} batches, after which an epoch is cut short here; gradients may still be accumulating")
     cleared = _clears_after(loop.events, "backward")
     if cleared < 2 and len(backwards) < UNUSED_BACKWARDS:
         return not_run(f"no optimizer step in {len(backwards)} backward() calls; gradients may still be accumulating")
@@ -183,6 +187,18 @@ def _never_steps(loop: Loop) -> Verdict:
         ),
         details=(_timeline(loop, "backward"),),
     )
+
+
+def _longest_epoch(events: Sequence[Event]) -> int:
+    """Count the batches of the longest epoch of training."""
+    most = count = 0
+    for event in events:
+        if event.kind == "epoch":
+            count = 0
+        elif event.kind == "batch" and event.phase != "val":
+            count += 1
+            most = max(most, count)
+    return most
 
 
 def _clears_after(events: Sequence[Event], kind: str) -> int:

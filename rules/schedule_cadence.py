@@ -12,6 +12,8 @@ the length of the run, where both are known.
   epochs: counting steps, it may draw batches from an endless loader.
 - **Never stepped** although an epoch went by: an **error** when it was to warm up from a fifth of its peak or less, else a **warning**.
 - **Error**: a schedule whose optimizer was replaced and takes no step, so that the rate that trains never changes.
+- **Warm-up longer than the run** (LambdaLR, LinearLR): an **error** when the learning rate does not reach a tenth of its peak in three
+  epochs or more, a **warning** when it does not reach half of it.
 - **Warning**: a cosine that climbs back up because the run is longer than its `T_max`; a schedule built for batches that accumulation
   steps more rarely; ReduceLROnPlateau with `mode` against the direction of its metric.
 
@@ -80,6 +82,8 @@ FACTOR, FIT = 3.0, 1.25
 GONE = 0.01
 #: Of its peak: a start from below this is a warm-up; an end above it is not annealed.
 WARMUP, ANNEALED = 0.2, 0.1
+#: Of its peak: a schedule that does not get beyond this has not begun. Fewer epochs than this may be a trial of the script.
+UNREACHED, FEW_EPOCHS = 0.1, 3
 #: A length that is hardly meant in epochs.
 MANY_EPOCHS = 1000
 #: Schedules that start over by design.
@@ -151,11 +155,13 @@ def _faults(scheduler: SchedulerInfo, run: _Run, *, beside: bool) -> Iterator[Ve
     elif not scheduler.calls and not beside and not scheduler.sometimes:
         yield from _never(scheduler, run)
     elif scheduler.cadence == "epoch":
-        yield from _too_rare(scheduler, run)
+        mixed_up = list(_too_rare(scheduler, run))
+        yield from mixed_up or _unreached(scheduler, run, run.epochs)
         yield from _climbs(scheduler, None if scheduler.sometimes else run.epochs)
     elif scheduler.cadence == "step":
         mixed_up = list(_too_often(scheduler, run))
         yield from mixed_up or _climbs(scheduler, run.total)
+        yield from _unreached(scheduler, run, run.total)
         yield from _accumulated(scheduler, run)
 
 
@@ -274,6 +280,24 @@ def _too_often(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
             summary="Step it once an epoch, or give its length in steps.",
             code="for epoch in range(epochs):\n    train(model, loader, optimizer)\n    scheduler.step()",
             edit=Edit(kind="schedule-each-epoch"),
+        ),
+        details=_curve(scheduler, None),
+    )
+
+
+def _unreached(scheduler: SchedulerInfo, run: _Run, calls: int | None) -> Iterator[Verdict]:
+    """A warm-up that is longer than the run."""
+    peak, reached = scheduler.peak, scheduler.reached
+    if not peak or reached is None or not calls or not run.epochs or reached >= 0.5 * peak:
+        return
+    yield failed(
+        f"{scheduler.kind} rises too slowly for this run: in its {calls:,} calls the learning rate does not get beyond {reached:.2g} of {peak:.2g}.",
+        severity=Severity.ERROR if run.epochs >= FEW_EPOCHS and reached < UNREACHED * peak else Severity.WARNING,
+        evidence={"measured": reached, "expected": peak, "threshold": 0.5 * peak, "calls": calls, "epochs": run.epochs},
+        location=_stepped(scheduler, run),
+        fix=Fix(
+            summary="Warm up over a share of the run, 3 to 10 % of its steps, not over a number from a longer one.",
+            code=f"warmup_steps = {max(1, round(calls * 0.06))}  # 6 % of {calls:,} steps",
         ),
         details=_curve(scheduler, None),
     )

@@ -195,3 +195,16 @@ def test_errs_when_the_schedule_belongs_to_an_optimizer_that_was_replaced():
 def test_passes_over_a_schedule_that_was_replaced_with_its_optimizer():
     old, new = scheduler("LambdaLR", "never", None, CYCLE, orphaned=True), scheduler("LambdaLR", "step", None, CYCLE, optimizer=1)
     assert judge(old, new, epochs=30).kind == "pass"
+
+
+@pytest.mark.parametrize(
+    ("reached", "epochs", "severity"), [(4e-5, 6, Severity.ERROR), (4e-5, 1, Severity.WARNING), (4e-4, 6, Severity.WARNING)]
+)
+def test_a_warm_up_longer_than_the_run(reached, epochs, severity):
+    verdict = judge(scheduler("LambdaLR", "step", None, CYCLE, peak=1e-3, reached=reached), epochs=epochs)
+    assert (verdict.kind, verdict.severity) == ("fail", severity)
+    assert "does not get beyond" in verdict.message
+
+
+def test_a_warm_up_that_ends_within_the_run_passes():
+    assert judge(scheduler("LambdaLR", "step", None, CYCLE, peak=1e-3, reached=1e-3), epochs=6).kind == "pass"

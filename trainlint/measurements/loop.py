@@ -197,6 +197,10 @@ class SchedulerInfo:
     options: dict[str, str | float | bool] = field(default_factory=dict)
     preview: tuple[float, ...] = ()
     """LR of the first group over the coming steps of the schedule (at most 200 points over its horizon)."""
+    peak: float | None = None
+    """Highest LR of the first group within a million calls, of a schedule that is a function of the call alone; None for others."""
+    reached: float | None = None
+    """Highest LR of the first group within the calls of the whole run, where their number is known."""
     sometimes: bool = False
     """Its step() stands under a condition on how far the run is, so that it may be called in some epochs only."""
     orphaned: bool = False
