@@ -172,7 +172,9 @@ def _never_steps(loop: Loop) -> Verdict:
     if len(backwards) < 2:
         return not_run("the run ended before an optimizer step could be expected")
     if _longest_epoch(loop.events) >= CUT_SHORT:
-        return not_run(f"no optimizer step in {CUT_SHORT} batches, after which an epoch is cut short here; gradients may still be accumulating")
+        return not_run(
+            f"no optimizer step in {CUT_SHORT} batches, after which an epoch is cut short here; gradients may still be accumulating"
+        )
     cleared = _clears_after(loop.events, "backward")
     if cleared < 2 and len(backwards) < UNUSED_BACKWARDS:
         return not_run(f"no optimizer step in {len(backwards)} backward() calls; gradients may still be accumulating")

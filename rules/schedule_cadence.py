@@ -14,6 +14,8 @@ the length of the run, where both are known.
 - **Error**: a schedule whose optimizer was replaced and takes no step, so that the rate that trains never changes.
 - **Warm-up longer than the run** (LambdaLR, LinearLR): an **error** when the learning rate does not reach a tenth of its peak in three
   epochs or more, a **warning** when it does not reach half of it.
+- **A decay by hand** at each step, by a constant factor: an **error** when less than 0.001, a **warning** when less than 0.01 of the
+  learning rate is left after one epoch, or after a quarter of the run where that is longer.
 - **Warning**: a cosine that climbs back up because the run is longer than its `T_max`; a schedule built for batches that accumulation
   steps more rarely; ReduceLROnPlateau with `mode` against the direction of its metric.
 
@@ -65,8 +67,10 @@ for x, y in loader:
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -84,6 +88,8 @@ GONE = 0.01
 WARMUP, ANNEALED = 0.2, 0.1
 #: Of its peak: a schedule that does not get beyond this has not begun. Fewer epochs than this may be a trial of the script.
 UNREACHED, FEW_EPOCHS = 0.1, 3
+#: Steps that a decay by hand must be seen for.
+DECAYED = 5
 #: A length that is hardly meant in epochs.
 MANY_EPOCHS = 1000
 #: Schedules that start over by design.
@@ -128,10 +134,10 @@ class ScheduleCadence(Rule):
     def judge(self, optimizers: Optimizers, loop: Loop) -> Verdict:
         """Ask each schedule each question; the gravest answer is told."""
         schedulers = optimizers.schedulers
-        if not schedulers:
-            return not_run("no learning-rate scheduler is in use")
         by_epochs = _by_epochs(loop) or (optimizers.epochs is not None and _by_trainer(loop))
         run = _Run(loop, optimizers.epochs if by_epochs else None, optimizers.steps_per_epoch)
+        if not schedulers:
+            return _by_hand(optimizers, run) or not_run("no learning-rate scheduler is in use")
         stepped = {scheduler.optimizer for scheduler in schedulers if scheduler.calls}
         faults = [fault for scheduler in schedulers for fault in _faults(scheduler, run, beside=scheduler.optimizer in stepped)]
         if faults:
@@ -145,6 +151,31 @@ class ScheduleCadence(Rule):
             evidence={"measured": first.cadence, "horizon": first.horizon, "epochs": run.epochs, "steps an epoch": run.steps},
             details=_curve(first, None),
         )
+
+
+def _by_hand(optimizers: Optimizers, run: _Run) -> Verdict | None:
+    """Catch a learning rate that the script multiplies by a constant at each step, until nothing is left of it."""
+    rates = [step.lr[0] for step in run.loop.steps if step.lr and step.optimizer == run.loop.steps[0].optimizer]
+    if len(rates) < DECAYED or not run.steps or min(rates) <= 0:
+        return None
+    factors = [after / before for before, after in itertools.pairwise(rates)]
+    if max(factors) >= 1 or max(factors) - min(factors) > 0.05 * (1 - max(factors)):
+        return None
+    calls = max(run.steps, (run.total or 0) // 4)
+    left = statistics.fmean(factors) ** calls
+    if left >= GONE:
+        return None
+    return failed(
+        f"The learning rate is multiplied by {factors[0]:.3g} at each step: after {calls:,} steps, "
+        f"{'a quarter of the run' if calls > run.steps else 'one epoch'}, {left:.0e} of it is left.",
+        severity=Severity.ERROR if left < GONE / 10 else Severity.WARNING,
+        evidence={"measured": left, "expected": 1.0, "threshold": GONE, "factor": factors[0], "steps an epoch": run.steps},
+        location=optimizers.rate_where or run.loop.steps[0].where,
+        fix=Fix(
+            summary="Lower it once an epoch, or by a factor that fits the number of steps.",
+            code="for epoch in range(epochs):\n    train(model, loader, optimizer)\n    scheduler.step()  # ExponentialLR(optimizer, gamma)",
+        ),
+    )
 
 
 def _faults(scheduler: SchedulerInfo, run: _Run, *, beside: bool) -> Iterator[Verdict]:

@@ -216,5 +216,7 @@ class Optimizers(Measurement):
     schedulers: tuple[SchedulerInfo, ...] = ()
     steps_per_epoch: int | None = None
     """Optimizer steps in a full, uncompressed training epoch (from len(loader) and the accumulation seen)."""
+    rate_where: Location | None = None
+    """Where the script itself sets a learning rate in an optimizer's groups; only when no scheduler is in use."""
     epochs: int | None = None
     """Epochs that the script means to run: the length of the ``range`` loop around the training loader; None when there is none."""

@@ -13,9 +13,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
+from trainlint.location import Location
 from trainlint.measurements import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.probes.loss import is_mean_reduced
 from trainlint.probes.pretrained import pretrained_parameters
+from trainlint.probes.value_source import rate_written
 from trainlint.record.modes import depends_on_mode
 from trainlint.record.recording import Call, Happening, OptimizerSeen, Recording, SchedulerSeen, StepSeen
 from trainlint.settings import Settings
@@ -176,8 +178,19 @@ def measure_optimizers(recording: Recording, deadline: float, settings: Settings
         optimizers=tuple(_optimizer(recording, o) for o in recording.training),
         schedulers=tuple(_scheduler(recording, s, bool(loaders), epochs) for s in kept),
         steps_per_epoch=steps_per_epoch(recording),
+        rate_where=_rate_set(recording) if not kept else None,
         epochs=epochs,
     )
+
+
+def _rate_set(recording: Recording) -> Location | None:
+    """The first statement that writes ``group["lr"]``, in the files where optimizers are built and step."""
+    places = [o.place for o in recording.training] + [s.place for s in recording.steps[:1]]
+    for filename in dict.fromkeys(place[0] for place in places if place is not None):
+        line = rate_written(filename)
+        if line is not None:
+            return recording.frames.location((filename, line, ""))
+    return None
 
 
 def steps_per_epoch(recording: Recording) -> int | None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from trainlint.probes.datasets import Samples, wrapped
 from trainlint.record.frames import Frames, Place
 
-__all__ = ["calls_in", "reordered_alone", "reordering", "value_source"]
+__all__ = ["calls_in", "rate_written", "reordered_alone", "reordering", "value_source"]
 
 #: Calls that only give a value another type or shape of one sample.
 _CONVERSIONS = frozenset({
@@ -66,6 +66,21 @@ def calls_in(filename: str, first: int, names: frozenset[str]) -> int | None:
     inside = [f for f in ast.walk(tree) if isinstance(f, _Function) and first in (f.lineno, *(d.lineno for d in f.decorator_list))]
     calls = [n for f in inside for n in ast.walk(f) if isinstance(n, ast.Call) and _called(n) in names]
     return min((n.lineno for n in calls), default=None)
+
+
+def rate_written(filename: str) -> int | None:
+    """The first line that sets the item ``lr`` of a group of parameters."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except (SyntaxError, ValueError):
+        return None
+    written = [
+        t for n in ast.walk(tree) for t in (n.targets if isinstance(n, ast.Assign) else [n.target] if isinstance(n, ast.AugAssign) else [])
+    ]
+    return min(
+        (t.lineno for t in written if isinstance(t, ast.Subscript) and isinstance(t.slice, ast.Constant) and t.slice.value == "lr"),
+        default=None,
+    )
 
 
 def _read_by(samples: Samples, frames: Frames) -> Iterator[tuple[str, ast.ClassDef, _Function]]:
