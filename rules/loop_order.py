@@ -66,6 +66,8 @@ MOST = 0.5
 UNUSED_BACKWARDS = 8
 #: Batches after which a scan ends an epoch without a step.
 CUT_SHORT = 96
+#: Steps by a closure that are enough to see that it never goes backward.
+CLOSURES = 3
 #: Events drawn.
 DRAWN = 24
 
@@ -97,6 +99,8 @@ class LoopOrder(Rule):
         steps = loop.steps
         empty = [step for step in steps if step.without_gradient]
         starved = _most(empty, steps)
+        if loop.closure and len(steps) >= CLOSURES and not any(event.kind == "backward" for event in loop.events):
+            return _without_loss(loop)
         if starved and not any(event.kind == "backward" for event in loop.events) and not any(step.backwards for step in steps):
             return _fail(
                 loop,
@@ -146,6 +150,20 @@ class LoopOrder(Rule):
             evidence={"measured": len(empty), "expected": 0, "steps": len(steps)},
             details=(_timeline(loop, ""),),
         )
+
+
+def _without_loss(loop: Loop) -> Verdict:
+    """A framework that is handed no loss skips the batch without a word."""
+    losses = [event for event in loop.events if event.kind == "loss"]
+    return failed(
+        f"{len(loop.steps)} optimizer steps were taken, but backward() was never called: no loss comes back from the training step"
+        + (", although one is computed." if losses else "."),
+        severity=Severity.ERROR,
+        evidence={"measured": 0, "expected": len(loop.steps), "steps": len(loop.steps), "losses": len(losses)},
+        location=losses[-1].where if losses else loop.steps[-1].where,
+        fix=Fix(summary="Return the loss on every path through the training step: what returns None is skipped.", code="return loss"),
+        details=(_timeline(loop, "step"),),
+    )
 
 
 def _most(some: Sequence[Step], steps: Sequence[Step]) -> bool:

@@ -124,3 +124,10 @@ def test_errs_when_an_accumulation_outlasts_every_epoch_and_waits_where_epochs_w
     assert judge(events=(*head, *seen, *head, *seen, *head)).severity is Severity.ERROR
     seen = events("batch", "backward", times=96)
     assert judge(events=(*head, *seen, *head, *seen, *head)).kind == "not-run"
+
+
+def test_errs_when_closures_step_and_no_loss_comes_back():
+    verdict = judge(*[Step(optimizer=0, where=STEP)] * 4, closure=True, events=events("batch", "forward", "loss", "clear", "step"))
+    assert verdict.severity is Severity.ERROR
+    assert "although one is computed" in verdict.message
+    assert judge(*[GOOD] * 4, closure=True, events=events("batch", "forward", "loss", "clear", "backward", "step")).kind == "pass"
