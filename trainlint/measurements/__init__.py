@@ -20,7 +20,7 @@ from trainlint.measurements.gradients import (
     UnregisteredModule,
 )
 from trainlint.measurements.influence import Influence, InputEffect
-from trainlint.measurements.labels import ClassMatch, Labels, Lesson, Mismatch, Repair, Shared, Signal, SplitOverlap, Suspect
+from trainlint.measurements.labels import ClassMatch, Labels, Lesson, Mismatch, Repair, Shared, Signal, SplitOverlap, Suspect, TornPairs
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Loss, LossCall
 from trainlint.measurements.memory import Retained
@@ -103,6 +103,7 @@ __all__ = [
     "Step",
     "Suspect",
     "TargetCall",
+    "TornPairs",
     "Trial",
     "Unmeasured",
     "UnregisteredModule",

@@ -132,11 +132,25 @@ class ClassMatch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TornPairs:
+    """Inputs that a collate function puts beside the label of another sample, dependent on the order in which it gets them."""
+
+    samples: int
+    """Handed over in each order."""
+    moved: int
+    """Of these, with another label than in the first order."""
+    where: Location | None = None
+    """The line of the collate function that changes an order, or its head."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Labels(Measurement):
     """A cheap probe on samples of both parts, without the model."""
 
     name: ClassVar[str] = "labels"
     signals: tuple[Signal, ...] = ()
+    torn: TornPairs | None = None
+    """What the training loader's collate function tears apart; None when nothing, or when that is not known."""
     lesson: Lesson | None = None
     """Made where no signal was found."""
     where: dict[str, Location] | None = None

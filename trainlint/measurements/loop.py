@@ -197,8 +197,14 @@ class SchedulerInfo:
     options: dict[str, str | float | bool] = field(default_factory=dict)
     preview: tuple[float, ...] = ()
     """LR of the first group over the coming steps of the schedule (at most 200 points over its horizon)."""
+    peak: float | None = None
+    """Highest LR of the first group within a million calls, of a schedule that is a function of the call alone; None for others."""
+    reached: float | None = None
+    """Highest LR of the first group within the calls of the whole run, where their number is known."""
     sometimes: bool = False
     """Its step() stands under a condition on how far the run is, so that it may be called in some epochs only."""
+    orphaned: bool = False
+    """Its optimizer takes no step, and another one, which shares no settings with it, trains the same parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,5 +216,7 @@ class Optimizers(Measurement):
     schedulers: tuple[SchedulerInfo, ...] = ()
     steps_per_epoch: int | None = None
     """Optimizer steps in a full, uncompressed training epoch (from len(loader) and the accumulation seen)."""
+    rate_where: Location | None = None
+    """Where the script itself sets a learning rate in an optimizer's groups; only when no scheduler is in use."""
     epochs: int | None = None
     """Epochs that the script means to run: the length of the ``range`` loop around the training loader; None when there is none."""

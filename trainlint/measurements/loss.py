@@ -28,6 +28,10 @@ class LossCall:
     """Only for class-index losses."""
     weighted: bool = False
     """Class weights or pos_weight were given."""
+    class_weights: tuple[float, ...] = ()
+    """Weight of each class in a loss over class indices; empty when none were given, or more than 1,000."""
+    pos_weight: float | None = None
+    """Median weight of positives in a binary loss; None when none was given."""
     input_shape: tuple[int, ...] = ()
     target_shape: tuple[int, ...] = ()
     target_dtype: str = ""

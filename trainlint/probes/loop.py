@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import lr_scheduler
+from torch.optim import Optimizer, lr_scheduler
 
+from trainlint.location import Location
 from trainlint.measurements import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.probes.loss import is_mean_reduced
 from trainlint.probes.pretrained import pretrained_parameters
+from trainlint.probes.value_source import rate_written
 from trainlint.record.modes import depends_on_mode
 from trainlint.record.recording import Call, Happening, OptimizerSeen, Recording, SchedulerSeen, StepSeen
 from trainlint.settings import Settings
@@ -162,23 +164,33 @@ def _steps_before_backward(recording: Recording) -> bool:
 
 
 def _changed(recording: Recording, models: list[nn.Module]) -> bool:
-    """Parameters that had a gradient differ between two tapes, although no optimizer stepped."""
-    return (
-        any(p.grad is not None or p.requires_grad for m in models for p in m.parameters())
-        and len({b.value for b in recording.backwards}) > 1
-    )
+    """Whether parameters have other values than when an optimizer was built on them, although none stepped."""
+    known = [(p, recording.initial[id(p)]) for m in models for p in m.parameters() if p.requires_grad and id(p) in recording.initial]
+    return any(not torch.equal(p.detach(), before) for p, before in known)
 
 
 def measure_optimizers(recording: Recording, deadline: float, settings: Settings) -> Optimizers:
     """Settings of optimizers and schedulers, and how often the latter are stepped."""
     loaders = recording.loaders_of("train")
     kept = [s for s in recording.schedulers if getattr(s.scheduler, "optimizer", None) is not None or s.calls]
+    epochs = next((entry.planned for entry in loaders), None)
     return Optimizers(
         optimizers=tuple(_optimizer(recording, o) for o in recording.training),
-        schedulers=tuple(_scheduler(recording, s, bool(loaders)) for s in kept),
+        schedulers=tuple(_scheduler(recording, s, bool(loaders), epochs) for s in kept),
         steps_per_epoch=steps_per_epoch(recording),
-        epochs=next((entry.planned for entry in loaders), None),
+        rate_where=_rate_set(recording) if not kept else None,
+        epochs=epochs,
     )
+
+
+def _rate_set(recording: Recording) -> Location | None:
+    """The first statement that writes ``group["lr"]``, in the files where optimizers are built and step."""
+    places = [o.place for o in recording.training] + [s.place for s in recording.steps[:1]]
+    for filename in dict.fromkeys(place[0] for place in places if place is not None):
+        line = rate_written(filename)
+        if line is not None:
+            return recording.frames.location((filename, line, ""))
+    return None
 
 
 def steps_per_epoch(recording: Recording) -> int | None:
@@ -253,13 +265,16 @@ def _optimizer(recording: Recording, seen: OptimizerSeen) -> OptimizerInfo:
     )
 
 
-def _scheduler(recording: Recording, seen: SchedulerSeen, has_loader: bool) -> SchedulerInfo:
+def _scheduler(recording: Recording, seen: SchedulerSeen, has_loader: bool, epochs: int | None) -> SchedulerInfo:
     scheduler = seen.scheduler
     options = {k: v for k, v in seen.initial.items() if isinstance(v, bool | str | int | float) and not k.startswith("_")}
     optimizer = getattr(scheduler, "optimizer", None)
     owner = next((o for o in recording.optimizers if o.optimizer is optimizer), None)
     own_steps = len(owner.steps) if owner else 0
     metrics = tuple(m for _, _, _, m in seen.calls if m is not None)
+    cadence = _cadence(recording, seen, own_steps, has_loader)
+    each_epoch = {"epoch": 1, "step": steps_per_epoch(recording)}.get(cadence)
+    peak, reached = _peaks(scheduler, epochs * each_epoch if epochs and each_epoch else None)
     return SchedulerInfo(
         kind=type(scheduler).__name__,
         where=recording.frames.location(seen.place),
@@ -268,15 +283,27 @@ def _scheduler(recording: Recording, seen: SchedulerSeen, has_loader: bool) -> S
         stepped_where=recording.frames.location(seen.calls[0][2]) if seen.calls else None,
         calls=len(seen.calls),
         calls_per_epoch=_calls_per_epoch(recording, seen),
-        cadence=_cadence(recording, seen, own_steps, has_loader),
+        cadence=cadence,
         before_optimizer=bool(seen.calls) and seen.calls[0][0] == 0 and own_steps > 0,
         metric=metrics,
         metric_rises=_metric_rises(recording, seen),
         mode=str(getattr(scheduler, "mode", "")),
         options={k: v if isinstance(v, bool | str) else float(v) for k, v in options.items()},
         preview=_preview(scheduler, seen),
+        peak=peak,
+        reached=reached,
         sometimes=seen.sometimes,
+        orphaned=owner is not None
+        and not owner.steps
+        and any(_takes_over(o.optimizer, owner.optimizer) for o in recording.optimizers if o.steps),
     )
+
+
+def _takes_over(active: Optimizer, idle: Optimizer) -> bool:
+    """Whether an optimizer trains parameters of another without sharing its groups, as wrappers of an optimizer do."""
+    mine, theirs = ({id(p) for group in o.param_groups for p in group["params"]} for o in (active, idle))
+    shared = {id(group) for group in active.param_groups} & {id(group) for group in idle.param_groups}
+    return bool(mine & theirs) and not shared and active.param_groups is not idle.param_groups
 
 
 def _horizon(scheduler: Any, seen: SchedulerSeen) -> int | None:
@@ -326,8 +353,25 @@ def _metric_rises(recording: Recording, seen: SchedulerSeen) -> bool | None:
 
 
 def _preview(scheduler: Any, seen: SchedulerSeen) -> tuple[float, ...]:
-    """The first group's LR over the horizon, by stepping a copy that holds no real parameters."""
+    """The first group's LR over the horizon, at 200 points or so."""
     horizon = min(_horizon(scheduler, seen) or 100, 2000)
+    return _rates(scheduler, range(horizon))[:: max(1, horizon // 200)]
+
+
+def _peaks(scheduler: Any, calls: int | None) -> tuple[float | None, float | None]:
+    """``(peak, reached)`` of a schedule that is a function of the call alone: over a million calls, and over those of the run."""
+    if type(scheduler) is not lr_scheduler.LambdaLR and type(scheduler) is not lr_scheduler.LinearLR:
+        return None, None
+    ahead = {round(10 ** (exponent / 10)) for exponent in range(61)} | ({calls} if calls else set())
+    at = sorted({0, *ahead})
+    rates = _rates(scheduler, at)
+    if len(rates) < len(at) or (rates[-1] == max(rates) and rates[-1] > rates[-2]):
+        return None, None  # it cannot be told, or rises for ever, as a search for a learning rate does
+    return max(rates), max(rate for rate, call in zip(rates, at, strict=True) if call <= calls) if calls else None
+
+
+def _rates(scheduler: Any, calls: Iterable[int]) -> tuple[float, ...]:
+    """The first group's LR at these calls, from a copy that holds no real parameters; empty where it cannot be told."""
     if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau) or getattr(scheduler, "optimizer", None) is None:
         return ()
     try:
@@ -344,11 +388,10 @@ def _preview(scheduler: Any, seen: SchedulerSeen) -> tuple[float, ...]:
         optimizer.param_groups[0]["lr"] = float(scheduler.base_lrs[0])
         optimizer._opt_called = True  # type: ignore[attr-defined]
         values = []
-        for step in range(horizon):
-            twin.last_epoch = step
+        for call in calls:
+            twin.last_epoch = call
             values.append(float(twin._get_closed_form_lr()[0]) if hasattr(twin, "_get_closed_form_lr") else float(twin.get_lr()[0]))
             optimizer.param_groups[0]["lr"] = values[-1]
     except Exception:
         return ()
-    stride = max(1, horizon // 200)
-    return tuple(values[::stride])
+    return tuple(values)

@@ -136,6 +136,8 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
             label_smoothing=float(bound.get("label_smoothing", 0.0) or 0.0),
             ignore_index=ignore,
             weighted=bound.get("weight") is not None or bound.get("pos_weight") is not None,
+            class_weights=_class_weights(op.name, bound.get("weight")),
+            pos_weight=float(bound["pos_weight"].double().median()) if isinstance(bound.get("pos_weight"), Tensor) else None,
             input_shape=tuple(given.shape),
             target_shape=tuple(target.shape),
             target_dtype=str(target.dtype).removeprefix("torch."),
@@ -183,6 +185,12 @@ def _classes(name: str, given: Tensor, target: Tensor) -> tuple[int | None, int 
     if name == "kl_div" and given.dim() > 1:
         return int(given.shape[-1]), given.dim() - 1
     return None, None
+
+
+def _class_weights(name: str, weight: Any) -> tuple[float, ...]:
+    if name not in ("cross_entropy", "nll_loss") or not isinstance(weight, Tensor) or weight.numel() > 1000:
+        return ()
+    return tuple(float(w) for w in weight.detach().flatten().tolist())
 
 
 def _value_counts(target: Tensor) -> dict[str, int] | None:

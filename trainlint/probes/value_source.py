@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from trainlint.probes.datasets import Samples, wrapped
 from trainlint.record.frames import Frames, Place
 
-__all__ = ["reordered_alone", "value_source"]
+__all__ = ["calls_in", "rate_written", "reordered_alone", "reordering", "value_source"]
 
 #: Calls that only give a value another type or shape of one sample.
 _CONVERSIONS = frozenset({
@@ -50,6 +50,37 @@ def reordered_alone(samples: Samples, frames: Frames) -> Place | None:
             line, function, _ = max(orders)
             return filename, line, function
     return None
+
+
+def reordering(filename: str, first: int) -> int | None:
+    """The first line, of the function that begins at line ``first``, that puts elements in another order."""
+    return calls_in(filename, first, _IN_PLACE | _ANEW)
+
+
+def calls_in(filename: str, first: int, names: frozenset[str]) -> int | None:
+    """The first line, of the function that begins at line ``first``, with a call of one of these names."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except (SyntaxError, ValueError):
+        return None
+    inside = [f for f in ast.walk(tree) if isinstance(f, _Function) and first in (f.lineno, *(d.lineno for d in f.decorator_list))]
+    calls = [n for f in inside for n in ast.walk(f) if isinstance(n, ast.Call) and _called(n) in names]
+    return min((n.lineno for n in calls), default=None)
+
+
+def rate_written(filename: str) -> int | None:
+    """The first line that sets the item ``lr`` of a group of parameters."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except (SyntaxError, ValueError):
+        return None
+    written = [
+        t for n in ast.walk(tree) for t in (n.targets if isinstance(n, ast.Assign) else [n.target] if isinstance(n, ast.AugAssign) else [])
+    ]
+    return min(
+        (t.lineno for t in written if isinstance(t, ast.Subscript) and isinstance(t.slice, ast.Constant) and t.slice.value == "lr"),
+        default=None,
+    )
 
 
 def _read_by(samples: Samples, frames: Frames) -> Iterator[tuple[str, ast.ClassDef, _Function]]:
