@@ -82,8 +82,7 @@ def _view(flow: DataFlow, batch: Batch, phase: str, *, draw: bool) -> BatchView:
     tokens = any(leaf.kind == "tokens" for _, leaf in alone.values())
     made = _made(flow.recording, loader) if loader is not None and draw else {}
     leaves = [
-        replace(alone[p][1] if p in alone else describe(p, roles[p], t, beside_tokens=tokens), made_where=made.get(p))
-        for p, t in named
+        replace(alone[p][1] if p in alone else describe(p, roles[p], t, beside_tokens=tokens), made_where=made.get(p)) for p, t in named
     ]
     inputs = [
         replace(alone[p][1] if p in alone and alone[p][0] is t else describe(p, "input", t), made_where=made.get(p))
