@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from trainlint.probes.loss import input_slot, main_loss_call
+from trainlint.probes.loss import main_loss_call
+from trainlint.probes.loss_input import input_slot
 from trainlint.probes.replay import Rehearsal
 from trainlint.record.tape import Operation, Ref, without_regularisation
 

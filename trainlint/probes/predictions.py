@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.exchange import Exchange, sample_of
+from trainlint.probes.exchange import Exchange
+from trainlint.probes.sources import sample_of
 from trainlint.record.tape import Ref, Tape
 
 __all__ = ["Prediction", "predictions"]
