@@ -16,7 +16,15 @@ def curve(start, end, steps=100, flat_from=0.5):
 
 def judge(start=2.3, end=0.01, *, steps=100, flat_from=0.5, size=50_000, **changes):
     attempts = tuple(Attempt(optimizer="Adam", lr=lr, losses=curve(start, end, steps, flat_from)) for lr in (1e-3, 1e-2))
-    facts = {"attempts": attempts, "batch_size": 32, "initial": start, "final": end, "reached": end / start, "kind": "cross_entropy", "where": LINE}
+    facts = {
+        "attempts": attempts,
+        "batch_size": 32,
+        "initial": start,
+        "final": end,
+        "reached": end / start,
+        "kind": "cross_entropy",
+        "where": LINE,
+    }
     weight = ParameterInfo(name="fc.weight", module="fc", module_kind="Linear", shape=(size,), size=size, requires_grad=True)
     return OverfitBatch().judge(Overfit(**(facts | changes)), Parameters(parameters=(weight,)))
 

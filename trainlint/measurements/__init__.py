@@ -17,6 +17,7 @@ from trainlint.measurements.gradients import (
     NonFinite,
     ParameterInfo,
     Parameters,
+    RebuiltLayer,
     UnregisteredModule,
 )
 from trainlint.measurements.influence import Influence, InputEffect
@@ -105,6 +106,7 @@ __all__ = [
     "TargetCall",
     "Trial",
     "Unmeasured",
+    "RebuiltLayer",
     "UnregisteredModule",
     "ValidationPass",
     "WatchedRun",
