@@ -353,3 +353,23 @@ def test_weights_that_are_updated_by_hand_have_one_first_step() -> None:
 
     recording = record(lambda: train(model, None, train_loader, val_loader, each=each))
     assert len(recording.first_tapes) == 1
+
+
+class Rebuilding(nn.Module):
+    """Builds a layer at each forward, and another one at the first only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.late = nn.Linear(6, 3), None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.late is None:
+            self.late = nn.Linear(6, 6)
+        return self.head(nn.LayerNorm(6)(nn.Linear(6, 6)(self.late(x))))
+
+
+def test_layers_that_a_forward_builds_at_each_step_are_told_from_those_built_late() -> None:
+    model, (train_loader, val_loader) = Rebuilding(), loaders()
+    recording = record(lambda: train(model, torch.optim.SGD(model.parameters(), 0.1), train_loader, val_loader))
+    seen = {(r.kind, r.weights) for r in recording.rebuilt.values() if len(r.turns) > 1}
+    assert seen == {("Linear", 36), ("LayerNorm", 0)}

@@ -17,6 +17,7 @@ from trainlint.measurements.gradients import (
     NonFinite,
     ParameterInfo,
     Parameters,
+    RebuiltLayer,
     UnregisteredModule,
 )
 from trainlint.measurements.influence import Influence, InputEffect
@@ -86,6 +87,7 @@ __all__ = [
     "Parameters",
     "RankFacts",
     "Ranks",
+    "RebuiltLayer",
     "Regulariser",
     "Repair",
     "Repeat",

@@ -8,7 +8,7 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["Activation", "Activations", "GraphCut", "NonFinite", "ParameterInfo", "Parameters", "UnregisteredModule"]
+__all__ = ["Activation", "Activations", "GraphCut", "NonFinite", "ParameterInfo", "Parameters", "RebuiltLayer", "UnregisteredModule"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +70,18 @@ class UnregisteredModule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RebuiltLayer:
+    """A layer with weights that each forward builds anew."""
+
+    kind: str
+    owner: str
+    """Class whose forward builds it."""
+    weights: int = 0
+    """Numbers drawn at random each time; 0 for a norm, which begins with ones and zeros."""
+    where: Location | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parameters(Measurement):
     """Every parameter of the models that train, with what the first steps did to it."""
 
@@ -86,6 +98,7 @@ class Parameters(Measurement):
     loose: int = 0
     """Tensors of no model, such as an image, that an optimizer holds and that get gradients."""
     unregistered: tuple[UnregisteredModule, ...] = ()
+    rebuilt: tuple[RebuiltLayer, ...] = ()
     cuts: tuple[GraphCut, ...] = ()
     loss_has_graph: bool = True
     """The first loss was connected to at least one parameter."""

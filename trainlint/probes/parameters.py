@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainlint.measurements import GraphCut, ParameterInfo, Parameters, UnregisteredModule
+from trainlint.measurements import GraphCut, ParameterInfo, Parameters, RebuiltLayer, UnregisteredModule
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.record.recording import Backward, Recording, StepSeen
 from trainlint.settings import Settings
@@ -58,6 +58,11 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
         loose=sum(1 for o in recording.training for p in o.parameters if id(p) not in known and id(p) in reached),
         foreign_names=tuple(f"{type(p).__name__}{tuple(p.shape)}" for p in foreign[:8]),
         unregistered=tuple(u for m in models for u in _unregistered(recording, m, known)),
+        rebuilt=tuple(
+            RebuiltLayer(kind=r.kind, owner=r.owner, weights=r.weights, where=at(r.place))
+            for r in recording.rebuilt.values()
+            if len(r.turns) > 1
+        ),
         cuts=tuple(_cuts(recording, names, reached)),
         loss_has_graph=first is None or (first.loss_has_graph and not first.loss_forced),
         grad_globally_off=at(recording.grad_off),

@@ -38,6 +38,8 @@ _SECONDS = 1.5
 _AGREE, _FEWEST = 32, 4
 #: Calls that set a seed.
 _SEEDING = frozenset({"manual_seed", "seed", "default_rng", "RandomState", "Random"})
+#: Steps on the only batch that a loader was asked for, from which it is all that the script trains on.
+_STEPS_ON_ONE = 6
 #: A random order repeats by chance; from this probability on two equal epochs are no evidence.
 _CHANCE = 1e-3
 
@@ -49,6 +51,9 @@ def measure_sample_order(recording: Recording, deadline: float, settings: Settin
         raise CannotMeasureError("the script trains without a DataLoader, so the order of samples is in its own hands")
     most = max(loaders, key=lambda one: sum(i.backwards for i in one.iterations))
     entries = [one for one in loaders if is_rebuilt(one, most)]
+    passes = [i for one in entries for i in one.iterations]
+    if sum(i.batches for i in passes) == 1 and sum(i.backwards for i in passes) >= _STEPS_ON_ONE:
+        raise CannotMeasureError("the script takes one batch from its loader and trains on that alone, so no order of samples matters")
     end = min(deadline, time.monotonic() + 2 * _SECONDS)
     with randomness_kept(), torch.no_grad():
         return _measure(recording, entries, end)

@@ -203,6 +203,20 @@ class OptimizerSeen:
 
 
 @dataclass(eq=False)
+class Rebuilt:
+    """Layers with weights that a forward built and called, at one line."""
+
+    kind: str
+    place: Place | None
+    owner: str
+    """Class of the module whose forward it was."""
+    weights: int = 0
+    """Trainable numbers drawn at random, in one of them; what a norm begins with is not."""
+    turns: set[int] = field(default_factory=set)
+    """backward() calls before each of its calls."""
+
+
+@dataclass(eq=False)
 class SchedulerSeen:
     """A learning-rate scheduler that the script built."""
 
@@ -268,6 +282,8 @@ class Recording:
     clear_calls: int = 0
     kept: list[Kept] = field(default_factory=list)
     """Graphs of losses and outputs that outlived their step, by place."""
+    rebuilt: dict[tuple[str, Place | None], Rebuilt] = field(default_factory=dict)
+    """Layers that were built while a forward ran, by class and line."""
     shadows: list[Shadow] = field(default_factory=list)
     """Second sets of the model's weights."""
 

@@ -21,6 +21,7 @@ def hook_modules(recorder: Recorder, replace: Replace) -> None:
     call, init, load = nn.Module.__call__, nn.Module.__init__, nn.Module.load_state_dict
     restore = nn.Module.__setstate__
     stack = recorder.writer.modules
+    inside: set[int] = set()  # ids of modules that were built while a forward ran
 
     @functools.wraps(call)
     def __call__(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -32,6 +33,8 @@ def hook_modules(recorder: Recorder, replace: Replace) -> None:
             recorder.call_begun()
         if not stack and not outermost and self._modules:
             return call(self, *args, **kwargs)  # a wrapper without parameters: a transform, a metric
+        if inside and id(self) in inside and stack:
+            recorder.built_in_forward(self, stack[-1])
         stack.append(self)
         try:
             output = call(self, *args, **kwargs)
@@ -47,6 +50,7 @@ def hook_modules(recorder: Recorder, replace: Replace) -> None:
         if recorder.awake:
             recorder.recording.places[id(self)] = recorder.frames.here(building=self)
             recorder.recording.loaded.pop(id(self), None)  # a module that is gone may have had the same id
+            (inside.add if stack and recorder.on else inside.discard)(id(self))
 
     @functools.wraps(restore)
     def __setstate__(self: nn.Module, state: Any) -> None:

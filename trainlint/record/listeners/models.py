@@ -11,7 +11,7 @@ from trainlint.record.frames import Place
 from trainlint.record.listeners.books import guarded
 from trainlint.record.listeners.loaders import LoaderListener
 from trainlint.record.modes import depends_on_mode, owner_parameters
-from trainlint.record.recording import Call
+from trainlint.record.recording import Call, Rebuilt
 from trainlint.record.structure import tensor_leaves
 
 __all__ = ["ModelListener"]
@@ -29,6 +29,19 @@ class ModelListener(LoaderListener):
             self._start_tape()  # what updates the weights is no optimizer of torch's, so that no step is told
         self._taped = len(self.recording.backwards)
         self._check_time()
+
+    @guarded
+    def built_in_forward(self, module: nn.Module, owner: nn.Module) -> None:
+        """A module that a running forward built is called in it."""
+        own = [p for p in module.parameters() if p.requires_grad and not torch.nn.parameter.is_lazy(p)]
+        if own and torch.is_grad_enabled():
+            place = self.recording.places.get(id(module))
+            seen = self.recording.rebuilt.setdefault(
+                (type(module).__name__, place), Rebuilt(type(module).__name__, place, type(owner).__name__)
+            )
+            layers = [m for m in module.modules() if "Norm" not in type(m).__name__]
+            seen.weights = sum(p.numel() for m in layers for p in m.parameters(recurse=False) if p.requires_grad and p.dim() > 1)
+            seen.turns.add(len(self.recording.backwards))
 
     @guarded
     def call_ended(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, place: Place | None) -> None:
