@@ -95,3 +95,10 @@ def test_leaves_a_wholly_frozen_model_to_frozen_params():
 
 def test_passes_an_optimizer_that_has_not_stepped_yet():
     assert judge(parameter("g.weight", "none", optimizer=1), parameter("d.weight")).kind == "pass"
+
+
+def test_names_the_line_that_forces_requires_grad():
+    line = Location("train.py", 40)
+    verdict = judge(parameter("a.weight", "none"), loss_has_graph=False, forced_where=line)
+    assert (verdict.severity, verdict.location) == (Severity.ERROR, line)
+    assert "requires_grad is set here" in verdict.message

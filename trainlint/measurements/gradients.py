@@ -87,6 +87,8 @@ class Parameters(Measurement):
     """Tensors of no model, such as an image, that an optimizer holds and that get gradients."""
     unregistered: tuple[UnregisteredModule, ...] = ()
     cuts: tuple[GraphCut, ...] = ()
+    forced_where: Location | None = None
+    """Where ``requires_grad`` is set on a loss, or on a new tensor that becomes one; only when the loss reaches no parameter."""
     loss_has_graph: bool = True
     """The first loss was connected to at least one parameter."""
     grad_globally_off: Location | None = None
