@@ -170,6 +170,12 @@ def _no_graph(parameters: Parameters) -> Verdict:
             code="outputs = model(inputs)  # outside no_grad()",
             edit=Edit(kind="keep-gradients", values={"cut": "no_grad"}),
         )
+    elif parameters.forced_where is not None and (cut is None or cut.where is None):
+        where, reason = parameters.forced_where, "requires_grad is set here on a tensor that comes from numbers, not from the model"
+        advice = Fix(
+            summary="Keep the loss as torch computed it: a new tensor has no graph, and requires_grad on it only silences the error.",
+            code="loss = torch.stack(losses).mean()  # not torch.tensor(losses, requires_grad=True)",
+        )
     elif cut:
         where, reason, advice = cut.where or parameters.model_where, f"the graph ends at {_article(cut.kind)}", _fix(cut)
     else:

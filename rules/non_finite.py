@@ -61,6 +61,11 @@ MASKS = frozenset(
 #: What to do about an operation at the edge of its domain, looked up by the words of its name and of the detail.
 REMEDIES: tuple[tuple[str, str, str], ...] = (
     (
+        "float16",
+        "Keep the weights in float32 and compute in half precision under autocast: Adam's eps of 1e-8 is 0 in float16, and small updates vanish.",
+        'with torch.autocast("cuda", dtype=torch.float16):  # the model itself stays float32\n    loss = criterion(model(inputs), targets)',
+    ),
+    (
         "sqrt rsqrt norm linalg_vector_norm cdist pairwise_distance std var",
         "Add a small number before the root: its gradient at 0 is infinite.",
         "distance = (squared + 1e-12).sqrt()",

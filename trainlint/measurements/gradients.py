@@ -100,6 +100,8 @@ class Parameters(Measurement):
     unregistered: tuple[UnregisteredModule, ...] = ()
     rebuilt: tuple[RebuiltLayer, ...] = ()
     cuts: tuple[GraphCut, ...] = ()
+    forced_where: Location | None = None
+    """Where ``requires_grad`` is set on a loss, or on a new tensor that becomes one; only when the loss reaches no parameter."""
     loss_has_graph: bool = True
     """The first loss was connected to at least one parameter."""
     grad_globally_off: Location | None = None

@@ -84,6 +84,8 @@ class ValidationPass:
     """It has dropout, batch norm or other layers that behave differently in training mode."""
     grad: bool = False
     """Gradients were recorded."""
+    dropout_where: Location | None = None
+    """A line that drops units although the model is in evaluation mode."""
     batches: int = 0
 
 

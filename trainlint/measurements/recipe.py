@@ -170,6 +170,8 @@ class EmaCopy:
     """It says itself that it is a moving average: a known class, or a ``decay``."""
     equal_weights: bool = False
     """It averages all updates alike, as stochastic weight averaging does."""
+    fresh_statistics: int = 0
+    """Its batch-norm layers whose running statistics are those of a new layer, while the trained model's have moved."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from torch.optim import Optimizer, lr_scheduler
 
 from trainlint.location import Location
 from trainlint.measurements import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
+from trainlint.probes.eval_dropout import dropout_in_evaluation
 from trainlint.probes.loss import is_mean_reduced
 from trainlint.probes.pretrained import pretrained_parameters
 from trainlint.probes.value_source import rate_written
@@ -133,6 +134,7 @@ def _needs_divisor(recording: Recording) -> bool | None:
 
 def _validation(recording: Recording) -> Iterable[ValidationPass]:
     at = recording.frames.location
+    dropping = dropout_in_evaluation(recording)
     for entry in recording.loaders:
         for iteration in entry.iterations:
             if iteration.phase != "val":
@@ -147,6 +149,7 @@ def _validation(recording: Recording) -> Iterable[ValidationPass]:
                 training_mode=any(c.training and c.modules_on for c in calls) or all(c.training for c in calls),
                 mode_matters=any(c.modules_on for c in calls),
                 grad=any(c.grad for c in calls),
+                dropout_where=at(dropping[1]) if dropping is not None and any(c.module is dropping[0].module for c in calls) else None,
                 batches=iteration.batches,
             )
 

@@ -92,6 +92,9 @@ def _replays(recording: Recording, broken: Backward) -> Iterator[tuple[Tape, dic
 def _found(recording: Recording, origin: Origin, backward: Backward | None, steps: int, step: int, loss: float) -> NonFinite:
     op = origin.operation
     place = op.place if op is not None else _loader_place(backward) if origin.what == "input" else backward.place if backward else None
+    detail = origin.detail
+    if origin.what == "parameter" and origin.leaf is not None and (made := _made_by_step(recording, origin.leaf, step)) is not None:
+        place, detail = made
     return NonFinite(
         steps=steps,
         found=True,
@@ -101,9 +104,19 @@ def _found(recording: Recording, origin: Origin, backward: Backward | None, step
         module=recording.module_names().get(id(op.module), "") if op is not None else "",
         where=recording.frames.location(place),
         parameter=_parameter_names(recording).get(id(origin.leaf), "") if origin.leaf is not None else "",
-        detail=origin.detail,
+        detail=detail,
         loss=loss,
     )
+
+
+def _made_by_step(recording: Recording, leaf: Tensor, step: int) -> tuple[Any, str] | None:
+    """``(place, words)`` of the optimizer whose step broke a parameter that had a finite gradient."""
+    owner = next((o for o in recording.training if any(p is leaf for group in o.optimizer.param_groups for p in group["params"])), None)
+    before = recording.steps[step - 2] if 2 <= step <= len(recording.steps) + 1 else None
+    if owner is None or before is None or before.norm is None or not math.isfinite(before.norm):
+        return None
+    dtype = str(leaf.dtype).removeprefix("torch.")
+    return owner.place, f"by {type(owner.optimizer).__name__}'s step on finite gradients, in {dtype}"
 
 
 def _loader_place(backward: Backward | None) -> Any:

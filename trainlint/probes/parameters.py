@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from trainlint.measurements import GraphCut, ParameterInfo, Parameters, RebuiltLayer, UnregisteredModule
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.value_source import forced_gradient
+from trainlint.record.frames import Place
 from trainlint.record.recording import Backward, Recording, StepSeen
 from trainlint.settings import Settings
 
@@ -49,6 +51,9 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
     foreign = [p for o in recording.training for p in o.parameters if id(p) not in known and id(p) not in taped and id(p) not in reached]
     names = {id(p): n for n, _, _, p in named}
     first = recording.backwards[0] if recording.backwards else None
+    held = known | {id(p) for o in recording.optimizers for p in o.parameters}
+    nowhere = not any(held & set(b.reached) or any(b.norms.values()) for b in recording.backwards)
+    learns = first is None or (first.loss_has_graph and not first.loss_forced and not nowhere)
     return Parameters(
         parameters=tuple(infos[i] for i in infos_by_use),
         model=", ".join(dict.fromkeys(type(m).__name__ for m in models)),
@@ -64,7 +69,8 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
             if len(r.turns) > 1
         ),
         cuts=tuple(_cuts(recording, names, reached)),
-        loss_has_graph=first is None or (first.loss_has_graph and not first.loss_forced),
+        forced_where=at(_forced(first.place)) if first is not None and not learns else None,
+        loss_has_graph=learns,
         grad_globally_off=at(recording.grad_off),
         no_grad_calls=tuple(
             dict.fromkeys(
@@ -80,6 +86,12 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
         pretrained=any(id(m) in recording.loaded for model in models for m in model.modules()),
         steps=len(recording.steps),
     )
+
+
+def _forced(place: Place | None) -> Place | None:
+    """The line that sets ``requires_grad`` on what the ``backward()`` at a place is called on."""
+    line = forced_gradient(place[0], place[1]) if place is not None else None
+    return (place[0], line, "") if place is not None and line is not None else None
 
 
 def _owners(recording: Recording) -> dict[int, tuple[int, int]]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from trainlint.probes.datasets import Samples, wrapped
 from trainlint.record.frames import Frames, Place
 
-__all__ = ["calls_in", "rate_written", "reordered_alone", "reordering", "value_source"]
+__all__ = ["calls_in", "forced_gradient", "rate_written", "reordered_alone", "reordering", "value_source"]
 
 #: Calls that only give a value another type or shape of one sample.
 _CONVERSIONS = frozenset({
@@ -21,6 +21,8 @@ _CONVERSIONS = frozenset({
     "long", "squeeze", "tensor", "to", "unsqueeze",
 })  # fmt: skip
 
+#: Calls that make a tensor, which may be told to require a gradient.
+_NEW_TENSORS = frozenset({"FloatTensor", "Tensor", "Variable", "as_tensor", "tensor"})
 #: Calls that put elements in another order: in place, or in what they return.
 _IN_PLACE = frozenset({"reverse", "shuffle", "sort"})
 _ANEW = frozenset({"argsort", "permutation", "permuted", "randperm", "reversed", "sample", "sort_values", "sorted"})
@@ -81,6 +83,38 @@ def rate_written(filename: str) -> int | None:
         (t.lineno for t in written if isinstance(t, ast.Subscript) and isinstance(t.slice, ast.Constant) and t.slice.value == "lr"),
         default=None,
     )
+
+
+def forced_gradient(filename: str, line: int) -> int | None:
+    """The line that makes a tensor with ``requires_grad``, or sets it on the variable whose ``backward()`` is called at ``line``."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except (SyntaxError, ValueError):
+        return None
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    losses = {
+        n.func.value.id for n in calls if n.lineno == line and isinstance(n.func, ast.Attribute) and isinstance(n.func.value, ast.Name)
+    }
+    made = [
+        n.lineno for n in calls if _called(n) in _NEW_TENSORS and any(k.arg == "requires_grad" and _is_true(k.value) for k in n.keywords)
+    ]
+    asked = [
+        n.lineno
+        for n in calls
+        if _called(n) == "requires_grad_" and isinstance(n.func, ast.Attribute) and any(_is_name(n.func.value, x) for x in losses)
+    ]
+    set_on = [
+        n.lineno
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Assign)
+        and any(isinstance(t, ast.Attribute) and t.attr == "requires_grad" and any(_is_name(t.value, x) for x in losses) for t in n.targets)
+    ]
+    found = [*made, *asked, *set_on]
+    return max((at for at in found if at <= line), default=min(found, default=None))
+
+
+def _is_true(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and value.value is True
 
 
 def _read_by(samples: Samples, frames: Frames) -> Iterator[tuple[str, ast.ClassDef, _Function]]:
