@@ -96,6 +96,13 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         pytest.fail(f"{' -> '.join(error.args[1])}")
 
 
+def test_no_module_is_too_long_to_be_read_in_one_go() -> None:
+    for module, path in modules().items():
+        text = path.read_text("utf-8")
+        page = len((ast.get_docstring(ast.parse(text)) or "").splitlines()) if module.startswith("trainlint_rules") else 0
+        assert len(text.splitlines()) - page <= 300, module
+
+
 def test_what_begins_with_an_underscore_stays_in_its_room() -> None:
     for module, path in modules().items():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
