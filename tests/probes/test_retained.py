@@ -127,3 +127,20 @@ def test_a_meter_that_is_given_tensors_is_found():
     assert (found.alive, found.variable) == (9, "history['meter'].sum")
     assert found.where is not None
     assert found.where.text.endswith("# meter")
+
+
+def test_states_that_a_loop_without_backward_carries_on_are_found_in_their_tuple():
+    cell, head = nn.LSTM(6, 8), nn.Linear(8, 1)
+    optimizer = torch.optim.SGD([*cell.parameters(), *head.parameters()], lr=0.01)
+
+    def run() -> None:
+        for _ in range(4):
+            state = (torch.zeros(1, 8, 8), torch.zeros(1, 8, 8))
+            for i in range(12):
+                output, state = cell(X[i : i + 1], state)
+            optimizer.zero_grad()
+            F.mse_loss(head(output), Y[11:12]).backward()
+            optimizer.step()
+
+    found = measured(measure_retained, record(run))
+    assert (found.variable, found.listed, found.added) == ("state", False, False)
