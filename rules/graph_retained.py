@@ -114,14 +114,18 @@ def _kept(retained: Retained) -> Verdict:
     what = "losses" if retained.kind == "loss" else "model outputs"
     value = "loss.item()" if retained.kind == "loss" else "outputs.detach()"
     name = retained.variable
+    if retained.listed or retained.added:
+        fix = Fix(
+            summary="Keep the value and not the tensor.",
+            code=f"{name}.append({value})" if retained.listed else f"{name} += {value}",
+            edit=Edit(kind="keep-value", values={"loss": retained.kind == "loss"}),
+        )
+    else:
+        fix = Fix(summary="Detach what is carried on from call to call.", code="state = state.detach()")
     return failed(
         f"The graphs of {retained.alive} of {retained.made} earlier {what} are alive at once, held by {retained.variable}, and more at each step.",
         severity=Severity.WARNING,
         evidence={"measured": retained.alive, "expected": 1, "threshold": HISTORY, "variable": retained.variable},
         location=retained.where,
-        fix=Fix(
-            summary="Keep the value and not the tensor.",
-            code=f"{name}.append({value})" if retained.listed else f"{name} += {value}",
-            edit=Edit(kind="keep-value", values={"loss": retained.kind == "loss"}),
-        ),
+        fix=fix,
     )

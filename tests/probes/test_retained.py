@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from trainlint.measurements import Retained
 from trainlint.probes.retained import measure_retained
@@ -127,3 +128,20 @@ def test_a_meter_that_is_given_tensors_is_found():
     assert (found.alive, found.variable) == (9, "history['meter'].sum")
     assert found.where is not None
     assert found.where.text.endswith("# meter")
+
+
+def test_states_that_a_loop_without_backward_carries_on_are_found_in_their_tuple():
+    cell, head = nn.LSTM(6, 8), nn.Linear(8, 1)
+    optimizer = torch.optim.SGD([*cell.parameters(), *head.parameters()], lr=0.01)
+
+    def run() -> None:
+        for _ in range(4):
+            state = (torch.zeros(1, 8, 8), torch.zeros(1, 8, 8))
+            for (x,) in DataLoader(TensorDataset(X[:12])):
+                output, state = cell(x, state)
+            optimizer.zero_grad()
+            F.mse_loss(head(output), Y[11:12]).backward()
+            optimizer.step()
+
+    found = measured(measure_retained, record(run))
+    assert (found.variable, found.listed, found.added) == ("state", False, False)

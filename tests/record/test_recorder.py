@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 
 import pytest
 import torch
@@ -373,3 +374,48 @@ def test_layers_that_a_forward_builds_at_each_step_are_told_from_those_built_lat
     recording = record(lambda: train(model, torch.optim.SGD(model.parameters(), 0.1), train_loader, val_loader))
     seen = {(r.kind, r.weights) for r in recording.rebuilt.values() if len(r.turns) > 1}
     assert seen == {("Linear", 36), ("LayerNorm", 0)}
+
+
+def test_forwards_that_reach_no_backward_are_none_of_training_and_are_let_go() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(), nn.Linear(8, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    kept: list[weakref.ref[torch.Tensor]] = []
+
+    def run() -> None:
+        for i in range(30):
+            loss = model(torch.randn(3, 4)).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if i % 5 == 0:
+                model.eval()
+                shown = model(torch.randn(3, 4))
+                kept.append(weakref.ref(shown))
+                del shown
+                model.train()
+
+    seen = record(run)
+    trained = [c for c in seen.calls if c.trained]
+    assert len(trained) == len(seen.steps)
+    assert all(c.training for c in trained)
+    assert sum(ref() is not None for ref in kept) <= 1  # its tape is the last that was written
+
+
+def test_the_tape_of_a_long_validation_before_training_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainlint.record.tapewriter._IDLE_BYTES", 10 * 64 * 4)
+    model = nn.Linear(4, 64)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    kept: list[weakref.ref[torch.Tensor]] = []
+
+    def run() -> None:
+        with torch.no_grad():
+            for _ in range(40):
+                kept.append(weakref.ref(model(torch.randn(4, 4))))
+        assert sum(ref() is not None for ref in kept) < 8
+        for _ in range(30):
+            loss = model(torch.randn(3, 4)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    assert record(run).trust == "next step"

@@ -41,3 +41,7 @@ def test_warns_of_a_graph_that_grows():
 )
 def test_passes_loops_that_let_go(facts: dict[str, object]):
     assert judge(**facts).kind == "pass"
+
+
+def test_a_state_that_no_line_adds_to_is_to_be_detached():
+    assert "detach()" in judge(alive=9, made=10, variable="hidden", kind="outputs", added=False).fix.code

@@ -26,6 +26,8 @@ class Retained(Measurement):
     """Variable that holds them, as the script writes it; empty when it was not found."""
     listed: bool = False
     """It is a container of tensors; else one tensor whose graph grows."""
+    added: bool = True
+    """A line was found that adds to it."""
     where: Location | None = None
     """Line that adds to the variable, else the call of backward() or of the model."""
     nodes: tuple[int, ...] = ()

@@ -27,6 +27,7 @@ def measure_retained(recording: Recording, deadline: float, settings: Settings) 
         made=worst.made if worst is not None else 0,
         variable=worst.name if worst is not None else "",
         listed=worst.listed if worst is not None else False,
+        added=worst is None or worst.line is not None,
         where=recording.frames.location((worst.line or worst.place) if worst is not None else None),
         nodes=tuple(nodes[:64]),
         backward_where=recording.frames.location(place),

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["has_gradient", "norm", "reached_leaves"]
+__all__ = ["Graph", "has_gradient", "leave_mark", "norm", "walk"]
+
+#: Key of our marks in the metadata of a graph's nodes.
+_MARKS = "trainlint calls"
+
+
+class Graph(NamedTuple):
+    """What was met on the way back through the graph of a loss."""
+
+    leaves: frozenset[int]
+    """ids of the leaf tensors that get gradients."""
+    nodes: int
+    marks: frozenset[int]
+    """Numbers left by ``leave_mark``."""
 
 
 def has_gradient(parameter: Tensor) -> bool:
@@ -28,9 +43,22 @@ def norm(tensor: Tensor) -> float:
     return float(tensor.float().norm()) if tensor.numel() else 0.0
 
 
-def reached_leaves(loss: Tensor) -> tuple[frozenset[int], int]:
-    """Ids of the leaf tensors that a backward from ``loss`` gives gradients, read off the graph, and the number of its nodes."""
-    found: set[int] = set()
+def leave_mark(tensors: Iterable[Tensor], number: int) -> bool:
+    """Leave a number in the graphs of some tensors, which keeps none of them alive; whether any took it."""
+    left = False
+    for tensor in tensors:
+        node: Any = tensor.grad_fn
+        if node is not None:
+            with suppress(Exception):  # graphs of subclasses and transforms need not take marks
+                node.metadata.setdefault(_MARKS, set()).add(number)
+                left = True
+    return left
+
+
+def walk(loss: Tensor) -> Graph:
+    """Read the graph of a loss."""
+    leaves: set[int] = set()
+    marks: set[int] = set()
     seen: set[Any] = set()
     queue = [loss.grad_fn]
     while queue:
@@ -40,6 +68,8 @@ def reached_leaves(loss: Tensor) -> tuple[frozenset[int], int]:
         seen.add(node)
         variable = getattr(node, "variable", None)
         if variable is not None:
-            found.add(id(variable))
+            leaves.add(id(variable))
+        else:
+            marks.update(getattr(node, "metadata", {}).get(_MARKS, ()))
         queue.extend(parent for parent, _ in node.next_functions)
-    return frozenset(found), len(seen)
+    return Graph(frozenset(leaves), len(seen), frozenset(marks))

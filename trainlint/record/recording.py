@@ -97,7 +97,10 @@ class Call:
     modules_on: int
     off_are_frozen: bool
     inputs: tuple[Tensor, ...] = ()
-    outputs: tuple[Tensor, ...] = ()
+    outputs: int = 0
+    """Tensors that it returned."""
+    marked: bool = False
+    """Its number, ``happening``, was left in the graphs of what it returned."""
     trained: bool = False
     """Its result reached a backward()."""
     happening: int = 0

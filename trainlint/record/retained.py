@@ -27,6 +27,8 @@ __all__ = ["Kept", "Marks"]
 _KEY = "trainlint"
 #: Graphs of earlier steps that live on, from which they are a history and not a value kept for printing.
 _HISTORY = 3
+#: Most collections of garbage, which cost a tenth of a second each; graphs alive up to which each one more is counted after a collection.
+_COLLECTIONS, _EACH = 64, 8
 #: Marks for each place; nodes that are visited when a holder is looked for; entries of a container and attributes looked at.
 _MOST, _NODES, _ENTRIES = 64, 5000, 32
 
@@ -52,6 +54,8 @@ class Kept:
     """It is a container; else one tensor with a growing graph."""
     line: Place | None = None
     """Line that adds to it."""
+    collected: int = 0
+    """Graphs that were alive after the last collection of garbage."""
 
 
 @dataclass
@@ -60,6 +64,8 @@ class Marks:
 
     frames: Frames
     kept: dict[tuple[str, Place | None], Kept] = field(default_factory=dict)
+    collections: int = 0
+    """Collections of garbage made."""
     _marks: dict[tuple[str, Place | None], deque[tuple[Hashable, weakref.ref[_Mark]]]] = field(default_factory=dict)
 
     def add(self, kind: str, tensor: Tensor, place: Place | None, turn: Hashable) -> None:
@@ -78,9 +84,13 @@ class Marks:
         kept = self.kept.setdefault((kind, place), Kept(kind, place))
         alive = _turns_alive(known, turn)
         kept.made += not known or known[-1][0] != turn
-        if alive > max(kept.alive, 1):  # circles that wait for the garbage collector are no history
-            gc.collect()
-            alive = _turns_alive(known, turn)
+        if alive > max(kept.alive, 1) and (alive <= _EACH or alive >= 1.5 * kept.collected):
+            if self.collections >= _COLLECTIONS:
+                alive = kept.alive
+            else:  # circles that wait for the garbage collector are no history
+                self.collections += 1
+                gc.collect()
+                alive = kept.collected = _turns_alive(known, turn)
         if alive > kept.alive:
             kept.alive = alive
             if alive >= _HISTORY and not kept.name:
@@ -146,6 +156,8 @@ def _holding(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Tensor):
         if value.grad_fn is not None:
             yield name, value
+    elif isinstance(value, tuple):  # the two states of an LSTM
+        yield from ((name, t) for t in value[:_ENTRIES] if isinstance(t, Tensor) and t.grad_fn is not None)
     elif isinstance(value, list | deque):
         tensors = [t for t in list(value)[-_ENTRIES:] if isinstance(t, Tensor) and t.grad_fn is not None]
         if tensors:

@@ -44,6 +44,8 @@ _NOT_RECORDED = frozenset({
 
 #: A step with more operations than this is a generation or sampling loop; its tape is given up.
 _MOST_OPERATIONS = 200_000
+#: Calls of models, and bytes or operations, after which what was written without a gradient is a validation and no part of a step.
+_IDLE_CALLS, _IDLE_BYTES, _IDLE_OPERATIONS = 2, 2**29, 50_000
 
 
 class _Call(NamedTuple):
@@ -88,7 +90,23 @@ class TapeWriter(TorchFunctionMode):
         self._requires: list[bool] = []
         self._pristine: dict[int, Tensor] = {}
         self._reads: list[tuple[int, str, Place | None]] = []
+        self._memory: dict[int, int] = {}
+        self._learns = False
+        self.calls = 0
+        """Calls of models since the start."""
         self.overflow = False
+
+    def _give_up(self) -> None:
+        """Write no more of this step, and let go of what it made."""
+        self._clear()
+        self.overflow, self.active = True, False
+
+    @property
+    def idle(self) -> bool:
+        """Whether much was written and none of it carries a gradient: models that are called in turn without one, as a validation does."""
+        if not self.active or self._learns or self.calls < _IDLE_CALLS:
+            return False
+        return len(self._operations) > _IDLE_OPERATIONS or sum(self._memory.values()) > _IDLE_BYTES
 
     def start(self, batches: Sequence[Mapping[str, Tensor]] = ()) -> None:
         """Begin a step: forget what was written and name the tensors of the batches that it may use, by path."""
@@ -133,7 +151,7 @@ class TapeWriter(TorchFunctionMode):
         try:
             before = self._before(name, args, kwargs)
         except Exception:
-            self.overflow, self.active = True, False
+            self._give_up()
             return func(*args, **kwargs)
         self.active = False  # what it calls inside is not the user's
         try:
@@ -143,7 +161,7 @@ class TapeWriter(TorchFunctionMode):
         try:
             self._after(name, func, args, kwargs, result, before)
         except Exception:
-            self.overflow, self.active = True, False
+            self._give_up()
         return result
 
     def _before(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
@@ -177,7 +195,7 @@ class TapeWriter(TorchFunctionMode):
                 self._reads.append((call.inputs[0], name, self.frames.here()))
             return
         if len(self._operations) >= _MOST_OPERATIONS:
-            self.overflow, self.active = True, False
+            self._give_up()
             return
         outputs = tuple(self._new_slot(t) for t in made)
         mutates = None
@@ -205,7 +223,11 @@ class TapeWriter(TorchFunctionMode):
         self._alive.append(tensor)  # kept alive so that its identity is not given to another tensor
         self._requires.append(tensor.requires_grad)
         try:
-            self._storages.append(tensor.untyped_storage().data_ptr())
+            storage = tensor.untyped_storage()
+            self._storages.append(storage.data_ptr())
+            if not outside:
+                self._memory[storage.data_ptr()] = storage.nbytes()
+                self._learns |= tensor.requires_grad
         except (RuntimeError, NotImplementedError, ValueError):  # sparse, meta or not yet initialised
             self._storages.append(None)
         if outside:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from trainlint.record.gradients import has_gradient, norm, reached_leaves
+from trainlint.record.gradients import has_gradient, norm, walk
 from trainlint.record.listeners.books import BARE, MEASURED_STEPS, guarded
 from trainlint.record.listeners.models import ModelListener
 from trainlint.record.recording import Backward, Batch
@@ -44,12 +44,12 @@ class GradientListener(ModelListener):
         self.writer.active = False
         self.writer.provenance.on = False
         value = float(loss.detach().sum())
-        reached, nodes = reached_leaves(loss)
+        graph = walk(loss)
         self.marks.add("loss", loss, place, len(recording.backwards))
         backward = Backward(
-            len(recording.backwards), value / scale, place, scale, reached, self.current,
+            len(recording.backwards), value / scale, place, scale, graph.leaves, self.current,
             loss.grad_fn is not None, loss.grad_fn is None and loss.is_leaf and loss.requires_grad, tape,
-            {o.index: len(o.held) for o in recording.optimizers}, list(self._pending_inputs), self._batch_of(tape), nodes=nodes,
+            {o.index: len(o.held) for o in recording.optimizers}, list(self._pending_inputs), self._batch_of(tape), nodes=graph.nodes,
         )  # fmt: skip
         if tape is not None:
             tape.value = value
@@ -58,10 +58,11 @@ class GradientListener(ModelListener):
                 self.keeper.offer(backward)
             finally:
                 self._verifying = False
-        for call in self._recent:
+        # A graph hidden in a function of the user's own shows no mark: then all calls count.
+        reached = [c for c in self._recent if not c.marked or c.happening in graph.marks] or self._recent
+        for call in reached:
             call.trained = True
-            call.outputs = ()
-        self._recent = []
+        self._recent = [c for c in self._recent if not c.trained]
         if self.current is not None:
             self.current.backwards += 1
         backward.happening = self.note("backward", "", place, value=backward.value)

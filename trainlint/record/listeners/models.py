@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from trainlint.record.frames import Place
+from trainlint.record.gradients import leave_mark
 from trainlint.record.listeners.books import guarded
 from trainlint.record.listeners.loaders import LoaderListener
 from trainlint.record.modes import depends_on_mode, owner_parameters
@@ -27,6 +28,9 @@ class ModelListener(LoaderListener):
             self.writer.start()
         elif not self.recording.optimizers and not self._current and self._taped < len(self.recording.backwards):
             self._start_tape()  # what updates the weights is no optimizer of torch's, so that no step is told
+        elif self.writer.idle:
+            self._start_tape()
+        self.writer.calls += 1
         self._taped = len(self.recording.backwards)
         self._check_time()
 
@@ -56,7 +60,7 @@ class ModelListener(LoaderListener):
         outputs = tuple(t for _, t in tensor_leaves(_plain(output)))
         call = Call(
             module, place, module.training, grad, self.current, tuple(dict.fromkeys(type(m).__name__ for m in off)), len(layers) - len(off),
-            frozen, happening=self.note("forward", type(module).__name__, place, training=module.training, grad=grad),
+            frozen, outputs=len(outputs), happening=self.note("forward", type(module).__name__, place, training=module.training, grad=grad),
             mode_place=self.recording.modes.get(id(module)),
         )  # fmt: skip
         if len(self.recording.calls) < 2000:
@@ -67,7 +71,7 @@ class ModelListener(LoaderListener):
         if not grad and self.current is not None and self.current.forwards <= self.settings.val_batches:
             call.inputs = tuple(t.detach() for t in inputs)
         if grad:
-            call.outputs = outputs
+            call.marked = leave_mark(outputs, call.happening)
             self.marks.forget(inputs)
             turn = (len(self.recording.backwards), *((self.current.number, self.current.batches) if self.current is not None else ()))
             for tensor in outputs[:1]:
