@@ -28,13 +28,11 @@ def batch_rows(tape: Tape, fill: dict[int, Tensor] | None = None) -> int:
 
 
 def quarters(tape: Tape, fills: list[dict[int, Tensor]]) -> list[dict[int, Tensor]] | None:
-    """The first quarter of each batch, then the second of each, and so on; None when batches are small or have no common size."""
+    """Each batch's first quarter; None when batches are small or have no common size."""
     size = batch_rows(tape)
     if size < _WORTH_DIVIDING or any(batch_rows(tape, f) != size for f in fills):
         return None
-    part = size // 4
-    turns = range(0, 4 * part, part)
-    return [{s: f.get(s, tape.outside[s])[at : at + part] for s in tape.batch.values()} for at in turns for f in fills]
+    return [{s: f.get(s, tape.outside[s])[: size // 4] for s in tape.batch.values()} for f in fills]
 
 
 def resized(tape: Tape, rows: int) -> dict[int, Operation]:

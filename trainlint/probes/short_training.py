@@ -113,7 +113,7 @@ def first_run(bench: Bench) -> ShortRun:
 
 
 def quartered(trial: Rehearsal) -> list[dict[int, Tensor]] | None:
-    """The batches' quarters in turn; None when batches are small, the step is fixed to their size, or the loss is no mean over samples."""
+    """Each batch's first quarter; None when batches are small, the step is fixed to their size, or the loss is no mean over samples."""
     fills = quarters(trial.tape, trial.fills)
     if fills is None:
         return None
