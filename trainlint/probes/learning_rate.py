@@ -19,7 +19,7 @@ import torch
 from trainlint.measurements import LearningRate, ShortRun, Trial
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.replay import Rehearsal, configured_lr, rehearsal
-from trainlint.probes.short_training import FIRST_STEPS, WARM_UP, Bench, first_run, quartered
+from trainlint.probes.short_training import FIRST_STEPS, WARM_UP, Bench, first_run, part_of
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings
 
@@ -63,7 +63,7 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
         whole = trial.fills = trial.fills[:_BATCHES]
         # Few batches are learned by heart at nearly any rate: all of their samples are needed.
         if many := len(whole) >= _SCORED:
-            trial.fills = quartered(trial) or whole
+            trial.fills = part_of(trial) or whole
         search = _searched(trial, configured, deadline, shared=many)
         if trial.fills is not whole and search.is_outside(configured) and time.monotonic() < deadline:
             trial.fills = whole  # what parts of batches show amiss is looked at again on the whole ones
