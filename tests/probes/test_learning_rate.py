@@ -43,7 +43,7 @@ def test_a_rate_that_trains_is_compared_with_lower_and_higher_ones() -> None:
 
 
 def search(*trials: Trial, firsts: tuple[float, ...] = (1.0, 1.0)) -> _Search:
-    made = _Search(None, list(firsts), 20, 0.0, 0, len(firsts))  # type: ignore[arg-type]
+    made = _Search(None, list(firsts), 20, 0.0, 0)  # type: ignore[arg-type]
     made.trials = {t.lr: t for t in trials}
     return made
 

@@ -27,7 +27,7 @@ from trainlint.settings import Settings
 __all__ = ["measure_non_finite"]
 
 #: Further batches that are tried when all recorded steps were sound, and the most time for them: in steps, and at least in seconds.
-_FURTHER, _FURTHER_STEPS, _FURTHER_SECONDS = 64, 4.0, 0.1
+_FURTHER, _FURTHER_STEPS, _FURTHER_SECONDS = 64, 3.0, 0.1
 #: Operations with a gradient that can be infinite or NaN where their value is not. Without one, further batches need no backward.
 _RISKY = frozenset({
     "acos", "acosh", "apply", "asin", "atan2", "atanh", "cdist", "cosine_similarity", "dist", "div", "eigh", "linalg_norm", "log", "log10",

@@ -46,7 +46,7 @@ def measure_overfit(recording: Recording, deadline: float, settings: Settings) -
             raise CannotMeasureError(msg)
         floor, known = _floor(trial)
         began, size = time.monotonic(), _size(trial)
-        part, few = _part(trial, size)
+        part, few = _part(trial, size, initial)
         own = max(floor, next_token_floor(trial, part or {}))
         attempts, best, accuracy = _attempts(trial, part or {}, own, deadline)
         if part is not None and _left(_lowest(list(attempts[best].losses)), attempts[best].losses[0], own) > _FITTED:
@@ -89,10 +89,10 @@ def _left(loss: float, initial: float, floor: float) -> float:
     return (loss - floor) / (initial - floor) if initial > floor else 0.0
 
 
-def _part(trial: Rehearsal, size: int) -> tuple[dict[int, Tensor] | None, int]:
+def _part(trial: Rehearsal, size: int, whole: float) -> tuple[dict[int, Tensor] | None, int]:
     """A few samples of the batch as a fill, their classes as different as they can be, and their number.
 
-    None when the batch is small, the step is fixed to its size, or its loss is no average over samples.
+    None when the batch is small, the step is fixed to its size, or its loss, ``whole`` for all samples, is no average over them.
     """
     tape = trial.tape
     rows = {slot: tape.outside[slot] for slot in tape.batch.values()}
@@ -103,7 +103,6 @@ def _part(trial: Rehearsal, size: int) -> tuple[dict[int, Tensor] | None, int]:
     fill = {slot: t[chosen.to(t.device)] for slot, t in rows.items()}
     try:
         first = float(trial.loss(fill, change=without_regularisation, grad=False))
-        whole = float(trial.loss(change=without_regularisation, grad=False))
     except (RuntimeError, IndexError, ValueError, TypeError):
         return None, 0
     finally:

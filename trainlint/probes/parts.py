@@ -14,9 +14,9 @@ from torch import Tensor
 
 from trainlint.record.tape import Operation, Tape
 
-__all__ = ["alike", "batch_rows", "quarters", "resized"]
+__all__ = ["alike", "batch_rows", "divided", "resized"]
 
-#: Batches of at least this many samples are quartered.
+#: Batches of at least this many samples are divided.
 _WORTH_DIVIDING = 32
 _SHAPED = frozenset({"broadcast_to", "expand", "reshape", "view"})
 
@@ -28,14 +28,12 @@ def batch_rows(tape: Tape, fill: Mapping[int, Tensor] | None = None) -> int:
     return sizes.pop() if len(sizes) == 1 else 0
 
 
-def quarters(tape: Tape, fills: list[dict[int, Tensor]]) -> list[dict[int, Tensor]] | None:
-    """The first quarter of each batch, then the second of each, and so on; None when batches are small or have no common size."""
+def divided(tape: Tape, fills: list[dict[int, Tensor]], parts: int) -> list[dict[int, Tensor]] | None:
+    """The first of so many parts of each batch; None when batches are small or have no common size."""
     size = batch_rows(tape)
     if size < _WORTH_DIVIDING or any(batch_rows(tape, f) != size for f in fills):
         return None
-    part = size // 4
-    turns = range(0, 4 * part, part)
-    return [{s: f.get(s, tape.outside[s])[at : at + part] for s in tape.batch.values()} for at in turns for f in fills]
+    return [{s: f.get(s, tape.outside[s])[: size // parts] for s in tape.batch.values()} for f in fills]
 
 
 def resized(tape: Tape, rows: int) -> dict[int, Operation]:

@@ -9,6 +9,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -204,13 +205,27 @@ def rehearsal(
         rehearsed.fills = [{}, *recording.fills]
     try:
         rehearsed.rewind()
-        if not rehearsed.loss({}, change=change).requires_grad:
+        if not _is_connected(rehearsed, change):
             msg = "the loss is not connected to any parameter, so nothing can be trained"
             raise CannotMeasureError(msg)
         yield rehearsed
     finally:
         for tensor, gradient in gradients:
             tensor.grad = gradient
+
+
+_CONNECTED: WeakKeyDictionary[Recording, Tape] = WeakKeyDictionary()
+"""The tapes whose loss was seen to be connected to a parameter, nothing changed."""
+
+
+def _is_connected(rehearsed: Rehearsal, change: Callable[[Operation], Operation] | None) -> bool:
+    recording = rehearsed.recording
+    if change is None and _CONNECTED.get(recording) is rehearsed.tape:
+        return True
+    found = rehearsed.loss({}, change=change).requires_grad
+    if found and change is None:
+        _CONNECTED[recording] = rehearsed.tape
+    return found
 
 
 def _repeats_itself(recording: Recording) -> Tape | None:

@@ -34,6 +34,9 @@ from trainlint.settings import Settings
 
 __all__ = ["record_objects"]
 
+#: Batches of the second epoch.
+_SECOND = 2
+
 
 def record_objects(
     parts: Parts, catalogue: Catalogue, settings: Settings, *, loss_fn: Callable[..., Tensor] | None, device: str | None
@@ -50,6 +53,7 @@ def record_objects(
     optimizer, scheduler = parts.optimizer, parts.scheduler
     evidence = Evidence()
     recorder = Recorder(settings, Frames(), lambda recording: None)
+    recorder.writer.shadows.closed = parts.step is None  # our own step moves no second set of weights
     loaders = [entry for entry in (loader, val_loader) if entry is not None]
     _know_sources(recorder.recording, model, loaders)
     with untouched([model], optimizers, [scheduler] if scheduler is not None else [], loaders):
@@ -123,12 +127,12 @@ def _loop(
     model: nn.Module, loader: Iterable[Any], val_loader: Iterable[Any] | None, optimizers: list[Optimizer], loss: Callable[[nn.Module, Any], Tensor],
     val_loss: Callable[[nn.Module, Any], Any], device: torch.device, settings: Settings,
 ) -> None:  # fmt: skip
-    """Two short epochs with a validation pass between them."""
+    """A short epoch, a validation pass, and a shorter epoch: the order of the second shows in its first batches."""
     seen = 0
-    for epoch in range(2):
+    for epoch, most in enumerate((settings.train_batches, _SECOND)):
         model.train()
         _announce(loader, epoch)
-        for batch in itertools.islice(_batches(loader, "loader"), settings.train_batches):
+        for batch in itertools.islice(_batches(loader, "loader"), most):
             seen += 1
             for optimizer in optimizers:
                 optimizer.zero_grad()
