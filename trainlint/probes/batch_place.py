@@ -85,7 +85,12 @@ def _are_fixed(own: dict[int, Tensor], tape: Tape, recording: Recording) -> bool
         return True
     others = [b.tape for b in recording.backwards if b.tape is not None and b.tape is not tape and b.tape.signature() == tape.signature()]
     pairs = corresponding(tape, others[-1]) if others else None
-    return pairs is not None and all(s in pairs and pairs[s].shape == t.shape and torch.equal(pairs[s], t) for s, t in own.items())
+    # What is missing from the pairs is one and the same tensor in both steps.
+    return pairs is not None and all(s not in pairs or _equal(pairs[s], t) for s, t in own.items())
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one, other)
 
 
 #: Rows that differ by less than this share of what differs between samples have moved along.
