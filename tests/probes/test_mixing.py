@@ -219,3 +219,20 @@ def test_a_sequence_axis_without_a_loader_stays_unknown():
 def test_a_step_that_cannot_be_replayed_cannot_be_measured():
     with pytest.raises(CannotMeasureError, match="cannot be replayed"):
         measured(measure_mixing, record(lambda: None))
+
+
+# -- place in the batch ------------------------------------------------------------------------------------------------
+
+
+def positions(net, x, axis: int):
+    code = torch.linspace(-1, 1, 40)[:, None]
+    coded = x + (code[: x.size(0), None] if axis == 0 else code[: x.size(1)])
+    return net.head(torch.tanh(net.body(coded)).mean(1))
+
+
+@pytest.mark.parametrize(("axis", "depends"), [(0, True), (1, False)])
+def test_a_code_of_the_place_in_the_batch_is_told_from_one_of_the_time(axis, depends):
+    facts = mix(Net(lambda net, x: positions(net, x, axis), body=nn.Linear(D, D), head=nn.Linear(D, K)), sequences())
+    assert (facts.place_share > 0.01) is depends
+    if depends:
+        assert facts.place_operation == "add"

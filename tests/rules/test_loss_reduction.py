@@ -92,3 +92,11 @@ def test_a_mean_that_is_divided_by_the_batch_size_again_is_a_warning_under_sgd()
     assert judge(mean, first=2.3 / 32, lr=1e-3, optimizer="Adam").kind == "pass"
     assert judge(mean, first=2.3 / 32, lr=0.1, accumulation=32).kind == "pass"
     assert judge(mean, first=2.3 / 4, lr=0.1, accumulation=4).kind == "pass"
+
+
+def test_a_sum_that_drowns_a_mean_is_a_warning():
+    calls = (call(1.1, "mean"),)
+    for share, kind in ((0.96, "fail"), (0.2, "pass")):
+        loss = Loss(calls=calls, first=29.6, values=(29.6,), summed_where=LINE, summed_share=share)
+        verdict = LossReduction().judge(loss, Optimizers(), Loop())
+        assert verdict.kind == kind

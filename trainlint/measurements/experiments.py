@@ -134,6 +134,11 @@ class Mixing(Measurement):
     """Language models: each prediction is compared with the very token that it was made from."""
     contrastive: bool = False
     """The loss compares samples with each other by design (a batch-by-batch matrix enters it)."""
+    place_share: float | None = None
+    """Median change of a prediction when all samples move on by one place in the batch, over that between samples; None when not measured."""
+    place_where: Location | None = None
+    """First operation whose rows do not move along."""
+    place_operation: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,6 +114,10 @@ class Parameters(Measurement):
     """BatchNorm layers with frozen weights whose running statistics still change in training."""
     total_norms: tuple[float, ...] = ()
     """Global gradient norm per recorded step, before clipping."""
+    void_load_where: Location | None = None
+    """Where ``load_state_dict(strict=False)`` matched no name of a module that is used."""
+    void_load_names: tuple[str, str] = ("", "")
+    """The first name in what was loaded there, and the first of the module."""
     pretrained: bool = False
     steps: int = 0
 

@@ -206,6 +206,10 @@ class Shared:
     """Median bytes of a sample, compressed."""
     examples: tuple[tuple[int, int], ...] = ()
     """(validation index, training index), at most 12."""
+    windows: int = 0
+    """Validation windows of a series that were looked at for steps they share with training windows; 0 for other data."""
+    overlapping: int = 0
+    """Of these, those that share half of their steps with one training window."""
 
 
 @dataclass(frozen=True, kw_only=True)

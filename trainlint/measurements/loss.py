@@ -106,6 +106,10 @@ class Loss(Measurement):
     at_init: bool = True
     """False when weights were loaded or training steps were done before: the first loss need not be at chance."""
     not_at_init_because: str = ""
+    summed_where: Location | None = None
+    """Where a formula adds up all elements of the batch, without dividing by their number, as one term of the loss beside a mean."""
+    summed_share: float = 0.0
+    """What that part is of the first loss."""
     requires_grad_forced: bool = False
     """requires_grad was set by hand on a loss that had no graph."""
     model_outputs: int = 0

@@ -13,6 +13,7 @@ from trainlint.location import Location
 from trainlint.measurements import Loss, LossCall
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.loss_input import activation_of, maker_of, output_weight, softmax_axis
+from trainlint.probes.loss_terms import Term, is_whole_sum, terms
 from trainlint.probes.torn import torn_scores
 from trainlint.record.recording import Backward, Recording
 from trainlint.record.tape import Operation, Tape
@@ -22,6 +23,8 @@ __all__ = ["is_mean_reduced", "main_loss_call", "measure_loss"]
 
 _CLASS_LOSSES = frozenset({"cross_entropy", "nll_loss", "multi_margin_loss"})
 _BINARY_LOSSES = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
+#: A factor below this is a weight that somebody chose, or a division.
+_UNDIVIDED = 0.1
 _REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 
 
@@ -37,7 +40,10 @@ def measure_loss(recording: Recording, deadline: float, settings: Settings) -> L
     at = recording.frames.location
     outputs = [c for c in recording.calls if c.trained]
     tape = first.tape
+    summed = _summed_beside_a_mean(tape, calls) if tape is not None else None
     return Loss(
+        summed_where=at(summed.operation.place) if summed is not None else None,
+        summed_share=1 - sum(c.value for c in calls) / first.value if summed is not None and first.value else 0.0,
         calls=calls,
         where=at(first.place),
         formula_where=at(tape.operations[tape.producers[tape.loss]].place) if tape is not None and tape.loss in tape.producers else None,
@@ -49,6 +55,15 @@ def measure_loss(recording: Recording, deadline: float, settings: Settings) -> L
         model_outputs=outputs[0].outputs if outputs else 0,
         optimizers=len(recording.training),
     )
+
+
+def _summed_beside_a_mean(tape: Tape, calls: tuple[LossCall, ...]) -> Term | None:
+    """A term that is a sum over the whole batch, beside a loss call that takes the mean."""
+    parts = terms(tape)
+    means = [t for t in parts if t.position in tape.observed]
+    if len(means) != len(calls) or not calls or any(c.reduction != "mean" for c in calls) or not all(t.factor == 1 for t in means):
+        return None
+    return next((t for t in parts if t.factor >= _UNDIVIDED and is_whole_sum(tape, t, calls[0].batch_size)), None)
 
 
 def _first_step(recording: Recording) -> list[Backward]:

@@ -54,7 +54,10 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
     held = known | {id(p) for o in recording.optimizers for p in o.parameters}
     nowhere = not any(held & set(b.reached) or any(b.norms.values()) for b in recording.backwards)
     learns = first is None or (first.loss_has_graph and not first.loss_forced and not nowhere)
+    void = next(((m, recording.void_loads[id(m)]) for model in models for m in model.modules() if id(m) in recording.void_loads), None)
     return Parameters(
+        void_load_where=at(void[1][0]) if void is not None else None,
+        void_load_names=(void[1][1], next((n for n, _ in void[0].named_parameters()), "")) if void is not None else ("", ""),
         parameters=tuple(infos[i] for i in infos_by_use),
         model=", ".join(dict.fromkeys(type(m).__name__ for m in models)),
         model_where=at(recording.places.get(id(models[0]))) if models else None,

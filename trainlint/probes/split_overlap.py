@@ -25,6 +25,7 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.randomness import draws_samples, randomness_kept
 from trainlint.probes.roles import DataFlow
 from trainlint.probes.split_samples import Indices, loaders_of, root_of, samples_of
+from trainlint.probes.windows import overlapping
 from trainlint.record.recording import Loader, Recording
 from trainlint.record.structure import tensor_leaves
 from trainlint.settings import Settings
@@ -142,6 +143,7 @@ def _by_content(where: Any, mine: Samples, theirs: Samples, end: float) -> Share
     val = _read(get_other, theirs.pool, _MOST, now + (end - now) / 3)
     train = _read(get, mine.pool, len(mine.pool), end)
     known = train.by_digest
+    overlaps, windows = overlapping(get, mine.pool, get_other, theirs.pool, end + _SECONDS / 2)
     hits = [(index, known[c.digest]) for index, c in val.contents.items() if c.size >= _POOR and c.digest in known]
     return Shared(
         where=where,
@@ -156,6 +158,8 @@ def _by_content(where: Any, mine: Samples, theirs: Samples, end: float) -> Share
         poor=sum(c.size < _POOR for c in val.contents.values()),
         size=int(statistics.median(c.size for c in val.contents.values())),
         examples=tuple(sorted(hits)[:_EXAMPLES]),
+        windows=windows,
+        overlapping=overlaps,
     )
 
 

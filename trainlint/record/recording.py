@@ -250,6 +250,8 @@ class Recording:
     batches: list[Batch] = field(default_factory=list)
     loaded: dict[int, str] = field(default_factory=dict)
     """id of a module -> how weights came into it after construction."""
+    void_loads: dict[int, tuple[Place | None, str]] = field(default_factory=dict)
+    """id of a module -> where load_state_dict() matched none of its names, and the first name that was given."""
     trained_before: set[int] = field(default_factory=set)
     """ids of parameters that an earlier training of the same script changed."""
     initial: dict[int, Tensor] = field(default_factory=dict)
