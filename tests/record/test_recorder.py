@@ -419,3 +419,19 @@ def test_the_tape_of_a_long_validation_before_training_is_let_go(monkeypatch: py
             optimizer.step()
 
     assert record(run).trust == "next step"
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_an_engine_that_counts_its_iterations_ends_an_epoch_that_is_cut_short(deterministic: bool) -> None:
+    """ignite would begin the loader again, and never validate."""
+    engine = pytest.importorskip("ignite.engine")
+    model, (train_loader, val_loader) = nn.Linear(6, 3), loaders()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    trainer = engine.create_supervised_trainer(model, optimizer, F.cross_entropy, deterministic=deterministic)
+    evaluator = engine.create_supervised_evaluator(model)
+    trainer.add_event_handler(engine.Events.EPOCH_COMPLETED, lambda: evaluator.run(val_loader))
+    recording = record(lambda: trainer.run(train_loader, max_epochs=5))
+    trained = [i for entry in recording.loaders_of("train") for i in entry.iterations]
+    assert [i.batches for i in trained] == [6, 2]
+    assert [i.batches for i in recording.loaders_of("val")[0].iterations] == [2]
+    assert trained[0].indices[:6] != trained[1].indices[:6]

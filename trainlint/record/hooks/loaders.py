@@ -77,7 +77,10 @@ def hook_loaders(recorder: Recorder, replace: Replace) -> None:
         if entry is None or not recorder.on:
             return following(self)
         begun = entry[1]
-        if begun.cut_short or recorder.wants_batch(begun) is False:
+        if begun.cut_short:
+            raise StopIteration
+        if recorder.wants_batch(begun) is False:
+            _end_counted_epoch(sys._getframe(1).f_locals.get("self"))
             raise StopIteration
         recorder.writer.active, writing = False, recorder.writer.active
         try:
@@ -108,6 +111,12 @@ def hook_loaders(recorder: Recorder, replace: Replace) -> None:
             recorder.note("set_epoch", epoch=epoch)
 
     replace(sampler, "set_epoch", noted)
+
+
+def _end_counted_epoch(engine: Any) -> None:
+    """ignite begins pass after pass until an epoch has the length that it counted on; without one the end of a pass ends the epoch."""
+    if any(c.__name__ == "Engine" and c.__module__.startswith("ignite.") for c in type(engine).__mro__):
+        engine.state.epoch_length = None
 
 
 def _validating(recorder: Recorder, should_check: Callable[..., bool]) -> Callable[..., bool]:
