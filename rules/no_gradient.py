@@ -163,18 +163,18 @@ def _no_graph(parameters: Parameters) -> Verdict:
             code="with torch.no_grad():\n    validate(model)",
             edit=Edit(kind="allow-gradients"),
         )
+    elif parameters.forced_where is not None and (cut is None or cut.where is None):
+        where, reason = parameters.forced_where, "requires_grad is set here on a tensor that comes from numbers, not from the model"
+        advice = Fix(
+            summary="Keep the loss as torch computed it: a new tensor has no graph, and requires_grad on it only silences the error.",
+            code="loss = torch.stack(losses).mean()  # not torch.tensor(losses, requires_grad=True)",
+        )
     elif parameters.no_grad_calls:
         where, reason = parameters.no_grad_calls[0], "the training forward ran without gradients"
         advice = Fix(
             summary="Call the model outside no_grad when training.",
             code="outputs = model(inputs)  # outside no_grad()",
             edit=Edit(kind="keep-gradients", values={"cut": "no_grad"}),
-        )
-    elif parameters.forced_where is not None and (cut is None or cut.where is None):
-        where, reason = parameters.forced_where, "requires_grad is set here on a tensor that comes from numbers, not from the model"
-        advice = Fix(
-            summary="Keep the loss as torch computed it: a new tensor has no graph, and requires_grad on it only silences the error.",
-            code="loss = torch.stack(losses).mean()  # not torch.tensor(losses, requires_grad=True)",
         )
     elif cut:
         where, reason, advice = cut.where or parameters.model_where, f"the graph ends at {_article(cut.kind)}", _fix(cut)

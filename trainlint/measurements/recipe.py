@@ -114,6 +114,8 @@ class SoftTargets(Measurement):
     """Median share that the other sample has in a blended input."""
     labels_mixed: bool | None = None
     """The loss sees the label of the other sample too."""
+    own_weight: float | None = None
+    """What a sample's own label weighs, where the loss is a weighted sum of two calls, one with each label; None for other losses."""
     collated: bool = False
     """The loader's collate function blends them."""
 

@@ -67,6 +67,7 @@ def measure_padding(recording: Recording, deadline: float, settings: Settings) -
         value=pads[first].value,
         share=float(pads[first].mask.float().mean()),
         masked=pads[first].masked,
+        unused_mask=_unused_mask(exchange, first, backward.batch.leaves) if pads[first].masked and backward.batch is not None else "",
     )
     for prediction in judged:
         with_loss = _counted(exchange, prediction, kept[prediction.slot], pads, inputs)
@@ -78,6 +79,13 @@ def measure_padding(recording: Recording, deadline: float, settings: Settings) -
         if inputs and (read := _read(exchange, prediction, kept[prediction.slot], pads[first], first, None)) is not None:
             return _with(recording, exchange, result, prediction, None, read)
     return result
+
+
+def _unused_mask(exchange: Exchange, slot: int, leaves: Mapping[str, Tensor]) -> str:
+    """Path of the mask of padding in the batch, where none of those that the loss depends on is one."""
+    ids = exchange.by_sample(slot, exchange.tensors[slot])
+    masks = [p for p, t in leaves.items() if ids is not None and t.shape == ids.shape and _by_mask(ids, t.to(ids.device)) is not None]
+    return masks[0] if masks and not any(path in exchange.tape.batch for path in masks) else ""
 
 
 # -- finding it --------------------------------------------------------------------------------------------------------
