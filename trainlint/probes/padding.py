@@ -16,7 +16,7 @@ from torch import Tensor
 from trainlint.measurements import Padding
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.exchange import MOVES, Exchange
-from trainlint.probes.pads import Pads, padded
+from trainlint.probes.pads import Pads, by_mask, padded
 from trainlint.probes.predictions import Prediction, predictions
 from trainlint.probes.sources import Source, position_of, sample_of
 from trainlint.probes.spread import NOISE, Spread
@@ -84,11 +84,8 @@ def measure_padding(recording: Recording, deadline: float, settings: Settings) -
 def _unused_mask(exchange: Exchange, slot: int, leaves: Mapping[str, Tensor]) -> str:
     """Path of the mask of padding in the batch, where none of those that the loss depends on is one."""
     ids = exchange.by_sample(slot, exchange.tensors[slot])
-    masks = [p for p, t in leaves.items() if ids is not None and t.shape == ids.shape and _by_mask(ids, t.to(ids.device)) is not None]
+    masks = [p for p, t in leaves.items() if ids is not None and t.shape == ids.shape and by_mask(ids, t.to(ids.device)) is not None]
     return masks[0] if masks and not any(path in exchange.tape.batch for path in masks) else ""
-
-
-# -- finding it --------------------------------------------------------------------------------------------------------
 
 
 # -- in the loss -------------------------------------------------------------------------------------------------------

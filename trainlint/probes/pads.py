@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Pads", "padded"]
+__all__ = ["Pads", "by_mask", "padded"]
 
 #: Shortest sequence; sequences with padding, and their different lengths, that make it padding; least share of all positions.
 _LENGTH, _ROWS, _LENGTHS, _SHARE = 6, 2, 2, 0.02
@@ -44,7 +44,7 @@ def padded(tensor: Tensor | None, known: list[Tensor]) -> Pads | None:
     if int(tensor.min()) in (0, 1) and int(tensor.max()) <= 1:
         return None  # a mask
     for other in known:
-        if other.shape == tensor.shape and other is not tensor and (pads := _by_mask(tensor, other.to(tensor.device))) is not None:
+        if other.shape == tensor.shape and other is not tensor and (pads := by_mask(tensor, other.to(tensor.device))) is not None:
             return pads
     for side, edge in (("end", tensor[:, -1]), ("start", tensor[:, 0])):
         value = int(torch.mode(edge).values)
@@ -72,7 +72,8 @@ def _at_one_end(equal: Tensor, value: float, *, most_elsewhere: int, lengths: in
     return None
 
 
-def _by_mask(ids: Tensor, mask: Tensor) -> Pads | None:
+def by_mask(ids: Tensor, mask: Tensor) -> Pads | None:
+    """The padding that a mask of the same shape marks by zeros or by ones; None where it marks no padding."""
     if mask.dim() != 2 or not bool(((mask == 0) | (mask == 1)).all()):
         return None
     for meaning in (0, 1):
