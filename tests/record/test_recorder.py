@@ -344,6 +344,7 @@ def test_graphs_count_once_a_turn_of_the_loop(keeps: bool) -> None:
 def test_weights_that_are_updated_by_hand_have_one_first_step() -> None:
     """Without an optimizer no step is told, so the second backward() at a line ends the first."""
     model, (train_loader, val_loader) = nn.Linear(6, 3), loaders()
+    begun = model.weight.detach().clone()
 
     def each(i: int, x: torch.Tensor, y: torch.Tensor) -> None:
         model.zero_grad()
@@ -353,6 +354,8 @@ def test_weights_that_are_updated_by_hand_have_one_first_step() -> None:
 
     recording = record(lambda: train(model, None, train_loader, val_loader, each=each))
     assert len(recording.first_tapes) == 1
+    assert torch.equal(recording.initial[id(model.weight)], begun)
+    assert not torch.equal(model.weight, begun)
 
 
 class Rebuilding(nn.Module):

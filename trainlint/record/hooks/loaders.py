@@ -114,7 +114,7 @@ def hook_loaders(recorder: Recorder, replace: Replace) -> None:
 
 
 def _end_counted_epoch(engine: Any) -> None:
-    """ignite begins pass after pass until an epoch has the length that it counted on; without one the end of a pass ends the epoch."""
+    """Ignite begins pass after pass until an epoch has the length that it counted on; without one the end of a pass ends the epoch."""
     if any(c.__name__ == "Engine" and c.__module__.startswith("ignite.") for c in type(engine).__mro__):
         engine.state.epoch_length = None
 
