@@ -54,3 +54,7 @@ def test_an_adversarial_model_may_keep_its_noise():
 def test_is_not_run_without_validation():
     assert judge().kind == "not-run"
     assert judge(validation(batches=0, training_mode=True)).kind == "not-run"
+
+
+def test_says_nothing_when_no_training_was_recorded():
+    assert EvalMode().judge(Loop(validation=(validation(grad=True),)), Parameters()).kind == "not-run"

@@ -53,6 +53,7 @@ def measure_loss(recording: Recording, deadline: float, settings: Settings) -> L
     tape = first.tape
     return Loss(
         calls=calls,
+        turns=tuple(c for b in recording.turn_tapes if b.tape is not None for c in _calls(recording, b.tape)),
         where=at(first.place),
         formula_where=at(tape.operations[tape.producers[tape.loss]].place) if tape is not None and tape.loss in tape.producers else None,
         first=first.value,
