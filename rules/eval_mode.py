@@ -79,6 +79,8 @@ class EvalMode(Rule):
         passes = [p for p in loop.validation if p.batches]
         if not passes:
             return not_run("no validation pass was seen")
+        if not any(p.used for p in parameters.parameters):
+            return not_run("no training was recorded, so validation cannot be told from it")
         training = [p for p in passes if p.training_mode and p.mode_matters]
         if training:
             return _training_mode(loop, passes, training)

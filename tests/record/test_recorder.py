@@ -345,6 +345,7 @@ def test_graphs_count_once_a_turn_of_the_loop(keeps: bool) -> None:
 def test_weights_that_are_updated_by_hand_have_one_first_step() -> None:
     """Without an optimizer no step is told, so the second backward() at a line ends the first."""
     model, (train_loader, val_loader) = nn.Linear(6, 3), loaders()
+    begun = model.weight.detach().clone()
 
     def each(i: int, x: torch.Tensor, y: torch.Tensor) -> None:
         model.zero_grad()
@@ -354,6 +355,8 @@ def test_weights_that_are_updated_by_hand_have_one_first_step() -> None:
 
     recording = record(lambda: train(model, None, train_loader, val_loader, each=each))
     assert len(recording.first_tapes) == 1
+    assert torch.equal(recording.initial[id(model.weight)], begun)
+    assert not torch.equal(model.weight, begun)
 
 
 class Rebuilding(nn.Module):
@@ -435,3 +438,23 @@ def test_an_engine_that_counts_its_iterations_ends_an_epoch_that_is_cut_short(de
     assert [i.batches for i in trained] == [6, 2]
     assert [i.batches for i in recording.loaders_of("val")[0].iterations] == [2]
     assert trained[0].indices[:6] != trained[1].indices[:6]
+
+
+def test_the_first_tape_of_each_of_two_optimizers_in_turns_is_kept() -> None:
+    first, second, (train_loader, val_loader) = nn.Linear(6, 3), nn.Linear(3, 3), loaders()
+    optimizers: list[torch.optim.Optimizer] = []
+
+    def each(i: int, x: torch.Tensor, y: torch.Tensor) -> None:
+        if not optimizers:
+            optimizers.extend(torch.optim.SGD(m.parameters(), 0.1) for m in (first, second))
+        one, other = optimizers
+        one.zero_grad()
+        first(x).square().mean().backward()
+        one.step()
+        other.zero_grad()
+        F.cross_entropy(second(first(x).detach()), y).backward()
+        other.step()
+
+    recording = record(lambda: train(first, None, train_loader, val_loader, each=each))
+    assert [b.index for b in recording.first_tapes] == [0]
+    assert [(b.index, b.tape.operations[-1].name) for b in recording.turn_tapes if b.tape] == [(1, "cross_entropy")]

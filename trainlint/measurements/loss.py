@@ -95,6 +95,8 @@ class Loss(Measurement):
     name: ClassVar[str] = "loss"
     calls: tuple[LossCall, ...] = ()
     """Loss-function calls of the first training step whose result reached backward(), in order. Empty for a hand-written formula."""
+    turns: tuple[LossCall, ...] = ()
+    """The same of the first backward() at each further line, where several optimizers take turns."""
     where: Location | None = None
     """Where backward() was called."""
     formula_where: Location | None = None

@@ -45,6 +45,7 @@ def measure_loss(recording: Recording, deadline: float, settings: Settings) -> L
         summed_where=at(summed.operation.place) if summed is not None else None,
         summed_share=1 - sum(c.value for c in calls) / first.value if summed is not None and first.value else 0.0,
         calls=calls,
+        turns=tuple(c for b in recording.turn_tapes if b.tape is not None for c in _calls(recording, b.tape)),
         where=at(first.place),
         formula_where=at(tape.operations[tape.producers[tape.loss]].place) if tape is not None and tape.loss in tape.producers else None,
         first=first.value,

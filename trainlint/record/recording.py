@@ -266,6 +266,8 @@ class Recording:
     """What later steps of the same kind fed into the tape's outside slots, where no loader's batches are known to be fed."""
     first_tapes: list[Backward] = field(default_factory=list)
     """backward() calls of the first optimizer step, with their tapes."""
+    turn_tapes: list[Backward] = field(default_factory=list)
+    """The first backward() at each further place, where several optimizers take turns."""
     broken: Backward | None = None
     """The first backward() with a non-finite loss or gradient."""
     broken_state: dict[int, Tensor] = field(default_factory=dict)

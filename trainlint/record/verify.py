@@ -15,6 +15,8 @@ __all__ = ["TapeKeeper"]
 
 #: backward() calls that are taped at most before a tape must have earned its trust.
 _MOST_TAPES = 24
+#: Places whose first tape is kept beside those of the first step.
+_MOST_TURNS = 4
 #: Further steps whose data is kept when no loader hands out batches, and the most numbers in all.
 _MOST_FILLS, _MOST_NUMBERS = 7, 1 << 26
 
@@ -42,6 +44,8 @@ class TapeKeeper:
         self._taken += 1
         if not recording.steps and (recording.optimizers or backward.place not in self._last):  # weights may be updated by hand
             recording.first_tapes.append(backward)
+        elif len(recording.optimizers) > 1 and backward.place not in self._last and len(recording.turn_tapes) < _MOST_TURNS:
+            recording.turn_tapes.append(backward)
         backward.cuts = tape.cuts
         earlier = self._last.get(backward.place)
         self._last[backward.place] = backward
@@ -65,6 +69,7 @@ class TapeKeeper:
         if (
             backward is not None
             and backward not in recording.first_tapes
+            and backward not in recording.turn_tapes
             and backward is not recording.tape_backward
             and backward is not recording.broken
         ):
