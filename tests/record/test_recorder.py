@@ -364,3 +364,22 @@ def test_the_tape_of_a_long_validation_before_training_is_let_go(monkeypatch: py
             optimizer.step()
 
     assert record(run).trust == "next step"
+
+
+def test_a_library_that_traces_a_model_gets_its_graph_while_scripts_run_in_the_open() -> None:
+    graphs = pytest.importorskip("torch.utils.tensorboard._pytorch_graph")
+    model = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+    def run() -> None:
+        assert graphs.graph(model, torch.randn(2, 4))[0].node
+        assert torch.jit.script(model) is model
+        for _ in range(20):
+            loss = model(torch.randn(3, 4)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    seen = record(run)
+    assert seen.trust == "next step"
+    assert torch.jit.script(model) is not model
