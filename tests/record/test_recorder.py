@@ -458,3 +458,22 @@ def test_the_first_tape_of_each_of_two_optimizers_in_turns_is_kept() -> None:
     recording = record(lambda: train(first, None, train_loader, val_loader, each=each))
     assert [b.index for b in recording.first_tapes] == [0]
     assert [(b.index, b.tape.operations[-1].name) for b in recording.turn_tapes if b.tape] == [(1, "cross_entropy")]
+
+
+def test_a_library_that_traces_a_model_gets_its_graph_while_scripts_run_in_the_open() -> None:
+    graphs = pytest.importorskip("torch.utils.tensorboard._pytorch_graph")
+    model = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+    def run() -> None:
+        assert graphs.graph(model, torch.randn(2, 4))[0].node
+        assert torch.jit.script(model) is model
+        for _ in range(20):
+            loss = model(torch.randn(3, 4)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    seen = record(run)
+    assert seen.trust == "next step"
+    assert torch.jit.script(model) is not model

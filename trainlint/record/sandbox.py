@@ -27,7 +27,7 @@ __all__ = ["QUIET_TRACKERS", "clean_up", "sandboxed"]
 QUIET_TRACKERS = {
     "WANDB_MODE": "disabled", "WANDB_SILENT": "true", "COMET_MODE": "disabled", "COMET_START_ONLINE": "0", "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
     "CLEARML_OFFLINE_MODE": "1", "NEPTUNE_MODE": "debug", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
-    "SWANLAB_MODE": "disabled", "TORCH_COMPILE_DISABLE": "1", "PYTORCH_JIT": "0", "PYTHONDONTWRITEBYTECODE": "1",
+    "SWANLAB_MODE": "disabled", "TORCH_COMPILE_DISABLE": "1", "PYTHONDONTWRITEBYTECODE": "1",
 }  # fmt: skip
 
 

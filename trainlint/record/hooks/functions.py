@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ __all__ = ["Writing", "hook_compilation", "opaque_functions"]
 
 
 def hook_compilation(recorder: Recorder, replace: Replace) -> None:
-    """torch.compile hands the function back; autograd functions are one operation."""
+    """torch.compile and torch.jit hand the function back, but a library that reads a model's graph gets it; autograd functions are one operation."""
     compile_ = torch.compile
 
     @functools.wraps(compile_)
@@ -29,6 +30,20 @@ def hook_compilation(recorder: Recorder, replace: Replace) -> None:
     replace(torch, "compile", uncompiled)
     module_compile = nn.Module.compile
     replace(nn.Module, "compile", functools.wraps(module_compile)(lambda self, *args, **kwargs: None))
+    state, trace = torch.jit._state._enabled, torch.jit.trace
+    replace(state, "enabled", False)
+
+    @functools.wraps(trace)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        if not recorder.enabled or recorder.frames.is_user(sys._getframe(1).f_code.co_filename):
+            return trace(*args, **kwargs)
+        active, recorder.writer.active, recorder.enabled, state.enabled = recorder.writer.active, False, False, True
+        try:
+            return trace(*args, **kwargs)
+        finally:
+            recorder.writer.active, recorder.enabled, state.enabled = active, True, False
+
+    replace(torch.jit, "trace", traced)
     opaque_functions(recorder, replace)
 
 
