@@ -1,6 +1,6 @@
 """What a full preflight costs, in steps of the user's own, beside what others take for a part of the same checks.
 
-    nice -n -10 python benchmarks/cost.py [--quick] [MODEL ...]
+    nice -n -10 python benchmarks/cost.py [--quick] [--no-memory] [MODEL ...]
 
 For a small CNN, resnet18, ViT-tiny and a 4-layer GPT (the models of overhead.py, on digits and text, 32 samples a batch) it runs everything
 that ``trainlint.check`` does, its own training steps included, and prints **step-equivalents**: CPU time of the process over the median
@@ -305,6 +305,8 @@ def main() -> None:
             for column in table.values()
         ]
         print(f"| {row} | " + " | ".join(cells) + " |")
+    if "--no-memory" in sys.argv:
+        return
     own, scanned = memory()
     print(
         f"\nPeak memory, resnet18, 32x3x128x128: {own:.0f} MiB by its own first steps, {scanned:.0f} MiB scanned: {scanned / own:.2f} times"
