@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from trainlint.location import Location
@@ -85,7 +86,7 @@ def _view(flow: DataFlow, batch: Batch, phase: str, *, draw: bool) -> BatchView:
         replace(alone[p][1] if p in alone else describe(p, roles[p], t, beside_tokens=tokens), made_where=made.get(p)) for p, t in named
     ]
     inputs = [
-        replace(alone[p][1] if p in alone and alone[p][0] is t else describe(p, "input", t), made_where=made.get(p))
+        replace(alone[p][1] if p in alone and _is_same(alone[p][0], t) else describe(p, "input", t), made_where=made.get(p))
         for p, t in entered[:_MOST_LEAVES]
     ]
     dataset: Any = loader.loader.dataset if loader is not None else None
@@ -97,6 +98,11 @@ def _view(flow: DataFlow, batch: Batch, phase: str, *, draw: bool) -> BatchView:
         transform=transform_text(dataset),
     )
     return _drawn(view, entered or [(p, t) for p, t in named if roles[p] == "input"], dict(named), dataset, loader) if draw else view
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    plain = one.layout is other.layout is torch.strided and one.dtype == other.dtype and one.device == other.device
+    return one is other or (plain and torch.equal(one, other))
 
 
 def _made(recording: Recording, loader: Loader) -> dict[str, Location]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -225,6 +227,8 @@ class ProbeSession:
                 )
             else:
                 snapshot = self._kept() if kind in _SHARE else None
+                if kind in _SHARE:
+                    _give_back()
                 deadline = began + left * _SHARE.get(kind, 1.0)
                 _seed(self.settings.seed or 0)
                 result = PROBES[kind](self.recording, deadline, self.settings)
@@ -261,6 +265,12 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
+
+
+def _give_back() -> None:
+    """Return freed memory to the system, where its C library can: what one probe has used and freed lies in pieces in the way of the next."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _refused(error: Exception) -> bool:
