@@ -87,6 +87,8 @@ class Parameters(Measurement):
     """Tensors of no model, such as an image, that an optimizer holds and that get gradients."""
     unregistered: tuple[UnregisteredModule, ...] = ()
     cuts: tuple[GraphCut, ...] = ()
+    constant: GraphCut | None = None
+    """A softmax over an axis with one entry, which is 1 whatever goes in, and the parameters that therefore get gradients of zero alone."""
     forced_where: Location | None = None
     """Where ``requires_grad`` is set on a loss, or on a new tensor that becomes one; only when the loss reaches no parameter."""
     loss_has_graph: bool = True
