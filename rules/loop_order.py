@@ -3,6 +3,8 @@
 ## What it checks
 
 - **Error**: gradients are computed but the optimizer never steps, and they are cleared away.
+- **Error**: the same where an accumulation is longer than every epoch, and gradients are cleared at its start.
+- **Error**: a framework steps by a closure, and the training step hands it no loss.
 - **Error**: steps are taken without any gradient, because `backward()` is never called or comes after the step and the clearing.
 - **Error**: gradients are cleared between `backward()` and the step that should use them.
 - **Error**: within a step of several batches, the gradients of all but the last are cleared away. Without a loader it is a warning.

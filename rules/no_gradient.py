@@ -6,6 +6,8 @@
 - **Error**: an optimizer holds weights whose only way to the loss leads through a `detach()`, `no_grad`, `argmax`, `item()`, numpy or a
   new tensor, and they never receive a gradient in the recorded steps. In a model with loaded weights it is a warning for `detach()` and
   `no_grad`, which is also how a body is kept fixed.
+- **Error**: the loss is a new tensor made of numbers, and `requires_grad` is set on it, which silences torch's own error.
+- **Warning**: weights whose gradients are exactly zero, because they lead through a softmax over an axis with one entry.
 - **Warning**: a tenth or more of the trainable elements took part in the forward and never received a gradient, without a known cut.
 - **Warning**: the recurrent weights of a bidirectional layer's reverse direction receive a gradient of exactly zero while those of its
   forward direction learn: only the last time step is read, where the reverse direction has seen one step.
@@ -102,8 +104,15 @@ class NoGradient(Rule):
             behind = [by_name[name] for name in cut.parameters if name in by_name]
             if any(not p.norm_or_bias for p in behind):
                 return _cut(cut, behind, trainable, pretrained=parameters.pretrained)
+<<<<<<< HEAD
         if blind := _one_step_back(trainable):
             return _last_step_read(blind, parameters)
+=======
+        if parameters.constant is not None:
+            behind = [p for p in trainable if p.name in parameters.constant.parameters]
+            if any(not p.norm_or_bias for p in behind):
+                return _one_entry(parameters.constant, behind)
+>>>>>>> bugs2
         share = _share(silent, trainable)
         if share >= SHARE:
             return _unexplained(parameters, silent, trainable)
@@ -203,6 +212,21 @@ def _cut(cut: GraphCut, behind: Sequence[ParameterInfo], trainable: Sequence[Par
         evidence={"measured": len(behind), "expected": 0, "share": share, "cut": cut.kind},
         location=cut.where,
         fix=_fix(cut),
+        details=(_table(behind),),
+    )
+
+
+def _one_entry(cut: GraphCut, behind: Sequence[ParameterInfo]) -> Verdict:
+    return failed(
+        f"{len(behind)} parameters ({behind[0].name} first) get gradients of exactly zero: they lead through a {cut.kind} over an axis with one entry, "
+        "which is the same whatever goes in.",
+        severity=Severity.WARNING,
+        evidence={"measured": len(behind), "expected": 0, "operation": cut.kind},
+        location=cut.where,
+        fix=Fix(
+            summary="Normalise over the axis whose entries compete: the positions of a sequence, the members of a set, the classes.",
+            code="weights = scores.softmax(dim=1)  # scores: (batch, positions, 1)",
+        ),
         details=(_table(behind),),
     )
 

@@ -5,6 +5,8 @@
 Inputs, parameters, activations, the loss and its gradients of every recorded step. When one is not finite, the first
 operation that made it from finite inputs is named with its line; for a gradient, the operation whose backward made it.
 
+For a parameter that a step on finite gradients broke, as Adam does in float16, it is the line that built the optimizer.
+
 Steps that a gradient scaler skips because its loss scale is still too high are how the scaler finds its scale, and
 minus infinity in an attention mask is meant: neither is reported while the loss stays finite. Another infinite
 activation that leaves the loss finite is a warning.

@@ -325,7 +325,7 @@ def _unreached(scheduler: SchedulerInfo, run: _Run, calls: int | None) -> Iterat
         f"{scheduler.kind} rises too slowly for this run: in its {calls:,} calls the learning rate does not get beyond {reached:.2g} of {peak:.2g}.",
         severity=Severity.ERROR if run.epochs >= FEW_EPOCHS and reached < UNREACHED * peak else Severity.WARNING,
         evidence={"measured": reached, "expected": peak, "threshold": 0.5 * peak, "calls": calls, "epochs": run.epochs},
-        location=_stepped(scheduler, run),
+        location=scheduler.warmup_where or _stepped(scheduler, run),
         fix=Fix(
             summary="Warm up over a share of the run, 3 to 10 % of its steps, not over a number from a longer one.",
             code=f"warmup_steps = {max(1, round(calls * 0.06))}  # 6 % of {calls:,} steps",

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from trainlint.probes.datasets import Samples
-from trainlint.probes.value_source import forced_gradient, reordered_alone, value_source
+from trainlint.probes.value_source import argument_named, forced_gradient, rate_written, reordered_alone, value_source
 from trainlint.record.frames import Frames
 
 
@@ -188,3 +188,10 @@ def test_the_line_that_forces_a_gradient(tmp_path, source: str, line: int | None
     script = tmp_path / "train.py"
     script.write_text(source)
     assert forced_gradient(str(script), source.count("\n")) == line
+
+
+def test_lines_of_an_argument_and_of_a_rate_that_is_set(tmp_path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("args = Arguments(\n    lr=1e-3,\n    warmup_steps=500,\n)\nfor g in opt.param_groups:\n    g['lr'] *= 0.9\n")
+    assert argument_named(str(script), "warmup") == 3
+    assert rate_written(str(script)) == 6

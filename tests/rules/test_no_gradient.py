@@ -112,3 +112,9 @@ def test_names_the_line_that_forces_requires_grad():
     verdict = judge(parameter("a.weight", "none"), loss_has_graph=False, forced_where=line)
     assert (verdict.severity, verdict.location) == (Severity.ERROR, line)
     assert "requires_grad is set here" in verdict.message
+
+
+def test_warns_of_weights_behind_a_softmax_over_one_entry():
+    verdict = judge(parameter("score.weight", norms=(0.0, 0.0)), parameter("head.weight"), constant=cut("softmax", "score.weight"))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, CUT)
+    assert "over an axis with one entry" in verdict.message

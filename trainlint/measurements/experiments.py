@@ -92,6 +92,8 @@ class LearningRate(Measurement):
     first: float = 0.0
     """At the first recorded step."""
     where: Location | None = None
+    momentum: float = 0.0
+    """Of an optimizer that adds up gradients by it (SGD), without damping; 0 for others."""
     initial: float = 0.0
     """Loss before any step, over the recorded batches."""
     trials: tuple[Trial, ...] = ()

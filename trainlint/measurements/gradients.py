@@ -100,6 +100,8 @@ class Parameters(Measurement):
     unregistered: tuple[UnregisteredModule, ...] = ()
     rebuilt: tuple[RebuiltLayer, ...] = ()
     cuts: tuple[GraphCut, ...] = ()
+    constant: GraphCut | None = None
+    """A softmax over an axis with one entry, which is 1 whatever goes in, and the parameters that therefore get gradients of zero alone."""
     forced_where: Location | None = None
     """Where ``requires_grad`` is set on a loss, or on a new tensor that becomes one; only when the loss reaches no parameter."""
     loss_has_graph: bool = True

@@ -203,6 +203,8 @@ class SchedulerInfo:
     """Highest LR of the first group within a million calls, of a schedule that is a function of the call alone; None for others."""
     reached: float | None = None
     """Highest LR of the first group within the calls of the whole run, where their number is known."""
+    warmup_where: Location | None = None
+    """Where the script says how long the warm-up is, of a schedule that does not reach half of its peak within the run."""
     sometimes: bool = False
     """Its step() stands under a condition on how far the run is, so that it may be called in some epochs only."""
     orphaned: bool = False

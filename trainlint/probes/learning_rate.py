@@ -80,6 +80,7 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
             configured=configured,
             first=float(first),
             where=recording.frames.location(seen.place),
+            momentum=_momentum(seen.optimizer),
             initial=search.initial,
             trials=tuple(search.trials[lr] for lr in sorted(search.trials)),
             low=low,
@@ -94,6 +95,13 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
             batches=len(whole),
             step_equivalents=spent / recording.step_time if recording.step_time else 0.0,
         )
+
+
+def _momentum(optimizer: torch.optim.Optimizer) -> float:
+    """By how much each step adds the one before: only of optimizers that do not divide by the gradient's size."""
+    if not isinstance(optimizer, torch.optim.SGD):
+        return 0.0
+    return max((float(g["momentum"]) for g in optimizer.param_groups if not g["dampening"]), default=0.0)
 
 
 def _searched(trial: Rehearsal, configured: float, deadline: float, *, shared: bool) -> _Search:

@@ -18,7 +18,7 @@ from trainlint.measurements import Event, GroupInfo, Loop, OptimizerInfo, Optimi
 from trainlint.probes.eval_dropout import dropout_in_evaluation
 from trainlint.probes.loss import is_mean_reduced
 from trainlint.probes.pretrained import pretrained_parameters
-from trainlint.probes.value_source import rate_written
+from trainlint.probes.value_source import argument_named, rate_written
 from trainlint.record.modes import depends_on_mode
 from trainlint.record.recording import Call, Happening, OptimizerSeen, Recording, SchedulerSeen, StepSeen
 from trainlint.settings import Settings
@@ -295,6 +295,7 @@ def _scheduler(recording: Recording, seen: SchedulerSeen, has_loader: bool, epoc
         preview=_preview(scheduler, seen),
         peak=peak,
         reached=reached,
+        warmup_where=_warmup_set(recording, seen) if peak and reached is not None and reached < 0.5 * peak else None,
         sometimes=seen.sometimes,
         orphaned=owner is not None
         and not owner.steps
@@ -307,6 +308,12 @@ def _takes_over(active: Optimizer, idle: Optimizer) -> bool:
     mine, theirs = ({id(p) for group in o.param_groups for p in group["params"]} for o in (active, idle))
     shared = {id(group) for group in active.param_groups} & {id(group) for group in idle.param_groups}
     return bool(mine & theirs) and not shared and active.param_groups is not idle.param_groups
+
+
+def _warmup_set(recording: Recording, seen: SchedulerSeen) -> Location | None:
+    """The argument for the length of the warm-up, in the file that builds the schedule or has it built."""
+    line = argument_named(seen.place[0], "warmup") if seen.place is not None else None
+    return recording.frames.location((seen.place[0], line, "")) if seen.place is not None and line is not None else None
 
 
 def _horizon(scheduler: Any, seen: SchedulerSeen) -> int | None:

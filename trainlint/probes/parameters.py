@@ -14,6 +14,7 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.value_source import forced_gradient
 from trainlint.record.frames import Place
 from trainlint.record.recording import Backward, Recording, StepSeen
+from trainlint.record.tape import Ref
 from trainlint.settings import Settings
 
 __all__ = ["measure_parameters"]
@@ -72,6 +73,7 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
             if len(r.turns) > 1
         ),
         cuts=tuple(_cuts(recording, names, reached)),
+        constant=_constant(recording, {i.name for i in infos if i.gradient == "zero"}, names),
         forced_where=at(_forced(first.place)) if first is not None and not learns else None,
         loss_has_graph=learns,
         grad_globally_off=at(recording.grad_off),
@@ -89,6 +91,27 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
         pretrained=any(id(m) in recording.loaded for model in models for m in model.modules()),
         steps=len(recording.steps),
     )
+
+
+def _constant(recording: Recording, silent: set[str], names: dict[int, str]) -> GraphCut | None:
+    """The first softmax over one entry with parameters behind it whose gradients are zero."""
+    tapes = [b.tape for b in recording.backwards if b.tape is not None]
+    for op in tapes[0].operations if tapes and silent else ():
+        given = op.argument(0, "input")
+        axis = op.argument(1, "dim")
+        shape = tapes[0].shapes.get(given.slot, ()) if isinstance(given, Ref) else ()
+        if (
+            op.name not in ("softmax", "log_softmax", "softmin")
+            or not isinstance(axis, int)
+            or not -len(shape) <= axis < len(shape)
+            or shape[axis] != 1
+        ):
+            continue
+        behind = {s for p in tapes[0].upstream(given.slot) for s in tapes[0].operations[p].inputs} & tapes[0].parameters.keys()
+        lost = sorted(silent & {names.get(id(tapes[0].parameters[s]), "") for s in behind})
+        if lost:
+            return GraphCut(kind=op.name, where=recording.frames.location(op.place), parameters=tuple(lost))
+    return None
 
 
 def _forced(place: Place | None) -> Place | None:

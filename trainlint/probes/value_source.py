@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from trainlint.probes.datasets import Samples, wrapped
 from trainlint.record.frames import Frames, Place
 
-__all__ = ["calls_in", "forced_gradient", "rate_written", "reordered_alone", "reordering", "value_source"]
+__all__ = ["argument_named", "calls_in", "forced_gradient", "rate_written", "reordered_alone", "reordering", "value_source"]
 
 #: Calls that only give a value another type or shape of one sample.
 _CONVERSIONS = frozenset({
@@ -83,6 +83,16 @@ def rate_written(filename: str) -> int | None:
         (t.lineno for t in written if isinstance(t, ast.Subscript) and isinstance(t.slice, ast.Constant) and t.slice.value == "lr"),
         default=None,
     )
+
+
+def argument_named(filename: str, word: str) -> int | None:
+    """The first line of a call with a keyword argument that has a word in its name."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except (SyntaxError, ValueError):
+        return None
+    given = [k.value.lineno for n in ast.walk(tree) if isinstance(n, ast.Call) for k in n.keywords if k.arg and word in k.arg]
+    return min(given, default=None)
 
 
 def forced_gradient(filename: str, line: int) -> int | None:
