@@ -104,15 +104,12 @@ class NoGradient(Rule):
             behind = [by_name[name] for name in cut.parameters if name in by_name]
             if any(not p.norm_or_bias for p in behind):
                 return _cut(cut, behind, trainable, pretrained=parameters.pretrained)
-<<<<<<< HEAD
         if blind := _one_step_back(trainable):
             return _last_step_read(blind, parameters)
-=======
         if parameters.constant is not None:
             behind = [p for p in trainable if p.name in parameters.constant.parameters]
             if any(not p.norm_or_bias for p in behind):
                 return _one_entry(parameters.constant, behind)
->>>>>>> bugs2
         share = _share(silent, trainable)
         if share >= SHARE:
             return _unexplained(parameters, silent, trainable)
