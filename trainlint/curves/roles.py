@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,8 @@ class Roles:
     lr: tuple[str, ...] = ()
     gradient: tuple[str, ...] = ()
     higher: bool = False
+    adversarial: bool = False
+    """Whether the losses of a generator and a discriminator were taken that do not call themselves losses (``G_A``, ``D_A``)."""
     notes: tuple[str, ...] = ()
 
 
@@ -62,16 +64,35 @@ def roles_of(log: Log, table: Table, chosen: Chosen) -> Roles:
     split = meanings[metric[0]].split if metric else ""
     train_metric = _metric(meanings, table, ("train",) if split != "train" else ())
     rates = sorted((n for n in table if meanings[n].kind == "lr"), key=lambda n: (-counts[n], len(n)))
-    lr = _named(log, table, chosen.lr) or tuple(rates[:1])
+    lr = _named(log, table, chosen.lr) or _of_groups(rates, table)
     gradient = tuple(n for n in table if meanings[n].kind == "gradient")[:1]
     notes: tuple[str, ...] = ()
-    if not (train or val or metric):
+    if not chosen.val and train and val and meanings[val[0]].rest == ("",) and counts[val[0]] < min(FEWEST, counts[train[0]]):
+        val = ()  # "Train:[5994], Val:[5794]" are sizes
+    rivals = () if train or val or metric else _rivals(table)
+    if rivals:
+        train = rivals[:1]
+    elif not (train or val or metric):
         train, val, notes = _guess(log, table)
     sets = len(val) > 1 and not chosen.val and len(val) != len(train)
     higher = bool(metric) and meanings[metric[0]].higher_is_better
     if metric and meanings[metric[0]].kind != "metric":
         higher = _rises(table[metric[0]][1])
-    return Roles(train, val, sets, metric, train_metric, lr, gradient, higher, notes)
+    return Roles(train, val, sets, metric, train_metric, lr, gradient, higher, bool(rivals), notes)
+
+
+def _of_groups(rates: Sequence[str], table: Table) -> tuple[str, ...]:
+    """The learning rate among those of parameter groups (``lr0``, ``lr1``): biases may be warmed up from far above the rest."""
+    alike = [n for n in rates if re.sub(r"\d", "", n) == re.sub(r"\d", "", rates[0])]
+    return (min(alike, key=lambda n: float(_finite(table[n][1]).max(initial=0.0))),) if alike else ()
+
+
+def _rivals(table: Table) -> tuple[str, ...]:
+    """Losses of a generator and its discriminator by their first words alone, the generator's first: ``G_GAN``, ``D_real``."""
+    first = {n: re.split(r"[_\W]", n.lower(), maxsplit=1)[0] for n, (rows, _) in table.items() if len(rows) >= FEWEST}
+    generators = [n for n, word in first.items() if word in _GENERATOR]
+    critics = [n for n, word in first.items() if word in _CRITIC]
+    return (*generators, *critics) if generators and critics else ()
 
 
 def _named(log: Log, table: Table, asked: str) -> tuple[str, ...]:

@@ -113,7 +113,7 @@ def _segments(log: Log, table: Table, name: str, prefix: str, chosen: Chosen) ->
     axis = _axis(table, rows)
     x = _positions(table, axis, rows)
     pieces, notes = _pieces(rows, x)
-    adversarial = adversarial_losses(table)
+    adversarial = roles.adversarial or adversarial_losses(table)
     for first, last, dropped in pieces:
         keep = _Cut(table, axis, first, last, dropped)
         yield Run(
