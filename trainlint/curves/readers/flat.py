@@ -9,8 +9,10 @@ from typing import Any
 
 from trainlint.curves.columns import meaning
 
-__all__ = ["flatten"]
+__all__ = ["SUMMARY", "flatten"]
 
+SUMMARY = "train_runtime"
+"""A key of the line with which Hugging Face's trainer sums a run up; what else stands there is of no step."""
 _DEEPEST = 6
 _OF = re.compile(r"\d+ ?/ ?\d+")
 """A count with its end: ``"epoch": "3/50"``."""

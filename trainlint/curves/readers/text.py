@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from trainlint.curves.columns import kind_of, says_split
 from trainlint.curves.log import Log, number
-from trainlint.curves.readers.flat import flatten
+from trainlint.curves.readers.flat import SUMMARY, flatten
 from trainlint.curves.readers.jsonlines import parse_object
 from trainlint.curves.readers.source import Source
 
@@ -38,6 +38,9 @@ _STAMP = re.compile(r"\[[\d\-/:.,| ]+\]\s*|\d{4}-\d\d-\d\d[ T][\d:.,]+\s*(?:-\s*
 _INDEX = re.compile(r"\W{0,2}\[?(\d+)\]?\s*[:\]\s](?!\s*/)")
 #: A progress bar, and the times and speed in brackets after it unless values stand among them.
 _BAR = re.compile(r"\s*\d+%\|.*?\|\s*\d+/\d+\s*(?:\[[^\]=]*(?:\]|$))?")
+#: Keras' bars as they go to a file: a line a step, the last of an epoch without an ETA.
+_BAR_ENDS = re.compile(r"\d+/\d+ \[=+\](?! - ETA)")
+_BAR_GOES_ON = re.compile(r"\d+/\d+ \[[=>.]+\] - ETA")
 _NAME = re.compile(r"[A-Za-z_][\w/@.()\-]*")
 _PARTS = re.compile(r"[|;,\t]|\s{2,}|:(?=\s)|(?<=[A-Za-z]):(?=[A-Za-z])|\s-\s|\](?=\s+[A-Za-z])")
 #: darknet: ``900: 0.599, 2.340 avg loss, 0.000656 rate, 0.19 seconds, 900 images``.
@@ -62,7 +65,10 @@ def matches(source: Source) -> bool:
 def read(source: Source, log: Log) -> None:
     """Add one row a line that has named numbers."""
     page = _Page()
+    ends = _BAR_ENDS.search(source.text()) is not None
     for line in source.lines():
+        if ends and _BAR_GOES_ON.search(line):
+            continue  # the running mean over a part of an epoch; its end is in the file too
         cells = page.take(line)
         if not cells:
             continue
@@ -86,7 +92,7 @@ class _Page:
         """Names and numbers of one line."""
         embedded = _json_in(line) or _darknet(line)
         if embedded:
-            return embedded
+            return {} if SUMMARY in embedded else embedded
         text = _BAR.sub(" ", line).strip()
         if text.startswith("|"):
             text = text.strip("|").replace("|", "  ")
