@@ -297,3 +297,55 @@ def test_the_rate_of_warmed_up_biases_is_not_the_learning_rate(tmp_path: Path) -
 def test_sizes_are_no_curves(tmp_path: Path) -> None:
     text = "Train:[5994], Val:[5794]\nTop shape: 128 3 (100)\nnum_epoch: 50\n" + "\n".join(f"Epoch {e} Loss {t:.6g}" for e, t, _ in ROWS)
     assert columns(tmp_path, text) == {"train": "Loss", "val": None, "metric": None, "lr": None}
+
+
+def test_parts_of_a_validation_loss_are_summed_beside_a_training_total(tmp_path: Path) -> None:
+    rows = [
+        f"     {e}/{N - 1}     2.26G    {t / 2:.5f}   {t / 2:.5f}         0    {t:.5f}        50       640    0.5    0.4    0.3   0.2    {v / 2:.5f}   {v / 2:.5f}         0"
+        for e, t, v in ROWS
+    ]
+    path = tmp_path / "results.txt"
+    path.write_text("\n".join(rows))
+    run = runs_of(read_log(path))[0]
+    assert run.val is not None
+    assert run.val.y == pytest.approx(VAL, abs=1e-4)
+
+
+def test_bars_that_print_a_line_a_step_count_at_their_end(tmp_path: Path) -> None:
+    lines = []
+    for e, t, v in ROWS:
+        lines += [f"Epoch {e + 1}/{N}", "", *(f" {i}/9 [==>......] - ETA: 5s - loss: {9 - i}.5" for i in range(1, 9))]
+        lines.append(f"9/9 [======] - 6s 22ms/step - loss: {t:.6g} - val_loss: {v:.6g}")
+    path = tmp_path / "log.txt"
+    path.write_text("\n".join(lines))
+    run = runs_of(read_log(path))[0]
+    assert run.train is not None
+    assert run.train.y == pytest.approx(TRAIN, rel=1e-4)
+
+
+def test_epochs_that_are_named_once_in_many_steps_tell_runs_apart(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_text("\n".join(line for _ in range(2) for e, t, _ in ROWS for line in (f"Epoch {e + 1}/{N}", *[f"loss: {t:.6g}"] * 80)))
+    assert len(runs_of(read_log(path))) == 2
+
+
+def test_the_sum_of_a_hugging_face_run_is_no_step(tmp_path: Path) -> None:
+    text = "\n".join(f"{{'loss': {t:.6g}, 'epoch': {e}}}" for e, t, _ in ROWS) + "\n{'train_runtime': 9.3, 'train_loss': 1.5, 'epoch': 12}"
+    path = tmp_path / "log.txt"
+    path.write_text(text)
+    assert "train_loss" not in read_log(path).columns
+
+
+def test_a_headless_total_before_its_parts_has_no_validation(tmp_path: Path) -> None:
+    assert columns(tmp_path, "\n".join(f"{t + v},{t},{v}" for _, t, v in ROWS))["val"] is None
+    assert columns(tmp_path, "\n".join(f"1,{t}" for _, t, v in ROWS))["train"] == "column 2"
+
+
+def test_a_discriminator_stands_against_whatever_it_is_called(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_text("\n".join(f"Epoch {e} - Loss Discriminator: {v:.6g}, Loss Encoder: {-e}.5, Loss Decoder: {t:.6g}" for e, t, v in ROWS))
+    assert runs_of(read_log(path))[0].adversarial
+
+
+def test_a_loss_may_be_called_by_its_letter(tmp_path: Path) -> None:
+    assert columns(tmp_path, "\n".join(f"[epoch: {e}, iter: {100 * e}, lr:(2e-4,)] l_pix: {t:.4e}" for e, t, _ in ROWS))["train"] == "l_pix"

@@ -40,7 +40,7 @@ _ELSE = frozenset({
     "scale", "scaler", "scaling", "weight", "weights", "coef", "coefficient", "lambda", "time", "seconds", "secs", "sec", "ms", "eta", "best", "min", "max", "std",
     "var", "memory", "mem", "gpu", "cpu", "size", "speed", "runtime", "timestamp", "wall", "count", "samples", "num", "number", "norm", "flos", "params",
     "threshold", "patience", "momentum", "decay", "temperature", "window", "seed", "grad", "gradient", "duration", "elapsed", "tokens", "throughput", "freq",
-    "ratio", "sparsity", "entropy", "beta", "alpha", "gamma", "skipped", "rank", "shape", "fct", "function", "delta", "diff", "gap", "improvement",
+    "ratio", "sparsity", "entropy", "beta", "alpha", "gamma", "skipped", "rank", "shape", "kernel", "fct", "function", "delta", "diff", "gap", "improvement",
 })  # fmt: skip
 #: Metric words, the more telling first, and whether higher is better.
 _METRICS: dict[str, bool] = {
@@ -110,7 +110,7 @@ def meaning(name: str) -> Meaning:
         return Meaning("loss", split, rest=("",))  # "train=0.17 valid=0.23"; a plain loss is preferred
     if left & _ELSE and not ("cross" in left and "entropy" in left):
         return Meaning("other", split)
-    if left & _LOSS or {"cross", "entropy"} <= left:
+    if left & _LOSS or {"cross", "entropy"} <= left or re.match(r"l_[a-z]", name.lower()):  # BasicSR: l_pix
         rest = tuple(w for w in own if w not in _LOSS | _FILLERS | {"cross", "entropy"})
         return Meaning("loss", split, rest=rest, total=bool(left & {"total", "sum", "all", "overall"}))
     ranks = [i for i, w in enumerate(_METRICS) if w in left and w not in _NOT_METRICS]

@@ -74,11 +74,17 @@ def roles_of(log: Log, table: Table, chosen: Chosen) -> Roles:
         train = rivals[:1]
     elif not (train or val or metric):
         train, val, notes = _guess(log, table)
-    sets = len(val) > 1 and not chosen.val and len(val) != len(train)
+    sets = len(val) > 1 and not chosen.val and len(val) != len(train) and not _parts_of_one(val, meanings)
     higher = bool(metric) and meanings[metric[0]].higher_is_better
     if metric and meanings[metric[0]].kind != "metric":
         higher = _rises(table[metric[0]][1])
     return Roles(train, val, sets, metric, train_metric, lr, gradient, higher, bool(rivals), notes)
+
+
+def _parts_of_one(val: Sequence[str], meanings: Mapping[str, Meaning]) -> bool:
+    """Whether the validation losses are those that training has too (``box``, ``cls``) beside their total: parts, not sets."""
+    parts = {m.rest for m in meanings.values() if m.kind == "loss" and m.split == "train"}
+    return all(meanings[n].rest in parts for n in val)
 
 
 def _of_groups(rates: Sequence[str], table: Table) -> tuple[str, ...]:
@@ -134,6 +140,8 @@ def _losses(meanings: Mapping[str, Meaning], counts: Mapping[str, int], splits: 
 def adversarial_losses(names: Iterable[str]) -> bool:
     """Whether two losses work against each other: their sum and their direction say nothing."""
     rests = [set(meaning(n).rest) for n in names if kind_of(n) == "loss"]
+    if len(rests) > 1 and any(rest & {"discriminator", "disc", "netd"} for rest in rests):
+        return True  # against whatever it is called: a generator, an encoder
     return any(rest & _GENERATOR for rest in rests) and any(rest & _CRITIC for rest in rests)
 
 
@@ -151,6 +159,7 @@ def _guess(log: Log, table: Table) -> tuple[tuple[str, ...], tuple[str, ...], tu
     if not (log.format.endswith("without-header") or log.format == "bare-numbers" or list(table) == ["value"]):
         return (), (), ()
     free = [n for n, (_, values) in table.items() if len(values) >= 2 and not counts_up(values)]
+    free = [n for n in free if not _constant(table[n][1])] or free
     if not free:
         return (), (), ()
     first = _finite(table[free[0]][1])
@@ -158,9 +167,17 @@ def _guess(log: Log, table: Table) -> tuple[tuple[str, ...], tuple[str, ...], tu
     if len(free) > 1 and len(first):
         other = _finite(table[free[1]][1])
         near = len(other) and 0.1 < (abs(np.median(other)) + 1e-12) / (abs(np.median(first)) + 1e-12) < 10
-        val = (free[1],) if near and not _rises(other) else ()
+        val = (free[1],) if near and not _rises(other) and not _sums_up(table, free) else ()
     guessed = f"{free[0]} was taken for the training loss" + (f", {val[0]} for the validation loss" if val else "")
     return (free[0],), val, (f"{guessed}; --train and --val name others",)
+
+
+def _sums_up(table: Table, names: Sequence[str]) -> bool:
+    """Whether the first column is the sum of the others: a total with its parts."""
+    columns = [table[n][1] for n in names]
+    if len(columns) < 3 or len({len(c) for c in columns}) > 1:
+        return False
+    return bool(np.allclose(columns[0], np.sum(columns[1:], axis=0), rtol=1e-3, equal_nan=True))
 
 
 def counts_up(values: Numbers) -> bool:
