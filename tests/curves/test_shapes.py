@@ -171,3 +171,27 @@ def test_validation_that_rises_while_the_metric_stalls_is_overfit() -> None:
 def test_three_evaluations_that_only_rise_are_overfit_beside_a_falling_training_loss() -> None:
     assert name_shape(Run(train=curve(0.31, 0.20, 0.14), val=curve(0.255, 0.29, 0.375))).shape == "overfit"
     assert name_shape(Run(train=curve(0.31, 0.20, 0.14), val=curve(0.255, 0.25, 0.26))).shape != "overfit"
+
+
+def test_a_few_hard_batches_of_thousands_are_no_spikes() -> None:
+    rng = np.random.default_rng(0)
+    y = (2 + 0.5 * np.exp(-np.arange(6000) / 1500)) * np.exp(rng.normal(0, 0.12, 6000))
+    y[[700, 2500, 4100]] *= 2.6
+    assert name_shape(Run(train=Trace(np.arange(6000.0), y), x_label="step")).shape != "spikes"
+
+
+def test_a_loss_that_hardly_moves_beside_a_metric_that_does_is_not_broken() -> None:
+    rng = np.random.default_rng(0)
+    early = np.exp(-np.arange(100) / 5)
+    run = Run(
+        train=Trace(np.arange(100.0), 6.12 + 0.2 * early + rng.normal(0, 0.015, 100)),
+        metric=Trace(np.arange(100.0), 0.8 - 0.2 * early + rng.normal(0, 0.004, 100)),
+        higher_is_better=True,
+        x_label="epoch",
+    )
+    assert name_shape(run).shape != "broken"
+
+
+def test_validation_that_rises_from_the_first_epoch_is_not_underfit() -> None:
+    run = Run(train=curve(*(0.0024 * 0.8**i for i in range(10))), val=curve(*(0.0502 + 0.0008 * i for i in range(10))), x_label="epoch")
+    assert name_shape(run).shape == "overfit"
