@@ -33,14 +33,14 @@ _AXIS = (
 #: Words that change nothing about what a column is.
 _FILLERS = frozenset({
     "total", "avg", "average", "mean", "running", "smoothed", "smooth", "step", "epoch", "batch", "iter", "metrics", "metric", "global", "trainer", "all",
-    "overall", "sum", "the", "set", "per", "on", "x", "lm", "model", "main", "value", "s", "0", "1", "logs", "stats", "scalars", "phase", "info",
+    "overall", "sum", "the", "set", "per", "on", "x", "lm", "model", "main", "value", "vae", "s", "0", "1", "logs", "stats", "scalars", "phase", "info",
 })  # fmt: skip
 #: Words that make a column something else than its other words say.
 _ELSE = frozenset({
     "scale", "scaler", "scaling", "weight", "weights", "coef", "coefficient", "lambda", "time", "seconds", "secs", "sec", "ms", "eta", "best", "min", "max", "std",
     "var", "memory", "mem", "gpu", "cpu", "size", "speed", "runtime", "timestamp", "wall", "count", "samples", "num", "number", "norm", "flos", "params",
     "threshold", "patience", "momentum", "decay", "temperature", "window", "seed", "grad", "gradient", "duration", "elapsed", "tokens", "throughput", "freq",
-    "ratio", "sparsity", "entropy", "beta", "alpha", "gamma", "skipped", "rank", "fct", "function", "delta", "diff", "gap", "improvement",
+    "ratio", "sparsity", "entropy", "beta", "alpha", "gamma", "skipped", "rank", "shape", "kernel", "fct", "function", "delta", "diff", "gap", "improvement",
 })  # fmt: skip
 #: Metric words, the more telling first, and whether higher is better.
 _METRICS: dict[str, bool] = {
@@ -99,13 +99,18 @@ def meaning(name: str) -> Meaning:
         return Meaning("lr", split)
     if {"grad", "norm"} <= left or {"gradient", "norm"} <= left or left == {"gnorm"}:
         return Meaning("gradient", split)
-    if own and left <= {*_AXIS, "global", "trainer", "num", "current", "no", "number", "idx"} and left & set(_AXIS):
+    if (
+        own
+        and own not in (["num", "epoch"], ["num", "epochs"])
+        and left <= {*_AXIS, "global", "trainer", "num", "current", "no", "number", "idx"}
+        and left & set(_AXIS)
+    ):
         return Meaning("axis", split, rank=min(_AXIS.index(w) for w in own if w in _AXIS))
     if not own and split in ("train", "val") and len(words) == 1 and words[0] in ("train", "valid", "val"):
         return Meaning("loss", split, rest=("",))  # "train=0.17 valid=0.23"; a plain loss is preferred
     if left & _ELSE and not ("cross" in left and "entropy" in left):
         return Meaning("other", split)
-    if left & _LOSS or {"cross", "entropy"} <= left:
+    if left & _LOSS or {"cross", "entropy"} <= left or re.match(r"l_[a-z]", name.lower()):  # BasicSR: l_pix
         rest = tuple(w for w in own if w not in _LOSS | _FILLERS | {"cross", "entropy"})
         return Meaning("loss", split, rest=rest, total=bool(left & {"total", "sum", "all", "overall"}))
     ranks = [i for i, w in enumerate(_METRICS) if w in left and w not in _NOT_METRICS]
