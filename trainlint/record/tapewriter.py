@@ -320,7 +320,9 @@ class TapeWriter(TorchFunctionMode):
                 self._dying[slot] = weakref.ref(tensor, partial(self._died, id(tensor), slot))
                 self._alive[slot] = None
 
-    def _died(self, number: int, slot: int, _: object) -> None:
+    def _died(self, number: int, slot: int, reference: object) -> None:
+        if self._dying.get(slot) is not reference:
+            return  # of a step before
         if self._slot_of.get(number) == slot:
             del self._slot_of[number]
         self._storages[slot] = None
