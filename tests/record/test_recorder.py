@@ -477,3 +477,35 @@ def test_a_library_that_traces_a_model_gets_its_graph_while_scripts_run_in_the_o
     seen = record(run)
     assert seen.trust == "next step"
     assert torch.jit.script(model) is not model
+
+
+@pytest.mark.parametrize(("keeps_graph", "seen"), [(False, True), (True, False)])
+def test_derivatives_that_update_weights_by_hand_are_a_backward_pass(keeps_graph: bool, seen: bool) -> None:
+    model, (train_loader, _) = nn.Linear(6, 3), loaders()
+
+    def run() -> None:
+        for x, y in train_loader:
+            loss = F.cross_entropy(model(x), y)
+            given = torch.autograd.grad(loss, list(model.parameters()), create_graph=keeps_graph)
+            with torch.no_grad():
+                for p, g in zip(model.parameters(), given, strict=True):
+                    p -= 0.1 * g
+
+    recording = record(run)
+    assert bool(recording.backwards) is seen
+    assert all(b.norms.keys() == {id(p) for p in model.parameters()} for b in recording.backwards if b.norms)
+
+
+def test_derivatives_beside_an_optimizer_are_not_its_backward_pass() -> None:
+    model, (train_loader, val_loader) = nn.Linear(6, 3), loaders()
+
+    def each(i: int, x: torch.Tensor, y: torch.Tensor) -> None:
+        loss = F.cross_entropy(model(x), y)
+        torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    recording = record(lambda: train(model, optimizer, train_loader, val_loader, each=each))
+    assert len(recording.backwards) == len(recording.steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -76,8 +76,8 @@ class GradientListener(ModelListener):
         return self._last_batch
 
     @guarded
-    def backward_ended(self, backward: Backward) -> None:
-        """Gradients are there."""
+    def backward_ended(self, backward: Backward, given: Mapping[int, Tensor] | None = None) -> None:
+        """Gradients are there: those ``given``, by id of the parameter, else each parameter's own."""
         recording = self.recording
         reached = set(backward.reached)
         for seen in recording.optimizers:
@@ -89,7 +89,7 @@ class GradientListener(ModelListener):
             parameters = {id(p): p for o in recording.optimizers for p in o.parameters} | {
                 id(p): p for c in recording.calls[:64] for p in c.module.parameters()
             }
-            gradients = {i: p.grad for i, p in parameters.items() if p.grad is not None}
+            gradients = {i: p.grad for i, p in parameters.items() if p.grad is not None} if given is None else given
             backward.norms = {i: norm(g) / backward.scale for i, g in gradients.items()}
             backward.norm = math.sqrt(sum(n * n for n in backward.norms.values()))
         if (
