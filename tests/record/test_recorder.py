@@ -412,3 +412,9 @@ def test_the_first_tape_of_each_of_two_optimizers_in_turns_is_kept() -> None:
     recording = record(lambda: train(first, None, train_loader, val_loader, each=each))
     assert [b.index for b in recording.first_tapes] == [0]
     assert [(b.index, b.tape.operations[-1].name) for b in recording.turn_tapes if b.tape] == [(1, "cross_entropy")]
+
+
+def test_steps_that_cannot_be_taped_are_not_said_to_be_missing() -> None:
+    model, (train_loader, val_loader) = Rebuilding(), loaders()
+    recording = record(lambda: train(model, torch.optim.SGD(model.parameters(), 0.1), train_loader, val_loader))
+    assert (recording.trust, recording.trust_reason) == ("none", "its operations could not be followed to the loss")

@@ -58,6 +58,8 @@ class GradientListener(ModelListener):
                 self.keeper.offer(backward)
             finally:
                 self._verifying = False
+        elif self._was_writing and not self.keeper.taken:
+            recording.trust_reason = "its operations could not be followed to the loss"
         for call in self._recent:
             call.trained = True
             call.outputs = ()
