@@ -509,3 +509,9 @@ def test_derivatives_beside_an_optimizer_are_not_its_backward_pass() -> None:
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     recording = record(lambda: train(model, optimizer, train_loader, val_loader, each=each))
     assert len(recording.backwards) == len(recording.steps)
+
+
+def test_steps_that_cannot_be_taped_are_not_said_to_be_missing() -> None:
+    model, (train_loader, val_loader) = Rebuilding(), loaders()
+    recording = record(lambda: train(model, torch.optim.SGD(model.parameters(), 0.1), train_loader, val_loader))
+    assert (recording.trust, recording.trust_reason) == ("none", "its operations could not be followed to the loss")

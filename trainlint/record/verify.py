@@ -28,11 +28,12 @@ class TapeKeeper:
         self.recording = recording
         self.writer = writer
         self._last: dict[object, Backward] = {}
-        self._taken = 0
+        self.taken = 0
+        """Steps that were taped."""
 
     def wants_tape(self, steps: int) -> bool:
         """Whether the coming step is to be taped."""
-        return self._taken < _MOST_TAPES and (
+        return self.taken < _MOST_TAPES and (
             steps < 2 or self.recording.trust != "next step" or (self.recording.broken is None and steps < 8)
         )
 
@@ -41,7 +42,7 @@ class TapeKeeper:
         recording, tape = self.recording, backward.tape
         if tape is None:
             return
-        self._taken += 1
+        self.taken += 1
         if not recording.steps and (recording.optimizers or backward.place not in self._last):  # weights may be updated by hand
             recording.first_tapes.append(backward)
         elif len(recording.optimizers) > 1 and backward.place not in self._last and len(recording.turn_tapes) < _MOST_TURNS:

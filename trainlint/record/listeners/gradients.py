@@ -58,6 +58,8 @@ class GradientListener(ModelListener):
                 self.keeper.offer(backward)
             finally:
                 self._verifying = False
+        elif self._was_writing and not self.keeper.taken:
+            recording.trust_reason = "its operations could not be followed to the loss"
         # A graph hidden in a function of the user's own shows no mark: then all calls count.
         reached = [c for c in self._recent if not c.marked or c.happening in graph.marks] or self._recent
         for call in reached:
