@@ -61,3 +61,10 @@ def test_a_step_whose_shapes_depend_on_the_weights_is_not_measured() -> None:
         index = next(op for op in trial.tape.operations if op.name == "nonzero")
         with pytest.raises(CannotMeasureError, match="shapes depend on the weights"):
             trial.step(optimizer, {}, lambda op: replace_call(op, lambda t: t.nonzero()[:2]) if op is index else op)
+
+
+def test_a_few_samples_are_fitted_where_the_model_reads_the_batch_size_of_its_input() -> None:
+    model = Net(lambda net, x: net.head(net.body(x).relu().mean(2).view(x.size(0), -1)), body=nn.Conv1d(3, 16, 5), head=nn.Linear(16, 4))
+    data = TensorDataset(torch.randn(64, 3, 100), torch.arange(64) % 4)
+    recording = train(model, DataLoader(data, 16), lambda m, b: F.cross_entropy(m(b[0]), b[1]))
+    assert measured(measure_overfit, recording).batch_size == 4

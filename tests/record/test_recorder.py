@@ -383,3 +383,18 @@ def test_a_library_that_traces_a_model_gets_its_graph_while_scripts_run_in_the_o
     seen = record(run)
     assert seen.trust == "next step"
     assert torch.jit.script(model) is not model
+
+
+def test_the_first_weights_of_a_model_that_is_updated_by_hand_are_kept() -> None:
+    model = nn.Linear(4, 1)
+    first = model.weight.detach().clone()
+
+    def run() -> None:
+        for _ in range(10):
+            model.zero_grad()
+            model(torch.randn(3, 4)).square().mean().backward()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter -= 0.1 * parameter.grad
+
+    assert torch.equal(record(run).initial[id(model.weight)], first)

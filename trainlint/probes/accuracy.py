@@ -26,7 +26,7 @@ def accuracy(
         return None
     aim = op.argument(1, "target")
     wanted = (slot, aim.slot) if isinstance(aim, Ref) else (slot,)
-    found = trial.tape.replay(fill, change=change, grad=False, keep=wanted)
+    found = trial.tape.replay(fill, change=trial.fitted(fill, change), grad=False, keep=wanted)
     given = found.get(slot)
     if given is None:
         return None

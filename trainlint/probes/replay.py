@@ -59,12 +59,15 @@ class Rehearsal:
         self, fill: dict[int, Tensor] | None = None, *, change: Callable[[Operation], Operation] | None = None, grad: bool = True
     ) -> Tensor:
         """The loss of one replayed forward, the gradient scaler's factor taken out. Batches of another size are tried, which torch may refuse."""
-        rows = batch_rows(self.tape, fill) if fill else 0
-        if rows and rows != batch_rows(self.tape):
-            change = self._for(rows, change)
-        return self.tape.replay(fill, change=change, grad=grad)[self.tape.loss].sum() / self.tape.scale
+        return self.tape.replay(fill, change=self.fitted(fill, change), grad=grad)[self.tape.loss].sum() / self.tape.scale
 
-    def _for(self, rows: int, change: Callable[[Operation], Operation] | None) -> Callable[[Operation], Operation]:
+    def fitted(
+        self, fill: dict[int, Tensor] | None, change: Callable[[Operation], Operation] | None = None
+    ) -> Callable[[Operation], Operation] | None:
+        """``change``, and with it that of the operations that hold the recorded number of samples where ``fill`` has another."""
+        rows = batch_rows(self.tape, fill) if fill else 0
+        if not rows or rows == batch_rows(self.tape):
+            return change
         if rows not in self.resized:
             self.resized[rows] = resized(self.tape, rows)
         other = self.resized[rows]

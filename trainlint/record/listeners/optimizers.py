@@ -6,7 +6,6 @@ import math
 import time
 from typing import Any
 
-import torch
 from torch.optim import Optimizer
 
 from trainlint.record.gradients import norm
@@ -56,7 +55,7 @@ class OptimizerListener(GradientListener):
         if not seen.settings:
             seen.settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
             seen.resumed = any(optimizer.state.values())
-            self._keep_initial(seen)
+            self._keep_initial(seen.parameters)
         self._watch_copies(done)
         if done < MEASURED_STEPS and done not in BARE:
             seen.before = [p.detach().clone() for p in seen.parameters]
@@ -69,12 +68,6 @@ class OptimizerListener(GradientListener):
             self.writer.shadows = ShadowWatch()
             self.writer.shadows.closed = True
         self.recording.shadows = self.writer.shadows.shadows
-
-    def _keep_initial(self, seen: OptimizerSeen) -> None:
-        models = [c.module for c in self.recording.calls[:64]]
-        for tensor in (*seen.parameters, *(t for m in models for t in (*m.parameters(), *m.buffers()))):
-            if id(tensor) not in self.recording.initial and not torch.nn.parameter.is_lazy(tensor):
-                self.recording.initial[id(tensor)] = tensor.detach().clone()
 
     @guarded
     def step_ended(self, optimizer: Optimizer, *, closure: bool = False) -> None:
