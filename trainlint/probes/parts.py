@@ -7,6 +7,7 @@ the tensor comes from the batch, it is changed with the batch; a step that still
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -20,7 +21,7 @@ _WORTH_HALVING = 32
 _SHAPED = frozenset({"broadcast_to", "expand", "reshape", "view"})
 
 
-def batch_rows(tape: Tape, fill: dict[int, Tensor] | None = None) -> int:
+def batch_rows(tape: Tape, fill: Mapping[int, Tensor] | None = None) -> int:
     """Samples of the recorded batch, or of what is fed in its place; 0 when its tensors do not agree."""
     values = fill or {}
     sizes = {t.shape[0] if t.dim() else 0 for t in (values.get(s, tape.outside[s]) for s in tape.batch.values())}

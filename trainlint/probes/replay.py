@@ -6,7 +6,7 @@ import copy
 import math
 import re
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -62,7 +62,7 @@ class Rehearsal:
         return self.tape.replay(fill, change=self.fitted(fill, change), grad=grad)[self.tape.loss].sum() / self.tape.scale
 
     def fitted(
-        self, fill: dict[int, Tensor] | None, change: Callable[[Operation], Operation] | None = None
+        self, fill: Mapping[int, Tensor] | None, change: Callable[[Operation], Operation] | None = None
     ) -> Callable[[Operation], Operation] | None:
         """``change``, and with it that of the operations that hold the recorded number of samples where ``fill`` has another."""
         rows = batch_rows(self.tape, fill) if fill else 0
