@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from trainlint.probes.loop import measure_loop
 from trainlint.record.frames import Frames
 from trainlint.record.hooks import listening
 from trainlint.record.recorder import Recorder, StopRecording
@@ -398,3 +399,23 @@ def test_the_first_weights_of_a_model_that_is_updated_by_hand_are_kept() -> None
                     parameter -= 0.1 * parameter.grad
 
     assert torch.equal(record(run).initial[id(model.weight)], first)
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_training_pass_that_ends_in_its_first_batch_is_no_validation(epochs: int) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(), nn.Linear(8, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+    def run() -> None:
+        for epoch in range(epochs + 1):
+            for (batch,) in DataLoader(TensorDataset(torch.randn(8, 4)), 4):
+                loss = model(batch).mean()
+                if epoch == epochs:
+                    return
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    seen = record(run)
+    seen.status = "crashed"
+    assert not measure_loop(seen, 0.0, Settings()).validation
