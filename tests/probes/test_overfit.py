@@ -70,3 +70,10 @@ def test_a_step_that_holds_the_size_of_its_batch_is_tried_on_a_few_samples() -> 
     recording = train(model, loader, lambda m, batch: F.cross_entropy(m(batch[0]), batch[1]))
     found = measured(measure_overfit, recording)
     assert (found.batch_size, found.accuracy) == (8, 1.0)
+
+
+def test_a_few_samples_are_fitted_where_the_model_reads_the_batch_size_of_its_input() -> None:
+    model = Net(lambda net, x: net.head(net.body(x).relu().mean(2).view(x.size(0), -1)), body=nn.Conv1d(3, 16, 5), head=nn.Linear(16, 4))
+    data = TensorDataset(torch.randn(64, 3, 100), torch.arange(64) % 4)
+    recording = train(model, DataLoader(data, 16), lambda m, b: F.cross_entropy(m(b[0]), b[1]))
+    assert measured(measure_overfit, recording).batch_size == 4

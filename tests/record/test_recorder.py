@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from trainlint.probes.loop import measure_loop
 from trainlint.record.frames import Frames
 from trainlint.record.hooks import listening
 from trainlint.record.recorder import Recorder, StopRecording
@@ -515,3 +516,38 @@ def test_steps_that_cannot_be_taped_are_not_said_to_be_missing() -> None:
     model, (train_loader, val_loader) = Rebuilding(), loaders()
     recording = record(lambda: train(model, torch.optim.SGD(model.parameters(), 0.1), train_loader, val_loader))
     assert (recording.trust, recording.trust_reason) == ("none", "its operations could not be followed to the loss")
+
+
+def test_the_first_weights_of_a_model_that_is_updated_by_hand_are_kept() -> None:
+    model = nn.Linear(4, 1)
+    first = model.weight.detach().clone()
+
+    def run() -> None:
+        for _ in range(10):
+            model.zero_grad()
+            model(torch.randn(3, 4)).square().mean().backward()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter -= 0.1 * parameter.grad
+
+    assert torch.equal(record(run).initial[id(model.weight)], first)
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_training_pass_that_ends_in_its_first_batch_is_no_validation(epochs: int) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(), nn.Linear(8, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+    def run() -> None:
+        for epoch in range(epochs + 1):
+            for (batch,) in DataLoader(TensorDataset(torch.randn(8, 4)), 4):
+                loss = model(batch).mean()
+                if epoch == epochs:
+                    return
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    seen = record(run)
+    seen.status = "crashed"
+    assert not measure_loop(seen, 0.0, Settings()).validation

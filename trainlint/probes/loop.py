@@ -133,11 +133,15 @@ def _needs_divisor(recording: Recording) -> bool | None:
 
 
 def _validation(recording: Recording) -> Iterable[ValidationPass]:
+    if not recording.backwards:
+        return  # a run that ended in its first training batch has passes without a backward() too
     at = recording.frames.location
     dropping = dropout_in_evaluation(recording)
+    last = next((h.iteration for h in reversed(recording.happenings) if h.kind == "batch"), None)
     for entry in recording.loaders:
         for iteration in entry.iterations:
-            if iteration.phase != "val":
+            broken_off = iteration is last and iteration.batches == 1 and recording.status != "ended"
+            if iteration.phase != "val" or broken_off:
                 continue
             calls = [c for c in recording.calls if c.iteration is iteration]
             if not calls:

@@ -71,12 +71,15 @@ class Rehearsal:
         keep: Sequence[int] = (),
     ) -> dict[int, Tensor]:
         """The step called again, as `Tape.replay`; what holds the recorded number of samples is changed with that of ``fill``."""
-        rows = batch_rows(self.tape, fill) if fill else 0
-        if rows and rows != batch_rows(self.tape):
-            change = self._for(rows, change)
-        return self.tape.replay(fill, change=change, grad=grad, keep=keep)
+        return self.tape.replay(fill, change=self.fitted(fill, change), grad=grad, keep=keep)
 
-    def _for(self, rows: int, change: Callable[[Operation], Operation] | None) -> Callable[[Operation], Operation]:
+    def fitted(
+        self, fill: Mapping[int, Tensor] | None, change: Callable[[Operation], Operation] | None = None
+    ) -> Callable[[Operation], Operation] | None:
+        """``change``, and with it that of the operations that hold the recorded number of samples where ``fill`` has another."""
+        rows = batch_rows(self.tape, fill) if fill else 0
+        if not rows or rows == batch_rows(self.tape):
+            return change
         if rows not in self.resized:
             self.resized[rows] = resized(self.tape, rows)
         other = self.resized[rows]

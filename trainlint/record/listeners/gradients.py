@@ -43,6 +43,8 @@ class GradientListener(ModelListener):
         tape = self.writer.cut(loss, place, scale) if self.writer.active else None
         self.writer.active = False
         self.writer.provenance.on = False
+        if not recording.backwards:
+            self._keep_initial()  # weights that the script updates by hand are changed without a word
         value = float(loss.detach().sum())
         graph = walk(loss)
         self.marks.add("loss", loss, place, len(recording.backwards))
@@ -70,6 +72,13 @@ class GradientListener(ModelListener):
         backward.happening = self.note("backward", "", place, value=backward.value)
         recording.backwards.append(backward)
         return backward
+
+    def _keep_initial(self, parameters: Iterable[Tensor] = ()) -> None:
+        """Keep the values of some parameters, and of the models called first, that were not kept before."""
+        models = [c.module for c in self.recording.calls[:64]]
+        for tensor in (*parameters, *(t for m in models for t in (*m.parameters(), *m.buffers()))):
+            if id(tensor) not in self.recording.initial and not torch.nn.parameter.is_lazy(tensor):
+                self.recording.initial[id(tensor)] = tensor.detach().clone()
 
     def _batch_of(self, tape: Tape | None) -> Batch | None:
         """The kept batch whose tensors the step used; the latest when no tape tells."""
