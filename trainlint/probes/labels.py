@@ -67,6 +67,7 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
     found = replace(found, signals=tuple(_signal(one, probed, deadline) for one in probed.values()), reasons=reasons or None)
     if "train" in splits and not splits["train"].random and found.signals and all(s.z < _NONE for s in found.signals):
         found = replace(found, lesson=train_a_while(recording, splits["train"], deadline))
+    found = replace(found, transfer=_transfer(probed))
     train, val = probed.get("train"), splits.get("val")
     if train is not None and train.split.kind == "classes":
         found = _with_noise(replace(found, held_out=found.signals[0].accuracy), train)
@@ -151,6 +152,18 @@ def _mismatch(one: Probed, probed: dict[str, Probed]) -> Mismatch | None:
     ):
         return None
     return find_mismatch(other, one, "the validation data" if other.split.phase == "val" else "the training data", generator)
+
+
+def _transfer(probed: dict[str, Probed]) -> Mismatch | None:
+    """What training teaches of validation, where both can be learned from by themselves."""
+    if len(probed) < 2 or any(one.fit.z < _SURE for one in probed.values()) or len({one.split.kind for one in probed.values()}) > 1:
+        return None
+    train, val = probed["train"], probed["val"]
+    if train.split.features.shape[1] != val.split.features.shape[1] or (
+        val.split.kind != "classes" and train.targets.shape[1] != val.targets.shape[1]
+    ):
+        return None
+    return find_mismatch(train, val, "the training data", np.random.default_rng(0))
 
 
 def _masks(splits: dict[str, Split], reasons: dict[str, str], frames: Frames) -> tuple[Signal, ...]:
