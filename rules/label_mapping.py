@@ -178,7 +178,7 @@ def _foreign(labels: Labels, transfer: Mismatch) -> Verdict:
             "confidence": transfer.confidence,
             "samples": transfer.samples,
         },
-        location=(labels.where or {}).get("val"),
+        location=(labels.built or labels.where or {}).get("val"),
         fix=Fix(
             summary="Build vocabularies, encoders and scalers from the training data once, and use them for both parts.",
             code="vocab = build_vocab(train_texts)\ntrain_set, val_set = Texts(train_texts, vocab), Texts(val_texts, vocab)",

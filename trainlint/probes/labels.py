@@ -53,9 +53,16 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
         raise CannotMeasureError(reasons["train"])
     where = {p: place for p, s in splits.items() if (place := recording.frames.location(_where(recording, s))) is not None}
     names = {p: {f"{k}": v for k, v in class_names(s.samples.dataset).items()} for p, s in splits.items()}
+    built = {p: place for p, s in splits.items() if (place := recording.frames.location(recording.dataset_place(s.entry))) is not None}
     alone = {p: reordered_alone(s.samples, recording.frames) for p, s in splits.items()}
     reordered = {p: place for p, found in alone.items() if (place := recording.frames.location(found)) is not None}
-    found = Labels(torn=torn, where=where or None, reordered=reordered or None, names={p: n for p, n in names.items() if n} or None)
+    found = Labels(
+        built=built or None,
+        torn=torn,
+        where=where or None,
+        reordered=reordered or None,
+        names={p: n for p, n in names.items() if n} or None,
+    )
     if any(s.kind == "masks" for s in splits.values()):
         return replace(found, signals=_masks(splits, reasons, recording.frames), reasons=reasons or None)
     probed: dict[str, Probed] = {}
