@@ -176,6 +176,10 @@ class Labels(Measurement):
     pictures: ImageGrid | None = None
     """The surest suspects."""
     match: ClassMatch | None = None
+    built: dict[str, Location] | None = None
+    """Where each phase's dataset was made, whatever line its labels come from."""
+    transfer: Mismatch | None = None
+    """How a probe fitted on training data fares on validation data, where labels show clearly in either part by itself."""
     unseen: tuple[float, ...] = ()
     """Validation labels that no training sample has; only when all training labels are known."""
     train_labels: tuple[float, ...] = ()

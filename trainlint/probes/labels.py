@@ -53,9 +53,16 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
         raise CannotMeasureError(reasons["train"])
     where = {p: place for p, s in splits.items() if (place := recording.frames.location(_where(recording, s))) is not None}
     names = {p: {f"{k}": v for k, v in class_names(s.samples.dataset).items()} for p, s in splits.items()}
+    built = {p: place for p, s in splits.items() if (place := recording.frames.location(recording.dataset_place(s.entry))) is not None}
     alone = {p: reordered_alone(s.samples, recording.frames) for p, s in splits.items()}
     reordered = {p: place for p, found in alone.items() if (place := recording.frames.location(found)) is not None}
-    found = Labels(torn=torn, where=where or None, reordered=reordered or None, names={p: n for p, n in names.items() if n} or None)
+    found = Labels(
+        built=built or None,
+        torn=torn,
+        where=where or None,
+        reordered=reordered or None,
+        names={p: n for p, n in names.items() if n} or None,
+    )
     if any(s.kind == "masks" for s in splits.values()):
         return replace(found, signals=_masks(splits, reasons, recording.frames), reasons=reasons or None)
     probed: dict[str, Probed] = {}
@@ -67,6 +74,7 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
     found = replace(found, signals=tuple(_signal(one, probed, deadline) for one in probed.values()), reasons=reasons or None)
     if "train" in splits and not splits["train"].random and found.signals and all(s.z < _NONE for s in found.signals):
         found = replace(found, lesson=train_a_while(recording, splits["train"], deadline))
+    found = replace(found, transfer=_transfer(probed))
     train, val = probed.get("train"), splits.get("val")
     if train is not None and train.split.kind == "classes":
         found = _with_noise(replace(found, held_out=found.signals[0].accuracy), train)
@@ -151,6 +159,18 @@ def _mismatch(one: Probed, probed: dict[str, Probed]) -> Mismatch | None:
     ):
         return None
     return find_mismatch(other, one, "the validation data" if other.split.phase == "val" else "the training data", generator)
+
+
+def _transfer(probed: dict[str, Probed]) -> Mismatch | None:
+    """What training teaches of validation, where both can be learned from by themselves."""
+    if len(probed) < 2 or any(one.fit.z < _SURE for one in probed.values()) or len({one.split.kind for one in probed.values()}) > 1:
+        return None
+    train, val = probed["train"], probed["val"]
+    if train.split.features.shape[1] != val.split.features.shape[1] or (
+        val.split.kind != "classes" and train.targets.shape[1] != val.targets.shape[1]
+    ):
+        return None
+    return find_mismatch(train, val, "the training data", np.random.default_rng(0))
 
 
 def _masks(splits: dict[str, Split], reasons: dict[str, str], frames: Frames) -> tuple[Signal, ...]:
