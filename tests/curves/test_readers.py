@@ -10,6 +10,7 @@ import pytest
 from events import log as event_log
 
 from trainlint.curves.classify import classify
+from trainlint.curves.columns import kind_of
 from trainlint.curves.log import number
 from trainlint.curves.readers import read_log
 from trainlint.curves.runs import runs_of
@@ -349,3 +350,24 @@ def test_a_discriminator_stands_against_whatever_it_is_called(tmp_path: Path) ->
 
 def test_a_loss_may_be_called_by_its_letter(tmp_path: Path) -> None:
     assert columns(tmp_path, "\n".join(f"[epoch: {e}, iter: {100 * e}, lr:(2e-4,)] l_pix: {t:.4e}" for e, t, _ in ROWS))["train"] == "l_pix"
+
+
+def test_a_module_path_is_no_f_score() -> None:
+    assert kind_of("ultralytics.nn.modules.block.C2f") == "other"
+    assert {kind_of(name) for name in ("F1", "F-score", "val_f1_macro", "f_measure")} == {"metric"}
+
+
+def test_actor_and_critic_are_judged_by_the_return(tmp_path: Path) -> None:
+    text = "train/loss_actor,train/loss_critic,rollout/return\n" + "\n".join(f"{9 - e},{e}.5,{-t}" for e, t, _ in ROWS)
+    assert columns(tmp_path, text) == {"train": None, "val": None, "metric": "rollout/return", "lr": None}
+
+
+@pytest.mark.parametrize(("values", "role"), [(TRAIN, "train"), ([-t for t in TRAIN], "metric")])
+def test_an_export_without_a_tag_is_a_loss_where_it_falls_and_a_score_where_it_rises(
+    tmp_path: Path, values: list[float], role: str
+) -> None:
+    assert columns(tmp_path, "Wall time,Step,Value\n" + "\n".join(f"17e8,{i},{v}" for i, v in enumerate(values)))[role] == "Value"
+
+
+def test_an_accuracy_without_a_name_is_no_validation_loss(tmp_path: Path) -> None:
+    assert columns(tmp_path, "\n".join(f"{i} {0.17 - i * 1e-3} {0.91 + i % 3 * 0.01}" for i in range(20)))["val"] is None

@@ -195,3 +195,19 @@ def test_a_loss_that_hardly_moves_beside_a_metric_that_does_is_not_broken() -> N
 def test_validation_that_rises_from_the_first_epoch_is_not_underfit() -> None:
     run = Run(train=curve(*(0.0024 * 0.8**i for i in range(10))), val=curve(*(0.0502 + 0.0008 * i for i in range(10))), x_label="epoch")
     assert name_shape(run).shape == "overfit"
+
+
+def test_a_log_that_begins_late_and_rises_is_no_plateau() -> None:
+    x = 67_400 + 50.0 * np.arange(80)
+    assert name_shape(Run(train=Trace(x, 4.4 + 0.6 * (1 - np.exp(-np.arange(80) / 25))), x_label="step")).shape == "diverged"
+
+
+def test_the_flat_tail_of_a_log_that_begins_late_is_not_broken() -> None:
+    x = 67_400 + 50.0 * np.arange(80)
+    assert name_shape(Run(train=Trace(x, 0.2672 + 0.003 * np.exp(-np.arange(80.0))), x_label="step")).shape == "plateau"
+
+
+def test_a_metric_that_ends_as_it_began_is_not_healthy() -> None:
+    values = 0.5 + np.random.default_rng(0).normal(0, 0.03, 24)
+    run = Run(metric=Trace(np.arange(24.0), np.r_[values[:-1], 0.49]), higher_is_better=True, x_label="epoch")
+    assert name_shape(run).shape != "healthy"

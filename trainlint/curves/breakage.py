@@ -36,7 +36,8 @@ def broken(view: View) -> Sign | None:
     if view.train is None and view.val is None:
         return _constant_metric(view)
     named = list(view.named())
-    if all(_constant(c) for _, c in named) and not _finished(view):
+    late = view.begins_late and any(np.ptp(c.y) > _CONSTANT * c.size for _, c in named)  # what came before is not known
+    if all(_constant(c) for _, c in named) and not late and not _finished(view):
         name, curve = named[0]
         level = float(np.median(curve.y))
         spread = float(np.ptp(curve.y[1:])) / curve.size

@@ -52,6 +52,10 @@ _METRICS: dict[str, bool] = {
     "error": False, "err": False, "wer": False, "cer": False, "mae": False, "mse": False, "rmse": False, "mape": False, "perplexity": False, "ppl": False,
     "fid": False, "kl": False, "lpips": False, "bpc": False, "bpb": False, "eer": False,
 }  # fmt: skip
+#: Words that may stand beside a bare F; a module is called ``C2f``.
+_OF_F = frozenset(
+    {"f", "1", "2", "score", "measure", "beta", "macro", "micro", "weighted", "mean", "avg", "average", "best", "overall", "b"}
+)
 _NOT_METRICS = frozenset({"fps", "kl"})
 _SHORT = {
     "trl": "train loss", "tel": "test loss", "vll": "val loss", "vl": "val loss", "tloss": "train loss", "vloss": "val loss", "tacc": "train acc", "vacc": "val acc",
@@ -113,7 +117,7 @@ def meaning(name: str) -> Meaning:
     if left & _LOSS or {"cross", "entropy"} <= left or re.match(r"l_[a-z]", name.lower()):  # BasicSR: l_pix
         rest = tuple(w for w in own if w not in _LOSS | _FILLERS | {"cross", "entropy"})
         return Meaning("loss", split, rest=rest, total=bool(left & {"total", "sum", "all", "overall"}))
-    ranks = [i for i, w in enumerate(_METRICS) if w in left and w not in _NOT_METRICS]
+    ranks = [i for i, w in enumerate(_METRICS) if w in left and w not in _NOT_METRICS and (w != "f" or left <= _OF_F)]
     if ranks:
         first = min(ranks)
         late = 100 if {"top", "5"} <= left or {"acc", "5"} <= left or {"top", "3"} <= left else 0

@@ -10,7 +10,7 @@ from trainlint.curves.breakage import is_flat
 from trainlint.curves.features import Curve, trend
 from trainlint.curves.view import Sign, View
 
-__all__ = ["early_decay", "overfit", "plateau", "still_improving", "too_good", "underfit", "val_better"]
+__all__ = ["early_decay", "is_good", "overfit", "plateau", "still_improving", "too_good", "underfit", "val_better"]
 
 
 def too_good(view: View) -> Sign | None:
@@ -123,7 +123,7 @@ def underfit(view: View) -> Sign | None:
     losses = [curve for name, curve in view.named() if name != "metric"]
     if not losses or view.begins_late or any(len(c.levels) < 4 for c in losses) or not all(c.positive for c in losses):
         return None
-    if any(c.relative_fall >= 0.12 for c in losses) or _good(view) or _still_falls(losses):
+    if any(c.relative_fall >= 0.12 for c in losses) or is_good(view) or _still_falls(losses):
         return None
     curve = losses[0]
     falls = f"falls by {curve.relative_fall:.1%} in the whole run" if curve.end < curve.start else "does not fall beyond its noise"
@@ -141,7 +141,7 @@ def _still_falls(losses: list[Curve]) -> bool:
     return all(c.trend(0.5).falls(0.01) if len(c.levels) >= 8 else bool(np.all(np.diff(c.levels) < 0)) for c in losses)
 
 
-def _good(view: View) -> bool:
+def is_good(view: View) -> bool:
     """Whether the metric says that the model is good all the same: fine-tuning starts low."""
     accuracy = view.accuracy
     return accuracy is not None and float(np.median(accuracy)) > 0.8
@@ -295,11 +295,11 @@ def still_improving(view: View) -> Sign | None:
     if size < 8 and train is not None and curve is not train and not (trend(train.part(0.6)).change < -0.05 * train.fall):
         return None  # one good evaluation is no trend
     rate = view.rate()
-    if rate is not None and rate[-1] < 0.15 * rate.max():
+    if (rate is not None and rate[-1] < 0.15 * rate.max()) or curve.end > curve.start - curve.noise:
         return None
     shown = math.floor(100 * share)
     return Sign(
         "still-improving",
-        f"The {view.name_of(curve)} still falls at {pace:.0%} of the run's mean pace: the last {straight:.0%} of the run bring {shown} % of the fall.",
+        f"The {view.name_of(curve)} still {'improves' if curve is view.metric else 'falls'} at {pace:.0%} of the run's mean pace: the last {straight:.0%} of the run bring {shown} % of the fall.",
         {"pace": pace, "share_of_fall": share, "end": view.shown(curve, curve.end)},
     )

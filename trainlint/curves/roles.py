@@ -57,7 +57,8 @@ class Roles:
 def roles_of(log: Log, table: Table, chosen: Chosen) -> Roles:
     """The columns that the user chose, and for the rest those whose names fit best."""
     counts = {name: len(rows) for name, (rows, _) in table.items()}
-    meanings = {name: meaning(_tag_of(log.file) if name == "Value" and log.format == "tensorboard-csv" else name) for name in table}
+    export = log.format == "tensorboard-csv"
+    meanings = {n: meaning(_tag_of(log.file, values) if export and n == "Value" else n) for n, (_, values) in table.items()}
     train = _named(log, table, chosen.train) or _losses(meanings, counts, ("train", ""))
     val = _named(log, table, chosen.val) or _losses(meanings, counts, ("val",)) or _losses(meanings, counts, ("test",))
     metric = _named(log, table, chosen.metric) or _metric(meanings, table, ("val", "test", "", "train"))
@@ -69,6 +70,8 @@ def roles_of(log: Log, table: Table, chosen: Chosen) -> Roles:
     notes: tuple[str, ...] = ()
     if not chosen.val and train and val and meanings[val[0]].rest == ("",) and counts[val[0]] < min(FEWEST, counts[train[0]]):
         val = ()  # "Train:[5994], Val:[5794]" are sizes
+    if metric and not (chosen.train or chosen.val) and _actor_and_critic(meanings):
+        train, val, train_metric = (), (), ()  # they chase each other; the return tells
     rivals = () if train or val or metric else _rivals(table)
     if rivals:
         train = rivals[:1]
@@ -79,6 +82,15 @@ def roles_of(log: Log, table: Table, chosen: Chosen) -> Roles:
     if metric and meanings[metric[0]].kind != "metric":
         higher = _rises(table[metric[0]][1])
     return Roles(train, val, sets, metric, train_metric, lr, gradient, higher, bool(rivals), notes)
+
+
+def _actor_and_critic(meanings: Mapping[str, Meaning]) -> bool:
+    """Whether this is reinforcement learning: losses of a policy and of a value beside a return or reward."""
+    rests = [set(m.rest) for m in meanings.values() if m.kind == "loss"]
+    returns = any(m.kind == "metric" and set(m.rest) & {"return", "reward", "rewards"} for m in meanings.values())
+    return (
+        returns and any(rest & {"actor", "policy"} for rest in rests) and any(rest & {"critic", "value", "vf", "qf", "q"} for rest in rests)
+    )
 
 
 def _parts_of_one(val: Sequence[str], meanings: Mapping[str, Meaning]) -> bool:
@@ -166,7 +178,7 @@ def _guess(log: Log, table: Table) -> tuple[tuple[str, ...], tuple[str, ...], tu
     val: tuple[str, ...] = ()
     if len(free) > 1 and len(first):
         other = _finite(table[free[1]][1])
-        near = len(other) and 0.1 < (abs(np.median(other)) + 1e-12) / (abs(np.median(first)) + 1e-12) < 10
+        near = len(other) and 0.2 < (abs(np.median(other)) + 1e-12) / (abs(np.median(first)) + 1e-12) < 5
         val = (free[1],) if near and not _rises(other) and not _sums_up(table, free) else ()
     guessed = f"{free[0]} was taken for the training loss" + (f", {val[0]} for the validation loss" if val else "")
     return (free[0],), val, (f"{guessed}; --train and --val name others",)
@@ -207,7 +219,7 @@ def _finite(values: Numbers) -> Numbers:
     return values[np.isfinite(values)]
 
 
-def _tag_of(file: str) -> str:
-    """The tag that TensorBoard's export keeps in the file's name only; a score of unknown direction else."""
+def _tag_of(file: str, values: Numbers) -> str:
+    """The tag that TensorBoard's export keeps in the file's name only; where that says nothing, what rises is a score and what falls a loss."""
     stem = re.sub(r".*tag[-_]", "", Path(file).stem)
-    return stem if kind_of(stem) in ("loss", "metric") else f"{stem} score"
+    return stem if kind_of(stem) in ("loss", "metric") else "score" if _rises(values) else "loss"
