@@ -111,18 +111,9 @@ class GradientListener(ModelListener):
             recording.broken = backward
             tensors = {id(t): t for c in recording.calls[-64:] for t in (*c.module.parameters(), *c.module.buffers())}
             recording.broken_state = {i: t.detach().clone() for i, t in tensors.items() if not torch.nn.parameter.is_lazy(t)}
-        if not recording.optimizers and len(recording.backwards) == 1:
-            self._keep_initial(())  # updated by hand from here on
         self.writer.active = self._was_writing
         if not recording.training and not recording.loaders_of("train") and len(recording.backwards) >= 24:
             self._finish()
-
-    def _keep_initial(self, parameters: Iterable[Tensor]) -> None:
-        """Copy the values before the first update of these parameters, and of whatever the models hold."""
-        models = [c.module for c in self.recording.calls[:64]]
-        for tensor in (*parameters, *(t for m in models for t in (*m.parameters(), *m.buffers()))):
-            if id(tensor) not in self.recording.initial and not torch.nn.parameter.is_lazy(tensor):
-                self.recording.initial[id(tensor)] = tensor.detach().clone()
 
     @guarded
     def cleared(self, parameters: Iterable[Tensor], subject: str) -> None:
