@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from trainlint.probes.replay import rehearsal
 from trainlint.record.frames import Frames
@@ -291,3 +293,18 @@ def test_outputs_that_are_collected_in_an_empty_tensor_are_replayed() -> None:
             optimizer.step()
     recorder.finish()
     assert recorder.recording.trust == "next step", recorder.recording.trust_reason
+
+
+def test_activations_die_with_the_step_that_made_them():
+    recorder, made = Recorder(Settings(), Frames()), []
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 1))
+    model[0].register_forward_hook(lambda module, given, output: made.append(weakref.ref(output)))
+    with listening(recorder):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for (x,) in DataLoader(TensorDataset(torch.randn(12, 4)), 4):
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            assert made[-1]() is None
+            optimizer.step()
+    recorder.finish()
+    assert recorder.recording.trust == "next step"

@@ -9,6 +9,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -151,8 +152,17 @@ class Rehearsal:
             kept["params"] = [p for p in group["params"] if id(p) in wanted]
             kept["lr"] = own * scale if max(base) > 0 else lr
             if kept["params"]:
-                twin.param_groups.append(kept)
+                twin.param_groups.append(kept | _in_one_pass(kind, kept))
         return twin
+
+
+def _in_one_pass(kind: type[Optimizer], group: dict[str, Any]) -> dict[str, Any]:
+    """Options of a group under which the optimizer takes its step in one pass over memory, which is most of what large models cost on a CPU."""
+    asked = any(group.get(key) for key in ("foreach", "differentiable", "capturable")) or isinstance(group.get("lr"), Tensor)
+    plain = all(p.device.type == "cpu" and p.dtype in (torch.float32, torch.float64) for p in group["params"])
+    if asked or not plain or kind not in (torch.optim.Adam, torch.optim.AdamW):
+        return {}
+    return {"fused": True, "foreach": False}
 
 
 def configured_lr(recording: Recording) -> list[float]:
