@@ -10,9 +10,9 @@ from torch import Tensor
 
 from trainlint.measurements import BatchSize, NormLayer
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.loop import steps_per_epoch
 from trainlint.probes.regularisers import unregularised
 from trainlint.probes.replay import rehearsal
+from trainlint.probes.schedulers import steps_per_epoch
 from trainlint.probes.short_training import part_of
 from trainlint.record.recording import Loader, Recording
 from trainlint.record.structure import batch_size as size_of

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainlint.measurements import Ema, EmaCopy
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.loop import steps_per_epoch
+from trainlint.probes.schedulers import steps_per_epoch
 from trainlint.record.recording import Call, Recording
 from trainlint.record.shadows import Shadow
 from trainlint.settings import Settings

@@ -60,10 +60,11 @@ from trainlint.probes.influence import measure_influence
 from trainlint.probes.labels import measure_labels
 from trainlint.probes.last_batch import measure_last_batch
 from trainlint.probes.learning_rate import measure_learning_rate
-from trainlint.probes.loop import measure_loop, measure_optimizers
+from trainlint.probes.loop import measure_loop
 from trainlint.probes.loss import measure_loss
 from trainlint.probes.mixing import measure_mixing
 from trainlint.probes.non_finite import measure_non_finite
+from trainlint.probes.optimizers import measure_optimizers
 from trainlint.probes.overfit import measure_overfit
 from trainlint.probes.padding import measure_padding
 from trainlint.probes.parameters import measure_parameters
