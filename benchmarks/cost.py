@@ -35,7 +35,7 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 
 import trainlint
 from trainlint.probes import session
-from trainlint.record.recording import Snapshot, state_tensors
+from trainlint.record.snapshot import Snapshot, state_tensors
 from trainlint.registry import load_catalogue
 
 _BATCH = 32

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.overfit import measure_overfit, next_token_floor
 from trainlint.probes.replay import rehearsal
-from trainlint.record.tape import Operation
+from trainlint.record.operation import Operation
 
 from .recorded import Net, measured, train
 

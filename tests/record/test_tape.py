@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from trainlint.probes.replay import rehearsal
 from trainlint.record.frames import Frames
 from trainlint.record.hooks import listening
+from trainlint.record.operation import without_regularisation
 from trainlint.record.recorder import Recorder
-from trainlint.record.tape import Tape, without_regularisation
+from trainlint.record.tape import Tape
 from trainlint.settings import Settings
 
 Batch = tuple[Tensor, ...]

@@ -9,7 +9,7 @@ from torch import Tensor
 from trainlint.probes.loss import main_loss_call
 from trainlint.probes.loss_input import input_slot
 from trainlint.probes.replay import Rehearsal
-from trainlint.record.tape import Operation, Ref, without_regularisation
+from trainlint.record.operation import Operation, Ref, without_regularisation
 
 __all__ = ["accuracy"]
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from trainlint.probes.exchange import Exchange
 from trainlint.probes.predictions import Prediction
+from trainlint.record.operation import Operation
 from trainlint.record.recording import Recording
-from trainlint.record.tape import Operation, Tape
+from trainlint.record.tape import Tape
 from trainlint.record.verify import corresponding
 
 __all__ = ["Placed", "depends_on_place"]

@@ -14,7 +14,8 @@ from trainlint.probes.regularisers import unregularised
 from trainlint.probes.replay import rehearsal
 from trainlint.probes.schedulers import steps_per_epoch
 from trainlint.probes.short_training import part_of
-from trainlint.record.recording import Loader, Recording
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Loader
 from trainlint.record.structure import batch_size as size_of
 from trainlint.record.tape import Tape
 from trainlint.settings import Settings

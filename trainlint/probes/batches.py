@@ -20,7 +20,8 @@ from trainlint.probes.histograms import column_statistics, histograms
 from trainlint.probes.leaves import describe
 from trainlint.probes.made import made_at
 from trainlint.probes.roles import DataFlow
-from trainlint.record.recording import Batch, Loader, Recording
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Batch, Loader
 from trainlint.settings import Settings
 
 __all__ = ["measure_batches"]

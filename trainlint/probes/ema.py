@@ -12,7 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from trainlint.measurements import Ema, EmaCopy
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.schedulers import steps_per_epoch
-from trainlint.record.recording import Call, Recording
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Call
 from trainlint.record.shadows import Shadow
 from trainlint.settings import Settings
 

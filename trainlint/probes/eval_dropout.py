@@ -12,7 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 from trainlint.probes.randomness import randomness_kept
 from trainlint.record.frames import Frames, Place
-from trainlint.record.recording import Call, Recording
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Call
 
 __all__ = ["dropout_in_evaluation"]
 

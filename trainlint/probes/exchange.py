@@ -19,9 +19,12 @@ from torch import Tensor
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.flow import trace
 from trainlint.probes.sources import Source, labelled, looked_up, with_another, with_noise
-from trainlint.record.recording import Backward, Recording, Snapshot, state_tensors
+from trainlint.record.operation import Operation, tensors_in, without_regularisation
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Backward
+from trainlint.record.snapshot import Snapshot, state_tensors
 from trainlint.record.structure import batch_size
-from trainlint.record.tape import Operation, Tape, tensors_in, without_regularisation
+from trainlint.record.tape import Tape
 
 __all__ = ["MOVES", "Exchange"]
 

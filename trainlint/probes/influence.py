@@ -17,9 +17,12 @@ from trainlint.probes.flow import trace
 from trainlint.probes.predictions import predictions
 from trainlint.probes.roles import DataFlow
 from trainlint.probes.weights import weights_at
-from trainlint.record.recording import Backward, Call, Recording, Snapshot, state_tensors
+from trainlint.record.operation import Operation, random_kept
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Backward, Call
+from trainlint.record.snapshot import Snapshot, state_tensors
 from trainlint.record.structure import tensor_leaves
-from trainlint.record.tape import Operation, Tape, random_kept
+from trainlint.record.tape import Tape
 from trainlint.settings import Settings
 
 __all__ = ["measure_influence"]

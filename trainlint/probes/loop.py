@@ -14,7 +14,8 @@ from trainlint.measurements import Event, Loop, Step, ValidationPass
 from trainlint.probes.eval_dropout import dropout_in_evaluation
 from trainlint.probes.loss import is_mean_reduced
 from trainlint.record.modes import depends_on_mode
-from trainlint.record.recording import Call, Happening, Recording, StepSeen
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Call, Happening, StepSeen
 from trainlint.settings import Settings
 
 __all__ = ["measure_loop"]

@@ -15,8 +15,10 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.loss_input import activation_of, maker_of, output_weight, softmax_axis
 from trainlint.probes.loss_terms import Term, is_whole_sum, terms
 from trainlint.probes.torn import torn_scores
-from trainlint.record.recording import Backward, Recording
-from trainlint.record.tape import Operation, Tape
+from trainlint.record.operation import Operation
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Backward
+from trainlint.record.tape import Tape
 from trainlint.settings import Settings
 
 __all__ = ["is_mean_reduced", "main_loss_call", "measure_loss"]

@@ -7,8 +7,9 @@ import math
 from torch import nn
 
 from trainlint.record.frames import Place
+from trainlint.record.operation import Operation, Ref
 from trainlint.record.recording import Recording
-from trainlint.record.tape import Operation, Ref, Tape
+from trainlint.record.tape import Tape
 
 __all__ = ["PASS_THROUGH", "activation_of", "input_slot", "maker_of", "output_weight", "softmax_axis"]
 

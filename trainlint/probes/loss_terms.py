@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trainlint.record.tape import Operation, Ref, Tape
+from trainlint.record.operation import Operation, Ref
+from trainlint.record.tape import Tape
 
 __all__ = ["Term", "is_whole_sum", "terms"]
 

@@ -20,8 +20,9 @@ from trainlint.probes.exchange import MOVES, Exchange
 from trainlint.probes.next_token import Leak, sees_next_token
 from trainlint.probes.predictions import Prediction, effects_by_rows, predictions
 from trainlint.probes.spread import NOISE, Spread
+from trainlint.record.operation import Operation
 from trainlint.record.recording import Recording
-from trainlint.record.tape import Operation, Tape
+from trainlint.record.tape import Tape
 from trainlint.settings import Settings
 
 __all__ = ["measure_mixing"]

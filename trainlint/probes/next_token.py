@@ -20,7 +20,7 @@ from trainlint.probes.exchange import Exchange
 from trainlint.probes.predictions import Prediction
 from trainlint.probes.sources import Source, position_of
 from trainlint.probes.spread import NOISE, Spread
-from trainlint.record.tape import Operation
+from trainlint.record.operation import Operation
 
 __all__ = ["Leak", "sees_next_token"]
 

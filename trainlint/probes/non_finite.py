@@ -18,7 +18,8 @@ from trainlint.probes.origin import Origin, find_origin, is_finite
 from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.replay import usable
 from trainlint.probes.weights import state_kept, weights_at
-from trainlint.record.recording import Backward, Recording
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Backward
 from trainlint.record.structure import tensor_leaves
 from trainlint.record.tape import Tape
 from trainlint.record.verify import corresponding

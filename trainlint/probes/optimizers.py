@@ -10,7 +10,8 @@ from trainlint.measurements import GroupInfo, OptimizerInfo, Optimizers
 from trainlint.probes.pretrained import pretrained_parameters
 from trainlint.probes.schedulers import scheduler_info, steps_per_epoch
 from trainlint.probes.value_source import rate_written
-from trainlint.record.recording import OptimizerSeen, Recording
+from trainlint.record.recording import Recording
+from trainlint.record.seen import OptimizerSeen
 from trainlint.settings import Settings
 
 __all__ = ["measure_optimizers"]

@@ -14,8 +14,9 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.loss import main_loss_call
 from trainlint.probes.parts import alike
 from trainlint.probes.replay import Rehearsal, rehearsal
+from trainlint.record.operation import Operation, Ref, without_regularisation
 from trainlint.record.recording import Recording
-from trainlint.record.tape import Operation, Ref, Tape, without_regularisation
+from trainlint.record.tape import Tape
 from trainlint.settings import Settings
 
 __all__ = ["measure_overfit"]

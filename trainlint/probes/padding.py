@@ -20,8 +20,8 @@ from trainlint.probes.pads import Pads, by_mask, padded
 from trainlint.probes.predictions import Prediction, predictions
 from trainlint.probes.sources import Source, position_of, sample_of
 from trainlint.probes.spread import NOISE, Spread
+from trainlint.record.operation import Operation
 from trainlint.record.recording import Recording
-from trainlint.record.tape import Operation
 from trainlint.settings import Settings
 
 __all__ = ["measure_padding"]

@@ -13,8 +13,9 @@ from trainlint.measurements import GraphCut, ParameterInfo, Parameters, RebuiltL
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.value_source import forced_gradient
 from trainlint.record.frames import Place
-from trainlint.record.recording import Backward, Recording, StepSeen
-from trainlint.record.tape import Ref
+from trainlint.record.operation import Ref
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Backward, StepSeen
 from trainlint.settings import Settings
 
 __all__ = ["measure_parameters"]

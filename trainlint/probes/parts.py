@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from trainlint.record.tape import Operation, Tape
+from trainlint.record.operation import Operation
+from trainlint.record.tape import Tape
 
 __all__ = ["alike", "batch_rows", "divided", "resized"]
 

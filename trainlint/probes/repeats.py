@@ -21,7 +21,8 @@ from trainlint.probes.generators import generators_kept
 from trainlint.probes.leaves import describe
 from trainlint.probes.randomness import differ, randomness_kept
 from trainlint.probes.roles import DataFlow
-from trainlint.record.recording import Loader, Recording
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Loader
 from trainlint.settings import Settings
 
 __all__ = ["measure_repeats", "seed_all"]

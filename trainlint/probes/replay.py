@@ -19,8 +19,11 @@ from torch.optim import Optimizer
 from trainlint.measurements import Replay
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.parts import batch_rows, resized
-from trainlint.record.recording import Batch, Recording, put, state_tensors
-from trainlint.record.tape import Operation, Tape
+from trainlint.record.operation import Operation
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Batch
+from trainlint.record.snapshot import put, state_tensors
+from trainlint.record.tape import Tape
 from trainlint.record.verify import close
 from trainlint.settings import Settings
 

@@ -25,7 +25,8 @@ from trainlint.probes.leaves import describe
 from trainlint.probes.randomness import draws_samples, randomness_kept
 from trainlint.probes.roles import DataFlow
 from trainlint.probes.value_source import calls_in
-from trainlint.record.recording import Iteration, Loader, Recording
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Iteration, Loader
 from trainlint.settings import Settings
 
 __all__ = ["expected_runs", "measure_sample_order"]

@@ -16,7 +16,8 @@ from torch.optim import Optimizer, lr_scheduler
 from trainlint.location import Location
 from trainlint.measurements import SchedulerInfo
 from trainlint.probes.value_source import argument_named
-from trainlint.record.recording import Recording, SchedulerSeen
+from trainlint.record.recording import Recording
+from trainlint.record.seen import SchedulerSeen
 
 __all__ = ["scheduler_info", "steps_per_epoch"]
 

@@ -80,9 +80,11 @@ from trainlint.probes.worker_seeds import measure_worker_seeds
 from trainlint.proof.comparing import compare_configurations
 from trainlint.proof.runs import Condition
 from trainlint.proof.trying import proofs
-from trainlint.record.recording import Recording, Snapshot, state_tensors
+from trainlint.record.operation import random_kept
+from trainlint.record.recording import Recording
 from trainlint.record.restore import other_random_kept
-from trainlint.record.tape import Tape, random_kept
+from trainlint.record.snapshot import Snapshot, state_tensors
+from trainlint.record.tape import Tape
 from trainlint.registry import Catalogue
 from trainlint.settings import Settings
 from trainlint.suppression import heard

@@ -22,8 +22,9 @@ from trainlint.probes.flow import trace
 from trainlint.probes.loss_terms import terms
 from trainlint.probes.made import made_at
 from trainlint.probes.roles import DataFlow
+from trainlint.record.operation import Operation, Ref
 from trainlint.record.recording import Recording
-from trainlint.record.tape import Operation, Ref, Tape
+from trainlint.record.tape import Tape
 from trainlint.settings import Settings
 
 __all__ = ["measure_soft_targets"]

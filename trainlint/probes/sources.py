@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainlint.record.tape import Operation, Ref, Tape
+from trainlint.record.operation import Operation, Ref
+from trainlint.record.tape import Tape
 
 __all__ = ["Source", "labelled", "looked_up", "position_of", "sample_of", "with_another", "with_noise"]
 

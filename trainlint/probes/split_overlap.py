@@ -26,7 +26,8 @@ from trainlint.probes.randomness import draws_samples, randomness_kept
 from trainlint.probes.roles import DataFlow
 from trainlint.probes.split_samples import Indices, loaders_of, root_of, samples_of
 from trainlint.probes.windows import overlapping
-from trainlint.record.recording import Loader, Recording
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Loader
 from trainlint.record.structure import tensor_leaves
 from trainlint.settings import Settings
 

@@ -23,7 +23,8 @@ from trainlint.probes.generators import generators_kept, held_generators
 from trainlint.probes.randomness import differ, randomness_kept
 from trainlint.probes.repeats import seed_all
 from trainlint.probes.roles import DataFlow
-from trainlint.record.recording import Loader, Recording
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Loader
 from trainlint.record.structure import tensor_leaves
 from trainlint.settings import Settings
 

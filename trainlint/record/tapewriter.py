@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from trainlint.record.frames import Frames, Place
+from trainlint.record.operation import Cut, Operation, Ref, State, random_state, tensors_in
 from trainlint.record.provenance import Provenance
 from trainlint.record.shadows import UPDATES, ShadowWatch
 from trainlint.record.structure import map_tensors
-from trainlint.record.tape import Cut, Operation, Ref, State, Tape, random_state, tensors_in
+from trainlint.record.tape import Tape
 
 __all__ = ["LOSS_FUNCTIONS", "TapeWriter"]
 

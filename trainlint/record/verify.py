@@ -7,8 +7,10 @@ import math
 import torch
 from torch import nn
 
-from trainlint.record.recording import Backward, Recording
-from trainlint.record.tape import Tape, random_kept
+from trainlint.record.operation import random_kept
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Backward
+from trainlint.record.tape import Tape
 from trainlint.record.tapewriter import TapeWriter
 
 __all__ = ["TapeKeeper"]

@@ -13,7 +13,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from trainlint.record.hooks.replacing import Replace
 from trainlint.record.recorder import Recorder
-from trainlint.record.recording import Iteration
+from trainlint.record.seen import Iteration
 
 __all__ = ["hook_loaders", "note_datasets"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from trainlint.record.gradients import has_gradient, norm, walk
 from trainlint.record.listeners.books import BARE, MEASURED_STEPS, guarded
 from trainlint.record.listeners.models import ModelListener
-from trainlint.record.recording import Backward, Batch
+from trainlint.record.seen import Backward, Batch
 from trainlint.record.tape import Tape
 
 __all__ = ["GradientListener"]

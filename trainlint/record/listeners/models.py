@@ -12,7 +12,7 @@ from trainlint.record.gradients import leave_mark
 from trainlint.record.listeners.books import guarded
 from trainlint.record.listeners.loaders import LoaderListener
 from trainlint.record.modes import depends_on_mode, owner_parameters
-from trainlint.record.recording import Call, Rebuilt
+from trainlint.record.seen import Call, Rebuilt
 from trainlint.record.structure import tensor_leaves
 
 __all__ = ["ModelListener"]

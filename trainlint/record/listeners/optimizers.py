@@ -12,7 +12,7 @@ from trainlint.record.arguments import arguments_place
 from trainlint.record.gradients import norm
 from trainlint.record.listeners.books import BARE, MEASURED_STEPS, guarded
 from trainlint.record.listeners.gradients import GradientListener
-from trainlint.record.recording import OptimizerSeen, SchedulerSeen, StepSeen
+from trainlint.record.seen import OptimizerSeen, SchedulerSeen, StepSeen
 from trainlint.record.shadows import ShadowWatch
 
 __all__ = ["OptimizerListener"]
