@@ -16,8 +16,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+from trainlint.record.functions import LOSS_FUNCTIONS
 from trainlint.record.hooks import replace_attribute
-from trainlint.record.tapewriter import LOSS_FUNCTIONS
 from trainlint.watching.monitor import Monitor, Pass
 
 __all__ = ["watched"]
