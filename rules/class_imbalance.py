@@ -69,10 +69,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import correlation, linear_regression
 
-from trainlint.details import Bars
 from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Batches, DataScan, LabelCount, Leaf, Loss, LossCall, SampleOrder
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint_rules._label_counts import DRAWN, bars, class_name, extremes, pos_weight_of
 
 from ._inputs import main_input
 
@@ -88,8 +88,6 @@ RARE_POSITIVES = 0.01
 VOCABULARY = 10
 #: Labels that must have been counted.
 LABELS = 100
-#: Classes drawn in the chart, most frequent first.
-DRAWN = 40
 #: Slope of class weights over frequencies, both in logarithms, their correlation, and the factor that they span, from which they are upside down.
 SLOPE, STRAIGHT, SPAN = 0.5, 0.95, 2.0
 #: How many times too large or too small a pos_weight is that makes matters worse.
@@ -147,8 +145,8 @@ class ClassImbalance(Rule):
         val = next((c for c in scan.labels if c.phase == "val" and c.path == train.path), None)
         return (
             _single(train, scan, call)
-            or _upside_down(train.counts, call)
-            or _pos_weighted(train.counts, call)
+            or upside_down(train.counts, call)
+            or pos_weighted(train.counts, call)
             or _uneven(train.counts, call, loss, order, self.options)
             or _missing(train, val, scan, call)
             or _fine(train.counts, call, order)
@@ -168,7 +166,7 @@ def _single(train: LabelCount, scan: DataScan, call: LossCall) -> Verdict | None
         return None
     (label, count), *_ = train.counts.items()
     return failed(
-        f"All {count:,} training labels are {_class(label)}, so there is nothing to tell apart.",
+        f"All {count:,} training labels are {class_name(label)}, so there is nothing to tell apart.",
         severity=Severity.WARNING,
         evidence={"measured": 1, "expected": call.classes or 2, "threshold": 2, "labels": count},
         location=(scan.where or {}).get("train") or call.where,
@@ -176,7 +174,7 @@ def _single(train: LabelCount, scan: DataScan, call: LossCall) -> Verdict | None
     )
 
 
-def _upside_down(counts: Mapping[str, int], call: LossCall) -> Verdict | None:
+def upside_down(counts: Mapping[str, int], call: LossCall) -> Verdict | None:
     """Class weights that grow with the frequency of the class."""
     weights = call.class_weights
     pairs = [
@@ -192,7 +190,7 @@ def _upside_down(counts: Mapping[str, int], call: LossCall) -> Verdict | None:
     slope, straight = linear_regression(frequency, weight).slope, correlation(frequency, weight)
     if slope < SLOPE or straight < STRAIGHT:
         return None
-    _, (common, most), (rare, least) = _extremes(counts)
+    _, (common, most), (rare, least) = extremes(counts)
     return failed(
         f"Class weights grow with frequency: class {common} has {most:,} labels and weighs {weights[int(common)]:.3g}, class {rare} has "
         f"{least:,} and weighs {weights[int(rare)]:.3g}. They make rare classes count even less.",
@@ -203,16 +201,16 @@ def _upside_down(counts: Mapping[str, int], call: LossCall) -> Verdict | None:
             summary="Weigh each class by the inverse of its frequency.",
             code="counts = torch.bincount(train_labels)\ncriterion = nn.CrossEntropyLoss(weight=counts.sum() / (len(counts) * counts))",
         ),
-        details=(_bars(counts),),
+        details=(bars(counts),),
     )
 
 
-def _pos_weighted(counts: Mapping[str, int], call: LossCall) -> Verdict | None:
+def pos_weighted(counts: Mapping[str, int], call: LossCall) -> Verdict | None:
     """A pos_weight far from negatives / positives."""
     positives = sum(count for value, count in counts.items() if float(value) == 1)
     if call.pos_weight is None or positives < POSITIVES or {float(value) for value in counts} != {0.0, 1.0}:
         return None
-    even = _pos_weight(counts)
+    even = pos_weight_of(counts)
     times = call.pos_weight / even
     if 1 / TOO_MUCH < times < TOO_MUCH or (times < 1 and even < TOO_MUCH):
         return None
@@ -231,7 +229,7 @@ def _pos_weighted(counts: Mapping[str, int], call: LossCall) -> Verdict | None:
 
 
 def _uneven(counts: Mapping[str, int], call: LossCall, loss: Loss, order: SampleOrder, allowed: Options) -> Verdict | None:
-    total, (common, most), (rare, least) = _extremes(counts)
+    total, (common, most), (rare, least) = extremes(counts)
     ratio, dominant = most / least, most / total >= DOMINANT
     threshold = allowed.ratio if dominant else allowed.tail_ratio
     if len(counts) == 1 or ratio < threshold or _made_up(loss, order):
@@ -243,8 +241,8 @@ def _uneven(counts: Mapping[str, int], call: LossCall, loss: Loss, order: Sample
     fix = (
         Fix(
             summary="Weigh positives up by the ratio of negatives to positives, and watch recall or average precision instead of accuracy.",
-            code=f"criterion = nn.BCEWithLogitsLoss(pos_weight=torch.tensor({_pos_weight(counts):.3g}))",
-            edit=Edit(kind="pos-weight", values={"weight": _pos_weight(counts)})
+            code=f"criterion = nn.BCEWithLogitsLoss(pos_weight=torch.tensor({pos_weight_of(counts):.3g}))",
+            edit=Edit(kind="pos-weight", values={"weight": pos_weight_of(counts)})
             if call.kind == "binary_cross_entropy_with_logits"
             else None,
         )
@@ -260,7 +258,7 @@ def _uneven(counts: Mapping[str, int], call: LossCall, loss: Loss, order: Sample
         evidence={"measured": ratio, "expected": 1.0, "threshold": threshold, "labels": total},
         location=call.built_where or call.where,
         fix=fix,
-        details=(_bars(counts),),
+        details=(bars(counts),),
     )
 
 
@@ -283,7 +281,7 @@ def _missing(train: LabelCount, val: LabelCount | None, scan: DataScan, call: Lo
     if not unlearned and not unjudged:
         return None
     phase, classes, other = ("train", unlearned, "training") if unlearned else ("val", unjudged, "validation")
-    names = ", ".join(map(_class, classes[:8])) + (", …" if len(classes) > 8 else "")
+    names = ", ".join(map(class_name, classes[:8])) + (", …" if len(classes) > 8 else "")
     share = sum(val.counts[c] for c in unlearned) / sum(val.counts.values())
     harm = f", yet {share:.1%} of validation labels are of them" if unlearned else ", so nothing tells how well they are learned"
     return failed(
@@ -295,7 +293,7 @@ def _missing(train: LabelCount, val: LabelCount | None, scan: DataScan, call: Lo
             summary="Split by class, so that each part holds every class.",
             code="train_idx, val_idx = train_test_split(range(len(labels)), test_size=0.2, stratify=labels)",
         ),
-        details=(_bars(train.counts),),
+        details=(bars(train.counts),),
     )
 
 
@@ -329,7 +327,7 @@ def _many_targets(call: LossCall) -> Verdict:
     total = sum(counts.values())
     if call.kind not in BINARY or not total or not set(counts) <= {0.0, 1.0}:
         return passed("The loss scores every position of a sample, whose classes are uneven by nature.")
-    if verdict := _pos_weighted(call.target_values or {}, call):
+    if verdict := pos_weighted(call.target_values or {}, call):
         return verdict
     positive = counts.get(1.0, 0) / total
     if call.weighted or call.reduction == "none" or not 0 < positive < RARE_POSITIVES:
@@ -347,36 +345,11 @@ def _many_targets(call: LossCall) -> Verdict:
 
 
 def _fine(counts: Mapping[str, int], call: LossCall, order: SampleOrder) -> Verdict:
-    total, (common, most), (rare, least) = _extremes(counts)
+    total, (common, most), (rare, least) = extremes(counts)
     how = ", evened out by weights in the loss" if call.weighted else ""
     how = how or (f", drawn by {order.sampler}" if order.sampler not in EVEN_SAMPLERS else "")
     return passed(
         f"{len(counts)} classes in {total:,} training labels, from {least:,} (class {rare}) to {most:,} (class {common}){how}.",
         evidence={"measured": most / least, "threshold": RATIO, "labels": total},
-        details=(_bars(counts),),
-    )
-
-
-def _extremes(counts: Mapping[str, int]) -> tuple[int, tuple[str, int], tuple[str, int]]:
-    """Total, most frequent and rarest class."""
-    ordered = sorted(((_class(value), count) for value, count in counts.items() if count), key=lambda item: item[1])
-    return sum(counts.values()), ordered[-1], ordered[0]
-
-
-def _class(value: str) -> str:
-    return f"{float(value):g}"
-
-
-def _pos_weight(counts: Mapping[str, int]) -> float:
-    positives = sum(count for value, count in counts.items() if float(value) == 1)
-    return (sum(counts.values()) - positives) / max(positives, 1)
-
-
-def _bars(counts: Mapping[str, int]) -> Bars:
-    ordered = sorted(counts.items(), key=lambda item: -item[1])[:DRAWN]
-    return Bars(
-        title="Training labels by class" + (f" ({DRAWN} most frequent)" if len(counts) > DRAWN else ""),
-        value_label="labels",
-        labels=tuple(_class(value) for value, _ in ordered),
-        values=tuple(float(count) for _, count in ordered),
+        details=(bars(counts),),
     )

@@ -69,16 +69,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from trainlint.details import Line, Mark, Series
 from trainlint.finding import Edit, Fix, Severity, Stage
-from trainlint.location import Location
 from trainlint.measurements import Loop, Optimizers, SchedulerInfo
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint_rules._schedules import RunLength, by_trainer, drawn, goes_by_epochs, stepped_at
 
 #: Calls too few or too many by this factor, and how closely the length has to fit the other unit.
 FACTOR, FIT = 3.0, 1.25
@@ -96,25 +93,6 @@ MANY_EPOCHS = 1000
 PERIODIC = ("CosineAnnealingWarmRestarts", "CyclicLR")
 #: Schedules that are made to be stepped after every batch.
 PER_STEP = ("OneCycleLR", "CyclicLR")
-
-#: A line that hands the loop to a trainer.
-_CALL = re.compile(r"\.(fit|train)\(")
-
-
-@dataclass(frozen=True)
-class _Run:
-    """How long the run is, as far as it is known."""
-
-    loop: Loop
-    epochs: int | None
-    """Known only where the loop is seen to go over epochs: counting steps, it may draw batches from an endless loader."""
-    steps: int | None
-    """Optimizer steps in a full epoch."""
-
-    @property
-    def total(self) -> int | None:
-        """Optimizer steps of the whole run."""
-        return self.epochs * self.steps if self.epochs and self.steps else None
 
 
 class ScheduleCadence(Rule):
@@ -134,8 +112,8 @@ class ScheduleCadence(Rule):
     def judge(self, optimizers: Optimizers, loop: Loop) -> Verdict:
         """Ask each schedule each question; the gravest answer is told."""
         schedulers = optimizers.schedulers
-        by_epochs = _by_epochs(loop) or (optimizers.epochs is not None and _by_trainer(loop))
-        run = _Run(loop, optimizers.epochs if by_epochs else None, optimizers.steps_per_epoch)
+        by_epochs = goes_by_epochs(loop) or (optimizers.epochs is not None and by_trainer(loop))
+        run = RunLength(loop, optimizers.epochs if by_epochs else None, optimizers.steps_per_epoch)
         if not schedulers:
             return _by_hand(optimizers, run) or not_run("no learning-rate scheduler is in use")
         stepped = {scheduler.optimizer for scheduler in schedulers if scheduler.calls}
@@ -149,11 +127,11 @@ class ScheduleCadence(Rule):
         return passed(
             f"{first.kind} is stepped {unit}" + (f" and built for {first.horizon:,} calls." if first.horizon else "."),
             evidence={"measured": first.cadence, "horizon": first.horizon, "epochs": run.epochs, "steps an epoch": run.steps},
-            details=_curve(first, None),
+            details=drawn(first, None),
         )
 
 
-def _by_hand(optimizers: Optimizers, run: _Run) -> Verdict | None:
+def _by_hand(optimizers: Optimizers, run: RunLength) -> Verdict | None:
     """Catch a learning rate that the script multiplies by a constant at each step, until nothing is left of it."""
     rates = [step.lr[0] for step in run.loop.steps if step.lr and step.optimizer == run.loop.steps[0].optimizer]
     if len(rates) < DECAYED or not run.steps or min(rates) <= 0:
@@ -178,7 +156,7 @@ def _by_hand(optimizers: Optimizers, run: _Run) -> Verdict | None:
     )
 
 
-def _faults(scheduler: SchedulerInfo, run: _Run, *, beside: bool) -> Iterator[Verdict]:
+def _faults(scheduler: SchedulerInfo, run: RunLength, *, beside: bool) -> Iterator[Verdict]:
     """Yield what is wrong with one schedule. ``beside``: a schedule of the same optimizer was stepped."""
     yield from _plateau(scheduler)
     if scheduler.orphaned:
@@ -230,7 +208,7 @@ def _orphaned(scheduler: SchedulerInfo) -> Iterator[Verdict]:
         )
 
 
-def _never(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
+def _never(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
     if not run.loop.has_loader or run.loop.epochs_begun < 2 or run.loop.closure or scheduler.kind == "SWALR":
         return
     preview, full = scheduler.preview, run.loop.epochs_begun - 1
@@ -247,11 +225,11 @@ def _never(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
             code="optimizer.step()\nscheduler.step()" if scheduler.kind in PER_STEP else "validate(model)\nscheduler.step()",
             edit=Edit(kind="schedule-start", values={"each": "step" if scheduler.kind in PER_STEP else "epoch"}),
         ),
-        details=_curve(scheduler, None),
+        details=drawn(scheduler, None),
     )
 
 
-def _too_rare(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
+def _too_rare(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
     """Built for steps, stepped once an epoch."""
     horizon, preview = scheduler.horizon, scheduler.preview
     if not horizon or not run.steps or run.steps < FACTOR:
@@ -273,17 +251,17 @@ def _too_rare(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
         f"{scheduler.kind} was built for {horizon:,} steps but is stepped once an epoch ({calls}): {effect}.",
         severity=Severity.ERROR if short and run.epochs else Severity.WARNING,
         evidence={"measured": run.epochs, "expected": horizon, "threshold": FACTOR, "steps an epoch": run.steps},
-        location=_stepped(scheduler, run),
+        location=stepped_at(scheduler, run),
         fix=Fix(
             summary='Step it after each optimizer step (in Lightning: "interval": "step").',
             code="optimizer.step()\nscheduler.step()      # inside the loop over batches",
             edit=Edit(kind="schedule-each-step"),
         ),
-        details=_curve(scheduler, share * len(preview)),
+        details=drawn(scheduler, share * len(preview)),
     )
 
 
-def _too_often(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
+def _too_often(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
     """Built for epochs, stepped after each batch."""
     steps = run.steps
     if not steps or scheduler.kind in (*PERIODIC, *PER_STEP):
@@ -304,19 +282,19 @@ def _too_often(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
     grave = gone and bool(run.epochs) and (scheduler.horizon or 0) < steps
     yield failed(
         f"{scheduler.kind} {built} but is stepped after each of {steps:,} steps an epoch: {effect}.",
-        severity=Severity.ERROR if grave else Severity.WARNING if run.epochs or _by_epochs(run.loop) else Severity.NOTE,
+        severity=Severity.ERROR if grave else Severity.WARNING if run.epochs or goes_by_epochs(run.loop) else Severity.NOTE,
         evidence={"measured": run.total, "expected": scheduler.horizon, "threshold": FACTOR, "steps an epoch": steps},
-        location=_stepped(scheduler, run),
+        location=stepped_at(scheduler, run),
         fix=Fix(
             summary="Step it once an epoch, or give its length in steps.",
             code="for epoch in range(epochs):\n    train(model, loader, optimizer)\n    scheduler.step()",
             edit=Edit(kind="schedule-each-epoch"),
         ),
-        details=_curve(scheduler, None),
+        details=drawn(scheduler, None),
     )
 
 
-def _unreached(scheduler: SchedulerInfo, run: _Run, calls: int | None) -> Iterator[Verdict]:
+def _unreached(scheduler: SchedulerInfo, run: RunLength, calls: int | None) -> Iterator[Verdict]:
     """A warm-up that is longer than the run."""
     peak, reached = scheduler.peak, scheduler.reached
     if not peak or reached is None or not calls or not run.epochs or reached >= 0.5 * peak:
@@ -325,12 +303,12 @@ def _unreached(scheduler: SchedulerInfo, run: _Run, calls: int | None) -> Iterat
         f"{scheduler.kind} rises too slowly for this run: in its {calls:,} calls the learning rate does not get beyond {reached:.2g} of {peak:.2g}.",
         severity=Severity.ERROR if run.epochs >= FEW_EPOCHS and reached < UNREACHED * peak else Severity.WARNING,
         evidence={"measured": reached, "expected": peak, "threshold": 0.5 * peak, "calls": calls, "epochs": run.epochs},
-        location=scheduler.warmup_where or _stepped(scheduler, run),
+        location=scheduler.warmup_where or stepped_at(scheduler, run),
         fix=Fix(
             summary="Warm up over a share of the run, 3 to 10 % of its steps, not over a number from a longer one.",
             code=f"warmup_steps = {max(1, round(calls * 0.06))}  # 6 % of {calls:,} steps",
         ),
-        details=_curve(scheduler, None),
+        details=drawn(scheduler, None),
     )
 
 
@@ -351,11 +329,11 @@ def _climbs(scheduler: SchedulerInfo, calls: int | None) -> Iterator[Verdict]:
                 code=f"scheduler = CosineAnnealingLR(optimizer, T_max={calls})",
                 edit=Edit(kind="schedule-length", values={"calls": calls}),
             ),
-            details=_curve(scheduler, None),
+            details=drawn(scheduler, None),
         )
 
 
-def _accumulated(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
+def _accumulated(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
     """Built for batches, stepped only when gradients have accumulated."""
     share = run.loop.accumulation
     if share < 2 or not run.total or not scheduler.horizon or not _fits(scheduler.horizon, run.total * share):
@@ -371,26 +349,8 @@ def _accumulated(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
             code=f"total_steps = epochs * len(loader) // {share}",
             edit=Edit(kind="schedule-share", values={"share": share}),
         ),
-        details=_curve(scheduler, len(scheduler.preview) / share),
+        details=drawn(scheduler, len(scheduler.preview) / share),
     )
-
-
-def _by_epochs(loop: Loop) -> bool:
-    """Whether a ``for`` statement over the training loader holds the optimizer's step, and began again."""
-    heads = {event.where for event in loop.events if event.kind == "epoch" and event.phase != "val" and event.where}
-    inside = {step.where.function for step in loop.steps if step.where}
-    return loop.epochs_begun > 1 and any(head.function in inside and head.text.startswith(("for ", "async for ")) for head in heads)
-
-
-def _by_trainer(loop: Loop) -> bool:
-    """Whether one call of a trainer's method runs all epochs."""
-    heads = [event.where for event in loop.events if event.kind == "epoch" and event.phase != "val" and event.where]
-    return loop.epochs_begun > 1 and bool(heads) and all(_CALL.search(head.text) for head in heads)
-
-
-def _stepped(scheduler: SchedulerInfo, run: _Run) -> Location | None:
-    """Where the schedule is stepped; where it was built, when a trainer does that by what it was told there."""
-    return scheduler.where if _by_trainer(run.loop) else scheduler.stepped_where or scheduler.where
 
 
 def _fits(length: int, unit: int) -> bool:
@@ -403,20 +363,3 @@ def _left_after_epoch(scheduler: SchedulerInfo, steps: int) -> float | None:
     if scheduler.kind not in ("ExponentialLR", "StepLR") or not isinstance(gamma, (int, float)) or not isinstance(width, (int, float)):
         return None
     return float(gamma) ** (steps // max(1, width)) if 0.0 < gamma < 1.0 else None
-
-
-def _curve(scheduler: SchedulerInfo, end: float | None) -> tuple[Series, ...]:
-    """Draw the schedule, with the place where the run ends on it."""
-    preview = scheduler.preview
-    if not preview:
-        return ()
-    scale = (scheduler.horizon or len(preview)) / len(preview)
-    return (
-        Series(
-            title=f"{scheduler.kind} as it was built",
-            x_label="call of scheduler.step()",
-            y_label="learning rate",
-            lines=(Line(name="learning rate", x=tuple(i * scale for i in range(len(preview))), y=preview),),
-            marks=() if end is None else (Mark(label="the run ends here", x=end * scale),),
-        ),
-    )
