@@ -26,7 +26,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "faults"))
 
-from table import CURVES, SCANS, WATCHES, Fault
+from fault import Fault
+from table import CURVES, SCANS, WATCHES
 
 __all__ = ["TABLES", "Outcome", "run_fault"]
 

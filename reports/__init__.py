@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from trainlint.registry import PageMaker, Renderer
+from trainlint.registry import PageMaker
+from trainlint.renderers import Renderer
 
 from .github import GithubRenderer
 from .html import HtmlRenderer

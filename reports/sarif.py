@@ -35,7 +35,7 @@ _Object = dict[str, Any]
 
 
 class SarifRenderer:
-    """One run with a result for each failure; what passed is a rule without a result, what was not run a notification."""
+    """One run with a result for each failure, ignored ones as suppressed; what passed is a rule without a result, what was not run a notification."""
 
     name = "sarif"
     suffix = ".sarif"
@@ -51,10 +51,10 @@ class SarifRenderer:
             "invocations": [
                 {
                     "executionSuccessful": report.subject.status == "recorded",
-                    "toolExecutionNotifications": [*_status(report), *(_unseen(f, index) for f in report if f.reason)],
+                    "toolExecutionNotifications": [*_status(report), *(_unseen(f, index) for f in report if f.reason and not f.ignored)],
                 }
             ],
-            "results": [_result(f, report, index[f.code], evidence[f.code]) for f in report.failed],
+            "results": [_result(f, report, index[f.code], evidence[f.code]) for f in (*report.failed, *(f for f in report if f.ignored))],
         }
         return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1, ensure_ascii=False) + "\n"
 
@@ -94,6 +94,8 @@ def _result(finding: Finding, report: Report, rule: int, evidence: _Object) -> _
         result["baselineState"] = "unchanged" if finding.known else "new"
     if finding.known:
         result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": "listed in the baseline"}]
+    if finding.ignored:
+        result["suppressions"] = [{"kind": "inSource", "status": "accepted", "justification": visible(finding.reason)}]
     in_file = finding.location is None or finding.location.cell is None  # of a notebook's cell no line of the file is known
     if finding.fix and in_file and (header := _HEADER.match(finding.fix.diff)):
         old, new = header["old"], header["new"]

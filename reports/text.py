@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
-from trainlint.choosing import held_back, hunks
+from trainlint.choosing import held_back
 from trainlint.details import Table
+from trainlint.diffs import hunks
 from trainlint.finding import Cost, Finding, Fix, Outcome, Report
 from trainlint.registry import load_catalogue
 

@@ -51,9 +51,9 @@ class InputStats:
 
 
 def main_input(view: BatchView) -> Leaf | None:
-    """Pick the largest tensor that enters the model: the data itself rather than a mask, a time step or a length."""
+    """Pick the largest tensor that enters the model, of equal ones that with most values: the data rather than a mask, a step or a length."""
     inputs = view.inputs or tuple(leaf for leaf in view.leaves if leaf.role == "input")
-    return max(inputs, key=lambda leaf: math.prod(leaf.shape), default=None)
+    return max(inputs, key=lambda leaf: (math.prod(leaf.shape), leaf.maximum > leaf.minimum, leaf.distinct), default=None)
 
 
 def made_where(view: BatchView) -> Location | None:

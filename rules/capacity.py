@@ -89,6 +89,8 @@ class Capacity(Rule):
             return passed(f"{size:,} parameters learn a batch of {overfit.batch_size} by heart.", evidence=evidence)
         if overfit.conflicting:
             return not_run(f"{overfit.conflicting} samples of the batch contradict each other, so no model can fit it")
+        if overfit.cut_short:
+            return not_run(f"the budget ended while one batch was being learned, after {len(best.losses)} steps")
         if max(len(a.losses) for a in overfit.attempts) < LEAST_STEPS or _falling(best):
             return not_run(f"the loss of one batch was still falling after {len(best.losses)} steps")
         if overfit.reached > CAME_DOWN:

@@ -8,6 +8,8 @@ should make up for it: class weights or `pos_weight` in the loss, a weighted sam
 - **Warning**: a ratio of 15 or more, one class that holds at least half of all samples, and nothing that makes up for it;
   classes that occur in validation but never in training; a single class; a language model scored on targets of which
   half or more are one token (padding that counts in the loss).
+- **Warning**: weights that make it worse. Class weights that grow with the frequency of the class instead of falling, or a
+  `pos_weight` ten times as large as negatives outnumber positives, or as small.
 - **Note**: a ratio of 50 or more without a dominating class (a long tail), multi-label targets of which less than 1 % are
   positive, or classes that are missing from a validation part that was read to its end.
 
@@ -43,6 +45,10 @@ decision threshold instead; then ignore this rule.
   from 50 on. The healthy pipelines measured reach 1.7.
 - At least 100 labels must have been counted. A token with half of all positions: the most frequent character of
   English text, the space, has less than a fifth. A vocabulary: 10 tokens, the digits. Judgements.
+- Weights that even classes out are proportional to 1 / frequency, a slope of -1 on logarithmic scales, and equal weights have a slope
+  of 0. Upside down: a slope of 0.5 or more along a straight line (correlation 0.95), over weights that differ by a factor of 2.
+- `pos_weight` evens out when it is negatives / positives. At ten times that, a constant answer is best at a probability of
+  10 / 11 whatever the data holds; at a tenth at 1 / 11.
 
 ## Options
 
@@ -61,6 +67,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import correlation, linear_regression
 
 from trainlint.details import Bars
 from trainlint.finding import Edit, Fix, Severity, Stage
@@ -83,6 +90,12 @@ VOCABULARY = 10
 LABELS = 100
 #: Classes drawn in the chart, most frequent first.
 DRAWN = 40
+#: Slope of class weights over frequencies, both in logarithms, their correlation, and the factor that they span, from which they are upside down.
+SLOPE, STRAIGHT, SPAN = 0.5, 0.95, 2.0
+#: How many times too large or too small a pos_weight is that makes matters worse.
+TOO_MUCH = 10.0
+#: Positives that a batch must hold for its share to say something of the data.
+POSITIVES = 5
 
 
 @dataclass(frozen=True)
@@ -134,6 +147,8 @@ class ClassImbalance(Rule):
         val = next((c for c in scan.labels if c.phase == "val" and c.path == train.path), None)
         return (
             _single(train, scan, call)
+            or _upside_down(train.counts, call)
+            or _pos_weighted(train.counts, call)
             or _uneven(train.counts, call, loss, order, self.options)
             or _missing(train, val, scan, call)
             or _fine(train.counts, call, order)
@@ -158,6 +173,60 @@ def _single(train: LabelCount, scan: DataScan, call: LossCall) -> Verdict | None
         evidence={"measured": 1, "expected": call.classes or 2, "threshold": 2, "labels": count},
         location=(scan.where or {}).get("train") or call.where,
         fix=Fix(summary="Check where labels are read and how they are turned into classes.", code="print(torch.bincount(train_labels))"),
+    )
+
+
+def _upside_down(counts: Mapping[str, int], call: LossCall) -> Verdict | None:
+    """Class weights that grow with the frequency of the class."""
+    weights = call.class_weights
+    pairs = [
+        (math.log(n), math.log(weights[int(float(c))]))
+        for c, n in counts.items()
+        if n and 0 <= float(c) < len(weights) and weights[int(float(c))] > 0
+    ]
+    if len(pairs) < 2:
+        return None
+    frequency, weight = zip(*pairs, strict=True)
+    if min(max(v) - min(v) for v in (frequency, weight)) < math.log(SPAN):
+        return None
+    slope, straight = linear_regression(frequency, weight).slope, correlation(frequency, weight)
+    if slope < SLOPE or straight < STRAIGHT:
+        return None
+    _, (common, most), (rare, least) = _extremes(counts)
+    return failed(
+        f"Class weights grow with frequency: class {common} has {most:,} labels and weighs {weights[int(common)]:.3g}, class {rare} has "
+        f"{least:,} and weighs {weights[int(rare)]:.3g}. They make rare classes count even less.",
+        severity=Severity.WARNING,
+        evidence={"measured": slope, "expected": -1.0, "threshold": SLOPE, "correlation": straight, "weights": list(weights[:DRAWN])},
+        location=call.built_where or call.where,
+        fix=Fix(
+            summary="Weigh each class by the inverse of its frequency.",
+            code="counts = torch.bincount(train_labels)\ncriterion = nn.CrossEntropyLoss(weight=counts.sum() / (len(counts) * counts))",
+        ),
+        details=(_bars(counts),),
+    )
+
+
+def _pos_weighted(counts: Mapping[str, int], call: LossCall) -> Verdict | None:
+    """A pos_weight far from negatives / positives."""
+    positives = sum(count for value, count in counts.items() if float(value) == 1)
+    if call.pos_weight is None or positives < POSITIVES or {float(value) for value in counts} != {0.0, 1.0}:
+        return None
+    even = _pos_weight(counts)
+    times = call.pos_weight / even
+    if 1 / TOO_MUCH < times < TOO_MUCH or (times < 1 and even < TOO_MUCH):
+        return None
+    share = times / (1 + times)
+    return failed(
+        f"pos_weight is {call.pos_weight:.3g}, where negatives outnumber positives {even:.3g} times: a model that knows nothing of the inputs "
+        f"does best when it always answers with a probability of {share:.1%}.",
+        severity=Severity.WARNING,
+        evidence={"measured": call.pos_weight, "expected": even, "threshold": TOO_MUCH, "positives": positives},
+        location=call.built_where or call.where,
+        fix=Fix(
+            summary="Weigh positives by the number of negatives for each positive, not by a count.",
+            code="positives = labels.sum(0)\ncriterion = nn.BCEWithLogitsLoss(pos_weight=(len(labels) - positives) / positives)",
+        ),
     )
 
 
@@ -260,6 +329,8 @@ def _many_targets(call: LossCall) -> Verdict:
     total = sum(counts.values())
     if call.kind not in BINARY or not total or not set(counts) <= {0.0, 1.0}:
         return passed("The loss scores every position of a sample, whose classes are uneven by nature.")
+    if verdict := _pos_weighted(call.target_values or {}, call):
+        return verdict
     positive = counts.get(1.0, 0) / total
     if call.weighted or call.reduction == "none" or not 0 < positive < RARE_POSITIVES:
         return passed(f"{positive:.1%} of the targets of the first batch are positive.", evidence={"measured": positive})

@@ -10,6 +10,8 @@ timm's `ModelEma`, a deep copy or a dict that the loop updates. The decay is mea
   at first.
 - **Warning**: a copy that says it is an average, or an exact copy of the model, is evaluated but did not move while the
   model was trained.
+- **Warning**: an average that moves and is evaluated, with batch-norm layers whose running statistics are those of a new
+  layer, while those of the trained model have moved: its buffers are left out.
 - **Note**: an average that was neither updated nor evaluated in the recorded epochs. It may begin later.
 
 Teachers, target networks and checkpoints that stand still on purpose are not spoken of.
@@ -77,6 +79,9 @@ class EmaRule(Rule):
         for copy in moving:
             if total is not None and copy.updates >= LEAST_UPDATES and _horizon(copy) > LONGER * _updates(copy, total):
                 return _slow(copy, _updates(copy, total))
+        for copy in moving:
+            if copy.evaluated and copy.fresh_statistics:
+                return _untouched(copy)
         still = [c for c in ema.copies if c.updates == 0 and c.watched >= LEAST_UPDATES]
         for copy in still:
             if copy.evaluated:
@@ -115,6 +120,21 @@ def _slow(copy: EmaCopy, updates: int) -> Verdict:
         fix=Fix(
             summary=f"Use a decay of about {better:.2g}, a horizon of a tenth of the run, or warm it up.",
             code=f"decay = min({copy.declared or round(decay, 5):g}, (1 + step) / (10 + step))",
+        ),
+    )
+
+
+def _untouched(copy: EmaCopy) -> Verdict:
+    layers = f"{copy.fresh_statistics} batch-norm layer{'s' if copy.fresh_statistics > 1 else ''}"
+    return failed(
+        f"The averaged weights ({copy.kind}) move, but the running statistics of {layers} in it are still those of a new layer (mean 0, variance 1), "
+        "and it is evaluated with them.",
+        severity=Severity.WARNING,
+        evidence=_evidence(copy, None) | {"measured": copy.fresh_statistics, "expected": 0, "threshold": 0},
+        location=copy.where,
+        fix=Fix(
+            summary="Copy the buffers as well at each update, or build AveragedModel with use_buffers=True.",
+            code="for mine, theirs in zip(ema.module.buffers(), model.buffers()):\n    mine.copy_(theirs)",
         ),
     )
 

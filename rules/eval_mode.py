@@ -5,6 +5,8 @@
 Every pass over validation batches between training steps.
 
 - **Error**: the model was in training mode and has layers for which that matters (dropout, batch norm, stochastic depth).
+- **Warning**: functional dropout (`F.dropout` without `training=`, `dropout_p` of attention) is active although the model is in
+  evaluation mode. The validation call is made once more to see it.
 - **Warning**: gradients were recorded. A note for models of less than a million parameters, where it costs little.
 
 With several optimizers training mode is a warning: some adversarial models keep dropout on as their source of noise.
@@ -77,9 +79,14 @@ class EvalMode(Rule):
         passes = [p for p in loop.validation if p.batches]
         if not passes:
             return not_run("no validation pass was seen")
+        if not any(p.used for p in parameters.parameters):
+            return not_run("no training was recorded, so validation cannot be told from it")
         training = [p for p in passes if p.training_mode and p.mode_matters]
         if training:
             return _training_mode(loop, passes, training)
+        dropping = [p for p in passes if p.dropout_where is not None]
+        if dropping:
+            return _dropping(passes, dropping)
         grad = [p for p in passes if p.grad]
         if grad:
             return _with_gradients(loop, passes, grad, sum(p.size for p in parameters.parameters if p.used))
@@ -99,6 +106,21 @@ def _training_mode(loop: Loop, passes: Sequence[ValidationPass], training: Seque
             summary="Switch to evaluation mode before the validation loop, and back to training mode before training goes on.",
             code="model.eval()\nwith torch.no_grad():\n    for inputs, targets in val_loader:\n        ...\nmodel.train()",
             edit=_own(loop, training[0], Edit(kind="eval-mode", values={"gradients": any(p.grad for p in training)})),
+        ),
+    )
+
+
+def _dropping(passes: Sequence[ValidationPass], dropping: Sequence[ValidationPass]) -> Verdict:
+    return failed(
+        f"Dropout is active in {len(dropping)} of {len(passes)} validation passes although the model is in evaluation mode: "
+        "as a function it drops unless it is told the mode.",
+        severity=Severity.WARNING,
+        evidence={**_evidence(passes), "measured": len(dropping), "expected": 0, "threshold": 0},
+        location=dropping[0].dropout_where,
+        fix=Fix(
+            summary="Hand it the mode of the module, or use a layer, which knows it.",
+            code="x = F.dropout(x, p=0.5, training=self.training)\n"
+            "F.scaled_dot_product_attention(q, k, v, dropout_p=self.p if self.training else 0.0)",
         ),
     )
 

@@ -3,6 +3,7 @@
 ## What it checks
 
 - **Error**: every parameter of the model is frozen, so nothing can learn.
+- **Error**: `load_state_dict(strict=False)` matched no name of a module that is used: nothing was loaded, frozen or not.
 - **Warning**: a tenth or more of the weights of linear, convolutional, attention and recurrent layers are frozen although no weights
   were loaded into the model: they stay at random values for good.
 - **Warning**: a frozen backbone's BatchNorm layers are in training mode, so their running statistics drift away from the ones that its
@@ -81,6 +82,8 @@ class FrozenParams(Rule):
         if not everything:
             return not_run("no model with parameters took part in the recorded steps")
         frozen = [p for p in everything if _frozen(p)]
+        if parameters.void_load_where is not None:
+            return _void(parameters, frozen)
         if len(frozen) == len(everything) and parameters.loose:
             return passed(
                 f"{parameters.model or 'The model'} is frozen, and the optimizer trains {parameters.loose} "
@@ -137,6 +140,23 @@ class FrozenParams(Rule):
             f"{len(frozen)} of {len(everything)} parameters are frozen{' in a model with loaded weights' if parameters.pretrained else ''}.",
             evidence={"measured": share, "threshold": FROZEN_SHARE, "tensors": len(frozen)},
         )
+
+
+def _void(parameters: Parameters, frozen: Sequence[ParameterInfo]) -> Verdict:
+    """A checkpoint none of whose names is the model's, which strict=False keeps quiet about."""
+    given, own = parameters.void_load_names
+    then = f", and {len(frozen)} of {len(parameters.parameters)} parameters are then frozen at their random values" if frozen else ""
+    return failed(
+        f"load_state_dict(strict=False) matched no name, so nothing was loaded: the checkpoint has '{given}', the module '{own}'{then}.",
+        severity=Severity.ERROR,
+        evidence={"measured": 0, "expected": "names that match", "frozen": len(frozen), "checkpoint": given, "module": own},
+        location=parameters.void_load_where,
+        fix=Fix(
+            summary="Bring the names into line, and look at what load_state_dict() says is missing.",
+            code="state = {name.removeprefix('module.'): value for name, value in state.items()}\n"
+            "missing = model.load_state_dict(state, strict=False).missing_keys\nassert len(missing) < len(state), missing",
+        ),
+    )
 
 
 def _frozen(parameter: ParameterInfo) -> bool:

@@ -98,6 +98,7 @@ class _Site:
     knowing_nothing: float
     """The smaller of chance and of always predicting the label frequencies."""
     elements: int
+    calls: int
     nat: float
     """What one nat per element amounts to in ``value``: the number of elements when they are summed."""
 
@@ -163,6 +164,7 @@ def _sites(calls: Iterable[LossCall]) -> Iterable[_Site]:
             chance=sum(c.chance or 0.0 for c in group),
             knowing_nothing=sum(min(c.chance or 0.0, math.inf if c.label_entropy is None else c.label_entropy) for c in group),
             elements=elements,
+            calls=len(group),
             nat=elements if group[0].reduction == "sum" else len(group),
         )
 
@@ -263,4 +265,5 @@ def _evidence(site: _Site, loss: Loss) -> dict[str, Json]:
 
 
 def _how(site: _Site) -> str:
-    return f" ({site.call.chance_how})" if site.call.chance_how else ""
+    each = f" for each of {site.calls} calls" if site.calls > 1 else ""
+    return f" ({site.call.chance_how}{each})" if site.call.chance_how else ""

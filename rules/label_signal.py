@@ -11,6 +11,7 @@ finds nothing, the model itself is trained for a while on some samples and judge
   they fit once they are moved by a few places, reversed, or put in numeric instead of alphabetic order; or masks fit their
   pictures once they are mirrored or turned; or a probe fitted on the other part of the data, or on the rest of the same
   dataset, where it works, predicts nothing here although the inputs look alike.
+- **Error**: the collate function, handed the same samples in two orders, gives an input another label: it sorts one of the two alone.
 - **Warning**: labels show clearly in validation samples, and not at all in training samples after their random augmentation.
 - **Warning**: no relation is found in either part, although there are ample samples whose inputs lie close together; or the model,
   once it knows some hundred samples by heart, does no better than chance on others.
@@ -67,7 +68,7 @@ import math
 from trainlint.details import Bars, Mark
 from trainlint.finding import Fix, Json, Severity, Stage
 from trainlint.location import Location
-from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal
+from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal, TornPairs
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: Standard deviations from permuted labels that are a signal (p < 0.01).
@@ -102,6 +103,8 @@ class LabelSignal(Rule):
 
     def judge(self, labels: Labels) -> Verdict:
         """Proof first, then absence."""
+        if labels.torn is not None:
+            return _torn(labels.torn)
         for signal in labels.signals:
             if signal.repair is not None and _is_proof(signal, signal.repair):
                 return _repaired(labels, signal, signal.repair)
@@ -125,6 +128,20 @@ class LabelSignal(Rule):
             f"a cheap probe finds no relation between the labels and the inputs of {train.samples:,} {WHAT[train.phase]} samples "
             f"(p = {train.p:.2g}), but it would miss a relation that is hard to learn"
         )
+
+
+def _torn(torn: TornPairs) -> Verdict:
+    return failed(
+        f"The collate function puts labels of other samples beside the inputs: handed the same {torn.samples} samples in another order, it gives "
+        f"{torn.moved} of them another label.",
+        severity=Severity.ERROR,
+        evidence={"measured": torn.moved, "expected": 0, "threshold": 0, "samples": torn.samples},
+        location=torn.where,
+        fix=Fix(
+            summary="Sort whole samples, before inputs and labels are taken apart.",
+            code="batch = sorted(batch, key=lambda sample: len(sample[0]), reverse=True)\ninputs, labels = zip(*batch)",
+        ),
+    )
 
 
 def _is_proof(signal: Signal, repair: Repair) -> bool:

@@ -3,6 +3,8 @@
 ## What it checks
 
 - **Error**: gradients are computed but the optimizer never steps, and they are cleared away.
+- **Error**: the same where an accumulation is longer than every epoch, and gradients are cleared at its start.
+- **Error**: a framework steps by a closure, and the training step hands it no loss.
 - **Error**: steps are taken without any gradient, because `backward()` is never called or comes after the step and the clearing.
 - **Error**: gradients are cleared between `backward()` and the step that should use them.
 - **Error**: within a step of several batches, the gradients of all but the last are cleared away. Without a loader it is a warning.
@@ -64,6 +66,10 @@ from trainlint.rule import Rule, Verdict, failed, not_run, passed
 MOST = 0.5
 #: backward() calls without a step and without clearing that are worth a warning.
 UNUSED_BACKWARDS = 8
+#: Batches after which a scan ends an epoch without a step.
+CUT_SHORT = 96
+#: Steps by a closure that are enough to see that it never goes backward.
+CLOSURES = 3
 #: Events drawn.
 DRAWN = 24
 
@@ -95,6 +101,8 @@ class LoopOrder(Rule):
         steps = loop.steps
         empty = [step for step in steps if step.without_gradient]
         starved = _most(empty, steps)
+        if loop.closure and len(steps) >= CLOSURES and not any(event.kind == "backward" for event in loop.events):
+            return _without_loss(loop)
         if starved and not any(event.kind == "backward" for event in loop.events) and not any(step.backwards for step in steps):
             return _fail(
                 loop,
@@ -146,6 +154,20 @@ class LoopOrder(Rule):
         )
 
 
+def _without_loss(loop: Loop) -> Verdict:
+    """A framework that is handed no loss skips the batch without a word."""
+    losses = [event for event in loop.events if event.kind == "loss"]
+    return failed(
+        f"{len(loop.steps)} optimizer steps were taken, but backward() was never called: no loss comes back from the training step"
+        + (", although one is computed." if losses else "."),
+        severity=Severity.ERROR,
+        evidence={"measured": 0, "expected": len(loop.steps), "steps": len(loop.steps), "losses": len(losses)},
+        location=losses[-1].where if losses else loop.steps[-1].where,
+        fix=Fix(summary="Return the loss on every path through the training step: what returns None is skipped.", code="return loss"),
+        details=(_timeline(loop, "step"),),
+    )
+
+
 def _most(some: Sequence[Step], steps: Sequence[Step]) -> bool:
     return len(some) >= 2 and len(some) >= MOST * len(steps)
 
@@ -169,6 +191,10 @@ def _never_steps(loop: Loop) -> Verdict:
         return not_run("the gradient scaler let no step through so far, as it does while it looks for its factor")
     if len(backwards) < 2:
         return not_run("the run ended before an optimizer step could be expected")
+    if _longest_epoch(loop.events) >= CUT_SHORT:
+        return not_run(
+            f"no optimizer step in {CUT_SHORT} batches, after which an epoch is cut short here; gradients may still be accumulating"
+        )
     cleared = _clears_after(loop.events, "backward")
     if cleared < 2 and len(backwards) < UNUSED_BACKWARDS:
         return not_run(f"no optimizer step in {len(backwards)} backward() calls; gradients may still be accumulating")
@@ -183,6 +209,18 @@ def _never_steps(loop: Loop) -> Verdict:
         ),
         details=(_timeline(loop, "backward"),),
     )
+
+
+def _longest_epoch(events: Sequence[Event]) -> int:
+    """Count the batches of the longest epoch of training."""
+    most = count = 0
+    for event in events:
+        if event.kind == "epoch":
+            count = 0
+        elif event.kind == "batch" and event.phase != "val":
+            count += 1
+            most = max(most, count)
+    return most
 
 
 def _clears_after(events: Sequence[Event], kind: str) -> int:

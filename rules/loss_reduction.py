@@ -9,7 +9,9 @@ step, and the learning rate is judged as it acts: configured rate × how much mo
 
 A sum that is divided later (by the batch size, or by the number of tokens, as Hugging Face models do), and sums under
 optimizers that normalise the gradient (Adam, RMSprop, Adagrad and their kin), as is usual for variational autoencoders,
-are fine. `kl_div` with `reduction="mean"` gets a note: it divides by the number of classes as well.
+are fine. A sum over the batch that is added to a mean, as a divergence beside a reconstruction error, gets a **warning** when it
+is more than half of the first loss. A mean that is divided by the batch size again gets a **warning** where SGD's rate, divided as well, falls
+below 0.01. `kl_div` with `reduction="mean"` gets a note: it divides by the number of classes as well.
 
 A loss that is not divided by the number of accumulated batches is the business of `gradient-accumulation`.
 
@@ -41,6 +43,9 @@ optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
   section 3.1.1).
 - 10 × the first value, or not finite, within the recorded steps: the loss has diverged. Batches differ by less; to be
   calibrated.
+- Half of the first loss for a sum beside a mean: the larger part decides what is learned. Factors below 0.1 are taken for a weight.
+- 0.01 for a mean divided again: the rate that Bengio gives as the usual default; batches of 4 or more, and as many
+  accumulated batches would be another reason.
 - Twice the mean over samples: less is a matter of weighting terms.
 
 ## References
@@ -58,12 +63,16 @@ import math
 
 from trainlint.details import Line, Series
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
-from trainlint.measurements import Loss, LossCall, OptimizerInfo, Optimizers
+from trainlint.measurements import Loop, Loss, LossCall, OptimizerInfo, Optimizers
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 HIGHEST_RATE = 1.0
 DIVERGED = 10.0
 SCALED = 2.0
+#: Share of the first loss from which a summed term drowns a mean.
+DROWNED = 0.5
+#: A batch so small that its size may be another divisor by chance; a rate that hardly trains anything with SGD.
+FEW, LOWEST_RATE = 4, 0.01
 
 
 class LossReduction(Rule):
@@ -76,9 +85,9 @@ class LossReduction(Rule):
     summary = "The loss is a mean over samples, or the learning rate is made for a sum"
     why = "With SGD a summed loss multiplies every step by the number of samples, and by another one whenever the batch size changes."
     source = "Bengio, Practical Recommendations for Gradient-Based Training of Deep Architectures, https://arxiv.org/abs/1206.5533"
-    requires = (Loss, Optimizers)
+    requires = (Loss, Optimizers, Loop)
 
-    def judge(self, loss: Loss, optimizers: Optimizers) -> Verdict:
+    def judge(self, loss: Loss, optimizers: Optimizers, loop: Loop) -> Verdict:
         """Find the call that is scaled most, and ask whether the optimizer minds."""
         if not loss.calls:
             return not_run("the loss is a formula of the script's own, so it is not known how it is reduced")
@@ -88,6 +97,10 @@ class LossReduction(Rule):
         call = max(loss.calls, key=lambda c: _scale(c, loss))
         scale = _scale(call, loss)
         if scale < SCALED:
+            if verdict := _outweighed(loss):
+                return verdict
+            if verdict := _divided_again(call, loss, _sgd(optimizers), loop):
+                return verdict
             divided = " once it is divided" if summed else ""
             return _batch_mean(loss) or passed(
                 f"The loss at backward(), {loss.first:.3g}, is a mean{divided}.", evidence=_evidence(call, loss, scale)
@@ -161,6 +174,42 @@ def _judge_sgd(call: LossCall, loss: Loss, scale: float, lr: float) -> Verdict:
         location=call.built_where or call.where,
         fix=fix,
         details=(curve,) if len(steps) > 1 else (),
+    )
+
+
+def _outweighed(loss: Loss) -> Verdict | None:
+    """A sum over the batch that is added to a mean and drowns it."""
+    if loss.summed_where is None or loss.summed_share < DROWNED:
+        return None
+    call = loss.calls[0]
+    return failed(
+        f"A sum over the whole batch is added to {call.kind}, which is a mean: the sum makes up {loss.summed_share:.0%} of the first loss and outweighs "
+        f"it further with every sample of a batch ({call.batch_size} here).",
+        severity=Severity.WARNING,
+        evidence=_evidence(call, loss, 1.0) | {"measured": loss.summed_share, "expected": "terms reduced alike", "threshold": DROWNED},
+        location=loss.summed_where,
+        fix=Fix(
+            summary="Reduce all terms alike: sum each over what belongs to a sample, then take the mean over the samples.",
+            code='reconstruction = F.mse_loss(output, x, reduction="sum") / len(x)\nkl = -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum(1).mean()',
+        ),
+    )
+
+
+def _divided_again(call: LossCall, loss: Loss, sgd: OptimizerInfo | None, loop: Loop) -> Verdict | None:
+    """A mean that is divided by the batch size once more; dividing by the steps of an accumulation is right."""
+    n = call.batch_size
+    again = len(loss.calls) == 1 and call.reduction == "mean" and loss.first > 0 and math.isclose(call.value / loss.first, n, rel_tol=1e-3)
+    if not again or n < FEW or loop.accumulation == n or not loop.steps or sgd is None:
+        return None
+    lr = max(g.lr for g in sgd.groups)
+    if lr / n >= LOWEST_RATE:
+        return None
+    return failed(
+        f"{call.kind} is a mean already and is divided by the batch size of {n} once more, so SGD's learning rate of {lr:g} acts like {lr / n:.2g}.",
+        severity=Severity.WARNING,
+        evidence=_evidence(call, loss, 1 / n) | {"lr": lr, "lr_as_it_acts": lr / n, "threshold": LOWEST_RATE},
+        location=loss.formula_where or call.where,
+        fix=Fix(summary="Send the mean to backward() as it is.", code="loss = criterion(model(x), y)\nloss.backward()"),
     )
 
 

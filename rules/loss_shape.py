@@ -81,8 +81,9 @@ class LossShape(Rule):
         """Judge each call; the worst speaks."""
         if not loss.calls:
             return not_run("the loss is a formula of the script's own, so prediction and target cannot be told apart")
-        faults = [_torn(call) for call in loss.calls if call.torn >= TORN and len(call.torn_from) > 1]
-        faults += [fault for call in loss.calls if call.broadcast and (fault := _broadcast(call))]
+        calls = (*loss.calls, *loss.turns)
+        faults = [_torn(call) for call in calls if call.torn >= TORN and len(call.torn_from) > 1]
+        faults += [fault for call in calls if call.broadcast and (fault := _broadcast(call))]
         if faults:
             return min(faults, key=lambda f: f.severity.rank if f.severity else 0)
         call = loss.calls[0]

@@ -49,6 +49,8 @@ scheduler = torch.optim.lr_scheduler.OneCycleLR(
   CNNs, and short runs favour high rates (Wu et al.), so that less than this is noise or opinion.
 - 3 × above the band fails where the loss ends no lower than it began, at that rate and at the third of it alike: two replays then
   say the same. A quarter of the first loss is far more than such replays differ by between seeds.
+- Momentum: after n steps it has added up a share of 1 - mⁿ of what it does at last, 0.88 for 0.9 in 20 steps, 0.18 for 0.99. A rate
+  that lies in the band and divided by this share more than 3 × above it is a warning.
 - 1 % of the best gain: early on, the gain grows with the rate, so this is a rate about a hundred times too low.
 - First rate below half of the configured one: a warm-up. OneCycle starts at 1/25, linear warm-ups lower.
 - Low rates that gain something are a note below 100 ×: short runs flatter high ones. An LSTM at Adam 3e-3, which trains
@@ -153,6 +155,24 @@ class LearningRateRange(Rule):
                 f"({band}), and a third of it learns nothing either: {_course(own, rates)}, while {gain}."
             )
             return _failure(rates, best, message, Severity.ERROR if clear else Severity.WARNING)
+        grown = _grown(rates)
+        if above <= 1 and grown / rates.high > NEAR and not rates.open_high and not warm_up:
+            message = (
+                f"Momentum of {rates.momentum:g} adds up {1 / (1 - rates.momentum):.0f} steps: within the {rates.steps} steps of a replay "
+                f"{rates.optimizer}'s learning rate of {rates.configured:g} lies in the band that trains here ({band}), but fully added up it acts like "
+                f"{grown:.2g} does there."
+            )
+            return failed(
+                message,
+                severity=Severity.WARNING,
+                evidence=_evidence(rates, best) | {"momentum": rates.momentum, "acts_like": grown, "threshold": NEAR},
+                location=rates.where,
+                fix=Fix(
+                    summary="Use the usual momentum of 0.9, or lower the learning rate as the momentum rises.",
+                    code=f"optimizer = torch.optim.SGD(model.parameters(), lr={rates.configured:g}, momentum=0.9)",
+                ),
+                details=_curves(rates),
+            )
         few = f"only {rates.batches} batches could be replayed" if 1 < rates.batches < FEW_BATCHES else ""
         if few and above > 1:
             return not_run(
@@ -163,6 +183,15 @@ class LearningRateRange(Rule):
             evidence=_evidence(rates, best),
             details=_curves(rates),
         )
+
+
+def _grown(rates: LearningRate) -> float:
+    """The rate that, in as few steps as a replay has, would act as strongly as the configured one does in the long run.
+
+    After n steps momentum m has added up 1 - m^n of the 1 / (1 - m) steps that it does at last.
+    """
+    reached = 1 - min(rates.momentum, 0.9999) ** max(rates.steps, 1)
+    return rates.configured / reached
 
 
 def _band(rates: LearningRate) -> str:

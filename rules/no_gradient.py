@@ -6,7 +6,11 @@
 - **Error**: an optimizer holds weights whose only way to the loss leads through a `detach()`, `no_grad`, `argmax`, `item()`, numpy or a
   new tensor, and they never receive a gradient in the recorded steps. In a model with loaded weights it is a warning for `detach()` and
   `no_grad`, which is also how a body is kept fixed.
+- **Error**: the loss is a new tensor made of numbers, and `requires_grad` is set on it, which silences torch's own error.
+- **Warning**: weights whose gradients are exactly zero, because they lead through a softmax over an axis with one entry.
 - **Warning**: a tenth or more of the trainable elements took part in the forward and never received a gradient, without a known cut.
+- **Warning**: the recurrent weights of a bidirectional layer's reverse direction receive a gradient of exactly zero while those of its
+  forward direction learn: only the last time step is read, where the reverse direction has seen one step.
 - **Note**: a tenth or more of them belong to layers that the forward never called.
 
 Small unused parts pass (a pooler in a Hugging Face model), exactly zero gradients do too (zero-initialised residual branches), and so
@@ -100,6 +104,12 @@ class NoGradient(Rule):
             behind = [by_name[name] for name in cut.parameters if name in by_name]
             if any(not p.norm_or_bias for p in behind):
                 return _cut(cut, behind, trainable, pretrained=parameters.pretrained)
+        if blind := _one_step_back(trainable):
+            return _last_step_read(blind, parameters)
+        if parameters.constant is not None:
+            behind = [p for p in trainable if p.name in parameters.constant.parameters]
+            if any(not p.norm_or_bias for p in behind):
+                return _one_entry(parameters.constant, behind)
         share = _share(silent, trainable)
         if share >= SHARE:
             return _unexplained(parameters, silent, trainable)
@@ -115,6 +125,36 @@ def _silent(parameter: ParameterInfo) -> bool:
     return parameter.gradient == "none" and not any(parameter.gradient_norms)
 
 
+def _one_step_back(trainable: Sequence[ParameterInfo]) -> list[ParameterInfo]:
+    """Recurrent weights of reverse directions with a gradient of exactly zero in all steps, those of the forward direction having one."""
+    learns = {p.name for p in trainable if any(p.gradient_norms)}
+    return [
+        p
+        for p in trainable
+        if p.name.rpartition(".")[2].startswith("weight_hh_")
+        and p.name.endswith("_reverse")
+        and p.gradient == "zero"
+        and not any(p.gradient_norms)
+        and {p.name.removesuffix("_reverse"), p.name.replace("weight_hh_", "weight_ih_")} <= learns
+    ]
+
+
+def _last_step_read(blind: Sequence[ParameterInfo], parameters: Parameters) -> Verdict:
+    first = blind[0]
+    return failed(
+        f"{first.name} has a gradient of exactly zero in every step while the forward direction's has not: only the last time step of "
+        f"the {first.module_kind}'s output is read, where its reverse direction has seen one step of the sequence.",
+        severity=Severity.WARNING,
+        evidence={"measured": 0.0, "parameters": len(blind)},
+        location=parameters.model_where,
+        fix=Fix(
+            summary="Read each direction's final state, or pool the outputs over time.",
+            code="output, (h, c) = self.lstm(x)\nfeatures = torch.cat([h[-2], h[-1]], dim=1)",
+        ),
+        details=(_table(blind),),
+    )
+
+
 def _share(silent: Sequence[ParameterInfo], trainable: Sequence[ParameterInfo]) -> float:
     return sum(p.size for p in silent) / max(1, sum(p.size for p in trainable))
 
@@ -128,6 +168,12 @@ def _no_graph(parameters: Parameters) -> Verdict:
             summary="Switch gradients off for validation only.",
             code="with torch.no_grad():\n    validate(model)",
             edit=Edit(kind="allow-gradients"),
+        )
+    elif parameters.forced_where is not None and (cut is None or cut.where is None):
+        where, reason = parameters.forced_where, "requires_grad is set here on a tensor that comes from numbers, not from the model"
+        advice = Fix(
+            summary="Keep the loss as torch computed it: a new tensor has no graph, and requires_grad on it only silences the error.",
+            code="loss = torch.stack(losses).mean()  # not torch.tensor(losses, requires_grad=True)",
         )
     elif parameters.no_grad_calls:
         where, reason = parameters.no_grad_calls[0], "the training forward ran without gradients"
@@ -163,6 +209,21 @@ def _cut(cut: GraphCut, behind: Sequence[ParameterInfo], trainable: Sequence[Par
         evidence={"measured": len(behind), "expected": 0, "share": share, "cut": cut.kind},
         location=cut.where,
         fix=_fix(cut),
+        details=(_table(behind),),
+    )
+
+
+def _one_entry(cut: GraphCut, behind: Sequence[ParameterInfo]) -> Verdict:
+    return failed(
+        f"{len(behind)} parameters ({behind[0].name} first) get gradients of exactly zero: they lead through a {cut.kind} over an axis with one entry, "
+        "which is the same whatever goes in.",
+        severity=Severity.WARNING,
+        evidence={"measured": len(behind), "expected": 0, "operation": cut.kind},
+        location=cut.where,
+        fix=Fix(
+            summary="Normalise over the axis whose entries compete: the positions of a sequence, the members of a set, the classes.",
+            code="weights = scores.softmax(dim=1)  # scores: (batch, positions, 1)",
+        ),
         details=(_table(behind),),
     )
 

@@ -5,6 +5,8 @@
 Inputs, parameters, activations, the loss and its gradients of every recorded step. When one is not finite, the first
 operation that made it from finite inputs is named with its line; for a gradient, the operation whose backward made it.
 
+For a parameter that a step on finite gradients broke, as Adam does in float16, it is the line that built the optimizer.
+
 Steps that a gradient scaler skips because its loss scale is still too high are how the scaler finds its scale, and
 minus infinity in an attention mask is meant: neither is reported while the loss stays finite. Another infinite
 activation that leaves the loss finite is a warning.
@@ -60,6 +62,11 @@ MASKS = frozenset(
 
 #: What to do about an operation at the edge of its domain, looked up by the words of its name and of the detail.
 REMEDIES: tuple[tuple[str, str, str], ...] = (
+    (
+        "float16",
+        "Keep the weights in float32 and compute in half precision under autocast: Adam's eps of 1e-8 is 0 in float16, and small updates vanish.",
+        'with torch.autocast("cuda", dtype=torch.float16):  # the model itself stays float32\n    loss = criterion(model(inputs), targets)',
+    ),
     (
         "sqrt rsqrt norm linalg_vector_norm cdist pairwise_distance std var",
         "Add a small number before the root: its gradient at 0 is infinite.",

@@ -122,7 +122,7 @@ class OutputActivation(Rule):
 
     def judge(self, loss: Loss) -> Verdict:
         """Look at every call; the worst mismatch speaks."""
-        calls = [c for c in loss.calls if c.kind in JUDGES]
+        calls = [c for c in (*loss.calls, *loss.turns) if c.kind in JUDGES]
         if not calls:
             return not_run("no loss function was called whose input is known to need a certain form")
         faults = [v for c in calls for v in (_softmax_axis(c) or JUDGES[c.kind](c),) if v]

@@ -3,7 +3,7 @@
 ## What it checks
 
 The first batch is trained on again and again, with dropout, weight decay and augmentation off, from the same weights,
-at several learning rates until one succeeds. What counts is how much of the loss is left above the **floor**, the
+at up to three learning rates until one succeeds. What counts is how much of the loss is left above the **floor**, the
 lowest value that any model could reach (0 for hard labels, the entropy of smoothed or soft ones).
 
 - *Fitted*: little is left, or nearly every class of the batch is predicted.
@@ -47,7 +47,7 @@ print(loss.item())     # should be close to 0
   rightly keep a part.
 - More than half of the way left and under 90 % right is not fitted; without classes, more than 80 % left. In between: a
   warning. The healthy pipelines measured leave at most 64 %, without classes.
-- 5 % less than in the fifth of the steps before: still falling. A judgement.
+- 5 % less than in the fifth of the steps before: still falling; between 2 % and 5 %, no more than a warning. A judgement.
 - 30 steps in the longest try, below which nothing is said.
 
 ## References
@@ -74,7 +74,7 @@ FITTED_ACCURACY = 0.99
 NOT_FITTED = 0.5
 NOT_FITTED_ACCURACY = 0.9
 NOT_FITTED_WITHOUT_CLASSES = 0.8
-STILL_FALLING = 0.05
+STILL_FALLING, CREEPING = 0.05, 0.02
 MIN_STEPS = 30
 
 TRY_IT = """\
@@ -120,11 +120,13 @@ class OverfitBatch(Rule):
         learnable = sum(p.size for p in parameters.parameters if p.requires_grad)
         if 0 < learnable < overfit.batch_size:
             return not_run(f"{learnable} trainable parameters are too few for {overfit.batch_size} samples: the loss went {seen}")
+        if overfit.cut_short:
+            return not_run(f"the budget ended after {steps} steps on one batch, {_rates(overfit)} tried; the loss went {seen}")
         if steps < MIN_STEPS:
             return not_run(f"only {steps} steps on one batch fitted into the budget; the loss went {seen}")
         if _falling(best):
             return not_run(f"the loss of one batch was still falling when its steps ran out: it went {seen}")
-        severity = Severity.ERROR if _clearly_not(overfit) else Severity.WARNING
+        severity = Severity.ERROR if _clearly_not(overfit) and not _falling(best, CREEPING) else Severity.WARNING
         tried = ", ".join(f"{a.lr:g}" for a in overfit.attempts)
         return failed(
             f"One batch of {overfit.batch_size} cannot be fitted: the loss went {seen} and stays there (learning rates tried: {tried}).",
@@ -138,6 +140,10 @@ class OverfitBatch(Rule):
             ),
             details=_curves(overfit),
         )
+
+
+def _rates(overfit: Overfit) -> str:
+    return f"{len(overfit.attempts)} learning rate{'s' if len(overfit.attempts) > 1 else ''}"
 
 
 def _fitted(overfit: Overfit) -> bool:
@@ -155,11 +161,11 @@ def _clearly_not(overfit: Overfit) -> bool:
     return overfit.reached > NOT_FITTED and overfit.accuracy < NOT_FITTED_ACCURACY
 
 
-def _falling(attempt: Attempt) -> bool:
-    """Whether the last fifth of the steps is still clearly lower than the fifth before it."""
+def _falling(attempt: Attempt, share: float = STILL_FALLING) -> bool:
+    """Whether the last fifth of the steps is lower than the fifth before it by this share."""
     fifth = max(len(attempt.losses) // 5, 1)
     before, last = attempt.losses[-2 * fifth : -fifth], attempt.losses[-fifth:]
-    return bool(before) and statistics.fmean(last) < (1 - STILL_FALLING) * statistics.fmean(before)
+    return bool(before) and statistics.fmean(last) < (1 - share) * statistics.fmean(before)
 
 
 def _conflict(overfit: Overfit) -> Verdict:

@@ -10,6 +10,7 @@ or a mask that says so. Then the recorded step is replayed.
   what stands at padded ones is exchanged: a recurrent layer that runs on over padding, attention without a mask, a mean over
   all positions, a last position that is padding.
 - **Note**: the same where little changes.
+- **Warning**: attention reads padding, however little it weighs yet, while a mask in the batch is not used.
 
 Whether the loss counts a position is told by its gradient, so `ignore_index`, labels of -100, weights, and masks multiplied by
 hand all count as masks. One end mark per sequence is never taken for padding, even where the same id fills up the rest.
@@ -52,6 +53,9 @@ Where the end mark fills up as well, use labels of -100 at padded positions inst
   and 0.37, the last state of an LSTM 6 to 11. Recurrent layers are held to 0.5: padding at the start of an LSTM gave 0.02, and two
   bidirectional ones whose outputs at padding are masked, as is common, 0.05 and 0.18.
 
+- 0.0001 where the batch's own mask is not used: masked, it is exactly 0. An untrained BERT without its mask gave 0.003, since attention
+  weighs little beside the residual at first.
+
 ## References
 
 - torch.nn.CrossEntropyLoss, ignore_index: https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html
@@ -70,6 +74,8 @@ from trainlint.rule import Rule, Verdict, failed, passed
 MOST, SOME = 0.5, 0.1
 #: Change of real predictions by padding over that by real positions: from here on it is read, and from here on it matters.
 TOUCHED, READ = 0.01, 0.1
+#: The same where the batch's own mask is not used: any influence, beyond rounding. Untrained attention weighs little beside the residual.
+ANY = 1e-4
 #: The same for recurrent layers, which read padding before a sequence, as the backward half of a bidirectional one does.
 READ_RECURRENT = 0.5
 
@@ -136,6 +142,8 @@ def _mask_loss(facts: Facts, *, classes: bool) -> Fix:
 
 
 def _read(facts: Facts) -> Verdict | None:
+    if facts.influence is not None and facts.reader == "attention" and facts.unused_mask and facts.influence > ANY and facts.share >= SOME:
+        return _unmasked(facts)
     if facts.influence is None or facts.influence < TOUCHED or facts.reader not in READERS:
         return None
     least = READ_RECURRENT if facts.reader == "recurrent" else READ
@@ -145,6 +153,17 @@ def _read(facts: Facts) -> Verdict | None:
         f"{facts.influence:.2g} times as much as exchanging real positions does. In {facts.operation}, {READERS[facts.reader]}.",
         severity=Severity.WARNING if matters else Severity.NOTE,
         evidence={**_evidence(facts), "measured": facts.influence, "expected": 0, "threshold": least},
+        location=facts.reader_where or facts.loss_where,
+        fix=_mask_model(facts),
+    )
+
+
+def _unmasked(facts: Facts) -> Verdict:
+    return failed(
+        f"Attention looks at padded positions ({facts.share:.0%} of all): the batch holds a mask of them, {facts.unused_mask}, "
+        "which never reaches the model.",
+        severity=Severity.WARNING,
+        evidence={**_evidence(facts), "measured": facts.influence, "expected": 0, "threshold": ANY, "unused": facts.unused_mask},
         location=facts.reader_where or facts.loss_where,
         fix=_mask_model(facts),
     )

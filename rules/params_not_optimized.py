@@ -6,8 +6,9 @@
 - **Error**: an optimizer holds tensors of a module that is not in use any more (it was built before the model or its head was
   replaced), so its steps find no gradients, or the layers that came instead are left out.
 - **Error**: layers sit in a plain Python list or dict, which `model.parameters()` does not see.
-- **Warning**: the same in a model with loaded weights, where leaving out the body may be meant; or where some parameters are changed by
-  hand; or when only norms and biases are left out.
+- **Error**: a forward builds a layer with random weights anew at each step. A norm that is built so is a warning.
+- **Warning**: parameters in no optimizer in a model with loaded weights, where leaving out the body may be meant; or where some
+  parameters are changed by hand; or when only norms and biases are left out.
 
 It passes when parameters receive no gradient (target networks, momentum copies), when each of several models has its own optimizer, and
 when only tensors outside the model are optimised (style transfer, latent codes). Updates by hand, without any optimizer, are not
@@ -80,6 +81,8 @@ class ParamsNotOptimized(Rule):
             return not_run("the model has no trainable parameters")
         missing = [p for p in trainable if p.optimizer is None and _received(p)]
         held = [p for p in trainable if p.optimizer is not None]
+        if parameters.rebuilt:
+            return _rebuilt(parameters)
         if missing and not held:
             if not loop.steps:
                 return not_run("no optimizer step was recorded")
@@ -118,6 +121,29 @@ def _stale(parameters: Parameters, missing: Sequence[ParameterInfo]) -> Verdict:
             edit=Edit(kind="all-parameters"),
         ),
         details=(_table(missing),),
+    )
+
+
+def _rebuilt(parameters: Parameters) -> Verdict:
+    random = [r for r in parameters.rebuilt if r.weights]
+    first = (random or parameters.rebuilt)[0]
+    what = f"with {first.weights:,} new random weights at every step" if random else "which cannot learn its scale and shift"
+    return failed(
+        f"The forward of {first.owner} builds its {first.kind} anew each time it runs, {what}: no optimizer can hold it.",
+        severity=Severity.ERROR if random else Severity.WARNING,
+        evidence={"measured": len(parameters.rebuilt), "expected": 0, "weights": sum(r.weights for r in parameters.rebuilt)},
+        location=first.where or parameters.model_where,
+        fix=Fix(
+            summary=f"Build the layer once, in {first.owner}.__init__, and call it in forward().",
+            code=f"def __init__(self):\n    super().__init__()\n    self.layer = nn.{first.kind}(...)",
+        ),
+        details=(
+            Table(
+                title="Layers that a forward builds",
+                columns=("layer", "built by", "random weights"),
+                rows=tuple((r.kind, r.owner, r.weights) for r in parameters.rebuilt[:LISTED]),
+            ),
+        ),
     )
 
 

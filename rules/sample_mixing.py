@@ -11,6 +11,9 @@ zero. When it is not, the first operation after which the outputs depend on othe
 - Batch norm without running statistics, losses that compare samples with each other (contrastive, triplet) and graphs,
   whose nodes see their neighbours, mix by design.
 
+Samples that keep to themselves are moved on by one place in the batch as well: each prediction must move along. An **error** where it
+does not, as with a positional encoding that is cut by the size of the batch.
+
 In a model that predicts the next token, the prediction at one position must not depend on later tokens. Nor may targets be the
 input as it stands: a model that sees no later token is then asked to repeat the one that it was just given.
 
@@ -42,6 +45,9 @@ h = nn.TransformerEncoder(layer, 2)(x)
   nothing mixes; a softmax over a batch of 1,000 gives about 0.001, while terms that balance the load of experts lie
   below. Healthy pipelines give exactly 0, but for losses that compare samples, which are told apart.
 
+- 0.01 for what a prediction changes by its place, over what two samples differ by. It is 0 up to rounding, a few 1e-6, where nothing
+  depends on the place.
+
 ## References
 
 - Andrej Karpathy, A Recipe for Training Neural Networks, "use backprop to chart dependencies":
@@ -58,6 +64,8 @@ from trainlint.measurements import Batches, Leaf, Mixing
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 SHARE = 1e-3
+#: Change of a prediction by its place, over that between samples.
+PLACE = 0.01
 
 #: Operations that mix samples only by a slip, and how to mend it.
 SLIPS: dict[str, tuple[str, str]] = {
@@ -103,6 +111,8 @@ class SampleMixing(Rule):
         if mixing.across_samples is None and mixing.future_tokens is None:
             return not_run("the recorded step could not be replayed with one sample changed")
         evidence: dict[str, Json] = {"measured": mixing.share, "expected": 0.0, "threshold": SHARE, "samples": mixing.samples}
+        if mixing.place_share is not None and mixing.place_share >= PLACE:
+            return _by_place(mixing)
         if not mixing.across_samples or mixing.share < SHARE:
             tokens = ", and no position on a later one" if mixing.future_tokens is False else ""
             return passed(f"No sample's loss depends on another of {mixing.samples} samples{tokens}.", evidence=evidence)
@@ -122,6 +132,21 @@ class SampleMixing(Rule):
             location=mixing.first_where,
             fix=Fix(summary=summary, code=code, edit=_edit(operation)),
         )
+
+
+def _by_place(mixing: Mixing) -> Verdict:
+    at = f" ({mixing.place_operation} is the first operation where it comes in)" if mixing.place_operation else ""
+    return failed(
+        f"A prediction depends on the place of its sample in the batch: moved on by one place, it changes by {mixing.place_share:.0%} of what two samples "
+        f"differ by{at}.",
+        severity=Severity.ERROR,
+        evidence={"measured": mixing.place_share, "expected": 0.0, "threshold": PLACE, "samples": mixing.samples},
+        location=mixing.place_where,
+        fix=Fix(
+            summary="Index what belongs to positions by the axis of the sequence, not by that of the batch.",
+            code="x = x + self.pe[: x.size(1)]  # x is (batch, time, features), pe is (time, features)",
+        ),
+    )
 
 
 def _edit(operation: str) -> Edit | None:

@@ -11,6 +11,11 @@ the length of the run, where both are known.
   epoch is over, else a **warning** (a cosine swings up and down every few batches). A **note** when the loop is not seen to go over
   epochs: counting steps, it may draw batches from an endless loader.
 - **Never stepped** although an epoch went by: an **error** when it was to warm up from a fifth of its peak or less, else a **warning**.
+- **Error**: a schedule whose optimizer was replaced and takes no step, so that the rate that trains never changes.
+- **Warm-up longer than the run** (LambdaLR, LinearLR): an **error** when the learning rate does not reach a tenth of its peak in three
+  epochs or more, a **warning** when it does not reach half of it.
+- **A decay by hand** at each step, by a constant factor: an **error** when less than 0.001, a **warning** when less than 0.01 of the
+  learning rate is left after one epoch, or after a quarter of the run where that is longer.
 - **Warning**: a cosine that climbs back up because the run is longer than its `T_max`; a schedule built for batches that accumulation
   steps more rarely; ReduceLROnPlateau with `mode` against the direction of its metric.
 
@@ -62,8 +67,10 @@ for x, y in loader:
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -79,6 +86,10 @@ FACTOR, FIT = 3.0, 1.25
 GONE = 0.01
 #: Of its peak: a start from below this is a warm-up; an end above it is not annealed.
 WARMUP, ANNEALED = 0.2, 0.1
+#: Of its peak: a schedule that does not get beyond this has not begun. Fewer epochs than this may be a trial of the script.
+UNREACHED, FEW_EPOCHS = 0.1, 3
+#: Steps that a decay by hand must be seen for.
+DECAYED = 5
 #: A length that is hardly meant in epochs.
 MANY_EPOCHS = 1000
 #: Schedules that start over by design.
@@ -123,10 +134,10 @@ class ScheduleCadence(Rule):
     def judge(self, optimizers: Optimizers, loop: Loop) -> Verdict:
         """Ask each schedule each question; the gravest answer is told."""
         schedulers = optimizers.schedulers
-        if not schedulers:
-            return not_run("no learning-rate scheduler is in use")
         by_epochs = _by_epochs(loop) or (optimizers.epochs is not None and _by_trainer(loop))
         run = _Run(loop, optimizers.epochs if by_epochs else None, optimizers.steps_per_epoch)
+        if not schedulers:
+            return _by_hand(optimizers, run) or not_run("no learning-rate scheduler is in use")
         stepped = {scheduler.optimizer for scheduler in schedulers if scheduler.calls}
         faults = [fault for scheduler in schedulers for fault in _faults(scheduler, run, beside=scheduler.optimizer in stepped)]
         if faults:
@@ -142,17 +153,46 @@ class ScheduleCadence(Rule):
         )
 
 
+def _by_hand(optimizers: Optimizers, run: _Run) -> Verdict | None:
+    """Catch a learning rate that the script multiplies by a constant at each step, until nothing is left of it."""
+    rates = [step.lr[0] for step in run.loop.steps if step.lr and step.optimizer == run.loop.steps[0].optimizer]
+    if len(rates) < DECAYED or not run.steps or min(rates) <= 0:
+        return None
+    factors = [after / before for before, after in itertools.pairwise(rates)]
+    if max(factors) >= 1 or max(factors) - min(factors) > 0.05 * (1 - max(factors)):
+        return None
+    calls = max(run.steps, (run.total or 0) // 4)
+    left = statistics.fmean(factors) ** calls
+    if left >= GONE:
+        return None
+    return failed(
+        f"The learning rate is multiplied by {factors[0]:.3g} at each step: after {calls:,} steps, "
+        f"{'a quarter of the run' if calls > run.steps else 'one epoch'}, {left:.0e} of it is left.",
+        severity=Severity.ERROR if left < GONE / 10 else Severity.WARNING,
+        evidence={"measured": left, "expected": 1.0, "threshold": GONE, "factor": factors[0], "steps an epoch": run.steps},
+        location=optimizers.rate_where or run.loop.steps[0].where,
+        fix=Fix(
+            summary="Lower it once an epoch, or by a factor that fits the number of steps.",
+            code="for epoch in range(epochs):\n    train(model, loader, optimizer)\n    scheduler.step()  # ExponentialLR(optimizer, gamma)",
+        ),
+    )
+
+
 def _faults(scheduler: SchedulerInfo, run: _Run, *, beside: bool) -> Iterator[Verdict]:
     """Yield what is wrong with one schedule. ``beside``: a schedule of the same optimizer was stepped."""
     yield from _plateau(scheduler)
-    if not scheduler.calls and not beside and not scheduler.sometimes:
+    if scheduler.orphaned:
+        yield from _orphaned(scheduler)
+    elif not scheduler.calls and not beside and not scheduler.sometimes:
         yield from _never(scheduler, run)
     elif scheduler.cadence == "epoch":
-        yield from _too_rare(scheduler, run)
+        mixed_up = list(_too_rare(scheduler, run))
+        yield from mixed_up or _unreached(scheduler, run, run.epochs)
         yield from _climbs(scheduler, None if scheduler.sometimes else run.epochs)
     elif scheduler.cadence == "step":
         mixed_up = list(_too_often(scheduler, run))
         yield from mixed_up or _climbs(scheduler, run.total)
+        yield from _unreached(scheduler, run, run.total)
         yield from _accumulated(scheduler, run)
 
 
@@ -170,6 +210,22 @@ def _plateau(scheduler: SchedulerInfo) -> Iterator[Verdict]:
                 summary="Set mode to the direction of success.",
                 code=f'scheduler = ReduceLROnPlateau(optimizer, mode="{wanted}")',
                 edit=Edit(kind="plateau-mode", values={"mode": wanted}),
+            ),
+        )
+
+
+def _orphaned(scheduler: SchedulerInfo) -> Iterator[Verdict]:
+    """A schedule of an optimizer that was replaced; one that was replaced with it is never stepped."""
+    if scheduler.calls:
+        yield failed(
+            f"{scheduler.kind} is stepped, but the optimizer that it was built for takes no step: another optimizer trains the same parameters, "
+            "and its learning rate does not change.",
+            severity=Severity.ERROR,
+            evidence={"measured": 0, "expected": "steps of the optimizer that it was built for", "calls": scheduler.calls},
+            location=scheduler.where,
+            fix=Fix(
+                summary="Build the schedule after the last optimizer, for that one.",
+                code=f"optimizer = make_optimizer(model)\nscheduler = {scheduler.kind}(optimizer, …)",
             ),
         )
 
@@ -255,6 +311,24 @@ def _too_often(scheduler: SchedulerInfo, run: _Run) -> Iterator[Verdict]:
             summary="Step it once an epoch, or give its length in steps.",
             code="for epoch in range(epochs):\n    train(model, loader, optimizer)\n    scheduler.step()",
             edit=Edit(kind="schedule-each-epoch"),
+        ),
+        details=_curve(scheduler, None),
+    )
+
+
+def _unreached(scheduler: SchedulerInfo, run: _Run, calls: int | None) -> Iterator[Verdict]:
+    """A warm-up that is longer than the run."""
+    peak, reached = scheduler.peak, scheduler.reached
+    if not peak or reached is None or not calls or not run.epochs or reached >= 0.5 * peak:
+        return
+    yield failed(
+        f"{scheduler.kind} rises too slowly for this run: in its {calls:,} calls the learning rate does not get beyond {reached:.2g} of {peak:.2g}.",
+        severity=Severity.ERROR if run.epochs >= FEW_EPOCHS and reached < UNREACHED * peak else Severity.WARNING,
+        evidence={"measured": reached, "expected": peak, "threshold": 0.5 * peak, "calls": calls, "epochs": run.epochs},
+        location=scheduler.warmup_where or _stepped(scheduler, run),
+        fix=Fix(
+            summary="Warm up over a share of the run, 3 to 10 % of its steps, not over a number from a longer one.",
+            code=f"warmup_steps = {max(1, round(calls * 0.06))}  # 6 % of {calls:,} steps",
         ),
         details=_curve(scheduler, None),
     )

@@ -8,8 +8,9 @@ The order of indices of two epochs, and the labels in that order.
   and a classification loss, or one of the script's own, learns from them.
 - **Warning**: the order is the same in every epoch (no `shuffle=True`, a permutation drawn once, a `DistributedSampler`
   whose `set_epoch` is never called), or labels come in long stretches.
+  The same of a sampler of your own that sets a seed each time it begins, or that draws only a part of the data.
 - **Note**: the same for text or signals without a label each, which a model that carries its state from batch to batch
-  must read in order; and for a sampler of your own.
+  must read in order; and for any other sampler of your own.
 
 Healthy and passed: datasets that draw a random sample for an index, a single batch that holds all data, a run of one
 epoch over mixed data, samplers that weigh or group samples anew each epoch.
@@ -51,6 +52,8 @@ With a `DistributedSampler`, call `sampler.set_epoch(epoch)` at the start of eac
 
 from __future__ import annotations
 
+import itertools
+
 from trainlint.details import Line, Series
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import Batches, Loss, Optimizers, SampleOrder
@@ -68,6 +71,8 @@ PURE = 0.7
 MIXED = 0.2
 #: Labels that must be known.
 LABELS = 50
+#: A sampler that draws less than this share of the data leaves out more than a last batch.
+PART = 0.9
 #: Points drawn in the chart.
 DRAWN = 400
 
@@ -167,15 +172,29 @@ def _same(order: SampleOrder, carries_state: bool) -> Verdict:
         message = f"The training loader hands out its {_count(order)}samples in the same order in every epoch."
     if carries_state:
         message += " That is right for a model that carries its state from batch to batch, and for no other."
-    designed = carries_state or order.sampler not in PLAIN_SAMPLERS
+    part = _is_part(order)
+    if part:
+        message = (
+            f"{order.sampler} draws the same {order.epoch_size:,} of {order.size:,} samples in the same order in every epoch: "
+            "the others are never trained on."
+        )
+    designed = carries_state or (order.sampler not in PLAIN_SAMPLERS and order.seeded_where is None and not part)
     return failed(
         message,
         severity=Severity.NOTE if designed else Severity.WARNING,
         evidence={**_evidence(order), "measured": "the same order in every epoch", "expected": "a new order in every epoch"},
-        location=order.where,
+        location=order.seeded_where or order.where,
         fix=_fix(order),
         details=(_picture(order),) if len(order.labels) >= LABELS else (),
     )
+
+
+def _is_part(order: SampleOrder) -> bool:
+    """Whether a sampler of the user's draws a part of the data, in no order of the data's own."""
+    if order.size is None or order.epoch_size is None or order.sampler in PLAIN_SAMPLERS:
+        return False
+    rising = all(a < b for a, b in itertools.pairwise(order.first_epoch))
+    return 1 < order.epoch_size < PART * order.size and not rising
 
 
 def _count(order: SampleOrder) -> str:
@@ -193,6 +212,11 @@ def _fix(order: SampleOrder) -> Fix:
         return Fix(
             summary="Mix the files, or keep a buffer of samples and draw from it at random.",
             code="dataset = dataset.shuffle(buffer_size=10_000)",
+        )
+    if order.seeded_where is not None:
+        return Fix(
+            summary="Make the generator once, or add the number of the epoch to its seed: seeded anew, it draws the same order again.",
+            code="generator = torch.Generator().manual_seed(self.seed + self.epoch)",
         )
     if order.sampler == "RandomSampler":
         return Fix(

@@ -7,6 +7,7 @@ layer, or by the loader's collate function (one sample is changed, and the rows 
 
 - a soft target (mixup, cutmix, smoothing) is made hard before the loss, by an argmax, a cast to integers or rounding;
 - inputs are blended, but the loss sees the label of only one of the two samples;
+- the loss sees both labels, with their weights exchanged: each has the share of the other's input;
 - targets that are smoothed already are smoothed again by `label_smoothing`;
 - zeros and ones with several ones in a row (tags) go to `cross_entropy`, which takes them for a distribution.
 
@@ -37,6 +38,8 @@ loss = F.cross_entropy(model(mixed), soft)
 - Soft: the largest class has less than 0.99, in at least 5 % of the batch.
 - Blended: another sample makes up at least 5 % of a row that enters the first layer. Background noise taken from other
   samples at a low level keeps its label rightly.
+- Exchanged: a label's weight is the other input's share to 0.02, and 0.05 or more away from its own. Both come from one number, so they
+  agree to rounding where they are right.
 - Tags: a row of zeros and ones with a sum above 1.
 
 SamplePairing blends two pictures and keeps the first label on purpose; if that is meant, ignore this rule.
@@ -58,6 +61,8 @@ from trainlint.measurements import SoftTargets, TargetCall
 from trainlint.rule import Rule, Verdict, failed, passed
 
 BLEND = 0.05
+#: How closely a label's weight must meet the other input's share, and how far it must be from its own.
+EXACT, APART = 0.02, 0.05
 
 
 class SoftTargetsRule(Rule):
@@ -86,6 +91,8 @@ class SoftTargetsRule(Rule):
             return _hardened(targets, evidence)
         if targets.inputs_mixed and targets.labels_mixed is False and targets.blend >= BLEND:
             return _half_mixed(targets, evidence)
+        if targets.own_weight is not None and _swapped(targets.own_weight, 1 - targets.blend):
+            return _exchanged(targets, targets.own_weight, evidence)
         for call in targets.calls:
             if call.soft and call.label_smoothing > 0 and call.smoothed_by > 0:
                 return _twice(call, evidence)
@@ -126,6 +133,23 @@ def _half_mixed(targets: SoftTargets, evidence: dict[str, Json]) -> Verdict:
             summary="Weigh the losses for both labels as the inputs were weighed.",
             code="loss = lam * criterion(logits, target_a) + (1 - lam) * criterion(logits, target_b)",
             edit=Edit(kind="mix-losses", values={"loss": next((c.kind for c in targets.calls if c.where == place), "cross_entropy")}),
+        ),
+    )
+
+
+def _swapped(weight: float, share: float) -> bool:
+    """Whether a label weighs what the other sample makes up, where the two can be told apart."""
+    return abs(weight - (1 - share)) < EXACT and abs(weight - share) > APART
+
+
+def _exchanged(targets: SoftTargets, weight: float, evidence: dict[str, Json]) -> Verdict:
+    return _failure(
+        f"The weights of the two labels are exchanged: a sample makes up {1 - targets.blend:.0%} of its blended input, but its label weighs {weight:.0%}.",
+        evidence | {"measured": weight, "expected": 1 - targets.blend, "threshold": APART},
+        next((c.where for c in targets.calls if c.where), targets.mixed_where),
+        Fix(
+            summary="Give each label the share of its own input.",
+            code="x = lam * x + (1 - lam) * x[index]\nloss = lam * criterion(logits, y) + (1 - lam) * criterion(logits, y[index])",
         ),
     )
 

@@ -7,6 +7,8 @@ by the content of samples, before any transform where the datasets can do withou
 
 - **Error**: some or all validation samples are training samples too, while the two parts are not the same.
 - **Warning**: validation runs over exactly the training data; or few samples are in both.
+- **Warning**: half or more of the validation windows of a series share half of their steps with a training window. They were cut
+  before the split, with a step shorter than themselves, and split at random.
 - **Note**: small samples that repeat about as often within the training data are in both.
 
 A loader that is used for both, and training accuracy that is measured beside a validation of its own, pass. Blank pictures, short texts and
@@ -42,6 +44,8 @@ speaker or document where there are several samples of each.
   they repeat within the training data: short sentences and rows of a few rounded numbers repeat by nature. Not so when some column
   has another value in half of the different samples or more: measured numbers.
 
+- Windows: half of them. A split by time has some at its border, one window's length of them; a random split has nearly all.
+
 ## References
 
 - Kapoor, Narayanan, Leakage and the reproducibility crisis in machine-learning-based science: https://doi.org/10.1016/j.patter.2023.100804
@@ -60,6 +64,8 @@ from trainlint.rule import Rule, Verdict, failed, not_run, passed
 LEAK, SOME, FEWEST = 0.05, 0.01, 2
 #: Compressed bytes below which samples repeat by nature, and how much more often than within training they must occur in validation.
 SMALL, TIMES = 256, 2.0
+#: Share of validation windows that overlap a training window from which the split is at random; a split by time has some at its border.
+HALF = 0.5
 #: Share of different numbers from which rows are measurements, which never repeat by chance.
 MEASURED = 0.5
 
@@ -89,7 +95,8 @@ class SplitLeak(Rule):
         if worst.how == "dataset":
             return _same(worst)
         if _share(worst) < SOME or worst.found < FEWEST:
-            return _fine(worst)
+            most = max(overlap.pairs, key=lambda p: p.overlapping / p.windows if p.windows else 0.0)
+            return _windows(most) if most.windows and most.overlapping >= HALF * most.windows else _fine(worst)
         return _leak(worst)
 
 
@@ -122,6 +129,20 @@ def _leak(pair: Shared) -> Verdict:
         location=pair.where,
         fix=_FIX,
         details=(Table(title="Samples in both parts", columns=("validation sample", "training sample"), rows=pair.examples),),
+    )
+
+
+def _windows(pair: Shared) -> Verdict:
+    return failed(
+        f"{pair.overlapping:,} of {pair.windows:,} validation windows share half of their steps or more with a training window: windows of one series "
+        "were split at random, so validation asks for what was trained on.",
+        severity=Severity.WARNING,
+        evidence=_evidence(pair) | {"measured": pair.overlapping / pair.windows, "threshold": HALF, "windows": pair.windows},
+        location=pair.where,
+        fix=Fix(
+            summary="Split the series by time, before windows are cut, and leave a gap of one window between the parts.",
+            code="cut = int(0.8 * len(series))\ntrain_set, val_set = Windows(series[:cut]), Windows(series[cut:])",
+        ),
     )
 
 

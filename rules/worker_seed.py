@@ -10,6 +10,11 @@ read the same samples.
   gets in the same state; or `worker_init_fn` seeds by a constant, or by the worker's number alone. Also a dataset that seeds
   a global generator by a constant whenever a sample is read, with or without workers.
 
+An `IterableDataset` is begun by two workers.
+
+- **Warning**: both read the same samples, so that each comes as many times an epoch as there are workers. Nothing shares the stream
+  out by `get_worker_info()`.
+
 Healthy and passed: loaders without workers whose generators run on, datasets without randomness, datasets that seed by the index on purpose,
 workers that live on (`persistent_workers=True`) and differ from each other, runs of one epoch.
 
@@ -43,6 +48,7 @@ def worker_init_fn(worker_id):
 
 ## Thresholds
 
+- A stream: half of the first 16 samples are the same. Shared out, none is; read whole, all are.
 - Equality is exact. Six of sixteen samples at least must vary, each is read twice: coin flips are equal by chance once in 4,000 times.
 
 ## References
@@ -57,6 +63,9 @@ from __future__ import annotations
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import Optimizers, WorkerSeeds
 from trainlint.rule import Rule, Verdict, failed, passed
+
+#: Samples of a stream that two workers must have begun with; the share of them that tells that both read all of it.
+FEWEST, SHARED = 4, 0.5
 
 
 class WorkerSeed(Rule):
@@ -80,6 +89,8 @@ class WorkerSeed(Rule):
             "same_in_epochs": seeds.same_in_epochs,
             "generators": ", ".join(seeds.held),
         }
+        if seeds.stream:
+            return _stream(seeds)
         if seeds.resets:
             return _reset(seeds, evidence)
         if not seeds.random:
@@ -91,6 +102,29 @@ class WorkerSeed(Rule):
         if not workers and not epochs:
             return passed(f"{seeds.samples} samples are augmented differently in two workers and in two epochs.", evidence=evidence)
         return _repeated(seeds, evidence, workers=workers, epochs=epochs)
+
+
+def _stream(seeds: WorkerSeeds) -> Verdict:
+    evidence: dict[str, Json] = {
+        "measured": seeds.stream_shared,
+        "expected": 0,
+        "threshold": SHARED,
+        "samples": seeds.stream,
+        "workers": seeds.workers,
+    }
+    if seeds.stream < FEWEST or seeds.stream_shared < SHARED * seeds.stream:
+        return passed(f"Two workers share {seeds.stream_shared} of the first {seeds.stream} samples of the stream.", evidence=evidence)
+    return failed(
+        f"Each of {seeds.workers} workers reads the whole stream: {seeds.stream_shared} of the first {seeds.stream} samples come from two of them, "
+        f"so every sample is seen {seeds.workers} times an epoch.",
+        severity=Severity.WARNING,
+        evidence=evidence,
+        location=seeds.where,
+        fix=Fix(
+            summary="Let each worker read its own share.",
+            code="info = torch.utils.data.get_worker_info()\nif info is not None:\n    items = items[info.id :: info.num_workers]",
+        ),
+    )
 
 
 def _reset(seeds: WorkerSeeds, evidence: dict[str, Json]) -> Verdict:

@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import trainlint
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kinds import KINDS, lightning_module, loader, mlp, x, y
+from framework_kinds import lightning_module
+from kinds import KINDS, loader, mlp, x, y
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -33,15 +33,15 @@ def modules() -> dict[str, Path]:
 
 
 @cache
-def imports(module: str, *, at_run_time: bool) -> frozenset[str]:
-    """Modules of this project that one imports; with ``at_run_time`` only while it is itself imported."""
+def imports(module: str, *, late: bool = True, types: bool = True) -> frozenset[str]:
+    """Modules of this project that one imports; ``late`` ones within functions among them, and those for ``types`` only."""
     path = modules()[module]
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     tree = ast.parse(path.read_text("utf-8"))
     skipped = {
         id(inner)
         for node in ast.walk(tree)
-        if at_run_time and (isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)))
+        if (not late and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)) or (not types and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
         for inner in ast.walk(node)
     }  # fmt: skip
     found = set()
@@ -60,9 +60,7 @@ def imports(module: str, *, at_run_time: bool) -> frozenset[str]:
 def test_the_core_imports_no_rule_and_no_report() -> None:
     for module in modules():
         if module.partition(".")[0] == "trainlint":
-            assert not [name for name in imports(module, at_run_time=False) if name.startswith(("trainlint_rules", "trainlint_reports"))], (
-                module
-            )
+            assert not [name for name in imports(module) if name.startswith(("trainlint_rules", "trainlint_reports"))], module
 
 
 @pytest.mark.parametrize("package", ["trainlint_rules", "trainlint_reports"])
@@ -70,7 +68,7 @@ def test_rules_and_reports_stand_on_the_core_alone(package: str) -> None:
     live = ("trainlint.record", "trainlint.probes", "trainlint.proof", "trainlint.watching", "trainlint.commands", "trainlint.edits")
     for module in modules():
         if module.startswith(package):
-            foreign = {name for name in imports(module, at_run_time=False) if not name.startswith(package)}
+            foreign = {name for name in imports(module) if not name.startswith(package)}
             assert all(name.startswith("trainlint.") or name == "trainlint" for name in foreign), module
             assert not [name for name in foreign if name.startswith(live)], module
 
@@ -81,12 +79,12 @@ def test_data_moves_one_way() -> None:
         if room is None:
             continue
         later = tuple(f"trainlint.{r}" for r in ORDER[ORDER.index(room) + 1 :])
-        found = [name for name in imports(module, at_run_time=True) if name.startswith(later)] if later else []
+        found = [name for name in imports(module, late=False, types=False) if name.startswith(later)] if later else []
         assert not found or module in ("trainlint.record.child", "trainlint.record.objects", "trainlint.probes.session"), (module, found)
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
-    graph = {module: set(imports(module, at_run_time=True)) for module in modules()}
+    graph = {module: set(imports(module, types=False)) for module in modules()}
     for package, path in modules().items():
         if path.name == "__init__.py":  # a package waits for what it hands on; its modules do not wait for it
             for module in graph:
@@ -96,6 +94,13 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
         pytest.fail(f"{' -> '.join(error.args[1])}")
+
+
+def test_no_module_is_too_long_to_be_read_in_one_go() -> None:
+    for module, path in modules().items():
+        text = path.read_text("utf-8")
+        page = len((ast.get_docstring(ast.parse(text)) or "").splitlines()) if module.startswith("trainlint_rules") else 0
+        assert len(text.splitlines()) - page <= 300, module
 
 
 def test_what_begins_with_an_underscore_stays_in_its_room() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from trainlint.choosing import hunks
-from trainlint.finding import Finding
+from trainlint.diffs import hunks
+
+if TYPE_CHECKING:
+    from trainlint.finding import Finding
 
 __all__ = ["brief", "briefs"]
 

@@ -1,4 +1,4 @@
-"""What reports say of edits and ``--fix`` does with them, decided in one place: their order, which are held back, how a change is shown."""
+"""What reports say of edits and ``--fix`` does with them, decided in one place: their order, and which are held back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from trainlint.finding import Finding, Report, Severity
 
-__all__ = ["held_back", "hunks", "in_order"]
+__all__ = ["held_back", "in_order"]
 
 
 def in_order(report: Report) -> Sequence[Finding]:
@@ -32,19 +32,3 @@ def held_back(finding: Finding, report: Report, explains: Mapping[str, Sequence[
     failing = (f.name for f in order if f.severity is not Severity.NOTE)
     cause = next((name for name in failing if finding.name in explains.get(name, ())), None)
     return f"it may come of {cause}, which is to be mended first" if cause else ""
-
-
-def hunks(diff: str) -> str:
-    """The lines of a unified diff as people read them: no headers, no blank lines around a change; a gap between two is an ellipsis."""
-    parts: list[list[str]] = []
-    for line in diff.splitlines():
-        if line.startswith("@@"):
-            parts.append([])
-        elif parts and not line.startswith("\\"):
-            parts[-1].append(line)
-    return "\n ⋮\n".join("\n".join(_trimmed(part)) for part in parts)
-
-
-def _trimmed(lines: list[str]) -> list[str]:
-    told = [i for i, line in enumerate(lines) if line.strip()]
-    return lines[told[0] : told[-1] + 1] if told else []

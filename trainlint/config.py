@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trainlint.errors import UsageError
+from trainlint.errors import UsageError, unknown
 from trainlint.settings import FAIL_ON, Settings
 
 if sys.version_info >= (3, 11):
@@ -17,7 +16,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["explained", "find_config", "project_settings", "read_config", "seconds", "unknown"]
+__all__ = ["explained", "find_config", "project_settings", "read_config", "seconds"]
 
 _OWN_FILE = "trainlint.toml"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -138,13 +137,6 @@ def seconds(text: str, what: str) -> float:
     if not 0 < value < 1e6:
         raise UsageError(f"{what} {text}: give a time such as 60s or 2m")
     return value
-
-
-def unknown(name: str, known: Iterable[str]) -> str:
-    """``'nmae'; did you mean 'name'?`` for a message about a name that does not exist."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"{name!r}; " + (f"did you mean {near[0]!r}?" if near else f"it takes: {', '.join(known) or 'nothing'}")
 
 
 def _table(path: Path) -> dict[str, Any] | None:

@@ -11,9 +11,20 @@ TrainlintError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
-__all__ = ["DivergedError", "FindingsError", "InputError", "PluginError", "TrainlintError", "UnknownRuleError", "UsageError", "first_line"]
+__all__ = [
+    "DivergedError",
+    "FindingsError",
+    "InputError",
+    "PluginError",
+    "TrainlintError",
+    "UnknownRuleError",
+    "UsageError",
+    "first_line",
+    "unknown",
+]
 
 
 class TrainlintError(Exception):
@@ -56,3 +67,10 @@ class PluginError(TrainlintError):
 def first_line(error: BaseException) -> str:
     """What another library's exception says, in one line; its kind when it says nothing."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """``'nmae'; did you mean 'name'?`` for a message about a name that does not exist."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"{name!r}; " + (f"did you mean {near[0]!r}?" if near else f"it takes: {', '.join(known) or 'nothing'}")

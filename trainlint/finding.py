@@ -273,9 +273,7 @@ class Report:
 
     def to_json(self) -> str:
         """The report as JSON; docs/json-schema.md describes it."""
-        from trainlint.serialise import to_json
-
-        return to_json(self)
+        return self._rendered("json")
 
     def to_html(self) -> str:
         """The report as one self-contained page."""
@@ -286,7 +284,7 @@ class Report:
         return self._rendered("text")
 
     def _rendered(self, style: str) -> str:
-        from trainlint.registry import load_renderers
+        from trainlint.renderers import load_renderers
 
         return load_renderers()[style].render(self)
 

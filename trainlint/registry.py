@@ -1,4 +1,4 @@
-"""Finds rules and report formats: ours and third parties' come the same way, through entry points."""
+"""Finds rules and what writes their pages: ours and third parties' come the same way, through entry points."""
 
 from __future__ import annotations
 
@@ -10,22 +10,10 @@ from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 from trainlint.errors import PluginError, UnknownRuleError
-from trainlint.finding import Report, Severity, Stage
+from trainlint.finding import Severity, Stage
 from trainlint.rule import Rule
 
-__all__ = ["Catalogue", "PageMaker", "Renderer", "load_catalogue", "load_page_makers", "load_renderers"]
-
-
-class Renderer(Protocol):
-    """A report format: turns a report into text. ``name`` is what ``--format`` takes."""
-
-    name: str
-    suffix: str
-    """File suffix, with its dot."""
-
-    def render(self, report: Report, *, color: bool = False, width: int = 100, verbosity: int = 0) -> str:
-        """The whole report as text; ``color``, ``width`` and ``verbosity`` only matter to a terminal format."""
-        ...
+__all__ = ["Catalogue", "PageMaker", "load_catalogue", "load_page_makers"]
 
 
 @dataclass(frozen=True)
@@ -111,19 +99,6 @@ def _check(kind: type[Rule], others: Sequence[Rule]) -> None:
             if getattr(other, attribute).lower() == getattr(kind, attribute).lower():
                 msg = f"rule {kind.__name__} has the {attribute} {getattr(kind, attribute)!r}, which {type(other).__module__}.{type(other).__name__} has already"
                 raise TypeError(msg)
-
-
-@lru_cache(maxsize=1)
-def load_renderers() -> dict[str, Renderer]:
-    """All installed report formats by name."""
-    found: dict[str, Renderer] = {}
-    for point in entry_points(group="trainlint.reports"):
-        try:
-            module = point.load()
-            found |= {kind.name: kind() for kind in module.RENDERERS}
-        except Exception as error:
-            raise PluginError(point.name, point.value, error) from error
-    return found
 
 
 @lru_cache(maxsize=1)

@@ -29,9 +29,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from trainlint.config import unknown
 from trainlint.details import Detail
-from trainlint.errors import UsageError
+from trainlint.errors import UsageError, unknown
 from trainlint.finding import Fix, Json, Report, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Measurement

@@ -139,3 +139,75 @@ def test_losses_that_work_against_each_other_are_not_judged_by_their_height() ->
 @pytest.mark.parametrize("points", [0, 1, 2])
 def test_too_few_points_are_refused(points: int) -> None:
     assert name_shape(Run(train=curve(*[0.5] * points))).shape == "too-short"
+
+
+def test_fine_tuning_that_still_falls_a_little_is_not_underfit() -> None:
+    steps = np.arange(400.0)
+    noise = np.random.default_rng(0).normal(0, 0.004, 400)
+    run = Run(train=Trace(steps * 500, 1.9 - 0.13 * (1 - np.exp(-steps / 150)) + noise), x_label="step")
+    assert name_shape(run).shape in ("healthy", "still-improving")
+
+
+def test_a_loss_that_ends_higher_is_never_said_to_fall() -> None:
+    run = Run(
+        train=curve(*(0.5 + 0.0001 * i * (-1) ** i for i in range(40))), val=curve(*(0.61 + 0.004 * i for i in range(40))), x_label="epoch"
+    )
+    assert "falls" not in name_shape(run).summary
+
+
+def test_few_evaluations_do_not_hide_a_long_training_curve() -> None:
+    run = Run(train=falling(200), val=Trace(np.array([50.0, 100, 150, 199]), np.array([0.5, 0.51, 0.5, 0.505])), x_label="step")
+    assert name_shape(run).shape == "healthy"
+
+
+def test_validation_that_rises_while_the_metric_stalls_is_overfit() -> None:
+    train = curve(*(0.68 * 0.9**i for i in range(16)))
+    val = curve(0.69, 0.67, 0.64, 0.58, 0.547, 0.52, 0.535, 0.532, 0.528, 0.531, 0.537, 0.545, 0.553, 0.564, 0.577, 0.586)
+    accuracy = curve(0.56, 0.57, 0.58, 0.68, 0.74, 0.757, 0.741, 0.75, 0.75, 0.76, 0.756, 0.76, 0.758, 0.761, 0.76, 0.761)
+    run = Run(train=train, val=val, metric=accuracy, higher_is_better=True, x_label="epoch")
+    assert name_shape(run).shape == "overfit"
+
+
+def test_three_evaluations_that_only_rise_are_overfit_beside_a_falling_training_loss() -> None:
+    assert name_shape(Run(train=curve(0.31, 0.20, 0.14), val=curve(0.255, 0.29, 0.375))).shape == "overfit"
+    assert name_shape(Run(train=curve(0.31, 0.20, 0.14), val=curve(0.255, 0.25, 0.26))).shape != "overfit"
+
+
+def test_a_few_hard_batches_of_thousands_are_no_spikes() -> None:
+    rng = np.random.default_rng(0)
+    y = (2 + 0.5 * np.exp(-np.arange(6000) / 1500)) * np.exp(rng.normal(0, 0.12, 6000))
+    y[[700, 2500, 4100]] *= 2.6
+    assert name_shape(Run(train=Trace(np.arange(6000.0), y), x_label="step")).shape != "spikes"
+
+
+def test_a_loss_that_hardly_moves_beside_a_metric_that_does_is_not_broken() -> None:
+    rng = np.random.default_rng(0)
+    early = np.exp(-np.arange(100) / 5)
+    run = Run(
+        train=Trace(np.arange(100.0), 6.12 + 0.2 * early + rng.normal(0, 0.015, 100)),
+        metric=Trace(np.arange(100.0), 0.8 - 0.2 * early + rng.normal(0, 0.004, 100)),
+        higher_is_better=True,
+        x_label="epoch",
+    )
+    assert name_shape(run).shape != "broken"
+
+
+def test_validation_that_rises_from_the_first_epoch_is_not_underfit() -> None:
+    run = Run(train=curve(*(0.0024 * 0.8**i for i in range(10))), val=curve(*(0.0502 + 0.0008 * i for i in range(10))), x_label="epoch")
+    assert name_shape(run).shape == "overfit"
+
+
+def test_a_log_that_begins_late_and_rises_is_no_plateau() -> None:
+    x = 67_400 + 50.0 * np.arange(80)
+    assert name_shape(Run(train=Trace(x, 4.4 + 0.6 * (1 - np.exp(-np.arange(80) / 25))), x_label="step")).shape == "diverged"
+
+
+def test_the_flat_tail_of_a_log_that_begins_late_is_not_broken() -> None:
+    x = 67_400 + 50.0 * np.arange(80)
+    assert name_shape(Run(train=Trace(x, 0.2672 + 0.003 * np.exp(-np.arange(80.0))), x_label="step")).shape == "plateau"
+
+
+def test_a_metric_that_ends_as_it_began_is_not_healthy() -> None:
+    values = 0.5 + np.random.default_rng(0).normal(0, 0.03, 24)
+    run = Run(metric=Trace(np.arange(24.0), np.r_[values[:-1], 0.49]), higher_is_better=True, x_label="epoch")
+    assert name_shape(run).shape != "healthy"

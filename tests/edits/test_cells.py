@@ -9,7 +9,8 @@ import pytest
 
 from trainlint.edits import make
 from trainlint.edits.applying import plan, write
-from trainlint.edits.script import EditError, read_source
+from trainlint.edits.reading import read_source
+from trainlint.edits.source import EditError
 from trainlint.finding import Edit, Finding, Fix, Outcome, Report, Severity, Stage, Subject
 from trainlint.location import Location
 

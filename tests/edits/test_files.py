@@ -9,7 +9,8 @@ import pytest
 
 from trainlint.edits import make, with_diffs
 from trainlint.edits.applying import check, plan, project_root, restore, write
-from trainlint.edits.script import EditError, read_source
+from trainlint.edits.reading import read_source
+from trainlint.edits.source import EditError
 from trainlint.finding import Edit, Finding, Fix, Outcome, Report, Severity, Stage, Subject
 from trainlint.location import Location
 

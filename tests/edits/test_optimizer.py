@@ -7,6 +7,10 @@ from .edited import becomes, edited, refused
     ("before", "after"),
     [
         ("o = torch.optim.SGD(p, lr=1e-6)  # here\n", "o = torch.optim.SGD(p, lr=0.003)\n"),
+        (
+            "a = TrainingArguments('out', learning_rate=1e-6, num_train_epochs=3)  # here\n",
+            "a = TrainingArguments('out', learning_rate=0.003, num_train_epochs=3)\n",
+        ),
         ("o = torch.optim.SGD(p, 1e-6)  # here\n", "o = torch.optim.SGD(p, 0.003)\n"),
         ("o = torch.optim.Adam(p)  # here\n", "o = torch.optim.Adam(p, lr=0.003)\n"),
         ("LR = 1e-6\ndef f():\n    o = torch.optim.Adam(p, lr=LR)  # here\n", "LR = 0.003\ndef f():\n    o = torch.optim.Adam(p, lr=LR)\n"),

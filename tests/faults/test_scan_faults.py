@@ -20,7 +20,8 @@ from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "rules"))
 
-from table import SCANS, Fault, script
+from fault import Fault, script
+from table import SCANS
 from warm import forked
 
 from trainlint.cli import main

@@ -8,16 +8,19 @@ from contextlib import suppress
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from trainlint.measurements import BatchView
+from trainlint.probes.batches import measure_batches
 from trainlint.record.frames import Frames
 from trainlint.record.hooks import listening
 from trainlint.record.recorder import Recorder, StopRecording
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings
 
-__all__ = ["Net", "fit", "measured", "record", "train"]
+__all__ = ["Net", "classify", "conv", "first", "fit", "measured", "record", "roles", "train"]
 
 
 def record(run: Callable[[], Any], settings: Settings | None = None) -> Recording:
@@ -46,6 +49,11 @@ def fit(model: nn.Module, loader: Iterable[Any], loss: Callable[[nn.Module, Any]
             optimizer.step()
 
 
+def classify(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    """The cross-entropy of ``(inputs, class indices)``."""
+    return F.cross_entropy(model(batch[0]), batch[1])
+
+
 class Net(nn.Module):
     """A model made of named layers and a forward function of itself and its inputs."""
 
@@ -63,3 +71,18 @@ def measured(probe: Callable[..., Any], recording: Recording, seconds: float = 6
     """What a probe makes of a recording."""
     with torch.enable_grad():
         return probe(recording, time.monotonic() + seconds, Settings())
+
+
+def conv(channels: int = 3, classes: int = 4) -> nn.Module:
+    """A small convolutional classifier."""
+    return nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))
+
+
+def roles(view: BatchView) -> dict[str, tuple[str, str]]:
+    """``{path: (role, kind)}`` of a batch's tensors."""
+    return {leaf.path: (leaf.role, leaf.kind) for leaf in view.leaves}
+
+
+def first(recording: Recording) -> BatchView:
+    """The first training batch of a recording."""
+    return measured(measure_batches, recording).train[0]

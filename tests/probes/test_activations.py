@@ -11,17 +11,12 @@ from torch.utils.data import DataLoader, TensorDataset
 from trainlint.probes.activations import measure_activations
 from trainlint.probes.errors import CannotMeasureError
 
-from .recorded import measured, record, train
+from .recorded import classify, measured, record, train
 
 
 def loader(features: int = 6, classes: int = 3, batch: int = 8) -> DataLoader:
     torch.manual_seed(0)
     return DataLoader(TensorDataset(torch.randn(64, features), torch.randint(0, classes, (64,))), batch)
-
-
-def classify(model, batch):
-    x, y = batch
-    return F.cross_entropy(model(x), y)
 
 
 def mlp(*layers: nn.Module) -> nn.Sequential:
@@ -34,7 +29,7 @@ def test_layers_come_in_the_order_of_the_forward_with_module_and_kind():
     layers = measured(measure_activations, train(model, loader(), classify)).layers
     assert [(a.module, a.kind) for a in layers] == [("0", "linear"), ("1", "relu"), ("2", "batch_norm"), ("3", "tanh"), ("4", "linear")]
     assert [a.units for a in layers] == [16, 16, 16, 16, 3]
-    assert all(a.where.file.endswith("test_activations.py") for a in layers)
+    assert all(a.where.file.endswith("recorded.py") for a in layers)
 
 
 def test_values_are_those_of_the_first_batch_at_the_first_weights():

@@ -16,7 +16,7 @@ from trainlint.measurements import DataScan
 from trainlint.probes.data_scan import measure_data_scan
 from trainlint.probes.datasets import spread
 
-from .recorded import measured, record, train
+from .recorded import classify, measured, record, train
 
 
 class Table(Dataset):
@@ -31,10 +31,6 @@ class Table(Dataset):
     def __getitem__(self, index: int):
         self.reads.append(index)
         return self.x[index], self.labels[index]
-
-
-def classify(model, batch):
-    return F.cross_entropy(model(batch[0]), batch[1])
 
 
 def scan(loader) -> DataScan:

@@ -30,13 +30,13 @@ class Shadow:
             self.shadow[name] = self.decay * self.shadow[name] + (1 - self.decay) * p.detach()
 
 
-def facts(follow=None, average=lambda model: None, loop=8) -> Ema:
+def facts(follow=None, average=lambda model: None, loop=8, between=lambda width: nn.ReLU()) -> Ema:
     width = next(_WIDTHS)
     torch.manual_seed(0)
     alive = []  # a script's objects are there while it is measured
 
     def run() -> None:
-        model = nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, 3))
+        model = nn.Sequential(nn.Linear(6, width), between(width), nn.Linear(width, 3))
         kept = average(model)
         alive.append(kept)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -114,3 +114,16 @@ def test_an_update_through_state_dicts_is_seen_at_its_line():
     found = facts(follow, copy.deepcopy).copies[0]
     assert found.where is not None
     assert found.where.text.endswith("# update")
+
+
+@torch.no_grad()
+def lerp_with_buffers(average: nn.Module, model: nn.Module) -> None:
+    lerp(average, model)
+    for slow, fast in zip(average.buffers(), model.buffers(), strict=True):
+        slow.copy_(fast)
+
+
+@pytest.mark.parametrize(("follow", "fresh"), [(lerp, 1), (lerp_with_buffers, 0)])
+def test_running_statistics_that_a_copy_never_takes_over_are_counted(follow, fresh):
+    found = facts(follow, copy.deepcopy, between=nn.BatchNorm1d)
+    assert [c.fresh_statistics for c in found.copies] == [fresh]

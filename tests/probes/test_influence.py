@@ -62,6 +62,22 @@ def test_a_head_that_begins_at_zero_learns_from_the_input(lr):
     assert max(found.together.change, found.together.gradient_change) > 1e-3
 
 
+class Killing(torch.optim.SGD):
+    """Takes steps that leave nothing of the weights."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.data.zero_()
+
+
+def test_a_model_that_its_steps_have_killed_did_not_ignore_its_input():
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))
+    found = influence(model, optimizer=Killing(model.parameters(), lr=1.0))
+    assert found.together.change > 1e-3
+    assert not any(p.any() for p in model.parameters())
+
+
 def test_one_of_two_inputs_that_is_not_used_is_told():
     model = Net(lambda net, x, extra: net.head(x), head=nn.Linear(6, 4))
     (extra,) = influence(model, X, EXTRA).inputs[-1:]

@@ -12,7 +12,7 @@ from trainlint.measurements import Labels
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.labels import measure_labels
 
-from .recorded import Net, measured, record, train
+from .recorded import Net, classify, measured, record, train
 
 CENTRES = torch.randn(4, 6, generator=torch.Generator().manual_seed(9)) * 2.5
 
@@ -21,10 +21,6 @@ def clouds(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(4, (count,), generator=generator)
     return CENTRES[labels] + torch.randn(count, 6, generator=generator), labels
-
-
-def classify(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    return F.cross_entropy(model(batch[0]), batch[1])
 
 
 def both(train_set: Dataset, val_set: Dataset | None = None, model: nn.Module | None = None, loss=classify) -> Labels:
@@ -235,3 +231,31 @@ def test_texts_are_counted() -> None:
     model = Net(lambda self, ids: self.out(self.embed(ids).mean(1)), embed=nn.Embedding(60, 8), out=nn.Linear(8, 2))
     found = both(TensorDataset(tokens, labels), None, model, partial(classify))
     assert found.signals[0].z > 8
+
+
+class Texts(Dataset):
+    """Texts of different lengths, whose first token says the label."""
+
+    def __init__(self, count: int) -> None:
+        generator = torch.Generator().manual_seed(count)
+        self.texts = [torch.randint(1, 20, (4 + i % 7,), generator=generator) for i in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        text = torch.cat([torch.tensor([30 + index % 3]), self.texts[index]])
+        return text, torch.ones_like(text), index % 3
+
+
+def test_texts_of_different_lengths_are_counted_with_their_masks() -> None:
+    def collate(rows: list[tuple[Tensor, Tensor, int]]) -> tuple[Tensor, Tensor, Tensor]:
+        texts, masks, labels = zip(*rows, strict=True)
+        padded = [nn.utils.rnn.pad_sequence(list(part), batch_first=True) for part in (texts, masks)]
+        return padded[0], padded[1], torch.tensor(labels)
+
+    model = Net(lambda net, x, m: net.head((net.embed(x) * m[:, :, None]).sum(1)), embed=nn.Embedding(40, 8), head=nn.Linear(8, 3))
+    loader = DataLoader(Texts(300), 32, shuffle=True, collate_fn=collate)
+    recording = train(model, loader, lambda m, b: F.cross_entropy(m(b[0], b[1]), b[2]))
+    found = measured(measure_labels, recording)
+    assert found.signals[0].accuracy > 0.9

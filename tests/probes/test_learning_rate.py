@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from trainlint.measurements import LearningRate, Trial
 from trainlint.probes.learning_rate import _Search, measure_learning_rate
+from trainlint.probes.replay import rehearsal
 
 from .recorded import fit, measured, record
 
@@ -65,3 +66,21 @@ def test_ends_that_still_train_are_open() -> None:
 @pytest.mark.parametrize(("batches", "steps"), [(1, 4), (2, 4), (3, 6), (8, 8)])
 def test_a_score_averages_whole_turns_and_at_least_four_steps(batches: int, steps: int) -> None:
     assert search(firsts=(1.0,) * batches).turn == steps
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+def test_a_trial_takes_the_steps_of_the_optimizer_itself(kind: type[torch.optim.Adam]) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 2)
+    loader = DataLoader(TensorDataset(torch.randn(64, 4), torch.randint(0, 2, (64,))), 16)
+    optimizer = kind(model.parameters(), lr=0.01, weight_decay=0.1)
+    recording = record(lambda: fit(model, loader, lambda m, b: F.cross_entropy(m(b[0]), b[1]), optimizer))
+    ends = []
+    for fused in (True, False):
+        with rehearsal(recording, batches=True) as trial:
+            own = trial.own_optimizer(0.01)
+            own.param_groups[0]["fused"] = fused
+            for fill in trial.fills:
+                trial.step(own, fill)
+            ends.append([p.detach().clone() for p in model.parameters()])
+    torch.testing.assert_close(ends[0], ends[1])

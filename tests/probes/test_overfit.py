@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.overfit import measure_overfit, next_token_floor
 from trainlint.probes.replay import rehearsal
-from trainlint.record.tape import Operation
+from trainlint.record.operation import Operation
 
 from .recorded import Net, measured, train
 
@@ -61,6 +61,15 @@ def test_a_step_whose_shapes_depend_on_the_weights_is_not_measured() -> None:
         index = next(op for op in trial.tape.operations if op.name == "nonzero")
         with pytest.raises(CannotMeasureError, match="shapes depend on the weights"):
             trial.step(optimizer, {}, lambda op: replace_call(op, lambda t: t.nonzero()[:2]) if op is index else op)
+
+
+def test_a_step_that_holds_the_size_of_its_batch_is_tried_on_a_few_samples() -> None:
+    torch.manual_seed(0)
+    model = Net(lambda self, x: self.head(self.body(x).reshape(x.size(0), -1)), body=nn.Conv1d(1, 4, 3), head=nn.Linear(24, 3))
+    loader = DataLoader(TensorDataset(torch.randn(32, 1, 8), torch.arange(32) % 3), 32)
+    recording = train(model, loader, lambda m, batch: F.cross_entropy(m(batch[0]), batch[1]))
+    found = measured(measure_overfit, recording)
+    assert (found.batch_size, found.accuracy) == (8, 1.0)
 
 
 def test_a_few_samples_are_fitted_where_the_model_reads_the_batch_size_of_its_input() -> None:

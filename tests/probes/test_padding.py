@@ -12,7 +12,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.data import DataLoader, TensorDataset
 
 from trainlint.measurements import Padding
-from trainlint.probes.padding import measure_padding, padded
+from trainlint.probes.padding import measure_padding
+from trainlint.probes.pads import padded
 
 from .recorded import Net, measured, train
 

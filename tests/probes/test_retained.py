@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from trainlint.measurements import Retained
 from trainlint.probes.retained import measure_retained
@@ -136,8 +137,8 @@ def test_states_that_a_loop_without_backward_carries_on_are_found_in_their_tuple
     def run() -> None:
         for _ in range(4):
             state = (torch.zeros(1, 8, 8), torch.zeros(1, 8, 8))
-            for i in range(12):
-                output, state = cell(X[i : i + 1], state)
+            for (x,) in DataLoader(TensorDataset(X[:12])):
+                output, state = cell(x, state)
             optimizer.zero_grad()
             F.mse_loss(head(output), Y[11:12]).backward()
             optimizer.step()

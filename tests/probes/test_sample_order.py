@@ -15,15 +15,11 @@ from trainlint.measurements import SampleOrder
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.sample_order import expected_runs, measure_sample_order
 
-from .recorded import measured, record, train
+from .recorded import classify, measured, record, train
 
 
 def data(labels: torch.Tensor) -> TensorDataset:
     return TensorDataset(torch.randn(len(labels), 4), labels)
-
-
-def classify(model, batch):
-    return F.cross_entropy(model(batch[0]), batch[1])
 
 
 def order(loader, loss=classify) -> SampleOrder:
@@ -256,3 +252,18 @@ def test_runs_of_a_beginning_have_the_mean_and_spread_of_draws():
     mean = sum(runs) / len(runs)
     spread = (sum((r - mean) ** 2 for r in runs) / len(runs)) ** 0.5
     assert expected_runs(labels[:4], labels) == pytest.approx((mean, spread))
+
+
+def test_a_script_that_trains_on_one_batch_alone_has_no_order():
+    model, loader = nn.Linear(4, 10), DataLoader(data(torch.arange(200) // 20), 100)
+
+    def run():
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        batch = next(iter(loader))
+        for _ in range(8):
+            optimizer.zero_grad()
+            classify(model, batch).backward()
+            optimizer.step()
+
+    with pytest.raises(CannotMeasureError, match="one batch from its loader"):
+        measured(measure_sample_order, record(run))

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from trainlint.measurements import ShortRuns
 from trainlint.probes.batch_size import measure_batch_size
 from trainlint.probes.learning_rate import measure_learning_rate
-from trainlint.probes.loop import measure_optimizers
+from trainlint.probes.optimizers import measure_optimizers
 from trainlint.probes.short_runs import measure_short_runs
 from trainlint.record.recording import Recording
 from trainlint_rules.over_regularized import OverRegularized

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -135,3 +136,14 @@ def test_a_collate_function_that_blends_inputs_alone_is_seen():
 def test_a_collate_function_that_blends_labels_too_is_told_from_it():
     whole = collated(lambda y, other: mixed(F.one_hot(y, CLASSES).float(), other))
     assert (whole.inputs_mixed, whole.labels_mixed) == (True, True)
+
+
+@pytest.mark.parametrize("own", [0.7, 0.3])
+def test_the_weight_of_a_samples_own_label_is_told(own):
+    def both(model, batch):
+        x, y = batch
+        other = torch.randperm(len(x))
+        out = model(mixed(x, other))
+        return own * F.cross_entropy(out, y) + (1 - own) * F.cross_entropy(out, y[other])
+
+    assert facts(both).own_weight == pytest.approx(own)

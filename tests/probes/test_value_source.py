@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from trainlint.probes.datasets import Samples
-from trainlint.probes.value_source import reordered_alone, value_source
+from trainlint.probes.value_source import argument_named, forced_gradient, rate_written, reordered_alone, value_source
 from trainlint.record.frames import Frames
 
 
@@ -173,3 +173,25 @@ def test_the_line_that_reorders_only_one_of_inputs_and_labels(build) -> None:
 @pytest.mark.parametrize("build", [ShufflesBoth, ShufflesPairs, ListsFiles, DrawsAnOrder])
 def test_what_is_reordered_together_or_not_at_all_has_no_such_line(build) -> None:
     assert alone(build) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("total = torch.tensor(parts, requires_grad=True)\ntotal.backward()\n", 1),
+        ("loss = f(x)\nloss.requires_grad_(True)\nloss.backward()\n", 2),
+        ("loss = f(x)\nloss.requires_grad = True\nloss.backward()\n", 2),
+        ("x.requires_grad_(True)\nloss = f(x)\nloss.backward()\n", None),
+    ],
+)
+def test_the_line_that_forces_a_gradient(tmp_path, source: str, line: int | None) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(source)
+    assert forced_gradient(str(script), source.count("\n")) == line
+
+
+def test_lines_of_an_argument_and_of_a_rate_that_is_set(tmp_path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("args = Arguments(\n    lr=1e-3,\n    warmup_steps=500,\n)\nfor g in opt.param_groups:\n    g['lr'] *= 0.9\n")
+    assert argument_named(str(script), "warmup") == 3
+    assert rate_written(str(script)) == 6

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Subset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, get_worker_info
 
 from trainlint.measurements import WorkerSeeds
 from trainlint.probes.worker_seeds import measure_worker_seeds
@@ -113,3 +113,22 @@ def test_seeding_by_the_index_is_a_choice():
         return torch.rand(())
 
     assert seeds(Rows(draw)).resets == ()
+
+
+class Stream(IterableDataset):
+    def __init__(self, shared_out: bool) -> None:
+        self.rows, self.shared_out = torch.randn(80, 6, generator=torch.Generator().manual_seed(0)), shared_out
+
+    def __iter__(self):
+        info = get_worker_info()
+        rows = range(80)[info.id :: info.num_workers] if info is not None and self.shared_out else range(80)
+        return ((self.rows[i], i % 4) for i in rows)
+
+
+@pytest.mark.parametrize(("shared_out", "shared"), [(False, 16), (True, 0)])
+def test_a_stream_that_every_worker_reads_whole(shared_out: bool, shared: int):
+    loader = DataLoader(Stream(shared_out), 10)
+    recording = train(nn.Linear(6, 4), loader, lambda m, b: F.cross_entropy(m(b[0]), b[1]))
+    loader.num_workers = 2
+    found = measured(measure_worker_seeds, recording)
+    assert (found.stream, found.stream_shared) == (16, shared)

@@ -92,7 +92,7 @@ def test_the_report_shows_curves_and_spread():
     assert curves.title.startswith("Before and after")
     assert [row[0] for row in table.rows] == ["as it is", "with the fixes", "reference recipe"]
     report = judge(evidence, SETTINGS, name="train.py")
-    from trainlint.registry import load_renderers
+    from trainlint.renderers import load_renderers
 
     text = load_renderers()["text"].render(report)
     assert "Before and after" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +12,14 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
+from trainlint.probes.replay import rehearsal
 from trainlint.record.frames import Frames
 from trainlint.record.hooks import listening
+from trainlint.record.operation import without_regularisation
 from trainlint.record.recorder import Recorder
-from trainlint.record.tape import Tape, without_regularisation
+from trainlint.record.tape import Tape
 from trainlint.settings import Settings
 
 Batch = tuple[Tensor, ...]
@@ -233,3 +237,75 @@ def test_other_batches_can_be_fed_by_their_path() -> None:
     x, y = images()
     loss = tape.replay({tape.batch["[0]"]: x, tape.batch["[1]"]: y}, change=without_regularisation, grad=False)[tape.loss]
     assert float(loss) != float(tape.replay(change=without_regularisation, grad=False)[tape.loss])
+
+
+def test_a_state_that_is_detached_from_the_step_before_is_a_constant() -> None:
+    """Truncated backpropagation: the tape begins before the state is detached."""
+    torch.manual_seed(0)
+    rnn, head = nn.GRU(4, 8, batch_first=True), nn.Linear(8, 3)
+    optimizer = torch.optim.SGD([*rnn.parameters(), *head.parameters()], 0.1)
+    recorder = Recorder(Settings(), Frames(), lambda recording: None)
+    state = torch.zeros(1, 5, 8)
+    with listening(recorder):
+        for _ in range(3):
+            state = state.detach()
+            outputs, state = rnn(torch.randn(5, 6, 4), state)
+            loss = F.cross_entropy(head(outputs[:, -1]), torch.randint(3, (5,)))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    recorder.finish()
+    assert recorder.recording.trust == "next step"
+
+
+def test_a_loop_without_a_loader_keeps_the_data_of_later_steps() -> None:
+    """They are fed in turn, so that a learning rate is not judged on one batch alone; data that never changes is one batch."""
+    for fixed in (False, True):
+        torch.manual_seed(0)
+        model, x, y = nn.Linear(4, 2), torch.randn(3, 4), torch.randint(0, 2, (3,))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        recorder = Recorder(Settings(), Frames(), lambda recording: None)
+        with listening(recorder):
+            for _ in range(8):
+                if not fixed:
+                    x, y = torch.randn(3, 4), torch.randint(0, 2, (3,))
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+        recorder.finish()
+        with rehearsal(recorder.recording, batches=True) as trial:
+            assert (len(trial.fills) == 1) == fixed
+            assert len({float(trial.loss(fill, grad=False)) for fill in trial.fills}) == len(trial.fills)
+
+
+def test_outputs_that_are_collected_in_an_empty_tensor_are_replayed() -> None:
+    torch.manual_seed(0)
+    cell, head = nn.GRUCell(4, 8), nn.Linear(8, 3)
+    optimizer = torch.optim.SGD([*cell.parameters(), *head.parameters()], 0.1)
+    recorder = Recorder(Settings(), Frames(), lambda recording: None)
+    with listening(recorder):
+        for _ in range(3):
+            state, outputs, words = torch.zeros(5, 8), torch.zeros(6, 5, 3), torch.randn(6, 5, 4)
+            for t in range(6):
+                state = cell(words[t], state)
+                outputs[t] = head(state)
+            optimizer.zero_grad()
+            F.cross_entropy(outputs.view(-1, 3), torch.randint(3, (30,))).backward()
+            optimizer.step()
+    recorder.finish()
+    assert recorder.recording.trust == "next step", recorder.recording.trust_reason
+
+
+def test_activations_die_with_the_step_that_made_them():
+    recorder, made = Recorder(Settings(), Frames()), []
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 1))
+    model[0].register_forward_hook(lambda module, given, output: made.append(weakref.ref(output)))
+    with listening(recorder):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for (x,) in DataLoader(TensorDataset(torch.randn(12, 4)), 4):
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            assert made[-1]() is None
+            optimizer.step()
+    recorder.finish()
+    assert recorder.recording.trust == "next step"

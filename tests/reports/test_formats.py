@@ -11,7 +11,7 @@ import pytest
 import samples
 
 from trainlint.finding import Outcome, Report
-from trainlint.registry import load_renderers
+from trainlint.renderers import load_renderers
 from trainlint_reports import RENDERERS
 
 REPORTS = [samples.eight_findings(), samples.all_passed(), samples.crashed(), samples.hostile(), samples.empty()]

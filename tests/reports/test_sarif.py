@@ -11,7 +11,7 @@ import samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainlint.finding import Finding, Fix, Report
+from trainlint.finding import Finding, Fix, Outcome, Report
 from trainlint.location import Location
 from trainlint_reports.sarif import SarifRenderer, replacements
 
@@ -39,6 +39,15 @@ def test_the_log_fits_the_official_schema(make: Any) -> None:
     for shown in (report, known):
         log = json.loads(SarifRenderer().render(shown))
         jsonschema.Draft4Validator(schema, format_checker=jsonschema.FormatChecker()).validate(log)
+
+
+def test_a_failure_that_a_comment_takes_back_is_a_suppressed_result() -> None:
+    failed = next(f for f in samples.eight_findings() if f.failed and f.location)
+    taken_back = replace(failed, outcome=Outcome.NOT_RUN, ignored=True, reason="suppressed by a comment")
+    log = run(replace(samples.empty(), findings=(taken_back,)))
+    assert [r["ruleId"] for r in log["results"]] == [failed.code]
+    assert log["results"][0]["suppressions"] == [{"kind": "inSource", "status": "accepted", "justification": "suppressed by a comment"}]
+    assert not log["invocations"][0]["toolExecutionNotifications"]
 
 
 def test_github_finds_what_it_asks_for() -> None:

@@ -164,3 +164,30 @@ def test_warns_of_a_single_class():
 
 def test_a_handful_of_labels_says_nothing():
     assert judge({"0": 60, "1": 2}, bce()).kind == "not-run"
+
+
+SLIPS = {"0": 3374, "1": 462, "2": 164}
+
+
+def test_warns_of_class_weights_that_grow_with_frequency():
+    verdict = judge(SLIPS, cross_entropy(3, weighted=True, class_weights=(2.53, 0.347, 0.123)))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, CRITERION)
+    assert "class 0 has 3,374 labels and weighs 2.53" in verdict.message
+
+
+@pytest.mark.parametrize("weights", [(0.4, 2.9, 8.1), (1.0, 1.0, 1.0), (1.0, 2.0, 0.5), (1.2, 1.0, 1.0)])
+def test_passes_class_weights_that_even_out_or_have_another_purpose(weights):
+    assert judge(SLIPS, cross_entropy(3, weighted=True, class_weights=weights)).kind == "pass"
+
+
+@pytest.mark.parametrize(("weight", "kind"), [(2328.0, "fail"), (32.3, "pass"), (100.0, "pass"), (0.03, "fail")])
+def test_warns_of_a_pos_weight_far_from_negatives_per_positive(weight, kind):
+    verdict = judge(PORES, bce(weighted=True, pos_weight=weight))
+    assert verdict.kind == kind
+    if kind == "fail":
+        assert "negatives outnumber positives 32.3 times" in verdict.message
+
+
+def test_warns_of_a_count_as_pos_weight_of_several_labels():
+    call = bce(weighted=True, pos_weight=2700.0, elements=384, target_values={"0.0": 345, "1.0": 39})
+    assert judge({}, call).kind == "fail"

@@ -62,3 +62,10 @@ def test_teachers_and_checkpoints_that_stand_still_pass():
 
 def test_no_copies_pass():
     assert judge().kind == "pass"
+
+
+def test_warns_of_an_evaluated_average_without_running_statistics():
+    moving = replace(SLOW, decays=(0.9,) * 10, evaluated=True, fresh_statistics=2)
+    assert judge(moving).severity is Severity.WARNING
+    assert "2 batch-norm layers" in judge(moving).message
+    assert judge(replace(moving, evaluated=False)).kind == "pass"

@@ -54,3 +54,12 @@ def test_an_adversarial_model_may_keep_its_noise():
 def test_is_not_run_without_validation():
     assert judge().kind == "not-run"
     assert judge(validation(batches=0, training_mode=True)).kind == "not-run"
+
+
+def test_warns_of_dropout_that_does_not_know_the_mode():
+    verdict = judge(validation(dropout_where=Location("train.py", 12)))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, Location("train.py", 12))
+
+
+def test_says_nothing_when_no_training_was_recorded():
+    assert EvalMode().judge(Loop(validation=(validation(grad=True),)), Parameters()).kind == "not-run"

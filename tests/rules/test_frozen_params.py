@@ -95,3 +95,13 @@ def test_passes_a_small_fixed_filter():
 
 def test_does_not_judge_a_run_without_parameters():
     assert judge().kind == "not-run"
+
+
+def test_errs_when_a_checkpoint_matched_no_name():
+    load = Location("train.py", 5)
+    verdict = judge(
+        parameter("a.weight", trainable=False), parameter("b.weight"), void_load_where=load, void_load_names=("module.a.weight", "a.weight")
+    )
+    assert (verdict.severity, verdict.location) == (Severity.ERROR, load)
+    assert "'module.a.weight'" in verdict.message
+    assert "1 of 2 parameters" in verdict.message

@@ -104,3 +104,7 @@ def test_several_optimizers_hand_written_and_unknown_losses_are_not_judged():
     assert judge(first=12.0).kind == "not-run"
     assert judge(call("triplet_margin_loss", value=1.0, chance=None)).kind == "not-run"
     assert judge(call(value=math.nan)).kind == "not-run"
+
+
+def test_guessing_names_the_number_of_calls_that_are_taken_together():
+    assert "(ln 10 for each of 2 calls)" in judge(call(value=31.0), call(value=30.0)).message

@@ -69,3 +69,10 @@ def test_notes_a_dead_colour_channel():
     verdict = judge(image(shape=(32, 4, 8, 8), channel_mean=(0.4, 0.5, 0.4, 1.0), channel_std=(0.2, 0.2, 0.2, 0.0)))
     assert verdict.severity is Severity.NOTE
     assert verdict.evidence["channels"] == [3]
+
+
+def test_a_mask_as_large_as_the_tokens_is_not_the_data():
+    mask = image(kind="ids", shape=(32, 64), minimum=1.0, constant_rows=32, repeated_rows=31)
+    tokens = image(kind="ids", shape=(32, 64), maximum=500.0, distinct=90)
+    view = BatchView(phase="train", leaves=(mask, tokens), inputs=(mask, tokens), where=LOADER)
+    assert InputDegenerate().judge(Batches(train=(view,) * 3)).kind == "pass"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import ClassMatch, Labels
+from trainlint.measurements import ClassMatch, Labels, Mismatch
 from trainlint.rule import Verdict
 from trainlint_rules.label_mapping import LabelMapping
 
@@ -69,3 +69,16 @@ def test_warns_of_labels_that_run_from_another_number():
 
 def test_says_why_there_is_nothing_to_compare():
     assert judge(None, reasons={"val": "there is no validation DataLoader"}).message == "there is no validation DataLoader"
+
+
+FOREIGN = Mismatch(
+    other="the training data", samples=600, other_score=0.79, score=0.01, z=0.3, expected_z=15.0, own_z=14.0, confidence=0.98
+)
+
+
+def test_warns_when_nothing_of_training_holds_in_validation():
+    verdict = judge(transfer=FOREIGN)
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, DATA)
+    assert "vocabulary" in verdict.message
+    for sound in ({"score": 0.5}, {"score": -0.7}, {"own_z": 1.0}, {"confidence": 0.4}):
+        assert judge(transfer=replace(FOREIGN, **sound)).kind != "fail"

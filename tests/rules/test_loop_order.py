@@ -116,3 +116,18 @@ def test_warns_of_clipping_after_the_step():
 
 def test_leaves_parameters_without_gradient_to_other_rules():
     assert judge(*[EMPTY] * 4, events=events("batch", "backward", "step")).kind == "not-run"
+
+
+def test_errs_when_an_accumulation_outlasts_every_epoch_and_waits_where_epochs_were_cut_short():
+    seen = events("batch", "backward", times=30)
+    head = (Event(kind="epoch", where=STEP), Event(kind="clear", where=STEP))
+    assert judge(events=(*head, *seen, *head, *seen, *head)).severity is Severity.ERROR
+    seen = events("batch", "backward", times=96)
+    assert judge(events=(*head, *seen, *head, *seen, *head)).kind == "not-run"
+
+
+def test_errs_when_closures_step_and_no_loss_comes_back():
+    verdict = judge(*[Step(optimizer=0, where=STEP)] * 4, closure=True, events=events("batch", "forward", "loss", "clear", "step"))
+    assert verdict.severity is Severity.ERROR
+    assert "although one is computed" in verdict.message
+    assert judge(*[GOOD] * 4, closure=True, events=events("batch", "forward", "loss", "clear", "backward", "step")).kind == "pass"

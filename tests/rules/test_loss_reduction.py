@@ -4,7 +4,7 @@ import math
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import GroupInfo, Loss, LossCall, OptimizerInfo, Optimizers
+from trainlint.measurements import GroupInfo, Loop, Loss, LossCall, OptimizerInfo, Optimizers, Step
 from trainlint_rules.loss_reduction import LossReduction
 
 LINE = Location("train.py", 60)
@@ -14,10 +14,11 @@ def call(value, reduction="sum", kind="mse_loss", batch_size=32, elements=32 * 7
     return LossCall(kind=kind, where=LINE, value=value, reduction=reduction, batch_size=batch_size, elements=elements, **changes)
 
 
-def judge(*calls, optimizer="SGD", lr=0.05, first=None, values=()):
+def judge(*calls, optimizer="SGD", lr=0.05, first=None, values=(), accumulation=1):
     first = sum(c.value for c in calls) if first is None else first
     optimizers = Optimizers(optimizers=(OptimizerInfo(index=0, kind=optimizer, groups=(GroupInfo(lr=lr, first_lr=lr),)),))
-    return LossReduction().judge(Loss(calls=calls, first=first, values=(first, *values)), optimizers)
+    loop = Loop(steps=(Step(optimizer=0),) * 3, accumulation=accumulation)
+    return LossReduction().judge(Loss(calls=calls, first=first, values=(first, *values)), optimizers, loop)
 
 
 def test_a_mean_passes():
@@ -81,3 +82,21 @@ def test_the_mean_of_a_divergence_over_classes_is_a_note():
 def test_formulas_and_losses_that_are_not_finite_are_not_judged():
     assert judge().kind == "not-run"
     assert judge(call(math.nan)).kind == "not-run"
+
+
+def test_a_mean_that_is_divided_by_the_batch_size_again_is_a_warning_under_sgd():
+    mean = call(2.3, "mean", kind="cross_entropy", elements=32)
+    verdict = judge(mean, first=2.3 / 32, lr=0.1)
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, LINE)
+    assert "acts like 0.0031" in verdict.message
+    assert judge(mean, first=2.3 / 32, lr=1e-3, optimizer="Adam").kind == "pass"
+    assert judge(mean, first=2.3 / 32, lr=0.1, accumulation=32).kind == "pass"
+    assert judge(mean, first=2.3 / 4, lr=0.1, accumulation=4).kind == "pass"
+
+
+def test_a_sum_that_drowns_a_mean_is_a_warning():
+    calls = (call(1.1, "mean"),)
+    for share, kind in ((0.96, "fail"), (0.2, "pass")):
+        loss = Loss(calls=calls, first=29.6, values=(29.6,), summed_where=LINE, summed_share=share)
+        verdict = LossReduction().judge(loss, Optimizers(), Loop())
+        assert verdict.kind == kind

@@ -132,3 +132,11 @@ def test_when_no_rate_trains_the_rate_is_not_blamed():
 
 def test_an_unknown_rate_is_not_judged():
     assert judge(0.0, optimizer="").kind == "not-run"
+
+
+def test_a_momentum_that_has_not_added_up_yet_is_reckoned_with():
+    verdict = judge(1.5e-2, optimizer="SGD", momentum=0.99, steps=20)
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, LINE)
+    assert "adds up 100 steps" in verdict.message
+    assert judge(1.5e-2, optimizer="SGD", momentum=0.9, steps=20).kind == "pass"
+    assert judge(1e-3, optimizer="SGD", momentum=0.99, steps=20).kind == "pass"

@@ -95,3 +95,26 @@ def test_leaves_a_wholly_frozen_model_to_frozen_params():
 
 def test_passes_an_optimizer_that_has_not_stepped_yet():
     assert judge(parameter("g.weight", "none", optimizer=1), parameter("d.weight")).kind == "pass"
+
+
+def test_warns_when_only_the_last_step_of_a_bidirectional_layer_is_read():
+    learning = [parameter(f"lstm.weight_{kind}", norms=(0.3, 0.2)) for kind in ("ih_l0", "hh_l0", "ih_l0_reverse")]
+    verdict = judge(*learning, parameter("lstm.weight_hh_l0_reverse", "zero", norms=(0.0, 0.0)))
+    assert verdict.severity is Severity.WARNING
+    assert "lstm.weight_hh_l0_reverse has a gradient of exactly zero" in verdict.message
+    still = [replace(p, gradient="zero", gradient_norms=(0.0,)) for p in learning[:2]]  # sequences of one step: no recurrence at all
+    assert judge(*still, learning[2], parameter("lstm.weight_hh_l0_reverse", "zero", norms=(0.0,))).kind == "pass"
+    assert judge(*learning, parameter("lstm.weight_hh_l0_reverse", norms=(0.1, 0.1))).kind == "pass"
+
+
+def test_names_the_line_that_forces_requires_grad():
+    line = Location("train.py", 40)
+    verdict = judge(parameter("a.weight", "none"), loss_has_graph=False, forced_where=line)
+    assert (verdict.severity, verdict.location) == (Severity.ERROR, line)
+    assert "requires_grad is set here" in verdict.message
+
+
+def test_warns_of_weights_behind_a_softmax_over_one_entry():
+    verdict = judge(parameter("score.weight", norms=(0.0, 0.0)), parameter("head.weight"), constant=cut("softmax", "score.weight"))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, CUT)
+    assert "over an axis with one entry" in verdict.message

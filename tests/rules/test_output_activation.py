@@ -157,3 +157,8 @@ def test_the_worst_of_several_calls_speaks():
 def test_losses_that_take_anything_are_not_judged():
     assert judge(call("triplet_margin_loss")).kind == "not-run"
     assert judge().kind == "not-run"
+
+
+def test_calls_of_optimizers_that_take_turns_are_judged_too():
+    probabilities = call("cross_entropy", "softmax", **PROBABILITIES)
+    assert OutputActivation().judge(Loss(calls=(call("mse_loss"),), turns=(probabilities,))).severity is Severity.ERROR

@@ -16,9 +16,17 @@ def curve(start, end, steps=100, flat_from=0.5):
 
 def judge(start=2.3, end=0.01, *, steps=100, flat_from=0.5, size=50_000, **changes):
     attempts = tuple(Attempt(optimizer="Adam", lr=lr, losses=curve(start, end, steps, flat_from)) for lr in (1e-3, 1e-2))
-    facts = {"batch_size": 32, "initial": start, "final": end, "reached": end / start, "kind": "cross_entropy", "where": LINE}
+    facts = {
+        "attempts": attempts,
+        "batch_size": 32,
+        "initial": start,
+        "final": end,
+        "reached": end / start,
+        "kind": "cross_entropy",
+        "where": LINE,
+    }
     weight = ParameterInfo(name="fc.weight", module="fc", module_kind="Linear", shape=(size,), size=size, requires_grad=True)
-    return OverfitBatch().judge(Overfit(attempts=attempts, **(facts | changes)), Parameters(parameters=(weight,)))
+    return OverfitBatch().judge(Overfit(**(facts | changes)), Parameters(parameters=(weight,)))
 
 
 def test_a_fitted_batch_passes():
@@ -81,3 +89,15 @@ def test_equal_inputs_with_different_targets_are_named():
 
 def test_no_attempt_is_not_a_pass():
     assert OverfitBatch().judge(Overfit(), Parameters()).kind == "not-run"
+
+
+def test_nothing_is_said_of_attempts_that_the_budget_ended():
+    verdict = judge(end=2.2, accuracy=0.2, cut_short=True)
+    assert verdict.kind == "not-run"
+    assert verdict.message.startswith("the budget ended after 100 steps on one batch, 2 learning rates tried")
+    assert judge(accuracy=1.0, cut_short=True).kind == "pass"
+
+
+def test_a_loss_that_still_creeps_down_is_no_error():
+    creeping = tuple(2.3 * 0.999**i for i in range(200))
+    assert judge(end=1.9, accuracy=0.3, attempts=(Attempt(optimizer="Adam", lr=1e-3, losses=creeping),)).severity is Severity.WARNING

@@ -63,3 +63,12 @@ def test_notes_little_influence_and_little_padding():
 )
 def test_passes_what_is_masked_or_usual(facts: dict[str, object]):
     assert judge(**facts).kind == "pass"
+
+
+def test_warns_of_a_mask_that_the_batch_holds_and_the_model_never_gets():
+    facts = {"influence": 0.003, "reader": "attention", "operation": "scaled_dot_product_attention", "reader_where": READER, "masked": True}
+    verdict = judge(**facts, unused_mask="['attention_mask']")
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, READER)
+    assert "never reaches the model" in verdict.message
+    assert judge(**facts).kind == "pass"
+    assert judge(**{**facts, "influence": 0.0}, unused_mask="['attention_mask']").kind == "pass"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Loop, ParameterInfo, Parameters, Step, UnregisteredModule
+from trainlint.measurements import Loop, ParameterInfo, Parameters, RebuiltLayer, Step, UnregisteredModule
 from trainlint_rules.params_not_optimized import ParamsNotOptimized
 
 BUILT = Location("train.py", 20)
@@ -90,3 +90,12 @@ def test_does_not_judge_updates_by_hand():
 
 def test_does_not_judge_without_gradients():
     assert judge(parameter("body.weight", None, norm=0.0)).kind == "not-run"
+
+
+def test_fails_when_a_forward_builds_a_layer():
+    line = Location("net.py", 9, text="return nn.Linear(8, 8)(x)")
+    verdict = judge(parameter("body.weight"), rebuilt=(RebuiltLayer(kind="Linear", owner="Net", weights=64, where=line),))
+    assert (verdict.severity, verdict.location) == (Severity.ERROR, line)
+    assert "The forward of Net builds its Linear anew each time it runs, with 64 new random weights" in verdict.message
+    norm = RebuiltLayer(kind="LayerNorm", owner="Net", where=line)
+    assert judge(parameter("body.weight"), rebuilt=(norm,)).severity is Severity.WARNING

@@ -69,3 +69,11 @@ def test_seeing_the_next_token_is_an_error():
 
 def test_nothing_measured_is_not_a_pass():
     assert judge().kind == "not-run"
+
+
+def test_errs_when_a_prediction_depends_on_the_place_in_the_batch():
+    where = Location("net.py", 9)
+    verdict = judge(across_samples=False, place_share=0.4, place_where=where, place_operation="add")
+    assert (verdict.severity, verdict.location) == (Severity.ERROR, where)
+    assert "place of its sample in the batch" in verdict.message
+    assert judge(across_samples=False, place_share=0.0).kind == "pass"

@@ -184,3 +184,44 @@ def test_passes_plateau_in_the_right_or_an_unknown_direction(mode: str, rises: b
 def test_does_not_judge_an_unknown_cadence_or_no_scheduler():
     assert judge(scheduler("LambdaLR", "unknown", None)).kind == "not-run"
     assert judge().kind == "not-run"
+
+
+def test_errs_when_the_schedule_belongs_to_an_optimizer_that_was_replaced():
+    verdict = judge(scheduler("LambdaLR", "step", None, CYCLE, orphaned=True), epochs=30)
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.ERROR, BUILT)
+    assert "takes no step" in verdict.message
+
+
+def test_passes_over_a_schedule_that_was_replaced_with_its_optimizer():
+    old, new = scheduler("LambdaLR", "never", None, CYCLE, orphaned=True), scheduler("LambdaLR", "step", None, CYCLE, optimizer=1)
+    assert judge(old, new, epochs=30).kind == "pass"
+
+
+@pytest.mark.parametrize(
+    ("reached", "epochs", "severity"), [(4e-5, 6, Severity.ERROR), (4e-5, 1, Severity.WARNING), (4e-4, 6, Severity.WARNING)]
+)
+def test_a_warm_up_longer_than_the_run(reached, epochs, severity):
+    verdict = judge(scheduler("LambdaLR", "step", None, CYCLE, peak=1e-3, reached=reached), epochs=epochs)
+    assert (verdict.kind, verdict.severity) == ("fail", severity)
+    assert "does not get beyond" in verdict.message
+
+
+def test_a_warm_up_that_ends_within_the_run_passes():
+    assert judge(scheduler("LambdaLR", "step", None, CYCLE, peak=1e-3, reached=1e-3), epochs=6).kind == "pass"
+
+
+def by_hand(factor: float, epochs: int | None = 8, steps: int = 22):
+    seen = tuple(Step(optimizer=0, where=INSIDE, lr=(0.02 * factor**i,)) for i in range(8))
+    loop = Loop(epochs_begun=2, has_loader=True, steps=seen, events=(Event(kind="epoch", where=HEAD),))
+    return ScheduleCadence().judge(Optimizers(epochs=epochs, steps_per_epoch=steps, rate_where=BUILT), loop)
+
+
+def test_fails_when_a_rate_set_by_hand_is_gone_early():
+    assert (by_hand(0.9).severity, by_hand(0.9).location) == (Severity.WARNING, BUILT)
+    assert by_hand(0.5).severity is Severity.ERROR
+    assert "multiplied by 0.9 at each step" in by_hand(0.9).message
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.999, 1.2])
+def test_does_not_judge_a_rate_that_stays_fades_slowly_or_is_searched_for(factor):
+    assert by_hand(factor).kind == "not-run"

@@ -155,3 +155,23 @@ def test_an_iterable_dataset_sorted_by_class_is_a_warning():
     verdict = judge(order(SORTED, iterable=True, sequential=False, same_each_epoch=None, sampler=""))
     assert verdict.severity is Severity.WARNING
     assert "buffer" in verdict.fix.code
+
+
+def test_warns_of_a_sampler_that_draws_the_same_part_again():
+    part = order(sampler="SubsetEachEpoch", size=2000, epoch_size=128, first_epoch=(71, 5, 1900, 33), sequential=False)
+    verdict = judge(part, epochs=10)
+    assert (verdict.kind, verdict.severity) == ("fail", Severity.WARNING)
+    assert "the same 128 of 2,000 samples" in verdict.message
+
+
+def test_warns_of_a_sampler_that_sets_its_seed_anew():
+    seeded = order(
+        sampler="Shuffled", size=1000, epoch_size=1000, first_epoch=(71, 5, 900), sequential=False, seeded_where=Location("train.py", 9)
+    )
+    verdict = judge(seeded, epochs=10)
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, Location("train.py", 9))
+
+
+def test_a_fixed_order_of_all_data_or_of_a_rising_part_may_be_a_design():
+    for facts in ({"epoch_size": 1000, "first_epoch": (71, 5, 900)}, {"epoch_size": 200, "first_epoch": (5, 71, 900)}):
+        assert judge(order(sampler="ByLength", size=1000, sequential=False, **facts), epochs=10).severity is Severity.NOTE

@@ -60,3 +60,11 @@ def test_hard_and_soft_targets_as_they_are_pass():
     assert judge().kind == "pass"
     assert judge(calls=(TargetCall(kind="cross_entropy", soft=True, row_sum=1.0),)).kind == "pass"
     assert judge(calls=(), inputs_mixed=None).kind == "pass"
+
+
+def test_warns_of_weights_that_are_exchanged_and_not_near_a_half():
+    verdict = judge(inputs_mixed=True, labels_mixed=True, blend=0.3, own_weight=0.3)
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, LOSS)
+    assert "its label weighs 30%" in verdict.message
+    assert judge(inputs_mixed=True, labels_mixed=True, blend=0.3, own_weight=0.7).kind == "pass"
+    assert judge(inputs_mixed=True, labels_mixed=True, blend=0.49, own_weight=0.49).kind == "pass"

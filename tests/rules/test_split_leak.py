@@ -61,3 +61,10 @@ def test_the_same_loader_for_both_is_no_split():
 def test_blank_samples_mean_nothing():
     assert judge(replace(CLEAN, poor=1000, size=12)).kind == "not-run"
     assert judge().message == "nothing to compare"
+
+
+def test_warns_of_windows_that_overlap_and_not_of_a_border():
+    verdict = judge(replace(CLEAN, windows=100, overlapping=97))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, DATA)
+    assert "split at random" in verdict.message
+    assert judge(replace(CLEAN, windows=100, overlapping=12)).kind == "pass"

@@ -47,3 +47,10 @@ def test_warns_of_a_constant_seed_where_samples_are_read():
 )
 def test_passes_randomness_that_runs_on(facts: dict[str, object]):
     assert judge(**facts).kind == "pass"
+
+
+def test_warns_when_each_worker_reads_the_whole_stream():
+    verdict = judge(workers=3, random=False, samples=0, stream=16, stream_shared=16)
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, DATA)
+    assert "seen 3 times an epoch" in verdict.message
+    assert judge(random=False, samples=0, stream=16, stream_shared=0).kind == "pass"

@@ -71,7 +71,7 @@ def curves(
     Exit codes: 0 no fault, 1 a run that diverged or never learned (see --fail-on), 2 a file that could not be read.
     """
     from trainlint.curves.report import report_of, to_json
-    from trainlint.registry import load_renderers
+    from trainlint.renderers import load_renderers
 
     if style not in ("text", "json") and style not in load_renderers():
         raise UsageError(f"there is no format {style!r}; there are: {', '.join(sorted({'text', 'json', *load_renderers()}))}")

@@ -53,7 +53,7 @@ def check_clean(script: Path, *, allow_dirty: bool) -> None:
         UsageError: Git has changes that are not committed.
     """
     from trainlint.edits.applying import check, project_root
-    from trainlint.edits.script import EditError
+    from trainlint.edits.source import EditError
 
     try:
         check((), project_root(script), allow_dirty=allow_dirty)
@@ -68,7 +68,7 @@ def fix(report: Report, script: Path, rescan: Callable[[], Report], *, unsafe: b
         UsageError: The files may not be edited, or nobody can be asked.
     """
     from trainlint.edits.applying import check, plan, project_root, restore, write
-    from trainlint.edits.script import EditError
+    from trainlint.edits.source import EditError
     from trainlint.registry import load_catalogue
     from trainlint.scanning import ScanError
 

@@ -113,7 +113,7 @@ def targets_for(formats: tuple[str, ...], outputs: tuple[Path, ...]) -> list[tup
     Raises:
         UsageError: There is no such format, it is not clear which file is meant for which, or two would go to stdout.
     """
-    from trainlint.registry import load_renderers
+    from trainlint.renderers import load_renderers
 
     known = load_renderers()
     for name in formats:

@@ -24,7 +24,7 @@ def deliver(report: Report, targets: list[tuple[str, Path]], *, quiet: bool, ver
 
     Raises UsageError when one could not be written, after the others were.
     """
-    from trainlint.registry import load_renderers
+    from trainlint.renderers import load_renderers
 
     renderers = load_renderers()
     color = use_color()

@@ -85,7 +85,7 @@ def scan(
         if partial is None:
             raise
         report = partial
-        if not report.judged:  # a page without a result would only replace the last good one
+        if not report.judged and html is None and "html" not in formats:  # unasked, an empty page would replace the last good one
             targets = [t for t in targets if t[0] != "html"]
     report = mark_known(report)
     if diff:

@@ -22,6 +22,8 @@ _TURNS = 0.34
 """Share of inner points at which a swinging curve turns; pure noise turns at two thirds of them, a single step at none."""
 _NO_FALL = 0.02
 """Relative change under which a noisy curve without a trend counts as flat."""
+_MANY = 2000
+"""Values from which on a jump must last longer than one of them: among so many single batches some are odd."""
 _SHOULDER = 200
 """Optimizer steps that a flat start lasts at least; shorter ones are the shoulder of an ordinary start, however short the run."""
 
@@ -34,7 +36,8 @@ def broken(view: View) -> Sign | None:
     if view.train is None and view.val is None:
         return _constant_metric(view)
     named = list(view.named())
-    if all(_constant(c) for _, c in named) and not _finished(view):
+    late = view.begins_late and any(np.ptp(c.y) > _CONSTANT * c.size for _, c in named)  # what came before is not known
+    if all(_constant(c) for _, c in named) and not late and not _finished(view):
         name, curve = named[0]
         level = float(np.median(curve.y))
         spread = float(np.ptp(curve.y[1:])) / curve.size
@@ -43,7 +46,7 @@ def broken(view: View) -> Sign | None:
             f"The {name} stays at {level:.6g}: it moves by {spread:.1g} of that in {len(curve)} values.",
             {"level": level, "moves": spread},
         )
-    if all(is_flat(c) for _, c in named) and not view.begins_late and not view.metric_improves:
+    if all(is_flat(c) for _, c in named) and not view.begins_late and not (view.metric_improves or _metric_moves(view)):
         name, curve = named[0]
         found = curve.trend()
         change = found.change / curve.size
@@ -53,6 +56,12 @@ def broken(view: View) -> Sign | None:
             {"level": curve.size, "change": change, "p": found.p, "noise": curve.noise},
         )
     return None
+
+
+def _metric_moves(view: View) -> bool:
+    """Whether the metric ends better than it began by a tenth of its level, far beyond its noise."""
+    metric = view.metric
+    return metric is not None and len(metric.levels) >= 8 and metric.start - metric.end > max(0.1 * metric.size, 6 * metric.noise)
 
 
 def _constant_metric(view: View) -> Sign | None:
@@ -174,6 +183,8 @@ def _jumps(curve: Curve, restarts: NDArray[np.float64]) -> tuple[list[int], NDAr
     for i in np.flatnonzero(steps > 0.5 * least):
         if i < at - 1:
             continue
+        if len(y) > _MANY and i + 2 < len(y) and y[i + 2] <= base[i] + 0.5 * least:
+            continue  # one hard batch of thousands
         near = y[i + 1 : i + 4]
         top = i + 1 + int(np.argmax(near))
         if np.any((restarts >= curve.x[max(i - 1, 0)]) & (restarts <= curve.x[top])):

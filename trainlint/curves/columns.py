@@ -33,14 +33,14 @@ _AXIS = (
 #: Words that change nothing about what a column is.
 _FILLERS = frozenset({
     "total", "avg", "average", "mean", "running", "smoothed", "smooth", "step", "epoch", "batch", "iter", "metrics", "metric", "global", "trainer", "all",
-    "overall", "sum", "the", "set", "per", "on", "x", "lm", "model", "main", "value", "s", "0", "1", "logs", "stats", "scalars", "phase", "info",
+    "overall", "sum", "the", "set", "per", "on", "x", "lm", "model", "main", "value", "vae", "s", "0", "1", "logs", "stats", "scalars", "phase", "info",
 })  # fmt: skip
 #: Words that make a column something else than its other words say.
 _ELSE = frozenset({
     "scale", "scaler", "scaling", "weight", "weights", "coef", "coefficient", "lambda", "time", "seconds", "secs", "sec", "ms", "eta", "best", "min", "max", "std",
     "var", "memory", "mem", "gpu", "cpu", "size", "speed", "runtime", "timestamp", "wall", "count", "samples", "num", "number", "norm", "flos", "params",
     "threshold", "patience", "momentum", "decay", "temperature", "window", "seed", "grad", "gradient", "duration", "elapsed", "tokens", "throughput", "freq",
-    "ratio", "sparsity", "entropy", "beta", "alpha", "gamma", "skipped", "rank", "fct", "function", "delta", "diff", "gap", "improvement",
+    "ratio", "sparsity", "entropy", "beta", "alpha", "gamma", "skipped", "rank", "shape", "kernel", "fct", "function", "delta", "diff", "gap", "improvement",
 })  # fmt: skip
 #: Metric words, the more telling first, and whether higher is better.
 _METRICS: dict[str, bool] = {
@@ -52,6 +52,10 @@ _METRICS: dict[str, bool] = {
     "error": False, "err": False, "wer": False, "cer": False, "mae": False, "mse": False, "rmse": False, "mape": False, "perplexity": False, "ppl": False,
     "fid": False, "kl": False, "lpips": False, "bpc": False, "bpb": False, "eer": False,
 }  # fmt: skip
+#: Words that may stand beside a bare F; a module is called ``C2f``.
+_OF_F = frozenset(
+    {"f", "1", "2", "score", "measure", "beta", "macro", "micro", "weighted", "mean", "avg", "average", "best", "overall", "b"}
+)
 _NOT_METRICS = frozenset({"fps", "kl"})
 _SHORT = {
     "trl": "train loss", "tel": "test loss", "vll": "val loss", "vl": "val loss", "tloss": "train loss", "vloss": "val loss", "tacc": "train acc", "vacc": "val acc",
@@ -99,16 +103,21 @@ def meaning(name: str) -> Meaning:
         return Meaning("lr", split)
     if {"grad", "norm"} <= left or {"gradient", "norm"} <= left or left == {"gnorm"}:
         return Meaning("gradient", split)
-    if own and left <= {*_AXIS, "global", "trainer", "num", "current", "no", "number", "idx"} and left & set(_AXIS):
+    if (
+        own
+        and own not in (["num", "epoch"], ["num", "epochs"])
+        and left <= {*_AXIS, "global", "trainer", "num", "current", "no", "number", "idx"}
+        and left & set(_AXIS)
+    ):
         return Meaning("axis", split, rank=min(_AXIS.index(w) for w in own if w in _AXIS))
     if not own and split in ("train", "val") and len(words) == 1 and words[0] in ("train", "valid", "val"):
         return Meaning("loss", split, rest=("",))  # "train=0.17 valid=0.23"; a plain loss is preferred
     if left & _ELSE and not ("cross" in left and "entropy" in left):
         return Meaning("other", split)
-    if left & _LOSS or {"cross", "entropy"} <= left:
+    if left & _LOSS or {"cross", "entropy"} <= left or re.match(r"l_[a-z]", name.lower()):  # BasicSR: l_pix
         rest = tuple(w for w in own if w not in _LOSS | _FILLERS | {"cross", "entropy"})
         return Meaning("loss", split, rest=rest, total=bool(left & {"total", "sum", "all", "overall"}))
-    ranks = [i for i, w in enumerate(_METRICS) if w in left and w not in _NOT_METRICS]
+    ranks = [i for i, w in enumerate(_METRICS) if w in left and w not in _NOT_METRICS and (w != "f" or left <= _OF_F)]
     if ranks:
         first = min(ranks)
         late = 100 if {"top", "5"} <= left or {"acc", "5"} <= left or {"top", "3"} <= left else 0

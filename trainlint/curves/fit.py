@@ -10,7 +10,7 @@ from trainlint.curves.breakage import is_flat
 from trainlint.curves.features import Curve, trend
 from trainlint.curves.view import Sign, View
 
-__all__ = ["early_decay", "overfit", "plateau", "still_improving", "too_good", "underfit", "val_better"]
+__all__ = ["early_decay", "is_good", "overfit", "plateau", "still_improving", "too_good", "underfit", "val_better"]
 
 
 def too_good(view: View) -> Sign | None:
@@ -32,7 +32,7 @@ def overfit(view: View) -> Sign | None:
     """The validation loss turns up for good while the training loss goes on falling."""
     val, train = view.val, view.train
     if val is None or len(val.levels) < 4:
-        return None
+        return None if val is None or train is None else _rises_at_once(view, val, train)
     turn = int(np.argmin(val.smooth))
     after = val.smooth[turn:]
     rise = val.end - val.best
@@ -42,7 +42,9 @@ def overfit(view: View) -> Sign | None:
     if share < 0.25:
         # A run that reaches zero loss grows more certain of its few errors: that costs a little loss, and no accuracy.
         enough = enough and (
-            _metric_worsens(view, val.best_x) if view.metric is not None and len(view.metric) >= 5 else rise > 0.1 * val.fall
+            _metric_worsens(view, val.best_x) or (share > 0.1 and rise > 0.3 * val.fall and _metric_stalls(view, val.best_x))
+            if view.metric is not None and len(view.metric) >= 5
+            else rise > 0.1 * val.fall
         )
     clear = rise > 2 * val.noise and (
         tail.rises() if len(after) >= 5 else bool(len(after) >= 2 and after[-1] == after.max() and rise > 3 * val.noise)
@@ -72,15 +74,38 @@ def overfit(view: View) -> Sign | None:
     return None
 
 
+def _rises_at_once(view: View, val: Curve, train: Curve) -> Sign | None:
+    """Of three evaluations each is worse than the one before, by a seventh in all, while the training loss falls by a fifth."""
+    rise = (val.end - val.start) / max(abs(val.start), 1e-12)
+    if len(val.levels) < 3 or not np.all(np.diff(val.levels) > 0) or rise < 0.15 or train.relative_fall < 0.2 or train.end > train.start:
+        return None
+    return Sign(
+        "overfit",
+        f"The validation loss rises at each of {len(val)} evaluations, from {val.start:.4g} to {view.ends(val)}, while the training loss goes on to {view.ends(train)}.",
+        {"minimum": val.best_y, "minimum_at": val.best_x, "end": val.end, "rise": rise},
+    )
+
+
 def _metric_worsens(view: View, x: float) -> bool:
     """Whether the metric ends worse than it was around a place on the x axis, beyond its noise."""
     metric = view.metric
-    if metric is None:
-        return False
-    at = int(np.searchsorted(metric.x, x))
-    reach = max(1, len(metric) // 20)
-    near = metric.y[max(0, at - reach) : at + reach + 1]
-    return bool(len(near)) and metric.end > float(np.median(near)) + 0.5 * metric.noise
+    near = None if metric is None else _level_at(metric, x)
+    return metric is not None and near is not None and metric.end > near + 0.5 * metric.noise
+
+
+def _metric_stalls(view: View, x: float) -> bool:
+    """Whether less than a fifth of what the metric gains comes after a place on the x axis."""
+    metric = view.metric
+    near = None if metric is None else _level_at(metric, x)
+    return metric is not None and near is not None and near - metric.end < 0.2 * metric.fall
+
+
+def _level_at(curve: Curve, x: float) -> float | None:
+    """The median of the values around a place on the x axis."""
+    at = int(np.searchsorted(curve.x, x))
+    reach = max(1, len(curve) // 20)
+    near = curve.y[max(0, at - reach) : at + reach + 1]
+    return float(np.median(near)) if len(near) else None
 
 
 def _falls_after(train: Curve, x: float) -> bool:
@@ -98,7 +123,7 @@ def underfit(view: View) -> Sign | None:
     losses = [curve for name, curve in view.named() if name != "metric"]
     if not losses or view.begins_late or any(len(c.levels) < 4 for c in losses) or not all(c.positive for c in losses):
         return None
-    if any(c.relative_fall >= 0.12 for c in losses) or _good(view):
+    if any(c.relative_fall >= 0.12 for c in losses) or is_good(view) or _still_falls(losses):
         return None
     curve = losses[0]
     falls = f"falls by {curve.relative_fall:.1%} in the whole run" if curve.end < curve.start else "does not fall beyond its noise"
@@ -109,7 +134,14 @@ def underfit(view: View) -> Sign | None:
     )
 
 
-def _good(view: View) -> bool:
+def _still_falls(losses: list[Curve]) -> bool:
+    """Whether a fall of a twentieth, far beyond noise, goes on in the second half of every loss: a fine-tuned model begins near its floor."""
+    if losses[0].relative_fall < 0.05 or any(c.fall < 5 * c.noise for c in losses):
+        return False
+    return all(c.trend(0.5).falls(0.01) if len(c.levels) >= 8 else bool(np.all(np.diff(c.levels) < 0)) for c in losses)
+
+
+def is_good(view: View) -> bool:
     """Whether the metric says that the model is good all the same: fine-tuning starts low."""
     accuracy = view.accuracy
     return accuracy is not None and float(np.median(accuracy)) > 0.8
@@ -263,11 +295,11 @@ def still_improving(view: View) -> Sign | None:
     if size < 8 and train is not None and curve is not train and not (trend(train.part(0.6)).change < -0.05 * train.fall):
         return None  # one good evaluation is no trend
     rate = view.rate()
-    if rate is not None and rate[-1] < 0.15 * rate.max():
+    if (rate is not None and rate[-1] < 0.15 * rate.max()) or curve.end > curve.start - curve.noise:
         return None
     shown = math.floor(100 * share)
     return Sign(
         "still-improving",
-        f"The {view.name_of(curve)} still falls at {pace:.0%} of the run's mean pace: the last {straight:.0%} of the run bring {shown} % of the fall.",
+        f"The {view.name_of(curve)} still {'improves' if curve is view.metric else 'falls'} at {pace:.0%} of the run's mean pace: the last {straight:.0%} of the run bring {shown} % of the fall.",
         {"pace": pace, "share_of_fall": share, "end": view.shown(curve, curve.end)},
     )

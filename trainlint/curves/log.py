@@ -20,7 +20,7 @@ _MOST_CHANGES = 20_000
 _MISSING = frozenset({"", "none", "null", "na", "n/a", "-", "--"})
 _WRAPPED = re.compile(r"(?:[a-z_.]+\()?[\[(]*\s*([-+]?[\d.]+(?:e[-+]?\d+)?|nan|[-+]?inf)\s*(?:[,\])].*)?", re.IGNORECASE)
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "eval": "val", "test": "test"}
-_SPLIT_COLUMNS = frozenset({"mode", "phase", "split", "stage", "subset"})
+_SPLIT_COLUMNS = frozenset({"mode", "phase", "split", "stage", "subset", "_type"})
 _KEY_COLUMNS = frozenset({"metric", "key", "tag", "name", "variable"})
 _NAMING = _SPLIT_COLUMNS | _KEY_COLUMNS
 """Columns whose words may name the others."""
@@ -184,8 +184,9 @@ def _named(cells: Mapping[str, float | str]) -> Mapping[str, float | str]:
         lower = key.strip().lower()
         if not isinstance(word, str):
             continue
-        if lower in _SPLIT_COLUMNS and word.strip().lower() in _SPLITS:
-            split = _SPLITS[word.strip().lower()]
+        said = re.sub(r"_(epoch|iter|step)$", "", word.strip().lower())  # SlowFast: train_epoch, val_iter
+        if lower in _SPLIT_COLUMNS and said in _SPLITS:
+            split = _SPLITS[said]
             return {k if _settled(k) else f"{split} {k}": v for k, v in cells.items() if k != key}
         if lower in _KEY_COLUMNS and "value" in cells and number(word) is None:
             return {(word.strip()[:200] if k == "value" else k): v for k, v in cells.items() if k != key}

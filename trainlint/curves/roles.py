@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,29 +49,68 @@ class Roles:
     lr: tuple[str, ...] = ()
     gradient: tuple[str, ...] = ()
     higher: bool = False
+    adversarial: bool = False
+    """Whether the losses of a generator and a discriminator were taken that do not call themselves losses (``G_A``, ``D_A``)."""
     notes: tuple[str, ...] = ()
 
 
 def roles_of(log: Log, table: Table, chosen: Chosen) -> Roles:
     """The columns that the user chose, and for the rest those whose names fit best."""
     counts = {name: len(rows) for name, (rows, _) in table.items()}
-    meanings = {name: meaning(_tag_of(log.file) if name == "Value" and log.format == "tensorboard-csv" else name) for name in table}
+    export = log.format == "tensorboard-csv"
+    meanings = {n: meaning(_tag_of(log.file, values) if export and n == "Value" else n) for n, (_, values) in table.items()}
     train = _named(log, table, chosen.train) or _losses(meanings, counts, ("train", ""))
     val = _named(log, table, chosen.val) or _losses(meanings, counts, ("val",)) or _losses(meanings, counts, ("test",))
     metric = _named(log, table, chosen.metric) or _metric(meanings, table, ("val", "test", "", "train"))
     split = meanings[metric[0]].split if metric else ""
     train_metric = _metric(meanings, table, ("train",) if split != "train" else ())
     rates = sorted((n for n in table if meanings[n].kind == "lr"), key=lambda n: (-counts[n], len(n)))
-    lr = _named(log, table, chosen.lr) or tuple(rates[:1])
+    lr = _named(log, table, chosen.lr) or _of_groups(rates, table)
     gradient = tuple(n for n in table if meanings[n].kind == "gradient")[:1]
     notes: tuple[str, ...] = ()
-    if not (train or val or metric):
+    if not chosen.val and train and val and meanings[val[0]].rest == ("",) and counts[val[0]] < min(FEWEST, counts[train[0]]):
+        val = ()  # "Train:[5994], Val:[5794]" are sizes
+    if metric and not (chosen.train or chosen.val) and _actor_and_critic(meanings):
+        train, val, train_metric = (), (), ()  # they chase each other; the return tells
+    rivals = () if train or val or metric else _rivals(table)
+    if rivals:
+        train = rivals[:1]
+    elif not (train or val or metric):
         train, val, notes = _guess(log, table)
-    sets = len(val) > 1 and not chosen.val and len(val) != len(train)
+    sets = len(val) > 1 and not chosen.val and len(val) != len(train) and not _parts_of_one(val, meanings)
     higher = bool(metric) and meanings[metric[0]].higher_is_better
     if metric and meanings[metric[0]].kind != "metric":
         higher = _rises(table[metric[0]][1])
-    return Roles(train, val, sets, metric, train_metric, lr, gradient, higher, notes)
+    return Roles(train, val, sets, metric, train_metric, lr, gradient, higher, bool(rivals), notes)
+
+
+def _actor_and_critic(meanings: Mapping[str, Meaning]) -> bool:
+    """Whether this is reinforcement learning: losses of a policy and of a value beside a return or reward."""
+    rests = [set(m.rest) for m in meanings.values() if m.kind == "loss"]
+    returns = any(m.kind == "metric" and set(m.rest) & {"return", "reward", "rewards"} for m in meanings.values())
+    return (
+        returns and any(rest & {"actor", "policy"} for rest in rests) and any(rest & {"critic", "value", "vf", "qf", "q"} for rest in rests)
+    )
+
+
+def _parts_of_one(val: Sequence[str], meanings: Mapping[str, Meaning]) -> bool:
+    """Whether the validation losses are those that training has too (``box``, ``cls``) beside their total: parts, not sets."""
+    parts = {m.rest for m in meanings.values() if m.kind == "loss" and m.split == "train"}
+    return all(meanings[n].rest in parts for n in val)
+
+
+def _of_groups(rates: Sequence[str], table: Table) -> tuple[str, ...]:
+    """The learning rate among those of parameter groups (``lr0``, ``lr1``): biases may be warmed up from far above the rest."""
+    alike = [n for n in rates if re.sub(r"\d", "", n) == re.sub(r"\d", "", rates[0])]
+    return (min(alike, key=lambda n: float(_finite(table[n][1]).max(initial=0.0))),) if alike else ()
+
+
+def _rivals(table: Table) -> tuple[str, ...]:
+    """Losses of a generator and its discriminator by their first words alone, the generator's first: ``G_GAN``, ``D_real``."""
+    first = {n: re.split(r"[_\W]", n.lower(), maxsplit=1)[0] for n, (rows, _) in table.items() if len(rows) >= FEWEST}
+    generators = [n for n, word in first.items() if word in _GENERATOR]
+    critics = [n for n, word in first.items() if word in _CRITIC]
+    return (*generators, *critics) if generators and critics else ()
 
 
 def _named(log: Log, table: Table, asked: str) -> tuple[str, ...]:
@@ -113,6 +152,8 @@ def _losses(meanings: Mapping[str, Meaning], counts: Mapping[str, int], splits: 
 def adversarial_losses(names: Iterable[str]) -> bool:
     """Whether two losses work against each other: their sum and their direction say nothing."""
     rests = [set(meaning(n).rest) for n in names if kind_of(n) == "loss"]
+    if len(rests) > 1 and any(rest & {"discriminator", "disc", "netd"} for rest in rests):
+        return True  # against whatever it is called: a generator, an encoder
     return any(rest & _GENERATOR for rest in rests) and any(rest & _CRITIC for rest in rests)
 
 
@@ -130,16 +171,25 @@ def _guess(log: Log, table: Table) -> tuple[tuple[str, ...], tuple[str, ...], tu
     if not (log.format.endswith("without-header") or log.format == "bare-numbers" or list(table) == ["value"]):
         return (), (), ()
     free = [n for n, (_, values) in table.items() if len(values) >= 2 and not counts_up(values)]
+    free = [n for n in free if not _constant(table[n][1])] or free
     if not free:
         return (), (), ()
     first = _finite(table[free[0]][1])
     val: tuple[str, ...] = ()
     if len(free) > 1 and len(first):
         other = _finite(table[free[1]][1])
-        near = len(other) and 0.1 < (abs(np.median(other)) + 1e-12) / (abs(np.median(first)) + 1e-12) < 10
-        val = (free[1],) if near and not _rises(other) else ()
+        near = len(other) and 0.2 < (abs(np.median(other)) + 1e-12) / (abs(np.median(first)) + 1e-12) < 5
+        val = (free[1],) if near and not _rises(other) and not _sums_up(table, free) else ()
     guessed = f"{free[0]} was taken for the training loss" + (f", {val[0]} for the validation loss" if val else "")
     return (free[0],), val, (f"{guessed}; --train and --val name others",)
+
+
+def _sums_up(table: Table, names: Sequence[str]) -> bool:
+    """Whether the first column is the sum of the others: a total with its parts."""
+    columns = [table[n][1] for n in names]
+    if len(columns) < 3 or len({len(c) for c in columns}) > 1:
+        return False
+    return bool(np.allclose(columns[0], np.sum(columns[1:], axis=0), rtol=1e-3, equal_nan=True))
 
 
 def counts_up(values: Numbers) -> bool:
@@ -169,7 +219,7 @@ def _finite(values: Numbers) -> Numbers:
     return values[np.isfinite(values)]
 
 
-def _tag_of(file: str) -> str:
-    """The tag that TensorBoard's export keeps in the file's name only; a score of unknown direction else."""
+def _tag_of(file: str, values: Numbers) -> str:
+    """The tag that TensorBoard's export keeps in the file's name only; where that says nothing, what rises is a score and what falls a loss."""
     stem = re.sub(r".*tag[-_]", "", Path(file).stem)
-    return stem if kind_of(stem) in ("loss", "metric") else f"{stem} score"
+    return stem if kind_of(stem) in ("loss", "metric") else "score" if _rises(values) else "loss"

@@ -113,7 +113,7 @@ def _segments(log: Log, table: Table, name: str, prefix: str, chosen: Chosen) ->
     axis = _axis(table, rows)
     x = _positions(table, axis, rows)
     pieces, notes = _pieces(rows, x)
-    adversarial = adversarial_losses(table)
+    adversarial = roles.adversarial or adversarial_losses(table)
     for first, last, dropped in pieces:
         keep = _Cut(table, axis, first, last, dropped)
         yield Run(
@@ -139,12 +139,13 @@ def _axis(table: Table, rows: NDArray[np.int64]) -> str:
         found = meaning(name)
         if found.kind != "axis" and not (re.fullmatch(r"column \d+", name) and counts_up(values)):
             continue
-        if len(own) < max(2, 0.02 * len(rows)):
+        dense = len(own) >= max(2, 0.02 * len(rows))
+        if not dense and (len(own) < 8 or len(own) < 5e-4 * len(rows)):
             continue
         x = values[_last(own, rows)]
         steps = np.diff(x)
         back = float((steps < 0).sum())
-        score = (name == "index" or found.split != "", back, -float(len(np.unique(x))), found.rank)
+        score = (name == "index" or found.split != "", not dense, back, -float(len(np.unique(x))), found.rank)
         if not np.all(np.isfinite(x)) or back > len(rows) / 3 or (len(rows) > 1 and not np.any(steps)):
             continue
         if best is None or score < best[0]:

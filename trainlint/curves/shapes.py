@@ -139,12 +139,26 @@ def _healthy(view: View, seen: dict[str, str | int | float | bool | None]) -> Ve
             "Generator and critic work against each other: their losses are finite and move, and say no more than that.",
             evidence,
         )
+    train = view.train
+    if curve.fall <= 2 * curve.noise and len(curve.levels) < 8 and train is not None and len(train.levels) >= 8:
+        curve, start, end = train, train.start, train.end  # a few evaluations say less than a long training curve
+        evidence |= {"start": start, "end": end, "noise": curve.noise}
+    if end > start and curve is not view.metric and curve.positive:
+        shape, beside = "plateau" if view.begins_late else "underfit", ""
+        if view.begins_late and end - start > 0.1 * start and curve.trend().rises(1e-3):
+            shape = "diverged"
+        if train is not None and curve is not train and train.start - train.end > 0.1 * train.size:
+            shape = "overfit" if end - start > 2 * curve.noise else "plateau"
+            beside = f", while the training loss goes on to {view.ends(train)}"
+        return Verdict(shape, f"The {view.name_of(curve)} does not fall: it goes from {start:.4g} to {view.ends(curve)}{beside}.", evidence)
     if curve.fall <= 2 * curve.noise and len(curve.levels) < 8:
         return Verdict(
             "too-short",
             f"The {view.name_of(curve)} goes from {start:.4g} to {end:.4g} in {len(curve)} points: too little to tell from noise.",
             evidence,
         )
+    if curve is view.metric and len(curve.levels) >= 8 and curve.end > curve.start - curve.noise and not fit.is_good(view):
+        return Verdict("plateau", f"The metric goes from {start:.4g} to {view.ends(curve)}: no better than it began.", evidence)
     verb = "goes" if curve is view.metric else "falls"
     also = ("plateau",) if fit.plateau(view, least=0.4) else ()
     return Verdict(

@@ -55,7 +55,10 @@ class View:
 
     @property
     def judged(self) -> Curve | None:
-        """What the run is for: the validation loss when it has enough points, else what is fitted."""
+        """What the run is for: the validation loss when it has enough points, else what is fitted; the metric where only it gets better."""
+        losses = [c for c in (self.val, self.train) if c is not None and len(c.levels) >= 4]
+        if self.metric_improves and losses and losses[0].end > losses[0].start and all(c.fall < 0.15 * c.size for c in losses):
+            return self.metric
         if self.val is not None and (len(self.val) >= 4 or self.train is None):
             return self.val
         return self.fitted

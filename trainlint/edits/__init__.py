@@ -16,7 +16,7 @@ from trainlint.finding import Finding
 from trainlint.location import Location
 
 if TYPE_CHECKING:
-    from trainlint.edits.script import Source
+    from trainlint.edits.source import Source
 
 __all__ = ["Made", "make", "with_diffs"]
 
@@ -69,7 +69,9 @@ def make(finding: Finding) -> Made:
     if place is None:
         return Made(finding, reason="no line of the script is known for it")
     from trainlint.edits.kinds import KINDS
-    from trainlint.edits.script import EditError, Script, Unsure, read_source
+    from trainlint.edits.reading import read_source
+    from trainlint.edits.script import Script, Unsure
+    from trainlint.edits.source import EditError
 
     kind = KINDS.get(fix.edit.kind)
     if kind is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainlint.edits.script import EditError, Source
+from trainlint.edits.source import EditError, Source
 from trainlint.errors import UsageError
 from trainlint.location import Location
 from trainlint.notebook import Notebook, read_notebook

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from trainlint.edits import data, loader, loop, loss, modes, module, optimizer, schedule
+from trainlint.edits import activation, data, gradients, loader, loop, loss, mixing, modes, module, optimizer, schedule
 from trainlint.edits.changes import Changes
 from trainlint.edits.script import Script
 from trainlint.finding import Json
@@ -45,14 +45,14 @@ KINDS: Mapping[str, Kind] = {
     "train-mode": Kind(modes.train, safe=True),
     "eval-mode": Kind(modes.evaluate, safe=True),
     "no-grad": Kind(modes.without_gradients, safe=True),
-    "drop-activation": Kind(loss.drop_activation),
-    "log-softmax": Kind(loss.log_softmax),
+    "drop-activation": Kind(activation.drop_activation),
+    "log-softmax": Kind(activation.log_softmax),
     "swap-loss": Kind(loss.swap_loss),
     "match-shape": Kind(loss.squeeze, safe=True),
     "reduction": Kind(loss.reduce),
     "label-smoothing": Kind(loss.drop_smoothing),
     "soft-target": Kind(loss.harden_not),
-    "mix-losses": Kind(loss.mix_losses),
+    "mix-losses": Kind(mixing.mix_losses),
     "ignore-index": Kind(loss.ignore_index),
     "pos-weight": Kind(loss.pos_weight),
     "target": Kind(loss.scale_target),
@@ -68,9 +68,9 @@ KINDS: Mapping[str, Kind] = {
     "schedule-start": Kind(schedule.take_steps),
     "schedule-after-step": Kind(schedule.after_optimizer, safe=True),
     "register-modules": Kind(module.register, safe=True),
-    "unfreeze": Kind(module.thaw),
-    "keep-gradients": Kind(module.keep_gradients),
-    "allow-gradients": Kind(module.allow_gradients),
+    "unfreeze": Kind(gradients.thaw),
+    "keep-gradients": Kind(gradients.keep_gradients),
+    "allow-gradients": Kind(gradients.allow_gradients),
     "batch-first": Kind(module.batch_first),
     "batch-axis-first": Kind(module.batch_axis_first),
     "causal-mask": Kind(module.causal),

@@ -1,40 +1,15 @@
-"""Edits at the loss: output activation, shapes, reduction, targets, weights."""
+"""Edits at the loss: shapes, reduction, targets, weights."""
 
 from __future__ import annotations
 
 import libcst as cst
 
 from trainlint.edits.changes import Changes, argument, expression, keyword, operand
-from trainlint.edits.script import Script, Unsure, dotted
+from trainlint.edits.script import Script, Unsure
 from trainlint.finding import Json
 
-__all__ = [
-    "drop_activation",
-    "drop_smoothing",
-    "harden_not",
-    "ignore_index",
-    "log_softmax",
-    "mix_losses",
-    "pos_weight",
-    "reduce",
-    "scale_target",
-    "squeeze",
-    "swap_loss",
-]
+__all__ = ["drop_smoothing", "harden_not", "ignore_index", "pos_weight", "reduce", "scale_target", "squeeze", "swap_loss"]
 
-#: Modules whose call is an activation.
-_MODULES = {
-    "softmax": ("Softmax",),
-    "log_softmax": ("LogSoftmax",),
-    "sigmoid": ("Sigmoid",),
-    "relu": ("ReLU",),
-    "relu6": ("ReLU6",),
-    "tanh": ("Tanh",),
-    "softplus": ("Softplus",),
-    "elu": ("ELU",),
-    "gelu": ("GELU",),
-    "silu": ("SiLU",),
-}
 _LOSSES = {
     "cross_entropy": "CrossEntropyLoss",
     "nll_loss": "NLLLoss",
@@ -48,91 +23,7 @@ _LOSSES = {
 }
 
 
-def _built(script: Script, attribute: str, near: cst.CSTNode) -> list[cst.Call]:
-    """Modules that an attribute such as ``self.act`` is built as, in the class around a node, else anywhere."""
-    within = script.around(near, cst.ClassDef) if attribute.startswith("self.") else None
-    values = [a.value for a in script.all(cst.Assign, within or script.module) if any(dotted(t.target) == attribute for t in a.targets)]
-    return [v for v in values if isinstance(v, cst.Call)] if all(isinstance(v, cst.Call) for v in values) else []
-
-
-def _activation(script: Script, line: int, kind: str) -> tuple[cst.Call, cst.BaseExpression]:
-    """The outermost call on a line that applies an activation, and what it is applied to."""
-    for call in script.calls(line):
-        receiver = script.receiver(call)
-        name = script.full(call)
-        handed = argument(call, "input", 0)
-        if script.last(call) in (kind, f"{kind}_"):
-            if name in (f"torch.{kind}", f"torch.nn.functional.{kind}", f"torch.special.{kind}"):
-                if handed is None:
-                    continue
-                return call, handed.value
-            if receiver is not None and script.name(call).partition(".")[0] not in script.imports:
-                return call, receiver if not _is_module(script, call, kind) or handed is None else handed.value
-        if handed is not None and len(call.args) == 1 and _is_module(script, call, kind):
-            return call, handed.value
-    raise Unsure(f"no {kind} is applied on the line itself")
-
-
-def _is_module(script: Script, call: cst.Call, kind: str) -> bool:
-    built = _built(script, script.name(call), call) if script.name(call) else []
-    if isinstance(call.func, cst.Call):
-        built = [call.func]
-    return bool(built) and all(script.last(b) in _MODULES.get(kind, ()) for b in built)
-
-
-def _last_of_sequential(script: Script, line: int, kind: str) -> cst.Arg:
-    """The activation at the end of the ``nn.Sequential`` that is called on a line."""
-    found: list[cst.Arg] = []
-    for call in script.calls(line):
-        for built in _built(script, script.name(call), call) if script.name(call) else []:
-            if script.last(built) == "Sequential" and built.args:
-                last = built.args[-1]
-                if isinstance(last.value, cst.Call) and script.last(last.value) in _MODULES.get(kind, ()):
-                    found.append(last)
-        if script.last(call) == "Sequential" and call.args:
-            last = call.args[-1]
-            if isinstance(last.value, cst.Call) and script.last(last.value) in _MODULES.get(kind, ()):
-                found.append(last)
-    found = list(dict.fromkeys(found))
-    if len(found) != 1:
-        raise Unsure(f"the {kind} is not the last layer of one nn.Sequential")
-    return found[0]
-
-
-def drop_activation(script: Script, line: int, values: dict[str, Json]) -> Changes:
-    """Leave out the activation that makes the loss's input: in forward(), or at the end of an ``nn.Sequential``."""
-    kind = str(values["activation"])
-    try:
-        call, inner = _activation(script, line, kind)
-    except Unsure:
-        last = _last_of_sequential(script, line, kind)
-        owner = script.around(last, cst.Call)
-        assert owner is not None
-
-        def shorter(updated: cst.Call) -> cst.Call:
-            args = list(updated.args[:-1])
-            end = updated.args[-1]
-            args[-1] = args[-1].with_changes(comma=end.comma, whitespace_after_arg=end.whitespace_after_arg)
-            return updated.with_changes(args=args)
-
-        if len(owner.args) < 2 or any(a.star or a.keyword for a in owner.args[-1:]):
-            raise
-        return Changes(script).rework(owner, shorter)
-    return Changes(script).replace(call, inner)
-
-
-def log_softmax(script: Script, line: int, values: dict[str, Json]) -> Changes:
-    """Make a softmax a log_softmax."""
-    call, _ = _activation(script, line, "softmax")
-    if isinstance(call.func, cst.Attribute) and call.func.attr.value == "softmax" and not _is_module(script, call, "softmax"):
-        return Changes(script).replace(call.func.attr, cst.Name("log_softmax"))
-    for built in _built(script, script.name(call), call):
-        if isinstance(built.func, cst.Attribute):
-            return Changes(script).replace(built.func.attr, cst.Name("LogSoftmax"))
-    raise Unsure("the softmax is called by a name of its own")
-
-
-def _loss_call(script: Script, line: int, kind: str) -> cst.Call:
+def loss_call(script: Script, line: int, kind: str) -> cst.Call:
     """The call of the loss function, or of a criterion, with prediction and target on a line."""
     calls = [c for c in script.calls(line) if script.covers(c, line) or True]
     named = [c for c in calls if script.last(c) == kind]
@@ -148,7 +39,7 @@ def _loss_call(script: Script, line: int, kind: str) -> cst.Call:
 
 
 def _makes(script: Script, call: cst.Call, kind: str) -> bool:
-    return any(script.last(b) == _LOSSES.get(kind) for b in (_built(script, script.name(call), call) if script.name(call) else []))
+    return any(script.last(b) == _LOSSES.get(kind) for b in (script.built(script.name(call), call) if script.name(call) else []))
 
 
 def _criterion(script: Script, line: int, kind: str) -> cst.Call:
@@ -157,10 +48,10 @@ def _criterion(script: Script, line: int, kind: str) -> cst.Call:
     built = [c for c in script.calls(line) if script.last(c) == module]
     if len(built) == 1:
         return built[0]
-    call = _loss_call(script, line, kind)
+    call = loss_call(script, line, kind)
     if script.last(call) == kind:
         return call
-    made = [c for c in _built(script, script.name(call), call) if script.last(c) == module]
+    made = [c for c in script.built(script.name(call), call) if script.last(c) == module]
     if len(made) != 1:
         # Handed in as a parameter: the only one of its kind in the file.
         made = [c for c in script.all(cst.Call) if script.last(c) == module]
@@ -171,7 +62,7 @@ def _criterion(script: Script, line: int, kind: str) -> cst.Call:
 
 def squeeze(script: Script, line: int, values: dict[str, Json]) -> Changes:
     """Drop the last axis of the prediction or of the target, or give the target the prediction's shape."""
-    call = _loss_call(script, line, str(values["loss"]))
+    call = loss_call(script, line, str(values["loss"]))
     plain = [a for a in call.args if a.keyword is None]
     first = argument(call, "input", 0)
     second = argument(call, "target", 1 if len(plain) > 1 else 0)
@@ -296,88 +187,9 @@ def harden_not(script: Script, line: int, values: dict[str, Json]) -> Changes:
 
 def scale_target(script: Script, line: int, values: dict[str, Json]) -> Changes:
     """Move or scale the target of the loss by an expression with ``{}`` for it."""
-    call = _loss_call(script, line, str(values["loss"]))
+    call = loss_call(script, line, str(values["loss"]))
     plain = [a for a in call.args if a.keyword is None]
     second = argument(call, "target", 1 if len(plain) > 1 else 0)
     if second is None:
         raise Unsure("the loss does not get its target by itself")
     return Changes(script).replace(second.value, expression(str(values["to"]).format(script.code(operand(second.value)))))
-
-
-def mix_losses(script: Script, line: int, values: dict[str, Json]) -> Changes:
-    """Weigh the losses for both labels of a blended input, as the input was blended in the same function."""
-    call = _loss_call(script, line, str(values["loss"]))
-    first, second = argument(call, "input", 0), argument(call, "target", 1)
-    if first is None or second is None or not isinstance(first.value, (cst.Name, cst.Attribute)):
-        raise Unsure("the prediction has no name, and would be computed twice")
-    handed = _handed_pair(script, call, script.code(second.value))
-    if handed is not None:
-        return Changes(script).replace(call, _weighed(script, call, second.value, *handed))
-    found: set[tuple[str, str]] = set()
-    for total in script.own(cst.BinaryOperation, script.scope(call)):
-        if isinstance(total.operator, cst.Add):
-            found |= set(filter(None, (_blend(script, total.left, total.right), _blend(script, total.right, total.left))))
-    if len(found) != 1:
-        raise Unsure("it is not clear how the inputs are blended")
-    weight, order = found.pop()
-    target = script.code(operand(second.value))
-    scope = script.scope(call)
-    others = [
-        dotted(a.targets[0].target)
-        for a in script.own(cst.Assign, scope)
-        if isinstance(a.value, cst.Subscript)
-        and script.code(a.value).endswith(f"[{order}]")
-        and dotted(a.targets[0].target)
-        and "target" in dotted(a.targets[0].target)
-    ]
-    other = others[0] if len(others) == 1 and others[0] != target else _mixed_target(script, scope, target, order)
-    return Changes(script).replace(call, _weighed(script, call, second.value, weight, other))
-
-
-def _weighed(script: Script, call: cst.Call, target: cst.BaseExpression, weight: str, other: str) -> cst.BaseExpression:
-    """``lam * loss(out, a) + (1 - lam) * loss(out, b)``, in parentheses where more is done to it."""
-    second = script.code(call.deep_replace(target, expression(other)))
-    new = expression(f"{weight} * {script.code(call)} + (1 - {weight}) * {second}")
-    parent = next(script.ancestors(call))
-    return new if isinstance(parent, (cst.Assign, cst.Return)) else operand(new)
-
-
-def _handed_pair(script: Script, call: cst.Call, target: str) -> tuple[str, str] | None:
-    """``(lam, target_b)`` where a function that mixes hands them over together with ``target_a``, the loss's target."""
-    for assign in script.own(cst.Assign, script.scope(call)):
-        names = assign.targets[0].target
-        if not isinstance(names, cst.Tuple) or not isinstance(assign.value, cst.Call):
-            continue
-        words = [dotted(e.value) for e in names.elements]
-        weights = [w for w in words if w.startswith("lam")]
-        others = [w for w in words if w != target and len(w) == len(target) > 1 and w[:-1] == target[:-1]]
-        if target in words and len(weights) == 1 and len(others) == 1:
-            return weights[0], others[0]
-    return None
-
-
-def _mixed_target(script: Script, scope: cst.FunctionDef | cst.Module, target: str, order: str) -> str:
-    """The other label: a name of a tuple assignment of ``y, y[order]``, else the target in the other order."""
-    for assign in script.own(cst.Assign, scope):
-        names, parts = assign.targets[0].target, assign.value
-        if isinstance(names, cst.Tuple) and isinstance(parts, cst.Tuple) and len(names.elements) == len(parts.elements):
-            for name, part in zip(names.elements, parts.elements, strict=True):
-                if script.code(part.value).endswith(f"[{order}]") and "target" in script.code(name.value):
-                    return script.code(name.value)
-    return f"{target}[{order}]"
-
-
-def _blend(script: Script, one: cst.BaseExpression, two: cst.BaseExpression) -> tuple[str, str] | None:
-    """``(lam, order)`` of ``lam * x + (1 - lam) * x[order]``."""
-    if not (isinstance(one, cst.BinaryOperation) and isinstance(two, cst.BinaryOperation)):
-        return None
-    if not (isinstance(one.operator, cst.Multiply) and isinstance(two.operator, cst.Multiply)):
-        return None
-    for weight, kept in ((one.left, one.right), (one.right, one.left)):
-        for rest, other in ((two.left, two.right), (two.right, two.left)):
-            if not (isinstance(weight, (cst.Name, cst.Attribute)) and isinstance(other, cst.Subscript)):
-                continue
-            same = script.code(other.value) == script.code(kept)
-            if same and script.code(rest).strip("() ").replace(" ", "") in (f"1-{script.code(weight)}", f"1.0-{script.code(weight)}"):
-                return script.code(weight), ", ".join(script.code(e.slice) for e in other.slice)
-    return None

@@ -1,8 +1,6 @@
-"""Edits of modules: registration, frozen parameters, cut gradients, mixed samples, numbers at the edge."""
+"""Edits of modules: registration, mixed samples, numbers at the edge, dropout, initial weights."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import libcst as cst
 
@@ -11,18 +9,7 @@ from trainlint.edits.numbers import number_at
 from trainlint.edits.script import Script, Unsure, dotted
 from trainlint.finding import Json
 
-__all__ = [
-    "allow_gradients",
-    "batch_axis_first",
-    "batch_first",
-    "causal",
-    "keep_gradients",
-    "lower_dropout",
-    "off_the_edge",
-    "register",
-    "scale_weights",
-    "thaw",
-]
+__all__ = ["batch_axis_first", "batch_first", "causal", "lower_dropout", "off_the_edge", "register", "scale_weights"]
 
 
 def _torch_nn(script: Script) -> str:
@@ -70,108 +57,6 @@ def register(script: Script, line: int, values: dict[str, Json]) -> Changes:
     if isinstance(value, cst.List) and not value.elements:
         call = cst.Call(cst.parse_expression(f"{nn}.{keeper}"))
     return Changes(script).replace(value, call)
-
-
-def _freezes(script: Script, node: cst.CSTNode) -> bool:
-    """Whether a statement only takes ``requires_grad`` away."""
-    if not isinstance(node, cst.SimpleStatementLine) or len(node.body) != 1:
-        return False
-    part = node.body[0]
-    if isinstance(part, cst.Expr) and isinstance(part.value, cst.Call):
-        args = part.value.args
-        return script.last(part.value) == "requires_grad_" and len(args) == 1 and script.code(args[0].value) == "False"
-    if isinstance(part, cst.Assign) and len(part.targets) == 1 and isinstance(part.targets[0].target, cst.Attribute):
-        return part.targets[0].target.attr.value == "requires_grad" and script.code(part.value) == "False"
-    return False
-
-
-def thaw(script: Script, line: int, values: dict[str, Json]) -> Changes:
-    """Leave out what freezes parameters: the statement, or the whole loop that does nothing else."""
-    place = script.statement(line)
-    if isinstance(place, cst.SimpleStatementLine) and not _freezes(script, place):
-        raise Unsure("the line does not only freeze parameters")
-    function = script.function(place)
-    called = sum(script.last(c) == function.name.value for c in script.all(cst.Call)) if function is not None else 0
-    if called > 1 and function is not None and function.name.value not in ("__init__", "main", "setup"):
-        raise Unsure("the function that freezes is called for several models")
-    outer = place
-    for node in script.ancestors(place):
-        if isinstance(node, (cst.For, cst.If)):
-            leaves = [s for s in script.all(cst.SimpleStatementLine, node) if not _freezes(script, s)]
-            if leaves or node.orelse is not None:
-                break
-            outer = node
-        elif isinstance(node, (cst.FunctionDef, cst.Module, cst.ClassDef)):
-            break
-    if not isinstance(outer, (cst.For, cst.SimpleStatementLine)):
-        raise Unsure("a condition decides what is frozen")
-    return Changes(script).remove(outer)
-
-
-def keep_gradients(script: Script, line: int, values: dict[str, Json]) -> Changes:
-    """Leave out what cuts the graph on a line: ``detach()``, ``item()``, or the ``no_grad`` around it."""
-    cut = str(values["cut"])
-    if cut == "no_grad":
-        return _leave_no_grad(script, line)
-    calls = [c for c in script.calls(line) if script.last(c) == cut and not c.args and script.receiver(c) is not None]
-    if len(calls) != 1:
-        raise Unsure(f"{cut}() does not stand on the line just once")
-    receiver = script.receiver(calls[0])
-    assert receiver is not None
-    return Changes(script).replace(calls[0], receiver)
-
-
-_OFF = ("no_grad", "inference_mode")
-
-
-def _is_off(script: Script, node: cst.BaseExpression) -> bool:
-    if isinstance(node, cst.Call):
-        return script.last(node) in _OFF or (script.last(node) == "set_grad_enabled" and script.code(node.args[0].value) == "False")
-    return dotted(node).rpartition(".")[2] in _OFF
-
-
-def _leave_no_grad(script: Script, line: int) -> Changes:
-    place = script.statement(line)
-    for node in (place, *script.ancestors(place)):
-        if isinstance(node, cst.With) and any(_is_off(script, i.item) for i in node.items):
-            if len(node.items) != 1 or not isinstance(node.body, cst.IndentedBlock):
-                raise Unsure("the with statement does more than switch gradients off")
-            return Changes(script).unwrap(node)
-        if isinstance(node, cst.FunctionDef):
-            off = [d for d in node.decorators if _is_off(script, d.decorator)]
-            if off:
-                return Changes(script).rework(node, _without_off(script, node))
-            break
-    raise Unsure("no no_grad stands around the line")
-
-
-def _without_off(script: Script, node: cst.FunctionDef) -> Callable[[cst.FunctionDef], cst.FunctionDef]:
-    kept = [d for d in node.decorators if not _is_off(script, d.decorator)]
-    return lambda updated: updated.with_changes(decorators=kept)
-
-
-def allow_gradients(script: Script, line: int, values: dict[str, Json]) -> Changes:
-    """Switch gradients off in the function that needs it, not for the whole program."""
-    place = script.statement(line)
-    part = place.body[0] if isinstance(place, cst.SimpleStatementLine) else None
-    if not (isinstance(part, cst.Expr) and isinstance(part.value, cst.Call) and script.last(part.value) == "set_grad_enabled"):
-        raise Unsure("the line does not only switch gradients off")
-    if script.code(part.value.args[0].value) != "False":
-        raise Unsure("the line switches gradients by a condition")
-    changes = Changes(script).remove(place)
-    function = script.function(place)
-    if function is not None:
-        if any(script.last(c) in ("backward", "step") for c in script.all(cst.Call, function)):
-            raise Unsure("the function that switches gradients off trains")
-        name = cst.Decorator(cst.parse_expression("torch.no_grad()"))
-        changes.import_module("torch").rework(function, lambda f: f.with_changes(decorators=[*f.decorators, name]))
-    for line_ in script.all(cst.SimpleStatementLine):
-        # What hid the fault: a loss without a graph was told to have one.
-        if len(line_.body) == 1 and isinstance(line_.body[0], cst.Assign) and script.code(line_.body[0].value) == "True":
-            target = dotted(line_.body[0].targets[0].target)
-            if target.endswith(".requires_grad") and "loss" in target.lower():
-                changes.remove(line_)
-    return changes
 
 
 def _built(script: Script, call: cst.Call) -> list[cst.Call]:

@@ -29,8 +29,9 @@ def set_learning_rate(script: Script, line: int, values: dict[str, Json]) -> Cha
     """Write another learning rate where the number stands: in the call, or where its name gets its value."""
     if float(str(values["lr"])) > _HIGHEST_RATE:
         raise Unsure("a learning rate that high says that something else is wrong")
-    call = _built(script, line)
-    given = argument(call, "lr", 1)
+    settings = next((c for c in script.calls(line) if argument(c, "learning_rate") is not None), None)
+    call = settings or _built(script, line)
+    given = argument(call, "lr", 1) if settings is None else argument(call, "learning_rate")
     new = f"{float(str(values['lr'])):.2g}"
     schedules = [c for c in script.all(cst.Call) if script.last(c) in ("OneCycleLR", "CyclicLR")]
     configured = values.get("configured")

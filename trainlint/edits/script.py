@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import tokenize
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TypeVar
 
 import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, ParentNodeProvider, PositionProvider
 
-from trainlint.errors import TrainlintError
-from trainlint.location import Location
-from trainlint.notebook import is_notebook
+from trainlint.edits.source import EditError
 
-__all__ = ["Block", "EditError", "Scope", "Script", "Source", "Statement", "Unsure", "dotted", "read_source"]
+__all__ = ["Block", "Scope", "Script", "Statement", "Unsure", "dotted"]
 
-_BOM = b"\xef\xbb\xbf"
 
 Statement = cst.SimpleStatementLine | cst.BaseCompoundStatement
 Block = cst.Module | cst.IndentedBlock
@@ -27,68 +20,8 @@ Scope = cst.FunctionDef | cst.Module
 _Node = TypeVar("_Node", bound=cst.CSTNode)
 
 
-class EditError(TrainlintError):
-    """A file of the user's cannot be edited; the message says why. Nothing was changed."""
-
-
 class Unsure(Exception):  # noqa: N818 - no error, an answer
     """The change cannot be made with certainty; the message says why, in words for the user."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file's text, and how its bytes are made from it."""
-
-    path: Path
-    text: str
-    encoding: str
-    bom: bool
-
-    def encode(self, text: str) -> bytes:
-        """The bytes of the file with another text.
-
-        Raises:
-            EditError: The file's encoding lacks a character of the text.
-        """
-        try:
-            return (_BOM if self.bom else b"") + text.encode(self.encoding)
-        except UnicodeEncodeError as error:
-            raise EditError(f"{self.path}: its encoding ({self.encoding}) cannot hold the change: {error}") from error
-
-    def line(self, place: Location) -> int:
-        """The line of the text that a place names."""
-        return place.line
-
-    def parts(self, text: str) -> list[tuple[str, str, str]]:
-        """``(name, text as it is, text as it would be)`` of what a diff is made of: the file."""
-        return [(str(self.path), self.text, text)]
-
-
-def read_source(path: Path) -> Source:
-    """Read a Python file by its byte-order mark and encoding comment, line ends kept as they are; a notebook as the script of its cells.
-
-    Raises:
-        EditError: The file cannot be read, or not be decoded and encoded back to the same bytes.
-    """
-    if is_notebook(path):
-        from trainlint.edits.cells import read_cells
-
-        return read_cells(path)
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise EditError(f"{path} cannot be read: {error.strerror or error}") from error
-    bom = raw.startswith(_BOM)
-    body = raw.removeprefix(_BOM)
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(body).readline)
-        text = body.decode(encoding)
-    except (SyntaxError, UnicodeDecodeError, LookupError) as error:
-        raise EditError(f"{path} is not text in its encoding ({error}), so it is left as it is") from error
-    source = Source(path, text, encoding, bom)
-    if source.encode(text) != raw:
-        raise EditError(f"{path}: its encoding ({encoding}) does not give the same bytes back, so it is left as it is")
-    return source
 
 
 class Script:
@@ -293,6 +226,12 @@ class Script:
     def receiver(self, call: cst.Call) -> cst.BaseExpression | None:
         """What a method is called on."""
         return call.func.value if isinstance(call.func, cst.Attribute) else None
+
+    def built(self, attribute: str, near: cst.CSTNode) -> list[cst.Call]:
+        """Modules that an attribute such as ``self.act`` is built as, in the class around a node, else anywhere."""
+        within = self.around(near, cst.ClassDef) if attribute.startswith("self.") else None
+        values = [a.value for a in self.all(cst.Assign, within or self.module) if any(dotted(t.target) == attribute for t in a.targets)]
+        return [v for v in values if isinstance(v, cst.Call)] if all(isinstance(v, cst.Call) for v in values) else []
 
 
 class _Index(cst.CSTVisitor):

@@ -17,10 +17,11 @@ from trainlint.measurements.gradients import (
     NonFinite,
     ParameterInfo,
     Parameters,
+    RebuiltLayer,
     UnregisteredModule,
 )
 from trainlint.measurements.influence import Influence, InputEffect
-from trainlint.measurements.labels import ClassMatch, Labels, Lesson, Mismatch, Repair, Shared, Signal, SplitOverlap, Suspect
+from trainlint.measurements.labels import ClassMatch, Labels, Lesson, Mismatch, Repair, Shared, Signal, SplitOverlap, Suspect, TornPairs
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Loss, LossCall
 from trainlint.measurements.memory import Retained
@@ -86,6 +87,7 @@ __all__ = [
     "Parameters",
     "RankFacts",
     "Ranks",
+    "RebuiltLayer",
     "Regulariser",
     "Repair",
     "Repeat",
@@ -103,6 +105,7 @@ __all__ = [
     "Step",
     "Suspect",
     "TargetCall",
+    "TornPairs",
     "Trial",
     "Unmeasured",
     "UnregisteredModule",

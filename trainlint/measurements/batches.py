@@ -169,5 +169,9 @@ class SampleOrder(Measurement):
     """Share of the most frequent label overall."""
     random_dataset: bool = False
     """The same index gives a different sample each time, so a fixed index order is no fixed order."""
+    epoch_size: int | None = None
+    """Samples that the sampler says it draws in an epoch; None when it does not say, or hands out whole batches."""
+    seeded_where: Location | None = None
+    """Where a sampler of the user's sets a seed each time it begins an epoch."""
     distributed: bool = False
     set_epoch_called: bool | None = None

@@ -61,6 +61,8 @@ class Overfit(Measurement):
     """The loss call's kind."""
     conflicting: int = 0
     """Samples with the same input and different targets: they cannot all be fitted."""
+    cut_short: bool = False
+    """The time budget ended the last attempt, or kept another learning rate from being tried."""
     step_equivalents: float = 0.0
     where: Location | None = None
 
@@ -90,6 +92,8 @@ class LearningRate(Measurement):
     first: float = 0.0
     """At the first recorded step."""
     where: Location | None = None
+    momentum: float = 0.0
+    """Of an optimizer that adds up gradients by it (SGD), without damping; 0 for others."""
     initial: float = 0.0
     """Loss before any step, over the recorded batches."""
     trials: tuple[Trial, ...] = ()
@@ -132,6 +136,11 @@ class Mixing(Measurement):
     """Language models: each prediction is compared with the very token that it was made from."""
     contrastive: bool = False
     """The loss compares samples with each other by design (a batch-by-batch matrix enters it)."""
+    place_share: float | None = None
+    """Median change of a prediction when all samples move on by one place in the batch, over that between samples; None when not measured."""
+    place_where: Location | None = None
+    """First operation whose rows do not move along."""
+    place_operation: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["Activation", "Activations", "GraphCut", "NonFinite", "ParameterInfo", "Parameters", "UnregisteredModule"]
+__all__ = ["Activation", "Activations", "GraphCut", "NonFinite", "ParameterInfo", "Parameters", "RebuiltLayer", "UnregisteredModule"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +70,18 @@ class UnregisteredModule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RebuiltLayer:
+    """A layer with weights that each forward builds anew."""
+
+    kind: str
+    owner: str
+    """Class whose forward builds it."""
+    weights: int = 0
+    """Numbers drawn at random each time; 0 for a norm, which begins with ones and zeros."""
+    where: Location | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parameters(Measurement):
     """Every parameter of the models that train, with what the first steps did to it."""
 
@@ -86,7 +98,12 @@ class Parameters(Measurement):
     loose: int = 0
     """Tensors of no model, such as an image, that an optimizer holds and that get gradients."""
     unregistered: tuple[UnregisteredModule, ...] = ()
+    rebuilt: tuple[RebuiltLayer, ...] = ()
     cuts: tuple[GraphCut, ...] = ()
+    constant: GraphCut | None = None
+    """A softmax over an axis with one entry, which is 1 whatever goes in, and the parameters that therefore get gradients of zero alone."""
+    forced_where: Location | None = None
+    """Where ``requires_grad`` is set on a loss, or on a new tensor that becomes one; only when the loss reaches no parameter."""
     loss_has_graph: bool = True
     """The first loss was connected to at least one parameter."""
     grad_globally_off: Location | None = None
@@ -99,6 +116,10 @@ class Parameters(Measurement):
     """BatchNorm layers with frozen weights whose running statistics still change in training."""
     total_norms: tuple[float, ...] = ()
     """Global gradient norm per recorded step, before clipping."""
+    void_load_where: Location | None = None
+    """Where ``load_state_dict(strict=False)`` matched no name of a module that is used."""
+    void_load_names: tuple[str, str] = ("", "")
+    """The first name in what was loaded there, and the first of the module."""
     pretrained: bool = False
     steps: int = 0
 

@@ -132,11 +132,25 @@ class ClassMatch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TornPairs:
+    """Inputs that a collate function puts beside the label of another sample, dependent on the order in which it gets them."""
+
+    samples: int
+    """Handed over in each order."""
+    moved: int
+    """Of these, with another label than in the first order."""
+    where: Location | None = None
+    """The line of the collate function that changes an order, or its head."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Labels(Measurement):
     """A cheap probe on samples of both parts, without the model."""
 
     name: ClassVar[str] = "labels"
     signals: tuple[Signal, ...] = ()
+    torn: TornPairs | None = None
+    """What the training loader's collate function tears apart; None when nothing, or when that is not known."""
     lesson: Lesson | None = None
     """Made where no signal was found."""
     where: dict[str, Location] | None = None
@@ -162,6 +176,10 @@ class Labels(Measurement):
     pictures: ImageGrid | None = None
     """The surest suspects."""
     match: ClassMatch | None = None
+    built: dict[str, Location] | None = None
+    """Where each phase's dataset was made, whatever line its labels come from."""
+    transfer: Mismatch | None = None
+    """How a probe fitted on training data fares on validation data, where labels show clearly in either part by itself."""
     unseen: tuple[float, ...] = ()
     """Validation labels that no training sample has; only when all training labels are known."""
     train_labels: tuple[float, ...] = ()
@@ -192,6 +210,10 @@ class Shared:
     """Median bytes of a sample, compressed."""
     examples: tuple[tuple[int, int], ...] = ()
     """(validation index, training index), at most 12."""
+    windows: int = 0
+    """Validation windows of a series that were looked at for steps they share with training windows; 0 for other data."""
+    overlapping: int = 0
+    """Of these, those that share half of their steps with one training window."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,6 +84,8 @@ class ValidationPass:
     """It has dropout, batch norm or other layers that behave differently in training mode."""
     grad: bool = False
     """Gradients were recorded."""
+    dropout_where: Location | None = None
+    """A line that drops units although the model is in evaluation mode."""
     batches: int = 0
 
 
@@ -197,8 +199,16 @@ class SchedulerInfo:
     options: dict[str, str | float | bool] = field(default_factory=dict)
     preview: tuple[float, ...] = ()
     """LR of the first group over the coming steps of the schedule (at most 200 points over its horizon)."""
+    peak: float | None = None
+    """Highest LR of the first group within a million calls, of a schedule that is a function of the call alone; None for others."""
+    reached: float | None = None
+    """Highest LR of the first group within the calls of the whole run, where their number is known."""
+    warmup_where: Location | None = None
+    """Where the script says how long the warm-up is, of a schedule that does not reach half of its peak within the run."""
     sometimes: bool = False
     """Its step() stands under a condition on how far the run is, so that it may be called in some epochs only."""
+    orphaned: bool = False
+    """Its optimizer takes no step, and another one, which shares no settings with it, trains the same parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,5 +220,7 @@ class Optimizers(Measurement):
     schedulers: tuple[SchedulerInfo, ...] = ()
     steps_per_epoch: int | None = None
     """Optimizer steps in a full, uncompressed training epoch (from len(loader) and the accumulation seen)."""
+    rate_where: Location | None = None
+    """Where the script itself sets a learning rate in an optimizer's groups; only when no scheduler is in use."""
     epochs: int | None = None
     """Epochs that the script means to run: the length of the ``range`` loop around the training loader; None when there is none."""

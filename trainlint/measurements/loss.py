@@ -28,6 +28,10 @@ class LossCall:
     """Only for class-index losses."""
     weighted: bool = False
     """Class weights or pos_weight were given."""
+    class_weights: tuple[float, ...] = ()
+    """Weight of each class in a loss over class indices; empty when none were given, or more than 1,000."""
+    pos_weight: float | None = None
+    """Median weight of positives in a binary loss; None when none was given."""
     input_shape: tuple[int, ...] = ()
     target_shape: tuple[int, ...] = ()
     target_dtype: str = ""
@@ -91,6 +95,8 @@ class Loss(Measurement):
     name: ClassVar[str] = "loss"
     calls: tuple[LossCall, ...] = ()
     """Loss-function calls of the first training step whose result reached backward(), in order. Empty for a hand-written formula."""
+    turns: tuple[LossCall, ...] = ()
+    """The same of the first backward() at each further line, where several optimizers take turns."""
     where: Location | None = None
     """Where backward() was called."""
     formula_where: Location | None = None
@@ -102,6 +108,10 @@ class Loss(Measurement):
     at_init: bool = True
     """False when weights were loaded or training steps were done before: the first loss need not be at chance."""
     not_at_init_because: str = ""
+    summed_where: Location | None = None
+    """Where a formula adds up all elements of the batch, without dividing by their number, as one term of the loss beside a mean."""
+    summed_share: float = 0.0
+    """What that part is of the first loss."""
     requires_grad_forced: bool = False
     """requires_grad was set by hand on a loss that had no graph."""
     model_outputs: int = 0

@@ -28,6 +28,8 @@ class Padding(Measurement):
     """Padded positions over all."""
     masked: bool = False
     """The batch holds a mask that tells padding apart."""
+    unused_mask: str = ""
+    """Path of that mask where the step makes no use of it."""
     counted: float | None = None
     """Share of padded positions among those whose prediction the loss depends on; None when predictions are not made by position."""
     scored: int = 0

@@ -111,6 +111,10 @@ class WorkerSeeds(Measurement):
     """Kinds of the generators that the dataset holds."""
     by_init: bool = False
     """It is ``worker_init_fn`` that makes them the same: without it they differ."""
+    stream: int = 0
+    """Samples that were read of an IterableDataset by each of two workers; 0 for other datasets."""
+    stream_shared: int = 0
+    """How many of these both workers read."""
     persistent: bool = False
     """Workers live on from epoch to epoch, so that a generator of their own runs on."""
     where: Location | None = None

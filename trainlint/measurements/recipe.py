@@ -114,6 +114,8 @@ class SoftTargets(Measurement):
     """Median share that the other sample has in a blended input."""
     labels_mixed: bool | None = None
     """The loss sees the label of the other sample too."""
+    own_weight: float | None = None
+    """What a sample's own label weighs, where the loss is a weighted sum of two calls, one with each label; None for other losses."""
     collated: bool = False
     """The loader's collate function blends them."""
 
@@ -170,6 +172,8 @@ class EmaCopy:
     """It says itself that it is a moving average: a known class, or a ``decay``."""
     equal_weights: bool = False
     """It averages all updates alike, as stochastic weight averaging does."""
+    fresh_statistics: int = 0
+    """Its batch-norm layers whose running statistics are those of a new layer, while the trained model's have moved."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from trainlint.probes.loss import input_slot, main_loss_call
+from trainlint.probes.loss import main_loss_call
+from trainlint.probes.loss_input import input_slot
 from trainlint.probes.replay import Rehearsal
-from trainlint.record.tape import Operation, Ref, without_regularisation
+from trainlint.record.operation import Operation, Ref, without_regularisation
 
 __all__ = ["accuracy"]
 
@@ -26,7 +27,7 @@ def accuracy(
         return None
     aim = op.argument(1, "target")
     wanted = (slot, aim.slot) if isinstance(aim, Ref) else (slot,)
-    found = trial.tape.replay(fill, change=trial.fitted(fill, change), grad=False, keep=wanted)
+    found = trial.replay(fill, change=change, grad=False, keep=wanted)
     given = found.get(slot)
     if given is None:
         return None

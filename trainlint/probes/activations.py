@@ -18,9 +18,11 @@ from trainlint.measurements import Activation, Activations
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.replay import usable
 from trainlint.probes.weights import weights_at
-from trainlint.record.recording import Backward, Recording
+from trainlint.record.operation import Operation
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Backward
 from trainlint.record.structure import batch_size
-from trainlint.record.tape import Operation, Tape
+from trainlint.record.tape import Tape
 from trainlint.settings import Settings
 
 __all__ = ["measure_activations"]

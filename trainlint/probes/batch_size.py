@@ -10,10 +10,12 @@ from torch import Tensor
 
 from trainlint.measurements import BatchSize, NormLayer
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.loop import steps_per_epoch
 from trainlint.probes.regularisers import unregularised
 from trainlint.probes.replay import rehearsal
-from trainlint.record.recording import Loader, Recording
+from trainlint.probes.schedulers import steps_per_epoch
+from trainlint.probes.short_training import part_of
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Loader
 from trainlint.record.structure import batch_size as size_of
 from trainlint.record.tape import Tape
 from trainlint.settings import Settings
@@ -81,13 +83,16 @@ def _norms(recording: Recording, tape: Tape) -> Iterator[NormLayer]:
 
 
 def _noise_scale(recording: Recording, size: int | None, deadline: float) -> tuple[float | None, int]:
-    """The simple noise scale tr(S) / |G|^2, from the gradients of batches of equal size; None when they are too few or all noise."""
+    """The simple noise scale tr(S) / |G|^2, from the gradients of batches of equal size, or of their halves; None when they are too few or all noise."""
     if not size:
         return None, 0
     count, lengths, total = 0, 0.0, None
     try:
         with rehearsal(recording, batches=True) as trial:
-            for fill in trial.fills[:_GRADIENTS]:
+            whole = trial.fills = trial.fills[:_GRADIENTS]
+            trial.fills = part_of(trial, 2) or whole
+            size = size if trial.fills is whole else size // 2
+            for fill in trial.fills:
                 if time.monotonic() > deadline:
                     break
                 torch.manual_seed(0)

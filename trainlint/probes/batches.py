@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from trainlint.location import Location
@@ -19,7 +20,8 @@ from trainlint.probes.histograms import column_statistics, histograms
 from trainlint.probes.leaves import describe
 from trainlint.probes.made import made_at
 from trainlint.probes.roles import DataFlow
-from trainlint.record.recording import Batch, Loader, Recording
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Batch, Loader
 from trainlint.settings import Settings
 
 __all__ = ["measure_batches"]
@@ -78,10 +80,16 @@ def _view(flow: DataFlow, batch: Batch, phase: str, *, draw: bool) -> BatchView:
         # What the loop made of these is not known, so nothing may be said about them as inputs.
         roles = {path: "other" if role == "input" else role for path, role in roles.items()}
     named = list(batch.leaves.items())[:_MOST_LEAVES]
-    tokens = any(roles[p] == "input" and describe(p, "input", t).kind == "tokens" for p, t in named)
+    alone = {p: (t, describe(p, "input", t)) for p, t in named if roles[p] == "input"}
+    tokens = any(leaf.kind == "tokens" for _, leaf in alone.values())
     made = _made(flow.recording, loader) if loader is not None and draw else {}
-    leaves = [replace(describe(p, roles[p], t, beside_tokens=tokens), made_where=made.get(p)) for p, t in named]
-    inputs = [replace(describe(p, "input", t), made_where=made.get(p)) for p, t in entered[:_MOST_LEAVES]]
+    leaves = [
+        replace(alone[p][1] if p in alone else describe(p, roles[p], t, beside_tokens=tokens), made_where=made.get(p)) for p, t in named
+    ]
+    inputs = [
+        replace(alone[p][1] if p in alone and _is_same(alone[p][0], t) else describe(p, "input", t), made_where=made.get(p))
+        for p, t in entered[:_MOST_LEAVES]
+    ]
     dataset: Any = loader.loader.dataset if loader is not None else None
     view = BatchView(
         phase=phase,
@@ -91,6 +99,11 @@ def _view(flow: DataFlow, batch: Batch, phase: str, *, draw: bool) -> BatchView:
         transform=transform_text(dataset),
     )
     return _drawn(view, entered or [(p, t) for p, t in named if roles[p] == "input"], dict(named), dataset, loader) if draw else view
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    plain = one.layout is other.layout is torch.strided and one.dtype == other.dtype and one.device == other.device
+    return one is other or (plain and torch.equal(one, other))
 
 
 def _made(recording: Recording, loader: Loader) -> dict[str, Location]:

@@ -19,6 +19,8 @@ __all__ = ["Noise", "balanced_accuracy", "find_noise", "match_classes"]
 _MOST, _TEMPERATURES = 50, np.geomspace(0.3, 30, 25)
 #: A sample lies between two classes when their probabilities differ by less.
 _BETWEEN = 0.5
+#: Of fewer suspects nothing is made; the probe need not be fitted again without them.
+_FEW_SUSPECTS = 0.005
 #: Validation samples that a class needs before it can be said to look like another.
 _FEWEST = 5
 #: A class has moved when it is taken for another this often, and for itself this rarely.
@@ -72,7 +74,7 @@ def find_noise(probed: Probed) -> Noise:
             for r in listed
         ),
         count=int(suspect.sum()),
-        ambiguous=_ambiguous(split, known, suspect),
+        ambiguous=_between(probability[~suspect]) if suspect.mean() < _FEW_SUSPECTS else _ambiguous(split, known, suspect),
         twins=twins,
         twins_apart=len(apart),
     )
@@ -123,10 +125,14 @@ def _ambiguous(split: Split, known: npt.NDArray[np.bool_], suspect: npt.NDArray[
     try:
         ridge = Ridge(split.features[kept])
         targets = targets_of(split.labels[kept], split.classes)
-        held_out = ridge.fit(targets, np.random.default_rng(0)).held_out
+        held_out = ridge.held_out(targets)
     except (ValueError, np.linalg.LinAlgError):
         return 1.0
-    found = np.sort(_probabilities(held_out, np.searchsorted(split.classes, split.labels[kept])), axis=1)
+    return _between(_probabilities(held_out, np.searchsorted(split.classes, split.labels[kept])))
+
+
+def _between(probability: Rows) -> float:
+    found = np.sort(probability, axis=1)
     return float((found[:, -1] - found[:, -2] < _BETWEEN).mean())
 
 

@@ -20,7 +20,8 @@ from trainlint.probes.datasets import Samples, is_rebuilt, is_used_up, label_vec
 from trainlint.probes.leaves import describe
 from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.roles import DataFlow
-from trainlint.record.recording import Loader, Recording
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Loader
 from trainlint.settings import Settings
 
 __all__ = ["loaders_in", "measure_data_scan"]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
-from trainlint.record.recording import Loader
+from trainlint.record.seen import Loader
 from trainlint.record.structure import tensor_leaves
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainlint.record.tape import Operation, fill_refs
+from trainlint.record.operation import Operation, fill_refs
 
 __all__ = ["gradient_words", "plain_name", "result_words"]
 

@@ -7,11 +7,13 @@ from types import ModuleType
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainlint.measurements import Ema, EmaCopy
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.loop import steps_per_epoch
-from trainlint.record.recording import Call, Recording
+from trainlint.probes.schedulers import steps_per_epoch
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Call
 from trainlint.record.shadows import Shadow
 from trainlint.settings import Settings
 
@@ -52,8 +54,27 @@ def _copy(recording: Recording, shadow: Shadow) -> EmaCopy:
         watched=shadow.watched,
         evaluated=bool(calls) and all(not c.grad and c.iteration is not None and c.iteration.phase == "val" for c in calls),
         is_average=averages or explicit,
+        fresh_statistics=_fresh(recording, shadow.holder),
         equal_weights=averages and not getattr(holder, "avg_fn", None) and not getattr(holder, "multi_avg_fn", None),
     )
+
+
+def _fresh(recording: Recording, found: Any) -> int:
+    """Batch-norm layers of a copy that never took over running statistics; 0 where those of the trained model are new as well."""
+    if not isinstance(found, nn.Module):
+        return 0
+    inside = {id(m) for m in found.modules()}
+    trained = [n for model in recording.models() for n in _norms(model) if id(n) not in inside]
+    return sum(_is_new(n) for n in _norms(found)) if trained and not any(map(_is_new, trained)) else 0
+
+
+def _norms(module: nn.Module) -> list[_BatchNorm]:
+    return [m for m in module.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None and m.running_var is not None]
+
+
+def _is_new(norm: _BatchNorm) -> bool:
+    mean, var = norm.running_mean, norm.running_var
+    return mean is not None and var is not None and not bool(mean.any()) and bool((var == 1).all())
 
 
 def _holder(found: Any) -> Any:

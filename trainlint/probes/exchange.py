@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,11 +18,15 @@ from torch import Tensor
 
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.flow import trace
-from trainlint.record.recording import Backward, Recording, Snapshot, state_tensors
+from trainlint.probes.sources import Source, labelled, looked_up, with_another, with_noise
+from trainlint.record.operation import Operation, tensors_in, without_regularisation
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Backward
+from trainlint.record.snapshot import Snapshot, state_tensors
 from trainlint.record.structure import batch_size
-from trainlint.record.tape import Operation, Ref, Tape, tensors_in, without_regularisation
+from trainlint.record.tape import Tape
 
-__all__ = ["MOVES", "Exchange", "Source", "position_of", "sample_of"]
+__all__ = ["MOVES", "Exchange"]
 
 #: Operations that only move elements. Labels put on the elements of their first argument move along.
 MOVES = frozenset({
@@ -40,34 +44,9 @@ _CASTS = frozenset({
 _ELEMENTWISE = frozenset({
     "__rsub__", "add", "add_", "clamp", "clamp_", "clip", "div", "div_", "floor_divide", "mul", "mul_", "remainder", "sub", "sub_",
 })  # fmt: skip
-_SPAN = 2**20
 #: Batches with more elements are not labelled element by element.
 _MOST_LABELLED = 2**24
 _BATCH_NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Floating values that enter the model: a tensor of the batch, or what an embedding looked up."""
-
-    slot: int
-    made: bool
-    """By an operation, and not by the loader."""
-    values: Tensor
-    labels: Tensor
-    """Which sample and position an element belongs to, for the first axes; see :func:`sample_of` and :func:`position_of`."""
-    leaf: int
-    """Slot of the batch tensor it comes from."""
-
-
-def sample_of(labels: Tensor) -> Tensor:
-    """Number of the sample; -1 where unknown."""
-    return torch.where(labels > 0, (labels - 1).div(_SPAN, rounding_mode="floor"), -1)
-
-
-def position_of(labels: Tensor) -> Tensor:
-    """Index along the sequence; -1 where unknown."""
-    return torch.where(labels > 0, (labels - 1) % _SPAN, -1)
 
 
 class Exchange:
@@ -93,7 +72,7 @@ class Exchange:
         self.axes = {s: a for s, t in tensors.items() if (a := self._axis(t)) is not None}
         self.certain &= not any(t.dim() > 1 and t.shape[0] == t.shape[1] for t in tensors.values())
         small = {s: a for s, a in self.axes.items() if tensors[s].numel() <= _MOST_LABELLED}
-        self.labels = {s: _labelled(tensors[s], a) for s, a in small.items()}
+        self.labels = {s: labelled(tensors[s], a) for s, a in small.items()}
         """Labels of the elements of a slot, where they were only moved since the loader."""
         self.origin: dict[int, int] = {s: s for s in self.labels}
         """Slot of the batch tensor that labelled elements come from."""
@@ -126,11 +105,11 @@ class Exchange:
 
     def without(self, sample: int, keep: tuple[int, ...], observe: Any = None) -> dict[int, Tensor]:
         """Run with the input of one sample exchanged for that of another."""
-        return self.with_values({s.slot: _exchanged(s, sample) for s in self.sources}, keep, observe)
+        return self.with_values({s.slot: with_another(s, sample) for s in self.sources}, keep, observe)
 
     def disturbed(self, leaf: int, position: int, keep: tuple[int, ...], observe: Any = None) -> dict[int, Tensor]:
         """Run with what was looked up for one position of a token tensor disturbed, in every sample."""
-        return self.with_values({s.slot: _disturbed(s, position) for s in self.sources if s.leaf == leaf}, keep, observe)
+        return self.with_values({s.slot: with_noise(s, position) for s in self.sources if s.leaf == leaf}, keep, observe)
 
     def replayed(self, fill: Mapping[int, Tensor], keep: tuple[int, ...], observe: Any = None) -> dict[int, Tensor]:
         """Run with other tensors for some of the batch's."""
@@ -199,7 +178,7 @@ class Exchange:
             kept = next((s for s in op.inputs if s in self.labels and self.labels[s].shape == result.shape), None)
             if kept is not None:
                 self.labels[op.outputs[0]], self.origin[op.outputs[0]] = self.labels[kept], self.origin[kept]
-        if self._labelling and (slot := _looked_up(op, self.tape)) is not None and slot in self.labels and isinstance(result, Tensor):
+        if self._labelling and (slot := looked_up(op, self.tape)) is not None and slot in self.labels and isinstance(result, Tensor):
             self._embedded[op.outputs[0]] = result.detach().clone()
             self.origin[op.outputs[0]] = slot
         return result
@@ -251,7 +230,7 @@ class Exchange:
                 msg = f"rows are not samples: a tensor of shape {tuple(tensor.shape)} enters the model in a batch of {self.samples} samples"
                 raise CannotMeasureError(msg)
             outer = tensor.flatten(axis + 1)[..., 0] if tensor.dim() > axis + 1 else tensor
-            yield Source(slot, False, tensor, _labelled(outer, axis), slot)
+            yield Source(slot, False, tensor, labelled(outer, axis), slot)
 
     def _embedding_sources(self) -> Iterator[Source]:
         for slot, values in self._embedded.items():
@@ -274,50 +253,3 @@ def _samples(tape: Tape, backward: Backward, tensors: Mapping[int, Tensor]) -> t
             return int(told), True
     given = {name: t for name, t in backward.inputs if t.dim() and not t.requires_grad}
     return batch_size(given if given and not tape.batch else {str(s): t for s, t in tensors.items()}), False
-
-
-def _labelled(tensor: Tensor, axis: int) -> Tensor:
-    """Labels of a batch tensor's elements: the sample along ``axis``, and the index along the other of the first two axes."""
-
-    def along(wanted: int) -> Tensor:
-        return torch.arange(tensor.shape[wanted], device=tensor.device).view([-1 if a == wanted else 1 for a in range(tensor.dim())])
-
-    labels = along(axis) * _SPAN + 1
-    return (labels + along(1 - axis) if tensor.dim() > 1 else labels).expand(tensor.shape).contiguous()
-
-
-def _looked_up(op: Operation, tape: Tape) -> int | None:
-    """Slot of the ids, for operations that look something up for each of them."""
-    if op.name in ("embedding", "one_hot"):
-        ids = op.argument(0, "input")
-    elif op.name == "__getitem__" and op.inputs and op.inputs[0] in tape.parameters and len(op.inputs) == 2:
-        ids = op.args[1]
-    else:
-        return None
-    return ids.slot if isinstance(ids, Ref) else None
-
-
-def _exchanged(source: Source, sample: int) -> Tensor:
-    owner = sample_of(source.labels)
-    values = source.values.clone()
-    mine = values[owner == sample]
-    for other in sorted(set(owner.flatten().tolist()) - {sample, -1}, key=lambda k: (k <= sample, k))[:8]:
-        theirs = values[owner == other]
-        if theirs.shape == mine.shape and not torch.equal(theirs, mine):
-            values[owner == sample] = theirs
-            return values
-    return _noisy(values, owner == sample)
-
-
-def _disturbed(source: Source, position: int) -> Tensor:
-    return _noisy(source.values.clone(), position_of(source.labels) == position)
-
-
-def _noisy(values: Tensor, where: Tensor) -> Tensor:
-    held = values[where]
-    if not values.is_floating_point():
-        values[where] = held.roll(1, -1)  # another class of a one-hot code
-        return values
-    spread = float(values.float().std(correction=0)) or 1.0
-    values[where] = held + (spread * torch.randn_like(held, dtype=torch.float32)).to(held.dtype)
-    return values

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from trainlint.record.tape import Operation, Tape
+from trainlint.record.operation import Operation
+from trainlint.record.tape import Tape
 from trainlint.record.tapewriter import LOSS_FUNCTIONS
 
 __all__ = ["Flow", "trace"]

@@ -19,9 +19,9 @@ from trainlint.measurements import Lesson
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.replay import Rehearsal, rehearsal, usable
 from trainlint.probes.split_samples import Split
+from trainlint.record.operation import without_regularisation
 from trainlint.record.recording import Recording
 from trainlint.record.structure import tensor_leaves
-from trainlint.record.tape import without_regularisation
 
 __all__ = ["train_a_while"]
 

@@ -16,9 +16,13 @@ from trainlint.probes.exchange import Exchange
 from trainlint.probes.flow import trace
 from trainlint.probes.predictions import predictions
 from trainlint.probes.roles import DataFlow
-from trainlint.record.recording import Backward, Call, Recording, Snapshot, state_tensors
+from trainlint.probes.weights import weights_at
+from trainlint.record.operation import Operation, random_kept
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Backward, Call
+from trainlint.record.snapshot import Snapshot, state_tensors
 from trainlint.record.structure import tensor_leaves
-from trainlint.record.tape import Operation, Tape, random_kept
+from trainlint.record.tape import Tape
 from trainlint.settings import Settings
 
 __all__ = ["measure_influence"]
@@ -30,7 +34,19 @@ _CLEAR = 1e-3
 
 
 def measure_influence(recording: Recording, deadline: float, settings: Settings) -> Influence:
-    """Exchange all inputs at once, then each alone."""
+    """Exchange all inputs at once, then each alone; where all are ignored, once more at the weights that training began with."""
+    found = _influence(recording, deadline)
+    if _ignored(found.together):  # steps that were far too large can leave a sound model dead
+        with weights_at(recording, recording.initial):
+            found = _influence(recording, deadline)
+    return found
+
+
+def _ignored(effect: InputEffect) -> bool:
+    return effect.change <= _EQUAL and effect.gradient_change <= _EQUAL_GRADIENTS
+
+
+def _influence(recording: Recording, deadline: float) -> Influence:
     tape, backward = recording.tape, recording.tape_backward
     if tape is None or backward is None or recording.trust == "none":
         msg = f"the recorded step cannot be replayed: {recording.trust_reason}"
@@ -49,8 +65,7 @@ def measure_influence(recording: Recording, deadline: float, settings: Settings)
             if len(slots) + len(others) > 1 and step.differs(slot) and time.monotonic() < deadline:
                 alone.append(step.effect(path, [slot]))
         alone += _unused(call, others, entered)
-    ignored = together.change <= _EQUAL and together.gradient_change <= _EQUAL_GRADIENTS
-    lost = step.lost() if ignored else None
+    lost = step.lost() if _ignored(together) else None
     return Influence(
         together=together,
         inputs=tuple(alone),

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from trainlint.details import ImageGrid, Picture
-from trainlint.measurements import Labels, Mismatch, Signal, Suspect
+from trainlint.measurements import Labels, Mismatch, Signal, Suspect, TornPairs
 from trainlint.probes.class_checks import balanced_accuracy, find_noise, match_classes
+from trainlint.probes.collate_pairs import torn_pairs
 from trainlint.probes.datasets import class_names, label_vectors
 from trainlint.probes.drawing import lines_that_draw
 from trainlint.probes.errors import CannotMeasureError
@@ -23,7 +24,8 @@ from trainlint.probes.pairing import Probed, find_mismatch, find_repair, find_st
 from trainlint.probes.pictures import draw
 from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.ridge import Ridge, Rows
-from trainlint.probes.split_samples import Split, read_split
+from trainlint.probes.roles import DataFlow
+from trainlint.probes.split_samples import Split, read_split, samples_of
 from trainlint.probes.value_source import reordered_alone, value_source
 from trainlint.record.frames import Frames, Place
 from trainlint.record.recording import Recording
@@ -46,13 +48,21 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
             splits[phase] = read_split(recording, phase, deadline)
         except CannotMeasureError as error:
             reasons[phase] = str(error)
-    if not splits:
+    torn = _torn(recording)
+    if not splits and torn is None:
         raise CannotMeasureError(reasons["train"])
     where = {p: place for p, s in splits.items() if (place := recording.frames.location(_where(recording, s))) is not None}
     names = {p: {f"{k}": v for k, v in class_names(s.samples.dataset).items()} for p, s in splits.items()}
+    built = {p: place for p, s in splits.items() if (place := recording.frames.location(recording.dataset_place(s.entry))) is not None}
     alone = {p: reordered_alone(s.samples, recording.frames) for p, s in splits.items()}
     reordered = {p: place for p, found in alone.items() if (place := recording.frames.location(found)) is not None}
-    found = Labels(where=where or None, reordered=reordered or None, names={p: n for p, n in names.items() if n} or None)
+    found = Labels(
+        built=built or None,
+        torn=torn,
+        where=where or None,
+        reordered=reordered or None,
+        names={p: n for p, n in names.items() if n} or None,
+    )
     if any(s.kind == "masks" for s in splits.values()):
         return replace(found, signals=_masks(splits, reasons, recording.frames), reasons=reasons or None)
     probed: dict[str, Probed] = {}
@@ -64,12 +74,21 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
     found = replace(found, signals=tuple(_signal(one, probed, deadline) for one in probed.values()), reasons=reasons or None)
     if "train" in splits and not splits["train"].random and found.signals and all(s.z < _NONE for s in found.signals):
         found = replace(found, lesson=train_a_while(recording, splits["train"], deadline))
+    found = replace(found, transfer=_transfer(probed))
     train, val = probed.get("train"), splits.get("val")
     if train is not None and train.split.kind == "classes":
         found = _with_noise(replace(found, held_out=found.signals[0].accuracy), train)
         if val is not None and val.kind == "classes" and val.features.shape[1] == train.split.features.shape[1]:
             found = replace(found, match=match_classes(train, val))
     return _with_sets(found, splits)
+
+
+def _torn(recording: Recording) -> TornPairs | None:
+    entry = next(iter(recording.loaders_of("train")), None)
+    if entry is None:
+        return None
+    flow = DataFlow(recording)
+    return torn_pairs(samples_of(entry), lambda path: flow.role(entry.index, path), recording.frames)
 
 
 def _where(recording: Recording, split: Split) -> Place | None:
@@ -140,6 +159,18 @@ def _mismatch(one: Probed, probed: dict[str, Probed]) -> Mismatch | None:
     ):
         return None
     return find_mismatch(other, one, "the validation data" if other.split.phase == "val" else "the training data", generator)
+
+
+def _transfer(probed: dict[str, Probed]) -> Mismatch | None:
+    """What training teaches of validation, where both can be learned from by themselves."""
+    if len(probed) < 2 or any(one.fit.z < _SURE for one in probed.values()) or len({one.split.kind for one in probed.values()}) > 1:
+        return None
+    train, val = probed["train"], probed["val"]
+    if train.split.features.shape[1] != val.split.features.shape[1] or (
+        val.split.kind != "classes" and train.targets.shape[1] != val.targets.shape[1]
+    ):
+        return None
+    return find_mismatch(train, val, "the training data", np.random.default_rng(0))
 
 
 def _masks(splits: dict[str, Split], reasons: dict[str, str], frames: Frames) -> tuple[Signal, ...]:

@@ -11,8 +11,10 @@ from trainlint.measurements import LastBatch, LoaderEnd
 from trainlint.probes.datasets import is_rebuilt, sampler_of, size_of
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.record.frames import Place
-from trainlint.record.recording import Loader, Recording
-from trainlint.record.tape import Operation, Tape
+from trainlint.record.operation import Operation
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Loader
+from trainlint.record.tape import Tape
 from trainlint.settings import Settings
 
 __all__ = ["measure_last_batch"]

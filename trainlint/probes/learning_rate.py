@@ -19,7 +19,7 @@ import torch
 from trainlint.measurements import LearningRate, ShortRun, Trial
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.replay import Rehearsal, configured_lr, rehearsal
-from trainlint.probes.short_training import FIRST_STEPS, WARM_UP, Bench, first_run, halved
+from trainlint.probes.short_training import FIRST_STEPS, WARM_UP, Bench, first_run, part_of
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings
 
@@ -35,14 +35,14 @@ _DECADE, _HALF = 10.0, math.sqrt(10.0)
 _CLIMBS = 1.25
 #: A learning rate belongs to the band when it makes at least this share of the best one's progress.
 _BAND = 0.5
-#: A share of the first loss that is progress, and one that may be noise.
-_PROGRESS, _NOISE = 0.05, 0.02
+#: A share of the first loss that is progress, one that may be noise, and the standard errors above which it is none.
+_PROGRESS, _NOISE, _ERRORS = 0.05, 0.02, 2.0
 #: After these steps a low rate that has made less than this share of the leader's progress is given up; a high one that has made none.
 _HOPELESS, _JUDGED = 0.25, (8, 12, 16)
 #: A search from outside these would not reach the band; it begins in the middle then.
 _LOWEST, _HIGHEST = 1e-7, 1e3
 #: The most trials in each direction, and between two to refine an end until they are this factor apart.
-_REACH, _REFINED, _FINE = 7, 3, 2.0
+_REACH, _REFINED, _FINE = 7, 3, 3.5
 #: A trial is given up when its loss is above the first by this factor; it went astray when it was above by the other for a whole turn.
 _EXPLODED, _ASTRAY = 4.0, 1.5
 #: Steps of the range test, and how far outside the band the configured rate is when it is drawn.
@@ -60,13 +60,13 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
         if seen is None or (any(s.closure for s in seen.steps) and type(seen.optimizer).__name__ == "LBFGS"):
             msg = "LBFGS chooses its own step length"
             raise CannotMeasureError(msg)
-        whole = trial.fills
+        whole = trial.fills = trial.fills[:_BATCHES]
         # Few batches are learned by heart at nearly any rate: all of their samples are needed.
         if many := len(whole) >= _SCORED:
-            trial.fills = halved(trial) or whole
+            trial.fills = part_of(trial) or whole
         search = _searched(trial, configured, deadline, shared=many)
         if trial.fills is not whole and search.is_outside(configured) and time.monotonic() < deadline:
-            trial.fills = whole  # what half of each batch shows amiss is looked at again on the whole ones
+            trial.fills = whole  # what parts of batches show amiss is looked at again on the whole ones
             search = _searched(trial, configured, deadline, shared=False)
         low, high, best = search.band()
         open_low, open_high = search.open_ends()
@@ -80,6 +80,7 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
             configured=configured,
             first=float(first),
             where=recording.frames.location(seen.place),
+            momentum=_momentum(seen.optimizer),
             initial=search.initial,
             trials=tuple(search.trials[lr] for lr in sorted(search.trials)),
             low=low,
@@ -91,9 +92,16 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
             curve_lr=rates,
             curve_loss=losses,
             steps=search.steps,
-            batches=len(search.firsts),
+            batches=len(whole),
             step_equivalents=spent / recording.step_time if recording.step_time else 0.0,
         )
+
+
+def _momentum(optimizer: torch.optim.Optimizer) -> float:
+    """By how much each step adds the one before: only of optimizers that do not divide by the gradient's size."""
+    if not isinstance(optimizer, torch.optim.SGD):
+        return 0.0
+    return max((float(g["momentum"]) for g in optimizer.param_groups if not g["dampening"]), default=0.0)
 
 
 def _searched(trial: Rehearsal, configured: float, deadline: float, *, shared: bool) -> _Search:
@@ -110,7 +118,6 @@ def _searched(trial: Rehearsal, configured: float, deadline: float, *, shared: b
 
 def _begun(trial: Rehearsal, deadline: float) -> _Search:
     """The search with the first loss of each batch, and as many steps a trial as leave room for eight."""
-    trial.fills = trial.fills[:_BATCHES]
     trial.rewind()
     began = time.monotonic()
     firsts = [float(trial.loss(f, grad=False)) for f in trial.fills]
@@ -167,6 +174,14 @@ class _Search:
         """The best trial's progress."""
         return max((self.progress(lr) for lr in self.trials), default=-math.inf)
 
+    @property
+    def learns(self) -> bool:
+        """Whether some rate makes progress: much, or so evenly over the batches that it is no chance."""
+        best = max(self.trials, key=self.progress)
+        tail = self.gains(self.trials[best].losses)[-self.turn :]
+        error = statistics.stdev(tail) / math.sqrt(len(tail)) if len(tail) > 1 else math.inf
+        return self.most > _PROGRESS * abs(self.initial) or self.most > max(_NOISE * abs(self.initial), _ERRORS * error)
+
     def adopt(self, run: ShortRun) -> None:
         """Take over a run at the configured rate as its trial, unless a warm-up might have spared it something."""
         losses, limit = list(run.losses[: self.steps]), _EXPLODED * max(abs(self.initial), abs(run.losses[0]))
@@ -199,7 +214,9 @@ class _Search:
         """A low rate goes on as it began; a high one may recover from its first leaps, but hardly while it is worse than nothing."""
         own = statistics.fmean(self.gains(losses)[-4:])
         best = statistics.fmean(self.gains(self.trials[leader].losses)[len(losses) - 4 : len(losses)])
-        return best > _PROGRESS * abs(self.initial) and own < (_HOPELESS * best if lr < leader else 0.0)
+        if lr < leader:
+            return best > _NOISE * abs(self.initial) and own < _HOPELESS * best
+        return best > _PROGRESS * abs(self.initial) and own < 0.0
 
     def _note(self, lr: float, losses: list[float], warm_up: int, *, diverged: bool) -> Trial:
         finite = [gain for gain in self.gains(losses) if math.isfinite(gain)]
@@ -252,7 +269,7 @@ class _Search:
             if self._fell(lr):
                 return
             # While nothing is learned anywhere the band may lie further on.
-            climbs = self.most <= _PROGRESS * abs(self.initial) or self.progress(lr) > _CLIMBS * before
+            climbs = not self.learns or self.progress(lr) > _CLIMBS * before
             factor = _DECADE if climbs else _HALF
 
     def _down(self, start: float) -> None:
@@ -270,7 +287,7 @@ class _Search:
                 return
 
     def _fell(self, lr: float) -> bool:
-        return self.most > _PROGRESS * abs(self.initial) and self.progress(lr) < _BAND * self.most
+        return self.learns and self.progress(lr) < _BAND * self.most
 
     def _inner(self, rates: list[float]) -> tuple[int, int]:
         """Positions of the lowest and the highest rate within the band."""

@@ -1,26 +1,24 @@
-"""The loop, its optimizers and its schedulers, as the recorder's books have them."""
+"""The loop as the recorder's books have it: events, steps, validation passes."""
 
 from __future__ import annotations
 
-import copy
 import math
-import statistics
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import lr_scheduler
 
-from trainlint.measurements import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
+from trainlint.measurements import Event, Loop, Step, ValidationPass
+from trainlint.probes.eval_dropout import dropout_in_evaluation
 from trainlint.probes.loss import is_mean_reduced
-from trainlint.probes.pretrained import pretrained_parameters
 from trainlint.record.modes import depends_on_mode
-from trainlint.record.recording import Call, Happening, OptimizerSeen, Recording, SchedulerSeen, StepSeen
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Call, Happening, StepSeen
 from trainlint.settings import Settings
 
-__all__ = ["measure_loop", "measure_optimizers", "steps_per_epoch"]
+__all__ = ["measure_loop"]
 
 
 def measure_loop(recording: Recording, deadline: float, settings: Settings) -> Loop:
@@ -133,6 +131,7 @@ def _validation(recording: Recording) -> Iterable[ValidationPass]:
     if not recording.backwards:
         return  # a run that ended in its first training batch has passes without a backward() too
     at = recording.frames.location
+    dropping = dropout_in_evaluation(recording)
     last = next((h.iteration for h in reversed(recording.happenings) if h.kind == "batch"), None)
     for entry in recording.loaders:
         for iteration in entry.iterations:
@@ -149,6 +148,7 @@ def _validation(recording: Recording) -> Iterable[ValidationPass]:
                 training_mode=any(c.training and c.modules_on for c in calls) or all(c.training for c in calls),
                 mode_matters=any(c.modules_on for c in calls),
                 grad=any(c.grad for c in calls),
+                dropout_where=at(dropping[1]) if dropping is not None and any(c.module is dropping[0].module for c in calls) else None,
                 batches=iteration.batches,
             )
 
@@ -166,193 +166,6 @@ def _steps_before_backward(recording: Recording) -> bool:
 
 
 def _changed(recording: Recording, models: list[nn.Module]) -> bool:
-    """Parameters that had a gradient differ between two tapes, although no optimizer stepped."""
-    return (
-        any(p.grad is not None or p.requires_grad for m in models for p in m.parameters())
-        and len({b.value for b in recording.backwards}) > 1
-    )
-
-
-def measure_optimizers(recording: Recording, deadline: float, settings: Settings) -> Optimizers:
-    """Settings of optimizers and schedulers, and how often the latter are stepped."""
-    loaders = recording.loaders_of("train")
-    kept = [s for s in recording.schedulers if getattr(s.scheduler, "optimizer", None) is not None or s.calls]
-    return Optimizers(
-        optimizers=tuple(_optimizer(recording, o) for o in recording.training),
-        schedulers=tuple(_scheduler(recording, s, bool(loaders)) for s in kept),
-        steps_per_epoch=steps_per_epoch(recording),
-        epochs=next((entry.planned for entry in loaders), None),
-    )
-
-
-def steps_per_epoch(recording: Recording) -> int | None:
-    """Optimizer steps in a full, uncompressed training epoch."""
-    ratios = [
-        i.steps / i.batches
-        for entry in recording.loaders_of("train")
-        for i in entry.iterations
-        if i.phase == "train" and i.steps and i.batches
-    ]
-    if not ratios:
-        return None
-    try:
-        length = len(recording.loaders_of("train")[0].loader)
-    except (TypeError, ValueError):
-        return None
-    accumulation = Counter(len(s.backwards) for s in recording.steps if s.backwards).most_common(1)
-    return max(1, round(length / (accumulation[0][0] if accumulation and len(recording.training) == 1 else 1)))
-
-
-def _depths(recording: Recording) -> dict[int, float]:
-    """Id of a parameter -> its place in the order of use, 0 for the first and 1 for the last."""
-    order: dict[int, None] = {}
-    for backward in recording.first_tapes[:4]:
-        if backward.tape is not None:
-            order.update(dict.fromkeys(id(p) for p in backward.tape.parameters.values()))
-    return {key: position / max(len(order) - 1, 1) for position, key in enumerate(order)}
-
-
-def _optimizer(recording: Recording, seen: OptimizerSeen) -> OptimizerInfo:
-    optimizer = seen.optimizer
-    norms = {
-        id(p) for model in recording.models() for m in model.modules() if "Norm" in type(m).__name__ for p in m.parameters(recurse=False)
-    }
-    loaded = {
-        id(p) for model in recording.models() for m in model.modules() if id(m) in recording.loaded for p in m.parameters(recurse=False)
-    }
-    learned, depths = pretrained_parameters(recording), _depths(recording)
-    names = {id(p): name for name, _, _, p in recording.named_parameters()}
-    groups = []
-    for index, group in enumerate(optimizer.param_groups):
-        first = seen.settings[index] if index < len(seen.settings) else group
-        base = seen.base[index] if index < len(seen.base) else first
-        parameters = group["params"]
-        betas = group.get("betas", ())
-        size = sum(p.numel() for p in parameters)
-        deep = [depths[id(p)] for p in parameters if id(p) in depths]
-        groups.append(
-            GroupInfo(
-                lr=float(group.get("initial_lr", base.get("lr", math.nan))),
-                first_lr=float(first.get("lr", math.nan)),
-                weight_decay=float(group.get("weight_decay", 0.0) or 0.0),
-                momentum=float(group.get("momentum", 0.0) or 0.0),
-                betas=tuple(float(b) for b in betas) if isinstance(betas, list | tuple) else (),
-                parameters=size,
-                tensors=len(parameters),
-                norm_or_bias=sum(p.dim() < 2 or id(p) in norms for p in parameters),
-                pretrained=any(id(p) in loaded for p in parameters),
-                pretrained_share=sum(p.numel() for p in parameters if id(p) in learned) / size if size else 0.0,
-                depth=statistics.fmean(deep) if deep else None,
-                names=tuple(names[id(p)] for p in parameters if id(p) in names)[:4],
-            )
-        )
-    options = {k: v for k, v in optimizer.defaults.items() if isinstance(v, bool | str | int | float)}
-    return OptimizerInfo(
-        index=seen.index,
-        kind=type(optimizer).__name__,
-        where=recording.frames.location(seen.place),
-        groups=tuple(groups),
-        steps=len(seen.steps),
-        options={k: v if isinstance(v, bool | str) else float(v) for k, v in options.items()},
-    )
-
-
-def _scheduler(recording: Recording, seen: SchedulerSeen, has_loader: bool) -> SchedulerInfo:
-    scheduler = seen.scheduler
-    options = {k: v for k, v in seen.initial.items() if isinstance(v, bool | str | int | float) and not k.startswith("_")}
-    optimizer = getattr(scheduler, "optimizer", None)
-    owner = next((o for o in recording.optimizers if o.optimizer is optimizer), None)
-    own_steps = len(owner.steps) if owner else 0
-    metrics = tuple(m for _, _, _, m in seen.calls if m is not None)
-    return SchedulerInfo(
-        kind=type(scheduler).__name__,
-        where=recording.frames.location(seen.place),
-        optimizer=owner.index if owner else None,
-        horizon=_horizon(scheduler, seen),
-        stepped_where=recording.frames.location(seen.calls[0][2]) if seen.calls else None,
-        calls=len(seen.calls),
-        calls_per_epoch=_calls_per_epoch(recording, seen),
-        cadence=_cadence(recording, seen, own_steps, has_loader),
-        before_optimizer=bool(seen.calls) and seen.calls[0][0] == 0 and own_steps > 0,
-        metric=metrics,
-        metric_rises=_metric_rises(recording, seen),
-        mode=str(getattr(scheduler, "mode", "")),
-        options={k: v if isinstance(v, bool | str) else float(v) for k, v in options.items()},
-        preview=_preview(scheduler, seen),
-        sometimes=seen.sometimes,
-    )
-
-
-def _horizon(scheduler: Any, seen: SchedulerSeen) -> int | None:
-    for name in ("total_steps", "T_max", "total_iters", "T_0"):
-        if isinstance(value := getattr(scheduler, name, None), int):
-            return value
-    milestones = getattr(scheduler, "milestones", None) or getattr(scheduler, "_milestones", None)
-    return int(max(milestones)) if milestones else None
-
-
-def _calls_per_epoch(recording: Recording, seen: SchedulerSeen) -> float | None:
-    counts = Counter(epoch for _, epoch, _, _ in seen.calls)
-    full = [i for entry in recording.loaders_of("train") for i in entry.iterations if i.phase == "train"]
-    return statistics.fmean(counts.values()) if counts and full else None
-
-
-def _cadence(recording: Recording, seen: SchedulerSeen, steps: int, has_loader: bool) -> str:
-    """After every step, or once an epoch, told by the optimizer steps between two calls and the epochs that were completed."""
-    epochs = [i for entry in recording.loaders_of("train") for i in entry.iterations if i.phase == "train" and i.steps]
-    completed = max(len(epochs) - 1, 0) if recording.status == "recorded" else len(epochs)
-    if not seen.calls:
-        return "never" if completed >= 1 or (not has_loader and steps >= 8) else "unknown"
-    if not has_loader:
-        return "step" if steps and len(seen.calls) >= steps - 1 else "unknown"
-    per_epoch = Counter(epoch for _, epoch, _, _ in seen.calls)
-    steps_in = [i.steps for i in epochs]
-    if steps_in and max(steps_in) < 3:  # recording may end between a step and the call that belongs to it
-        return "unknown"
-    if max(per_epoch.values()) >= max(2, max(steps_in, default=0) - 1):
-        return "step"
-    return "epoch" if max(per_epoch.values()) == 1 else "unknown"
-
-
-def _metric_rises(recording: Recording, seen: SchedulerSeen) -> bool | None:
-    """Whether a plateau scheduler was fed something that grows with success, by what its line calls it."""
-    metrics = [m for _, _, _, m in seen.calls if m is not None and math.isfinite(m)]
-    losses = [b.value for b in recording.backwards if math.isfinite(b.value)]
-    if not metrics or not losses:
-        return None
-    place = recording.frames.location(seen.calls[0][2])
-    words = place.text.lower() if place else ""
-    if any(w in words for w in ("loss", "err", "rmse", "mse", "mae", "perplexity", "ppl", "wer", "nll")):
-        return False
-    if any(w in words for w in ("acc", "f1", "auc", "iou", "dice", "map", "recall", "precision", "score", "bleu", "psnr")):
-        return all(m >= 0 for m in metrics) or None
-    return None
-
-
-def _preview(scheduler: Any, seen: SchedulerSeen) -> tuple[float, ...]:
-    """The first group's LR over the horizon, by stepping a copy that holds no real parameters."""
-    horizon = min(_horizon(scheduler, seen) or 100, 2000)
-    if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau) or getattr(scheduler, "optimizer", None) is None:
-        return ()
-    try:
-        twin = copy.copy(scheduler)
-        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=float(scheduler.base_lrs[0]))
-        optimizer.param_groups[0].update({k: v for k, v in scheduler.optimizer.param_groups[0].items() if k != "params"})
-        twin.optimizer = optimizer
-        twin.__dict__.update(
-            {k: copy.copy(v) for k, v in vars(scheduler).items() if k not in ("optimizer",) and not k.startswith("_schedulers")}
-        )
-        if getattr(scheduler, "_schedulers", None):
-            return ()
-        twin.last_epoch, twin._step_count = 0, 1
-        optimizer.param_groups[0]["lr"] = float(scheduler.base_lrs[0])
-        optimizer._opt_called = True  # type: ignore[attr-defined]
-        values = []
-        for step in range(horizon):
-            twin.last_epoch = step
-            values.append(float(twin._get_closed_form_lr()[0]) if hasattr(twin, "_get_closed_form_lr") else float(twin.get_lr()[0]))
-            optimizer.param_groups[0]["lr"] = values[-1]
-    except Exception:
-        return ()
-    stride = max(1, horizon // 200)
-    return tuple(values[::stride])
+    """Whether parameters have other values than when an optimizer was built on them, although none stepped."""
+    known = [(p, recording.initial[id(p)]) for m in models for p in m.parameters() if p.requires_grad and id(p) in recording.initial]
+    return any(not torch.equal(p.detach(), before) for p, before in known)

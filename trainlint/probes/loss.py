@@ -7,35 +7,26 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainlint.location import Location
 from trainlint.measurements import Loss, LossCall
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.loss_input import activation_of, maker_of, output_weight, softmax_axis
+from trainlint.probes.loss_terms import Term, is_whole_sum, terms
 from trainlint.probes.torn import torn_scores
-from trainlint.record.frames import Place
-from trainlint.record.recording import Backward, Recording
-from trainlint.record.tape import Operation, Ref, Tape
+from trainlint.record.operation import Operation
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Backward
+from trainlint.record.tape import Tape
 from trainlint.settings import Settings
 
 __all__ = ["is_mean_reduced", "main_loss_call", "measure_loss"]
 
-#: Operations that change the shape, type or place of values but not the values.
-PASS_THROUGH = frozenset({
-    "view", "reshape", "squeeze", "unsqueeze", "flatten", "unflatten", "transpose", "permute", "contiguous", "to", "float", "double", "half",
-    "bfloat16", "type", "type_as", "clone", "t", "T", "mT", "view_as", "expand", "expand_as", "__getitem__", "chunk", "split", "narrow",
-    "select", "movedim", "squeeze_", "unsqueeze_", "cpu", "cuda", "ravel", "swapaxes", "stack", "cat", "unbind", "index_select", "masked_select",
-    "reshape_as", "moveaxis", "detach",
-})  # fmt: skip
-#: Operations whose name tells what range their result has.
-_ACTIVATIONS = {
-    "softmax": "softmax", "log_softmax": "log_softmax", "sigmoid": "sigmoid", "sigmoid_": "sigmoid", "logsigmoid": "logsigmoid", "relu": "relu",
-    "relu_": "relu", "tanh": "tanh", "tanh_": "tanh", "clamp": "clamp", "clamp_": "clamp", "softplus": "softplus", "hardtanh": "hardtanh",
-    "leaky_relu": "leaky_relu", "gelu": "gelu", "silu": "silu", "elu": "elu", "log": "log", "exp": "exp", "softmin": "softmin", "relu6": "relu6",
-    "hardsigmoid": "hardsigmoid", "abs": "abs", "square": "square", "normalize": "normalize", "expit": "sigmoid", "gumbel_softmax": "softmax",
-}  # fmt: skip
 _CLASS_LOSSES = frozenset({"cross_entropy", "nll_loss", "multi_margin_loss"})
 _BINARY_LOSSES = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
+#: A factor below this is a weight that somebody chose, or a division.
+_UNDIVIDED = 0.1
 _REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 
 
@@ -51,8 +42,12 @@ def measure_loss(recording: Recording, deadline: float, settings: Settings) -> L
     at = recording.frames.location
     outputs = [c for c in recording.calls if c.trained]
     tape = first.tape
+    summed = _summed_beside_a_mean(tape, calls) if tape is not None else None
     return Loss(
+        summed_where=at(summed.operation.place) if summed is not None else None,
+        summed_share=1 - sum(c.value for c in calls) / first.value if summed is not None and first.value else 0.0,
         calls=calls,
+        turns=tuple(c for b in recording.turn_tapes if b.tape is not None for c in _calls(recording, b.tape)),
         where=at(first.place),
         formula_where=at(tape.operations[tape.producers[tape.loss]].place) if tape is not None and tape.loss in tape.producers else None,
         first=first.value,
@@ -63,6 +58,15 @@ def measure_loss(recording: Recording, deadline: float, settings: Settings) -> L
         model_outputs=outputs[0].outputs if outputs else 0,
         optimizers=len(recording.training),
     )
+
+
+def _summed_beside_a_mean(tape: Tape, calls: tuple[LossCall, ...]) -> Term | None:
+    """A term that is a sum over the whole batch, beside a loss call that takes the mean."""
+    parts = terms(tape)
+    means = [t for t in parts if t.position in tape.observed]
+    if len(means) != len(calls) or not calls or any(c.reduction != "mean" for c in calls) or not all(t.factor == 1 for t in means):
+        return None
+    return next((t for t in parts if t.factor >= _UNDIVIDED and is_whole_sum(tape, t, calls[0].batch_size)), None)
 
 
 def _first_step(recording: Recording) -> list[Backward]:
@@ -110,10 +114,10 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
     classes, axis = _classes(op.name, given, target)
     reduction = str(bound.get("reduction", "mean"))
     ignore = int(bound.get("ignore_index", -100)) if op.name in ("cross_entropy", "nll_loss") else None
-    activation, act_op = _activation(tape, op)
+    activation, act_op = activation_of(tape, op)
     torn, cut = torn_scores(tape, op, axis) if classes and axis is not None else (0.0, None)
-    maker = _maker(tape, op)
-    weight = _output_weight(recording, tape, maker) if maker else None
+    maker = maker_of(tape, op)
+    weight = output_weight(recording, tape, maker) if maker else None
     with torch.no_grad():
         value = float(op.call(*args, **kwargs).double().mean())
         chance, how = _chance(op, bound, given, target, classes, args, kwargs)
@@ -136,6 +140,8 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
             label_smoothing=float(bound.get("label_smoothing", 0.0) or 0.0),
             ignore_index=ignore,
             weighted=bound.get("weight") is not None or bound.get("pos_weight") is not None,
+            class_weights=_class_weights(op.name, bound.get("weight")),
+            pos_weight=float(bound["pos_weight"].double().median()) if isinstance(bound.get("pos_weight"), Tensor) else None,
             input_shape=tuple(given.shape),
             target_shape=tuple(target.shape),
             target_dtype=str(target.dtype).removeprefix("torch."),
@@ -149,7 +155,7 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
             torn_from=tape.shapes.get(cut.inputs[0], ()) if cut is not None else (),
             input_activation=activation,
             input_activation_where=at(act_op.place) if act_op else None,
-            input_activation_axis=_softmax_axis(tape, act_op) if act_op else None,
+            input_activation_axis=softmax_axis(tape, act_op) if act_op else None,
             input_operation=maker.name if maker else "",
             input_operation_where=at(maker.place) if maker else None,
             output_weight_scale=weight[0] if weight else None,
@@ -183,6 +189,12 @@ def _classes(name: str, given: Tensor, target: Tensor) -> tuple[int | None, int 
     if name == "kl_div" and given.dim() > 1:
         return int(given.shape[-1]), given.dim() - 1
     return None, None
+
+
+def _class_weights(name: str, weight: Any) -> tuple[float, ...]:
+    if name not in ("cross_entropy", "nll_loss") or not isinstance(weight, Tensor) or weight.numel() > 1000:
+        return ()
+    return tuple(float(w) for w in weight.detach().flatten().tolist())
 
 
 def _value_counts(target: Tensor) -> dict[str, int] | None:
@@ -227,78 +239,6 @@ def _label_entropy(name: str, target: Tensor, ignore: int | None) -> float | Non
         share = float(target.double().mean().clamp(1e-6, 1 - 1e-6))
         return -(share * math.log(share) + (1 - share) * math.log(1 - share))
     return None
-
-
-def input_slot(op: Operation) -> int | None:
-    """Slot of the loss call's input."""
-    given = op.argument(0, "input")
-    return given.slot if isinstance(given, Ref) else None
-
-
-def _maker(tape: Tape, op: Operation) -> Operation | None:
-    """The operation that made the values of the loss's input, looking through reshapes and casts."""
-    slot = input_slot(op)
-    for _ in range(32):
-        position = tape.producers.get(slot) if slot is not None else None
-        if position is None:
-            return None
-        made = tape.operations[position]
-        if made.name not in PASS_THROUGH or not made.inputs:
-            return made
-        slot = made.inputs[0]
-    return None
-
-
-def _output_weight(recording: Recording, tape: Tape, maker: Operation) -> tuple[float, Place | None] | None:
-    """Scale of the weight matrix that an operation multiplies with, and where its first owner was built."""
-    slot = next((s for s in _sources(tape, maker) if isinstance(tape.outside.get(s), nn.Parameter) and tape.outside[s].dim() > 1), None)
-    if slot is None:
-        return None
-    weight = tape.outside[slot]
-    value = recording.initial.get(id(weight), weight).detach().float()
-    owners = [m for model in recording.models() for m in model.modules() if any(p is weight for p in m.parameters(recurse=False))]
-    place = next((p for m in owners if (p := recording.places.get(id(m))) is not None), None)
-    return float(value.std()) * math.sqrt(value[0].numel()), place
-
-
-def _sources(tape: Tape, op: Operation) -> list[int]:
-    """Slots of an operation's arguments, looking through reshapes and transposes of them."""
-    found = []
-    for slot in op.inputs:
-        for _ in range(8):
-            made = tape.operations[tape.producers[slot]] if slot in tape.producers else None
-            if made is None or made.name not in {*PASS_THROUGH, "t", "transpose", "T", "mT"} or not made.inputs:
-                break
-            slot = made.inputs[0]
-        found.append(slot)
-    return found
-
-
-def _activation(tape: Tape, op: Operation) -> tuple[str | None, Operation | None]:
-    made = _maker(tape, op)
-    if made is None:
-        return None, None
-    if made.name in ("clamp", "clamp_", "log") and made.inputs:
-        # log(softmax(x)) is log_softmax; a clamp for safety does not hide what is under it.
-        inner = _maker(tape, made)
-        under = _ACTIVATIONS.get(inner.name) if inner else None
-        if under == "softmax" and made.name == "log":
-            return "log_softmax", made
-        if under is not None and made.name != "log":
-            return under, inner
-    return _ACTIVATIONS.get(made.name), made
-
-
-def _softmax_axis(tape: Tape, op: Operation) -> int | None:
-    if op.name not in ("softmax", "log_softmax", "softmin", "gumbel_softmax"):
-        return None
-    axis = op.argument(1, "dim") if op.name != "gumbel_softmax" else op.argument(4, "dim", -1)
-    shape = tape.shapes.get(op.inputs[0]) if op.inputs else None
-    if shape is None:
-        return None
-    if axis is None:
-        axis = 0 if len(shape) in (0, 1, 3) else 1  # torch's implicit choice
-    return int(axis) % max(len(shape), 1)
 
 
 def main_loss_call(tape: Tape) -> tuple[int, Operation, dict[str, Any]] | None:

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 
 from trainlint.measurements import Mixing
+from trainlint.probes.batch_place import Placed, depends_on_place
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.exchange import MOVES, Exchange
 from trainlint.probes.next_token import Leak, sees_next_token
 from trainlint.probes.predictions import Prediction, effects_by_rows, predictions
 from trainlint.probes.spread import NOISE, Spread
+from trainlint.record.operation import Operation
 from trainlint.record.recording import Recording
-from trainlint.record.tape import Operation, Tape
+from trainlint.record.tape import Tape
 from trainlint.settings import Settings
 
 __all__ = ["measure_mixing"]
@@ -79,10 +81,20 @@ def measure_mixing(recording: Recording, deadline: float, settings: Settings) ->
     leak = sees_next_token(exchange, judged, kept, noise, deadline)
     if across is None and leak is None:
         raise CannotMeasureError(reason)
-    return _measurement(recording, exchange, across, leak)
+    return _measurement(recording, exchange, across, leak, _placed(exchange, judged, across, recording))
 
 
-def _measurement(recording: Recording, exchange: Exchange, across: _Across | None, leak: Leak | None) -> Mixing:
+def _placed(exchange: Exchange, judged: list[Prediction], across: _Across | None, recording: Recording) -> Placed | None:
+    """How predictions depend on the place, of samples that do not depend on each other."""
+    if across is None or across.mixed or across.contrastive:
+        return None
+    try:
+        return depends_on_place(exchange, judged, recording)
+    except CannotMeasureError:
+        return None
+
+
+def _measurement(recording: Recording, exchange: Exchange, across: _Across | None, leak: Leak | None, placed: Placed | None) -> Mixing:
     leaks = leak is not None and leak.share > NOISE
     operation = (leak.loss or leak.operation) if leak is not None and leaks else across.operation if across is not None else None
     return Mixing(
@@ -95,6 +107,9 @@ def _measurement(recording: Recording, exchange: Exchange, across: _Across | Non
         future_share=leak.share if leak is not None else 0.0,
         unshifted=leak is not None and leak.loss is not None,
         contrastive=across is not None and across.contrastive,
+        place_share=placed.share if placed is not None else None,
+        place_where=recording.frames.location(placed.operation.place) if placed is not None and placed.operation is not None else None,
+        place_operation=placed.operation.name.strip("_") if placed is not None and placed.operation is not None else "",
     )
 
 

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.exchange import Exchange, Source, position_of
+from trainlint.probes.exchange import Exchange
 from trainlint.probes.predictions import Prediction
+from trainlint.probes.sources import Source, position_of
 from trainlint.probes.spread import NOISE, Spread
-from trainlint.record.tape import Operation
+from trainlint.record.operation import Operation
 
 __all__ = ["Leak", "sees_next_token"]
 

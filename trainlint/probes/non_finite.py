@@ -18,7 +18,8 @@ from trainlint.probes.origin import Origin, find_origin, is_finite
 from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.replay import usable
 from trainlint.probes.weights import state_kept, weights_at
-from trainlint.record.recording import Backward, Recording
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Backward
 from trainlint.record.structure import tensor_leaves
 from trainlint.record.tape import Tape
 from trainlint.record.verify import corresponding
@@ -27,7 +28,7 @@ from trainlint.settings import Settings
 __all__ = ["measure_non_finite"]
 
 #: Further batches that are tried when all recorded steps were sound, and the most time for them: in steps, and at least in seconds.
-_FURTHER, _FURTHER_STEPS, _FURTHER_SECONDS = 64, 4.0, 0.1
+_FURTHER, _FURTHER_STEPS, _FURTHER_SECONDS = 64, 3.0, 0.1
 #: Operations with a gradient that can be infinite or NaN where their value is not. Without one, further batches need no backward.
 _RISKY = frozenset({
     "acos", "acosh", "apply", "asin", "atan2", "atanh", "cdist", "cosine_similarity", "dist", "div", "eigh", "linalg_norm", "log", "log10",
@@ -92,6 +93,9 @@ def _replays(recording: Recording, broken: Backward) -> Iterator[tuple[Tape, dic
 def _found(recording: Recording, origin: Origin, backward: Backward | None, steps: int, step: int, loss: float) -> NonFinite:
     op = origin.operation
     place = op.place if op is not None else _loader_place(backward) if origin.what == "input" else backward.place if backward else None
+    detail = origin.detail
+    if origin.what == "parameter" and origin.leaf is not None and (made := _made_by_step(recording, origin.leaf, step)) is not None:
+        place, detail = made
     return NonFinite(
         steps=steps,
         found=True,
@@ -101,9 +105,19 @@ def _found(recording: Recording, origin: Origin, backward: Backward | None, step
         module=recording.module_names().get(id(op.module), "") if op is not None else "",
         where=recording.frames.location(place),
         parameter=_parameter_names(recording).get(id(origin.leaf), "") if origin.leaf is not None else "",
-        detail=origin.detail,
+        detail=detail,
         loss=loss,
     )
+
+
+def _made_by_step(recording: Recording, leaf: Tensor, step: int) -> tuple[Any, str] | None:
+    """``(place, words)`` of the optimizer whose step broke a parameter that had a finite gradient."""
+    owner = next((o for o in recording.training if any(p is leaf for group in o.optimizer.param_groups for p in group["params"])), None)
+    before = recording.steps[step - 2] if 2 <= step <= len(recording.steps) + 1 else None
+    if owner is None or before is None or before.norm is None or not math.isfinite(before.norm):
+        return None
+    dtype = str(leaf.dtype).removeprefix("torch.")
+    return owner.place, f"by {type(owner.optimizer).__name__}'s step on finite gradients, in {dtype}"
 
 
 def _loader_place(backward: Backward | None) -> Any:

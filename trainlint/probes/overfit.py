@@ -14,14 +14,16 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.loss import main_loss_call
 from trainlint.probes.parts import alike
 from trainlint.probes.replay import Rehearsal, rehearsal
+from trainlint.record.operation import Operation, Ref, without_regularisation
 from trainlint.record.recording import Recording
-from trainlint.record.tape import Operation, Ref, Tape, without_regularisation
+from trainlint.record.tape import Tape
 from trainlint.settings import Settings
 
 __all__ = ["measure_overfit"]
 
-#: Learning rates of Adam that are tried, the usual one first. A wrong one fails this check too, so one failure proves nothing.
-_RATES = (1e-3, 1e-2, 1e-4)
+#: Learning rates of Adam that are tried, the usual one first. A wrong one fails this check too, so one failure proves nothing. The
+#: third is on the side of the better of the two before.
+_RATES, _HIGHER, _LOWER = (1e-3, 1e-2), 1e-1, 1e-4
 #: Samples that are tried first: enough for batch statistics, few enough to be cheap. Fewer where a sample has so many numbers that a
 #: model which fits no more than a few samples is no more likely to fit these.
 _PART, _FEW, _MANY_NUMBERS = 8, 4, 256
@@ -45,7 +47,7 @@ def measure_overfit(recording: Recording, deadline: float, settings: Settings) -
             raise CannotMeasureError(msg)
         floor, known = _floor(trial)
         began, size = time.monotonic(), _size(trial)
-        part, few = _part(trial, size)
+        part, few = _part(trial, size, initial)
         own = max(floor, next_token_floor(trial, part or {}))
         attempts, best, accuracy = _attempts(trial, part or {}, own, deadline)
         if part is not None and _left(_lowest(list(attempts[best].losses)), attempts[best].losses[0], own) > _FITTED:
@@ -55,6 +57,7 @@ def measure_overfit(recording: Recording, deadline: float, settings: Settings) -
         else:
             size = few if part is not None else size
             initial = attempts[best].losses[0]
+        over = time.monotonic() > deadline
         if len(attempts[0].losses) < 5:
             msg = "the budget was spent before the batch could be fitted"
             raise CannotMeasureError(msg)
@@ -73,6 +76,7 @@ def measure_overfit(recording: Recording, deadline: float, settings: Settings) -
             accuracy=accuracy,
             kind=call[1].name if call else "",
             conflicting=_conflicting(tape, call[2].get("target") if call else None),
+            cut_short=over,
             step_equivalents=spent / recording.step_time if recording.step_time else 0.0,
             where=recording.frames.location(tape.place),
         )
@@ -86,10 +90,10 @@ def _left(loss: float, initial: float, floor: float) -> float:
     return (loss - floor) / (initial - floor) if initial > floor else 0.0
 
 
-def _part(trial: Rehearsal, size: int) -> tuple[dict[int, Tensor] | None, int]:
+def _part(trial: Rehearsal, size: int, whole: float) -> tuple[dict[int, Tensor] | None, int]:
     """A few samples of the batch as a fill, their classes as different as they can be, and their number.
 
-    None when the batch is small, the step is fixed to its size, or its loss is no average over samples.
+    None when the batch is small, the step is fixed to its size, or its loss, ``whole`` for all samples, is no average over them.
     """
     tape = trial.tape
     rows = {slot: tape.outside[slot] for slot in tape.batch.values()}
@@ -100,7 +104,6 @@ def _part(trial: Rehearsal, size: int) -> tuple[dict[int, Tensor] | None, int]:
     fill = {slot: t[chosen.to(t.device)] for slot, t in rows.items()}
     try:
         first = float(trial.loss(fill, change=without_regularisation, grad=False))
-        whole = float(trial.loss(change=without_regularisation, grad=False))
     except (RuntimeError, IndexError, ValueError, TypeError):
         return None, 0
     finally:
@@ -124,13 +127,16 @@ def _attempts(trial: Rehearsal, fill: dict[int, Tensor], floor: float, deadline:
     """Try one learning rate after the other until one fits; returns the attempts, the best one's position and its accuracy."""
     attempts: list[Attempt] = []
     best, accuracy = 0, None
-    for lr in _RATES:
+    rates = [*_RATES]
+    for lr in rates:
         losses, right = _attempt(trial, fill, lr, floor, deadline)
         attempts.append(Attempt(optimizer="Adam", lr=lr, losses=tuple(losses)))
         if _lowest(losses) <= _lowest(list(attempts[best].losses)):
             best, accuracy = len(attempts) - 1, right
         if _left(_lowest(losses), losses[0], floor) <= _FITTED or time.monotonic() > deadline:
             break
+        if lr == _RATES[-1]:
+            rates.append(_HIGHER if best == len(attempts) - 1 else _LOWER)
     return attempts, best, accuracy
 
 
@@ -181,9 +187,7 @@ def next_token_floor(trial: Rehearsal, fill: dict[int, Tensor]) -> float:
     aim = call[1].argument(1, "target") if call is not None and call[1].name in ("cross_entropy", "nll_loss") else None
     if call is None or not isinstance(aim, Ref) or call[2].get("weight") is not None or str(call[2].get("reduction", "mean")) != "mean":
         return 0.0
-    target = tape.replay(fill, change=trial.fitted(fill), grad=False, keep=(aim.slot,)).get(
-        aim.slot, fill.get(aim.slot, tape.outside.get(aim.slot))
-    )
+    target = trial.replay(fill, grad=False, keep=(aim.slot,)).get(aim.slot, fill.get(aim.slot, tape.outside.get(aim.slot)))
     if target is None or target.is_floating_point():
         return 0.0
     batch = {**{slot: tape.outside[slot] for slot in tape.batch.values()}, **fill}

@@ -8,26 +8,24 @@ every mask that the model derives from them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from trainlint.measurements import Padding
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.exchange import MOVES, Exchange, Source, position_of, sample_of
+from trainlint.probes.exchange import MOVES, Exchange
+from trainlint.probes.pads import Pads, by_mask, padded
 from trainlint.probes.predictions import Prediction, predictions
+from trainlint.probes.sources import Source, position_of, sample_of
 from trainlint.probes.spread import NOISE, Spread
+from trainlint.record.operation import Operation
 from trainlint.record.recording import Recording
-from trainlint.record.tape import Operation
 from trainlint.settings import Settings
 
-__all__ = ["Pads", "measure_padding", "padded"]
+__all__ = ["measure_padding"]
 
-#: Shortest sequence; sequences with padding, and their different lengths, that make it padding; least share of all positions.
-_LENGTH, _ROWS, _LENGTHS, _SHARE = 6, 2, 2, 0.02
-#: The same for zeros that end sequences of numbers.
-_FRAMES, _FRAME_LENGTHS = 8, 3
 
 _READERS = {
     "recurrent": {"lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"},
@@ -44,17 +42,6 @@ _TESTS = frozenset({
     "abs", "all", "any", "argmax", "argmin", "count_nonzero", "eq", "ge", "gt", "isfinite", "isnan", "le", "lt", "ne", "nonzero", "norm",
     "sign", "__eq__", "__ge__", "__gt__", "__le__", "__lt__", "__ne__",
 })  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Pads:
-    """The padding of one tensor of the batch."""
-
-    mask: Tensor
-    """(samples, time), true where padded."""
-    side: str
-    value: float
-    masked: bool = False
 
 
 def measure_padding(recording: Recording, deadline: float, settings: Settings) -> Padding:
@@ -80,6 +67,7 @@ def measure_padding(recording: Recording, deadline: float, settings: Settings) -
         value=pads[first].value,
         share=float(pads[first].mask.float().mean()),
         masked=pads[first].masked,
+        unused_mask=_unused_mask(exchange, first, backward.batch.leaves) if pads[first].masked and backward.batch is not None else "",
     )
     for prediction in judged:
         with_loss = _counted(exchange, prediction, kept[prediction.slot], pads, inputs)
@@ -93,64 +81,11 @@ def measure_padding(recording: Recording, deadline: float, settings: Settings) -
     return result
 
 
-# -- finding it --------------------------------------------------------------------------------------------------------
-
-
-def padded(tensor: Tensor | None, known: list[Tensor]) -> Pads | None:
-    """The padding of a (samples, time) tensor of ids or a (samples, time, features) one of numbers.
-
-    Ids: sequences end (or begin) with different numbers of one id that stands at most once elsewhere in each. Where a tensor of
-    ``known`` is a mask that is zero (or one) exactly on a stretch of one id, that is taken. Else the first id of each stretch is left
-    out: it may be an end mark that serves as padding too. Numbers: frames of zeros only, which stand nowhere else.
-    """
-    if tensor is None or tensor.shape[0] < _ROWS or tensor.layout is not torch.strided:
-        return None
-    if tensor.dim() == 3 and tensor.is_floating_point() and tensor.shape[1] >= _FRAMES:
-        return _at_one_end((tensor == 0).all(-1), 0.0, most_elsewhere=0, lengths=_FRAME_LENGTHS, sides=("end",))
-    if tensor.dim() != 2 or tensor.is_floating_point() or tensor.is_complex() or tensor.dtype is torch.bool or tensor.shape[1] < _LENGTH:
-        return None
-    if int(tensor.min()) in (0, 1) and int(tensor.max()) <= 1:
-        return None  # a mask
-    for other in known:
-        if other.shape == tensor.shape and other is not tensor and (pads := _by_mask(tensor, other.to(tensor.device))) is not None:
-            return pads
-    for side, edge in (("end", tensor[:, -1]), ("start", tensor[:, 0])):
-        value = int(torch.mode(edge).values)
-        pads = _at_one_end(tensor == value, float(value), most_elsewhere=1, lengths=_LENGTHS, sides=(side,))
-        if pads is not None:
-            inner = pads.mask & pads.mask.roll(1 if side == "end" else -1, 1)
-            return Pads(inner, side, float(value)) if float(inner.float().mean()) >= _SHARE else None
-    return None
-
-
-def _at_one_end(equal: Tensor, value: float, *, most_elsewhere: int, lengths: int, sides: tuple[str, ...]) -> Pads | None:
-    for side in sides:
-        run = equal.flip(1).long().cumprod(1).flip(1).bool() if side == "end" else equal.long().cumprod(1).bool()
-        counts = run.sum(1)
-        long = counts[counts >= 2]
-        elsewhere = equal.sum(1) - counts
-        if (
-            len(long) >= _ROWS
-            and len(counts.unique()) >= lengths
-            and int(elsewhere.max()) <= most_elsewhere
-            and float(run.float().mean()) >= _SHARE
-            and int(counts.min()) < equal.shape[1]
-        ):
-            return Pads(run, side, value)
-    return None
-
-
-def _by_mask(ids: Tensor, mask: Tensor) -> Pads | None:
-    if mask.dim() != 2 or not bool(((mask == 0) | (mask == 1)).all()):
-        return None
-    for meaning in (0, 1):
-        region = mask == meaning
-        values = ids[region]
-        if values.numel() and bool((values == values[0]).all()):
-            pads = _at_one_end(region, float(values[0]), most_elsewhere=0, lengths=_LENGTHS, sides=("end", "start"))
-            if pads is not None:
-                return Pads(pads.mask, pads.side, pads.value, masked=True)
-    return None
+def _unused_mask(exchange: Exchange, slot: int, leaves: Mapping[str, Tensor]) -> str:
+    """Path of the mask of padding in the batch, where none of those that the loss depends on is one."""
+    ids = exchange.by_sample(slot, exchange.tensors[slot])
+    masks = [p for p, t in leaves.items() if ids is not None and t.shape == ids.shape and by_mask(ids, t.to(ids.device)) is not None]
+    return masks[0] if masks and not any(path in exchange.tape.batch for path in masks) else ""
 
 
 # -- in the loss -------------------------------------------------------------------------------------------------------

@@ -9,9 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainlint.measurements import GraphCut, ParameterInfo, Parameters, UnregisteredModule
+from trainlint.measurements import GraphCut, ParameterInfo, Parameters, RebuiltLayer, UnregisteredModule
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.record.recording import Backward, Recording, StepSeen
+from trainlint.probes.value_source import forced_gradient
+from trainlint.record.frames import Place
+from trainlint.record.operation import Ref
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Backward, StepSeen
 from trainlint.settings import Settings
 
 __all__ = ["measure_parameters"]
@@ -49,7 +53,13 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
     foreign = [p for o in recording.training for p in o.parameters if id(p) not in known and id(p) not in taped and id(p) not in reached]
     names = {id(p): n for n, _, _, p in named}
     first = recording.backwards[0] if recording.backwards else None
+    held = known | {id(p) for o in recording.optimizers for p in o.parameters}
+    nowhere = not any(held & set(b.reached) or any(b.norms.values()) for b in recording.backwards)
+    learns = first is None or (first.loss_has_graph and not first.loss_forced and not nowhere)
+    void = next(((m, recording.void_loads[id(m)]) for model in models for m in model.modules() if id(m) in recording.void_loads), None)
     return Parameters(
+        void_load_where=at(void[1][0]) if void is not None else None,
+        void_load_names=(void[1][1], next((n for n, _ in void[0].named_parameters()), "")) if void is not None else ("", ""),
         parameters=tuple(infos[i] for i in infos_by_use),
         model=", ".join(dict.fromkeys(type(m).__name__ for m in models)),
         model_where=at(recording.places.get(id(models[0]))) if models else None,
@@ -58,8 +68,15 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
         loose=sum(1 for o in recording.training for p in o.parameters if id(p) not in known and id(p) in reached),
         foreign_names=tuple(f"{type(p).__name__}{tuple(p.shape)}" for p in foreign[:8]),
         unregistered=tuple(u for m in models for u in _unregistered(recording, m, known)),
+        rebuilt=tuple(
+            RebuiltLayer(kind=r.kind, owner=r.owner, weights=r.weights, where=at(r.place))
+            for r in recording.rebuilt.values()
+            if len(r.turns) > 1
+        ),
         cuts=tuple(_cuts(recording, names, reached)),
-        loss_has_graph=first is None or (first.loss_has_graph and not first.loss_forced),
+        constant=_constant(recording, {i.name for i in infos if i.gradient == "zero"}, names),
+        forced_where=at(_forced(first.place)) if first is not None and not learns else None,
+        loss_has_graph=learns,
         grad_globally_off=at(recording.grad_off),
         no_grad_calls=tuple(
             dict.fromkeys(
@@ -75,6 +92,33 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
         pretrained=any(id(m) in recording.loaded for model in models for m in model.modules()),
         steps=len(recording.steps),
     )
+
+
+def _constant(recording: Recording, silent: set[str], names: dict[int, str]) -> GraphCut | None:
+    """The first softmax over one entry with parameters behind it whose gradients are zero."""
+    tapes = [b.tape for b in recording.backwards if b.tape is not None]
+    for op in tapes[0].operations if tapes and silent else ():
+        given = op.argument(0, "input")
+        axis = op.argument(1, "dim")
+        shape = tapes[0].shapes.get(given.slot, ()) if isinstance(given, Ref) else ()
+        if (
+            op.name not in ("softmax", "log_softmax", "softmin")
+            or not isinstance(axis, int)
+            or not -len(shape) <= axis < len(shape)
+            or shape[axis] != 1
+        ):
+            continue
+        behind = {s for p in tapes[0].upstream(given.slot) for s in tapes[0].operations[p].inputs} & tapes[0].parameters.keys()
+        lost = sorted(silent & {names.get(id(tapes[0].parameters[s]), "") for s in behind})
+        if lost:
+            return GraphCut(kind=op.name, where=recording.frames.location(op.place), parameters=tuple(lost))
+    return None
+
+
+def _forced(place: Place | None) -> Place | None:
+    """The line that sets ``requires_grad`` on what the ``backward()`` at a place is called on."""
+    line = forced_gradient(place[0], place[1]) if place is not None else None
+    return (place[0], line, "") if place is not None and line is not None else None
 
 
 def _owners(recording: Recording) -> dict[int, tuple[int, int]]:

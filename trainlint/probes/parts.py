@@ -12,12 +12,13 @@ from typing import Any
 
 from torch import Tensor
 
-from trainlint.record.tape import Operation, Tape
+from trainlint.record.operation import Operation
+from trainlint.record.tape import Tape
 
-__all__ = ["alike", "batch_rows", "halves", "resized"]
+__all__ = ["alike", "batch_rows", "divided", "resized"]
 
-#: Batches of at least this many samples are halved.
-_WORTH_HALVING = 32
+#: Batches of at least this many samples are divided.
+_WORTH_DIVIDING = 32
 _SHAPED = frozenset({"broadcast_to", "expand", "reshape", "view"})
 
 
@@ -28,12 +29,12 @@ def batch_rows(tape: Tape, fill: Mapping[int, Tensor] | None = None) -> int:
     return sizes.pop() if len(sizes) == 1 else 0
 
 
-def halves(tape: Tape, fills: list[dict[int, Tensor]]) -> list[dict[int, Tensor]] | None:
-    """Each batch's first half; None when batches are small or have no common size."""
+def divided(tape: Tape, fills: list[dict[int, Tensor]], parts: int) -> list[dict[int, Tensor]] | None:
+    """The first of so many parts of each batch; None when batches are small or have no common size."""
     size = batch_rows(tape)
-    if size < _WORTH_HALVING or any(batch_rows(tape, f) != size for f in fills):
+    if size < _WORTH_DIVIDING or any(batch_rows(tape, f) != size for f in fills):
         return None
-    return [{s: f.get(s, tape.outside[s])[: size // 2] for s in tape.batch.values()} for f in fills]
+    return [{s: f.get(s, tape.outside[s])[: size // parts] for s in tape.batch.values()} for f in fills]
 
 
 def resized(tape: Tape, rows: int) -> dict[int, Operation]:

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.exchange import Exchange, sample_of
-from trainlint.record.tape import Ref, Tape
+from trainlint.probes.exchange import Exchange
+from trainlint.probes.sources import sample_of
+from trainlint.record.operation import Ref
+from trainlint.record.tape import Tape
 
 __all__ = ["Prediction", "predictions"]
 

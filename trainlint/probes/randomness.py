@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from trainlint.probes.datasets import Samples
+from trainlint.record.operation import random_kept, random_state, restore_random
 from trainlint.record.structure import tensor_leaves
-from trainlint.record.tape import random_kept, random_state, restore_random
 
 __all__ = ["differ", "draws_samples", "randomness_kept"]
 

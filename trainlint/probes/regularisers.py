@@ -8,8 +8,9 @@ import torch
 from torch.optim import Optimizer
 
 from trainlint.measurements import Regulariser
+from trainlint.record.operation import Operation, Ref, without_regularisation
 from trainlint.record.recording import Recording
-from trainlint.record.tape import Operation, Ref, Tape, without_regularisation
+from trainlint.record.tape import Tape
 
 __all__ = ["Change", "has_attention", "is_post_norm", "regularisers", "unregularised", "without"]
 

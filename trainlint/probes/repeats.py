@@ -21,7 +21,8 @@ from trainlint.probes.generators import generators_kept
 from trainlint.probes.leaves import describe
 from trainlint.probes.randomness import differ, randomness_kept
 from trainlint.probes.roles import DataFlow
-from trainlint.record.recording import Loader, Recording
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Loader
 from trainlint.settings import Settings
 
 __all__ = ["measure_repeats", "seed_all"]
@@ -90,8 +91,10 @@ def _is_same_data(samples: Samples, other: Samples) -> bool:
 
 
 def seed_all(seed: int) -> None:
-    """Seed the global generators as a worker process does."""
-    torch.manual_seed(seed)
+    """Seed the global generators as a worker process does; torch's own way writes down where it was called when no accelerator is in use."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
     np.random.seed(seed)
     random.seed(seed)
 
@@ -168,7 +171,7 @@ def _recognised(readings: Readings, path: str) -> float:
     It is looked for by its values as they are, by their order of size (moved pictures keep those), and with brightness and contrast
     taken out; the best of the three counts.
     """
-    if len(readings) < 3:
+    if len(readings) < 3 or not any(_differs(one, path) for one in readings):
         return 1.0
     groups: dict[object, list[int]] = {}
     for number, one in enumerate(readings):

@@ -9,6 +9,8 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -17,8 +19,11 @@ from torch.optim import Optimizer
 from trainlint.measurements import Replay
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.parts import batch_rows, resized
-from trainlint.record.recording import Batch, Recording, put, state_tensors
-from trainlint.record.tape import Operation, Tape
+from trainlint.record.operation import Operation
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Batch
+from trainlint.record.snapshot import put, state_tensors
+from trainlint.record.tape import Tape
 from trainlint.record.verify import close
 from trainlint.settings import Settings
 
@@ -59,7 +64,18 @@ class Rehearsal:
         self, fill: dict[int, Tensor] | None = None, *, change: Callable[[Operation], Operation] | None = None, grad: bool = True
     ) -> Tensor:
         """The loss of one replayed forward, the gradient scaler's factor taken out. Batches of another size are tried, which torch may refuse."""
-        return self.tape.replay(fill, change=self.fitted(fill, change), grad=grad)[self.tape.loss].sum() / self.tape.scale
+        return self.replay(fill, change=change, grad=grad)[self.tape.loss].sum() / self.tape.scale
+
+    def replay(
+        self,
+        fill: Mapping[int, Tensor] | None = None,
+        *,
+        change: Callable[[Operation], Operation] | None = None,
+        grad: bool = True,
+        keep: Sequence[int] = (),
+    ) -> dict[int, Tensor]:
+        """The step called again, as `Tape.replay`; what holds the recorded number of samples is changed with that of ``fill``."""
+        return self.tape.replay(fill, change=self.fitted(fill, change), grad=grad, keep=keep)
 
     def fitted(
         self, fill: Mapping[int, Tensor] | None, change: Callable[[Operation], Operation] | None = None
@@ -139,8 +155,17 @@ class Rehearsal:
             kept["params"] = [p for p in group["params"] if id(p) in wanted]
             kept["lr"] = own * scale if max(base) > 0 else lr
             if kept["params"]:
-                twin.param_groups.append(kept)
+                twin.param_groups.append(kept | _in_one_pass(kind, kept))
         return twin
+
+
+def _in_one_pass(kind: type[Optimizer], group: dict[str, Any]) -> dict[str, Any]:
+    """Options of a group under which the optimizer takes its step in one pass over memory, which is most of what large models cost on a CPU."""
+    asked = any(group.get(key) for key in ("foreach", "differentiable", "capturable")) or isinstance(group.get("lr"), Tensor)
+    plain = all(p.device.type == "cpu" and p.dtype in (torch.float32, torch.float64) for p in group["params"])
+    if asked or not plain or kind not in (torch.optim.Adam, torch.optim.AdamW):
+        return {}
+    return {"fused": True, "foreach": False}
 
 
 def configured_lr(recording: Recording) -> list[float]:
@@ -192,15 +217,31 @@ def rehearsal(
         rehearsed.fills = usable(
             tape, [b.leaves for b in (*recording.batches, *fresh) if b.iteration is None or b.iteration.phase == "train"]
         ) or [{}]
+    elif batches and recording.trust == "next step":
+        rehearsed.fills = [{}, *recording.fills]
     try:
         rehearsed.rewind()
-        if not rehearsed.loss({}, change=change).requires_grad:
+        if not _is_connected(rehearsed, change):
             msg = "the loss is not connected to any parameter, so nothing can be trained"
             raise CannotMeasureError(msg)
         yield rehearsed
     finally:
         for tensor, gradient in gradients:
             tensor.grad = gradient
+
+
+_CONNECTED: WeakKeyDictionary[Recording, Tape] = WeakKeyDictionary()
+"""The tapes whose loss was seen to be connected to a parameter, nothing changed."""
+
+
+def _is_connected(rehearsed: Rehearsal, change: Callable[[Operation], Operation] | None) -> bool:
+    recording = rehearsed.recording
+    if change is None and _CONNECTED.get(recording) is rehearsed.tape:
+        return True
+    found = rehearsed.loss({}, change=change).requires_grad
+    if found and change is None:
+        _CONNECTED[recording] = rehearsed.tape
+    return found
 
 
 def _repeats_itself(recording: Recording) -> Tape | None:

@@ -20,6 +20,8 @@ Rows = npt.NDArray[np.float64]
 _STRENGTHS = (0.1, 1.0, 10.0)
 #: Permutations, and columns of targets that they may add up to.
 _PERMUTATIONS, _COLUMNS = 99, 1000
+#: Permutations that are enough where the score lies this many of their standard deviations above them: no threshold is near.
+_ENOUGH, _FAR = 19, 20.0
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,19 @@ class Ridge:
         return scaled / math.sqrt(scaled.shape[1])
 
     def fit(self, targets: Rows, generator: np.random.Generator) -> Fit:
-        """Score ``targets`` (n, columns) against permutations of their rows."""
+        """Score ``targets`` (n, columns) against permutations of their rows, a few where the answer is clear."""
         count = max(39, min(_PERMUTATIONS, _COLUMNS // targets.shape[1]))
         orders = np.stack([generator.permutation(len(targets)) for _ in range(count)])
-        tested = np.concatenate([targets[:, None], targets[orders].transpose(1, 0, 2)], axis=1)  # (n, 1 + count, columns)
-        scores, strength, kept = self._best(tested)
+        few = np.concatenate([targets[:, None], targets[orders[:_ENOUGH]].transpose(1, 0, 2)], axis=1)  # (n, 1 + permutations, columns)
+        scores, strength, kept = self._best(few)
+        if scores[0] - scores[1:].mean() < _FAR * scores[1:].std(ddof=1):
+            scores = np.concatenate([scores, self._best(targets[orders[_ENOUGH:]].transpose(1, 0, 2))[0]])
         deviation = max(float(scores[1:].std(ddof=1)), 1e-9)
         return Fit(float(scores[0]), float(scores[1:].mean()), deviation, strength, kept)
+
+    def held_out(self, targets: Rows) -> Rows:
+        """Leave-one-out predictions of ``targets`` (n, columns), without permutations."""
+        return self._best(targets[:, None])[2]
 
     def score(self, targets: Rows) -> float:
         """How well ``targets`` (n, columns) are predicted, without permutations."""

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from trainlint.probes.flow import trace
 from trainlint.probes.leaves import Role
-from trainlint.record.recording import Backward, Batch, Call, Recording
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Backward, Batch, Call
 from trainlint.record.tape import Tape
 
 __all__ = ["DataFlow"]

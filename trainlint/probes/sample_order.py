@@ -15,15 +15,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
+from trainlint.location import Location
 from trainlint.measurements import SampleOrder
 from trainlint.probes.datasets import Samples, is_rebuilt, is_used_up, label_vectors, sampler_of, size_of, spread
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.leaves import describe
 from trainlint.probes.randomness import draws_samples, randomness_kept
 from trainlint.probes.roles import DataFlow
-from trainlint.record.recording import Iteration, Loader, Recording
+from trainlint.probes.value_source import calls_in
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Iteration, Loader
 from trainlint.settings import Settings
 
 __all__ = ["expected_runs", "measure_sample_order"]
@@ -34,6 +37,10 @@ _MOST, _MOST_LISTED = 4096, 20_000_000
 _SECONDS = 1.5
 #: Samples from all over the dataset that its own array of labels must agree with; the fewest, where reading takes long.
 _AGREE, _FEWEST = 32, 4
+#: Calls that set a seed.
+_SEEDING = frozenset({"manual_seed", "seed", "default_rng", "RandomState", "Random"})
+#: Steps on the only batch that a loader was asked for, from which it is all that the script trains on.
+_STEPS_ON_ONE = 6
 #: A random order repeats by chance; from this probability on two equal epochs are no evidence.
 _CHANCE = 1e-3
 
@@ -45,6 +52,9 @@ def measure_sample_order(recording: Recording, deadline: float, settings: Settin
         raise CannotMeasureError("the script trains without a DataLoader, so the order of samples is in its own hands")
     most = max(loaders, key=lambda one: sum(i.backwards for i in one.iterations))
     entries = [one for one in loaders if is_rebuilt(one, most)]
+    passes = [i for one in entries for i in one.iterations]
+    if sum(i.batches for i in passes) == 1 and sum(i.backwards for i in passes) >= _STEPS_ON_ONE:
+        raise CannotMeasureError("the script takes one batch from its loader and trains on that alone, so no order of samples matters")
     end = min(deadline, time.monotonic() + 2 * _SECONDS)
     with randomness_kept(), torch.no_grad():
         return _measure(recording, entries, end)
@@ -91,9 +101,20 @@ def _measure(recording: Recording, entries: Sequence[Loader], end: float) -> Sam
         batch_label_share=_share_in_batches(labels, batch_size),
         overall_label_share=_top_share(everywhere or labels) if labels else None,
         random_dataset=not samples.iterable and draws_samples(samples, first, lambda p: flow.role(entry.index, p), end),
+        epoch_size=size_of(loader.sampler) if isinstance(loader.batch_sampler, BatchSampler) else None,
+        seeded_where=_seeded(recording, sampler),
         distributed=distributed,
         set_epoch_called=told if distributed else None,
     )
+
+
+def _seeded(recording: Recording, sampler: Any) -> Location | None:
+    """The line of the sampler's own ``__iter__`` that sets a seed."""
+    code = getattr(getattr(type(sampler), "__iter__", None), "__code__", None)
+    if code is None or not recording.frames.is_user(code.co_filename):
+        return None
+    line = calls_in(code.co_filename, code.co_firstlineno, _SEEDING)
+    return recording.frames.location((code.co_filename, line, code.co_name)) if line is not None else None
 
 
 def expected_runs(labels: Sequence[float], everywhere: Sequence[float] = ()) -> tuple[float, float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -58,10 +60,11 @@ from trainlint.probes.influence import measure_influence
 from trainlint.probes.labels import measure_labels
 from trainlint.probes.last_batch import measure_last_batch
 from trainlint.probes.learning_rate import measure_learning_rate
-from trainlint.probes.loop import measure_loop, measure_optimizers
+from trainlint.probes.loop import measure_loop
 from trainlint.probes.loss import measure_loss
 from trainlint.probes.mixing import measure_mixing
 from trainlint.probes.non_finite import measure_non_finite
+from trainlint.probes.optimizers import measure_optimizers
 from trainlint.probes.overfit import measure_overfit
 from trainlint.probes.padding import measure_padding
 from trainlint.probes.parameters import measure_parameters
@@ -77,9 +80,11 @@ from trainlint.probes.worker_seeds import measure_worker_seeds
 from trainlint.proof.comparing import compare_configurations
 from trainlint.proof.runs import Condition
 from trainlint.proof.trying import proofs
-from trainlint.record.recording import Recording, Snapshot, state_tensors
+from trainlint.record.operation import random_kept
+from trainlint.record.recording import Recording
 from trainlint.record.restore import other_random_kept
-from trainlint.record.tape import Tape, random_kept
+from trainlint.record.snapshot import Snapshot, state_tensors
+from trainlint.record.tape import Tape
 from trainlint.registry import Catalogue
 from trainlint.settings import Settings
 from trainlint.suppression import heard
@@ -225,6 +230,8 @@ class ProbeSession:
                 )
             else:
                 snapshot = self._kept() if kind in _SHARE else None
+                if kind in _SHARE:
+                    _give_back()
                 deadline = began + left * _SHARE.get(kind, 1.0)
                 _seed(self.settings.seed or 0)
                 result = PROBES[kind](self.recording, deadline, self.settings)
@@ -261,6 +268,12 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
+
+
+def _give_back() -> None:
+    """Return freed memory to the system, where its C library can: what one probe has used and freed lies in pieces in the way of the next."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _refused(error: Exception) -> bool:

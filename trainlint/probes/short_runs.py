@@ -11,7 +11,7 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.pretrained import pretrained_parameters
 from trainlint.probes.regularisers import has_attention, is_post_norm, regularisers, unregularised, without
 from trainlint.probes.replay import configured_lr, rehearsal
-from trainlint.probes.short_training import CHECKS, Bench, first_run, halved, is_warmed
+from trainlint.probes.short_training import CHECKS, Bench, first_run, is_warmed, part_of
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings
 
@@ -47,10 +47,6 @@ def measure_short_runs(recording: Recording, deadline: float, settings: Settings
             raise CannotMeasureError(msg)
         bench = Bench(trial, deadline)
         whole = trial.fills
-        initial = bench.clean()
-        if not math.isfinite(initial):
-            msg = "the first loss is not finite"
-            raise CannotMeasureError(msg)
         sources = pretrained_parameters(recording)
         held = sum(t.numel() for t in trial.leaves)
         known = [t for t in trial.leaves if id(t) in sources]
@@ -58,13 +54,12 @@ def measure_short_runs(recording: Recording, deadline: float, settings: Settings
         found = regularisers(recording, trial.tape)
         first = float(seen.settings[0].get("lr", configured)) if seen.settings else configured
         attention = has_attention(trial.tape)
-        trial.fills = halved(trial) or whole
-        half = initial if trial.fills is whole else bench.clean()
-        runs = _conclusive(bench, half, share, found)
-        if runs:
-            initial = half
-        else:
+        trial.fills = part_of(trial) or whole
+        initial = _first_loss(bench)
+        runs = _conclusive(bench, initial, share, found)
+        if not runs:
             trial.fills = whole
+            initial = _first_loss(bench)
             runs = _Runs(bench, configured, initial, share, found).made()
         return ShortRuns(
             optimizer=type(seen.optimizer).__name__,
@@ -82,6 +77,15 @@ def measure_short_runs(recording: Recording, deadline: float, settings: Settings
             post_norm=attention and is_post_norm(trial.tape),
             regularisers=tuple(found),
         )
+
+
+def _first_loss(bench: Bench) -> float:
+    bench.trial.rewind()
+    initial = bench.clean()
+    if not math.isfinite(initial):
+        msg = "the first loss is not finite"
+        raise CannotMeasureError(msg)
+    return initial
 
 
 def _conclusive(bench: Bench, initial: float, pretrained: float, found: list[Regulariser]) -> list[ShortRun]:

@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trainlint.measurements import ShortRun
-from trainlint.probes.parts import alike, halves
+from trainlint.probes.parts import alike, divided
 from trainlint.probes.pretrained import pretrained_parameters
 from trainlint.probes.regularisers import Change, unregularised
 from trainlint.probes.replay import Rehearsal, configured_lr
 from trainlint.record.recording import Recording
 
-__all__ = ["CHECKS", "FIRST_STEPS", "WARM_UP", "Bench", "first_run", "halved", "is_warmed"]
+__all__ = ["CHECKS", "FIRST_STEPS", "WARM_UP", "Bench", "first_run", "is_warmed", "part_of"]
 
 #: Steps after which the clean loss is measured, and the batches it is measured on.
 CHECKS = (1, 2, 4, 8, 16, 20, *range(24, 81, 8))
@@ -102,7 +102,7 @@ _FIRST: WeakKeyDictionary[Recording, ShortRun] = WeakKeyDictionary()
 def first_run(bench: Bench) -> ShortRun:
     """The configured rate from the first step, or after the first few where the script warms up to it; made once, by whoever asks first.
 
-    It is made on halves of the batches where they can be halved; what it shows amiss is to be looked at again on the whole ones.
+    It is made on quarters of the batches where they can be divided; what it shows amiss is to be looked at again on the whole ones.
     """
     recording = bench.trial.recording
     run = _FIRST.get(recording)
@@ -112,9 +112,9 @@ def first_run(bench: Bench) -> ShortRun:
     return run
 
 
-def halved(trial: Rehearsal) -> list[dict[int, Tensor]] | None:
-    """Each batch's first half; None when batches are small, the step is fixed to their size, or the loss is no mean over samples."""
-    fills = halves(trial.tape, trial.fills)
+def part_of(trial: Rehearsal, parts: int = 4) -> list[dict[int, Tensor]] | None:
+    """The first of so many parts of each batch; None when batches are small, the step is fixed to their size, or the loss is no mean over samples."""
+    fills = divided(trial.tape, trial.fills, parts)
     if fills is None:
         return None
     try:

@@ -19,10 +19,12 @@ from trainlint.probes.collated import Collated, blend_in_collate
 from trainlint.probes.datasets import Samples
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.flow import trace
+from trainlint.probes.loss_terms import terms
 from trainlint.probes.made import made_at
 from trainlint.probes.roles import DataFlow
+from trainlint.record.operation import Operation, Ref
 from trainlint.record.recording import Recording
-from trainlint.record.tape import Operation, Ref, Tape
+from trainlint.record.tape import Tape
 from trainlint.settings import Settings
 
 __all__ = ["measure_soft_targets"]
@@ -75,6 +77,7 @@ def measure_soft_targets(recording: Recording, deadline: float, settings: Settin
         mixed_where=at(blend[1].place) if mixed and blend is not None and blend[1] is not None else None,
         blend=blend[0] if mixed and blend is not None else 0.0,
         labels_mixed=_labels_mixed(tape) if mixed else None,
+        own_weight=_own_weight(tape) if mixed else None,
     )
 
 
@@ -277,6 +280,27 @@ def _labels_mixed(tape: Tape) -> bool | None:
                 if bool(apart.sum() > apart[row]):
                     return True
         return False
+    return None
+
+
+def _own_weight(tape: Tape) -> float | None:
+    """Share of the loss calls' weights that goes to those whose target is the sample's own label."""
+    weighted = [t for t in terms(tape) if t.position in tape.observed and _judged(tape, t.position)]
+    flow = trace(tape, tape.batch.values())
+    for leaf in flow.targets - flow.inputs:
+        labels = tape.pristine.get(leaf, tape.outside[leaf])
+        refs = [tape.operations[t.position].argument(1, "target") for t in weighted]
+        slots = tuple(ref.slot for ref in refs if isinstance(ref, Ref))
+        if labels.dim() != 1 or labels.shape[0] < 4 or len(weighted) != 2 or len(set(slots)) != 2:
+            continue
+        if any(tape.shapes.get(s, tuple(labels.shape)) != tuple(labels.shape) for s in slots):
+            continue
+        numbered = torch.arange(len(labels), device=labels.device) % (int(labels.max()) + 1)
+        found = {s: numbered if s == leaf else t for s, t in _targets(tape, leaf, numbered, tuple(s for s in slots if s != leaf)).items()}
+        own = [leaf == slot or bool(torch.equal(found[slot], numbered)) for slot in slots]
+        total = sum(t.factor for t in weighted)
+        if sum(own) == 1 and total:
+            return weighted[own.index(True)].factor / total
     return None
 
 

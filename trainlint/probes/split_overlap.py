@@ -25,7 +25,9 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.randomness import draws_samples, randomness_kept
 from trainlint.probes.roles import DataFlow
 from trainlint.probes.split_samples import Indices, loaders_of, root_of, samples_of
-from trainlint.record.recording import Loader, Recording
+from trainlint.probes.windows import overlapping
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Loader
 from trainlint.record.structure import tensor_leaves
 from trainlint.settings import Settings
 
@@ -35,6 +37,8 @@ __all__ = ["measure_split_overlap"]
 _SECONDS, _MOST, _EXAMPLES, _TWICE = 3.0, 1000, 12, 4
 #: Compressed bytes below which equal samples mean nothing: blank pictures, short texts, a few whole numbers.
 _POOR = 40
+#: Compressed bytes that are far from being few.
+_RICH = 512
 #: A part of a sample that is this much smaller than the largest, such as a label, says nothing of what it is.
 _MUCH_SMALLER = 8
 #: Places in a sample whose numbers are looked at.
@@ -47,7 +51,7 @@ _TRANSFORMS = ("transform", "transforms", "augment", "augmentation", "augmentati
 class _Content:
     digest: bytes
     size: int
-    """Bytes, compressed."""
+    """Bytes, compressed; of the beginning alone where that is enough not to be called little."""
     values: tuple[float, ...] = ()
     """Some of its numbers, always from the same places, when these are no whole numbers by type."""
 
@@ -140,6 +144,7 @@ def _by_content(where: Any, mine: Samples, theirs: Samples, end: float) -> Share
     val = _read(get_other, theirs.pool, _MOST, now + (end - now) / 3)
     train = _read(get, mine.pool, len(mine.pool), end)
     known = train.by_digest
+    overlaps, windows = overlapping(get, mine.pool, get_other, theirs.pool, end + _SECONDS / 2)
     hits = [(index, known[c.digest]) for index, c in val.contents.items() if c.size >= _POOR and c.digest in known]
     return Shared(
         where=where,
@@ -154,6 +159,8 @@ def _by_content(where: Any, mine: Samples, theirs: Samples, end: float) -> Share
         poor=sum(c.size < _POOR for c in val.contents.values()),
         size=int(statistics.median(c.size for c in val.contents.values())),
         examples=tuple(sorted(hits)[:_EXAMPLES]),
+        windows=windows,
+        overlapping=overlaps,
     )
 
 
@@ -231,14 +238,19 @@ def _content(sample: Any) -> _Content:
     large = [part for part in parts if part.nbytes * _MUCH_SMALLER >= most]
     largest = max(large, key=lambda part: (part.dtype.kind == "f", part.nbytes))
     data = b"".join(np.ascontiguousarray(part).tobytes() for part in large)
-    chosen = (
-        largest.reshape(-1)[np.linspace(0, largest.size - 1, _PLACES).astype(int)] if largest.dtype.kind == "f" and largest.size else ()
-    )
-    return _Content(
-        hashlib.blake2b(data, digest_size=16).digest(),
-        min(len(zlib.compress(data[: 2**14], 1)), len(data)),
-        tuple(float(v) for v in chosen),
-    )
+    values: list[float] = []
+    if largest.dtype.kind == "f" and largest.size:
+        values = largest.reshape(-1)[np.arange(_PLACES) * (largest.size - 1) // (_PLACES - 1)].astype(np.float64).tolist()
+    return _Content(hashlib.blake2b(data, digest_size=16).digest(), _compressed(data), tuple(values))
+
+
+def _compressed(data: bytes) -> int:
+    """Bytes of the first few kilobytes, compressed; of more of them only where those are nearly blank."""
+    for most in (2**11, 2**14):
+        size = min(len(zlib.compress(data[:most], 1)), len(data))
+        if size >= _RICH:
+            break
+    return size
 
 
 def _parts(value: Any, depth: int = 4) -> list[npt.NDArray[Any]]:

@@ -21,7 +21,8 @@ from trainlint.probes.leaves import describe
 from trainlint.probes.randomness import draws_samples, randomness_kept
 from trainlint.probes.ridge import Rows, targets_of
 from trainlint.probes.roles import DataFlow
-from trainlint.record.recording import Loader, Recording
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Loader
 
 __all__ = ["Split", "labels_by_root", "loaders_of", "read_split", "root_of", "samples_of"]
 

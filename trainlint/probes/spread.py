@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from trainlint.record.tape import Operation, Tape
+from trainlint.record.operation import Operation
+from trainlint.record.tape import Tape
 
 __all__ = ["NOISE", "Spread"]
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainlint.record.tape import Operation, Ref, Tape
+from trainlint.record.operation import Operation, Ref
+from trainlint.record.tape import Tape
 
 __all__ = ["torn_scores"]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from trainlint.probes.datasets import Samples, wrapped
 from trainlint.record.frames import Frames, Place
 
-__all__ = ["reordered_alone", "value_source"]
+__all__ = ["argument_named", "calls_in", "forced_gradient", "rate_written", "reordered_alone", "reordering", "value_source"]
 
 #: Calls that only give a value another type or shape of one sample.
 _CONVERSIONS = frozenset({
@@ -21,6 +21,8 @@ _CONVERSIONS = frozenset({
     "long", "squeeze", "tensor", "to", "unsqueeze",
 })  # fmt: skip
 
+#: Calls that make a tensor, which may be told to require a gradient.
+_NEW_TENSORS = frozenset({"FloatTensor", "Tensor", "Variable", "as_tensor", "tensor"})
 #: Calls that put elements in another order: in place, or in what they return.
 _IN_PLACE = frozenset({"reverse", "shuffle", "sort"})
 _ANEW = frozenset({"argsort", "permutation", "permuted", "randperm", "reversed", "sample", "sort_values", "sorted"})
@@ -50,6 +52,79 @@ def reordered_alone(samples: Samples, frames: Frames) -> Place | None:
             line, function, _ = max(orders)
             return filename, line, function
     return None
+
+
+def reordering(filename: str, first: int) -> int | None:
+    """The first line, of the function that begins at line ``first``, that puts elements in another order."""
+    return calls_in(filename, first, _IN_PLACE | _ANEW)
+
+
+def calls_in(filename: str, first: int, names: frozenset[str]) -> int | None:
+    """The first line, of the function that begins at line ``first``, with a call of one of these names."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except (SyntaxError, ValueError):
+        return None
+    inside = [f for f in ast.walk(tree) if isinstance(f, _Function) and first in (f.lineno, *(d.lineno for d in f.decorator_list))]
+    calls = [n for f in inside for n in ast.walk(f) if isinstance(n, ast.Call) and _called(n) in names]
+    return min((n.lineno for n in calls), default=None)
+
+
+def rate_written(filename: str) -> int | None:
+    """The first line that sets the item ``lr`` of a group of parameters."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except (SyntaxError, ValueError):
+        return None
+    written = [
+        t for n in ast.walk(tree) for t in (n.targets if isinstance(n, ast.Assign) else [n.target] if isinstance(n, ast.AugAssign) else [])
+    ]
+    return min(
+        (t.lineno for t in written if isinstance(t, ast.Subscript) and isinstance(t.slice, ast.Constant) and t.slice.value == "lr"),
+        default=None,
+    )
+
+
+def argument_named(filename: str, word: str) -> int | None:
+    """The first line of a call with a keyword argument that has a word in its name."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except (SyntaxError, ValueError):
+        return None
+    given = [k.value.lineno for n in ast.walk(tree) if isinstance(n, ast.Call) for k in n.keywords if k.arg and word in k.arg]
+    return min(given, default=None)
+
+
+def forced_gradient(filename: str, line: int) -> int | None:
+    """The line that makes a tensor with ``requires_grad``, or sets it on the variable whose ``backward()`` is called at ``line``."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except (SyntaxError, ValueError):
+        return None
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    losses = {
+        n.func.value.id for n in calls if n.lineno == line and isinstance(n.func, ast.Attribute) and isinstance(n.func.value, ast.Name)
+    }
+    made = [
+        n.lineno for n in calls if _called(n) in _NEW_TENSORS and any(k.arg == "requires_grad" and _is_true(k.value) for k in n.keywords)
+    ]
+    asked = [
+        n.lineno
+        for n in calls
+        if _called(n) == "requires_grad_" and isinstance(n.func, ast.Attribute) and any(_is_name(n.func.value, x) for x in losses)
+    ]
+    set_on = [
+        n.lineno
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Assign)
+        and any(isinstance(t, ast.Attribute) and t.attr == "requires_grad" and any(_is_name(t.value, x) for x in losses) for t in n.targets)
+    ]
+    found = [*made, *asked, *set_on]
+    return max((at for at in found if at <= line), default=min(found, default=None))
+
+
+def _is_true(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and value.value is True
 
 
 def _read_by(samples: Samples, frames: Frames) -> Iterator[tuple[str, ast.ClassDef, _Function]]:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from trainlint.record.recording import Recording, Snapshot, state_tensors
+from trainlint.record.recording import Recording
+from trainlint.record.snapshot import Snapshot, state_tensors
 
 __all__ = ["state_kept", "weights_at"]
 

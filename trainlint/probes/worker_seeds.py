@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,18 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_convert
 from torch.utils.data._utils import worker as torch_worker
 
 from trainlint.measurements import WorkerSeeds
 from trainlint.probes.data_scan import loaders_in
-from trainlint.probes.datasets import Samples
+from trainlint.probes.datasets import Samples, is_used_up
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.generators import generators_kept, held_generators
 from trainlint.probes.randomness import differ, randomness_kept
 from trainlint.probes.repeats import seed_all
 from trainlint.probes.roles import DataFlow
 from trainlint.record.recording import Recording
+from trainlint.record.seen import Loader
 from trainlint.record.structure import tensor_leaves
 from trainlint.settings import Settings
 
@@ -44,8 +46,7 @@ def measure_worker_seeds(recording: Recording, deadline: float, settings: Settin
     loader = entry.loader
     samples = Samples(loader)
     if samples.iterable:
-        msg = "training data is an IterableDataset, which cannot be asked for a sample by index"
-        raise CannotMeasureError(msg)
+        return _streams(recording, entry)
     pool = samples.pool
     chosen = [pool[i] for i in range(0, len(pool), max(1, len(pool) // _SAMPLES))][:_SAMPLES]
     init = loader.worker_init_fn if loader.num_workers else None
@@ -80,6 +81,41 @@ def measure_worker_seeds(recording: Recording, deadline: float, settings: Settin
         persistent=loader.persistent_workers,
         where=recording.frames.location(entry.place if by_init else recording.dataset_place(entry)),
     )
+
+
+def _streams(recording: Recording, entry: Loader) -> WorkerSeeds:
+    """What two workers read first of an IterableDataset: the same, where nothing shares it out between them."""
+    loader = entry.loader
+    dataset: Any = loader.dataset
+    if loader.num_workers < 2 or is_used_up(dataset):
+        msg = "training data is an IterableDataset, which cannot be asked for a sample by index"
+        raise CannotMeasureError(msg)
+    with randomness_kept(), generators_kept(dataset, loader.collate_fn, loader.worker_init_fn), torch.no_grad():
+        try:
+            one, twin = (_begin_stream(loader, worker) for worker in (0, 1))
+        except Exception as error:
+            msg = f"the training stream could not be read as a worker does ({type(error).__name__})"
+            raise CannotMeasureError(msg) from error
+    code = getattr(type(dataset).__iter__, "__code__", None)
+    own = code is not None and recording.frames.is_user(code.co_filename)
+    where = (code.co_filename, code.co_firstlineno, code.co_name) if code is not None and own else entry.place
+    if any(not sample for sample in (*one, *twin)) or any(not _differ(a, b) for a, b in itertools.pairwise(one)):
+        msg = "samples of the stream hold no tensors, or repeat themselves"
+        raise CannotMeasureError(msg)
+    shared = sum(any(not _differ(sample, other) for other in twin) for sample in one)
+    return WorkerSeeds(
+        workers=loader.num_workers, stream=min(len(one), len(twin)), stream_shared=shared, where=recording.frames.location(where)
+    )
+
+
+def _begin_stream(loader: DataLoader[Any], worker: int) -> Reading:
+    """The first samples that a worker gets."""
+    dataset: Any = _twin(loader.dataset)
+    seed_all(41 + worker)
+    with _worker(dataset, worker, loader.num_workers, 41 + worker):
+        if loader.worker_init_fn is not None:
+            loader.worker_init_fn(worker)
+        return [dict(tensor_leaves(default_convert(sample))) for sample in itertools.islice(dataset, _SAMPLES)]
 
 
 def _play(loader: DataLoader[Any], indices: Sequence[int], *, base: int, worker: int, init: Any) -> Reading:

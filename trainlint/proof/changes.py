@@ -12,7 +12,8 @@ from torch import Tensor
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.loss import main_loss_call
 from trainlint.probes.regularisers import Change
-from trainlint.record.tape import Operation, State, Tape
+from trainlint.record.operation import Operation, State
+from trainlint.record.tape import Tape
 
 __all__ = ["calls", "connected", "evaluated", "loss_call", "removed", "trained", "with_arguments"]
 

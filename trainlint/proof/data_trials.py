@@ -16,7 +16,8 @@ from trainlint.probes.loss import main_loss_call
 from trainlint.probes.replay import Rehearsal
 from trainlint.proof.changes import loss_call
 from trainlint.proof.runs import Bench, Condition, Fill, compared, not_tried
-from trainlint.record.tape import Operation, Ref, Tape
+from trainlint.record.operation import Operation, Ref
+from trainlint.record.tape import Tape
 
 __all__ = ["init_loss", "init_weights", "input_finite", "input_scale", "non_finite"]
 

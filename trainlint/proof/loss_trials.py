@@ -12,7 +12,8 @@ from trainlint.measurements import DataScan, Loss, Padding, SampleOrder
 from trainlint.probes.regularisers import Change, without
 from trainlint.proof.changes import calls, from_logits, log_probabilities, logarithm_first, loss_call, removed, with_arguments
 from trainlint.proof.runs import Bench, Condition, compared, not_tried, then
-from trainlint.record.tape import Operation, Tape
+from trainlint.record.operation import Operation
+from trainlint.record.tape import Tape
 
 __all__ = ["class_imbalance", "label_range", "loss_reduction", "loss_shape", "output_activation", "padding", "soft_targets"]
 

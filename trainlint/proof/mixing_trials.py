@@ -13,7 +13,8 @@ from trainlint.finding import Proof
 from trainlint.measurements import Mixing
 from trainlint.proof.changes import calls
 from trainlint.proof.runs import Bench, Condition, compared, not_tried
-from trainlint.record.tape import Operation, Tape
+from trainlint.record.operation import Operation
+from trainlint.record.tape import Tape
 
 __all__ = ["sample_mixing"]
 

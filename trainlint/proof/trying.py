@@ -12,7 +12,8 @@ from trainlint.measurements import Measurement, Unmeasured
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.proof import data_trials, loop_trials, loss_trials, mixing_trials, optimizer_trials
 from trainlint.proof.runs import Bench, Condition, not_tried
-from trainlint.record.recording import Recording, Snapshot, state_tensors
+from trainlint.record.recording import Recording
+from trainlint.record.snapshot import Snapshot, state_tensors
 
 __all__ = ["ELSEWHERE", "TRIALS", "proofs"]
 

@@ -72,12 +72,6 @@ class History:
             writer.writeheader()
             writer.writerows(asdict(e) for e in self.epochs)
 
-    def save_svg(self, path: Path, title: str = "") -> None:
-        """Losses, accuracy and learning rate by epoch."""
-        from trainlint.recipe.drawing import draw_histories
-
-        _writable(path).write_text(draw_histories({title or "run": self}), "utf-8")
-
 
 def _writable(path: Path) -> Path:
     try:

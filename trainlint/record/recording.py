@@ -2,222 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 
 from trainlint.record.frames import Frames, Place
 from trainlint.record.provenance import Provenance
 from trainlint.record.retained import Kept
+from trainlint.record.seen import Backward, Batch, Call, Happening, Loader, OptimizerSeen, Rebuilt, SchedulerSeen, StepSeen
 from trainlint.record.shadows import Shadow
-from trainlint.record.tape import Cut, Tape
+from trainlint.record.tape import Tape
 
-__all__ = [
-    "Backward",
-    "Batch",
-    "Call",
-    "Happening",
-    "Iteration",
-    "Loader",
-    "OptimizerSeen",
-    "Recording",
-    "SchedulerSeen",
-    "Snapshot",
-    "StepSeen",
-    "put",
-    "state_tensors",
-]
-
-
-@dataclass(eq=False)
-class Loader:
-    """A DataLoader that the script built."""
-
-    loader: DataLoader[Any]
-    index: int
-    place: Place | None
-    iterations: list[Iteration] = field(default_factory=list)
-    set_epoch: bool = False
-    planned: int | None = None
-    """Passes that the loop around it means to make."""
-
-
-@dataclass(eq=False)
-class Iteration:
-    """One pass over a loader, as far as it went."""
-
-    loader: Loader
-    number: int
-    place: Place | None
-    batches: int = 0
-    backwards: int = 0
-    steps: int = 0
-    forwards: int = 0
-    grad_forwards: int = 0
-    indices: list[Any] = field(default_factory=list)
-    """Index lists in the order in which batches were asked for."""
-    begun: float = 0.0
-    cut_short: bool = False
-
-    @property
-    def phase(self) -> str:
-        """``train`` when something was trained between its batches, ``val`` when the model only ran, else empty."""
-        if self.backwards:
-            return "train"
-        return "val" if self.forwards else ""
-
-
-@dataclass(eq=False)
-class Batch:
-    """A batch as it was handed out, its tensors copied."""
-
-    iteration: Iteration | None
-    leaves: dict[str, Tensor]
-    identities: dict[int, str]
-    """id of the tensors that the loop received -> path."""
-    position: int
-
-
-@dataclass(eq=False)
-class Call:
-    """A call of a model: a module with parameters, called by the user's code and not by another module."""
-
-    module: nn.Module
-    place: Place | None
-    training: bool
-    grad: bool
-    iteration: Iteration | None
-    modules_off: tuple[str, ...]
-    """Mode-dependent layers that were in eval mode, by class."""
-    modules_on: int
-    off_are_frozen: bool
-    inputs: tuple[Tensor, ...] = ()
-    outputs: int = 0
-    """Tensors that it returned."""
-    marked: bool = False
-    """Its number, ``happening``, was left in the graphs of what it returned."""
-    trained: bool = False
-    """Its result reached a backward()."""
-    happening: int = 0
-    mode_place: Place | None = None
-    """Where the mode it ran under was set last."""
-
-
-@dataclass(eq=False)
-class Happening:
-    """One event of the loop, in order."""
-
-    kind: str
-    place: Place | None
-    subject: str = ""
-    iteration: Iteration | None = None
-    info: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
-class Backward:
-    """One backward() call."""
-
-    index: int
-    value: float
-    place: Place | None
-    scale: float
-    reached: frozenset[int]
-    """ids of the trainable tensors it gave gradients."""
-    iteration: Iteration | None
-    loss_has_graph: bool
-    loss_forced: bool
-    tape: Tape | None = None
-    held: dict[int, int] = field(default_factory=dict)
-    """optimizer -> number of backward() calls whose gradients were there before this one."""
-    inputs: list[tuple[str, Tensor]] = field(default_factory=list)
-    batch: Batch | None = None
-    norms: dict[int, float] = field(default_factory=dict)
-    """id of a parameter -> norm of its gradient after this call, the scaler's factor taken out; kept for the first steps only."""
-    norm: float | None = None
-    happening: int = 0
-    cuts: tuple[Cut, ...] = ()
-    nodes: int = 0
-    """Nodes of its graph."""
-
-
-@dataclass(eq=False)
-class StepSeen:
-    """One optimizer step."""
-
-    optimizer: int
-    place: Place | None
-    backwards: list[int]
-    kept: list[int]
-    stale: int
-    discarded: int
-    discarded_place: Place | None
-    lr: tuple[float, ...]
-    without_gradient: bool
-    norm: float | None
-    clip: tuple[float | None, float, Place | None, bool] | None
-    """(norm before, max_norm, place, gradients still scaled)."""
-    clip_late: Place | None
-    iteration: Iteration | None
-    skipped: bool = False
-    scaler: bool = False
-    """Taken by a gradient scaler's step()."""
-    scaled: bool = False
-    """A gradient scaler multiplied the loss."""
-    weight_norms: dict[int, float] = field(default_factory=dict)
-    update_norms: dict[int, float] = field(default_factory=dict)
-    happening: int = 0
-    closure: bool = False
-
-
-@dataclass(eq=False)
-class OptimizerSeen:
-    """An optimizer that the script built."""
-
-    optimizer: Optimizer
-    index: int
-    place: Place | None
-    base: list[dict[str, Any]]
-    """Group settings (without parameters) as built, before any scheduler changed them."""
-    steps: list[StepSeen] = field(default_factory=list)
-    held: list[int] = field(default_factory=list)
-    """Indices of the backward() calls whose gradients its parameters hold now."""
-    pending: list[int] = field(default_factory=list)
-    """backward() calls since its last step that reached it."""
-    dropped: list[tuple[int, Place | None]] = field(default_factory=list)
-    clip: tuple[float | None, float, Place | None, bool] | None = None
-    clip_late: Place | None = None
-    before: list[Tensor] | None = None
-    settings: list[dict[str, Any]] = field(default_factory=list)
-    """Group settings at the first step."""
-    resumed: bool = False
-    """It held state before its first step: a run that goes on."""
-
-    @property
-    def parameters(self) -> Iterator[Tensor]:
-        """All its tensors."""
-        for group in self.optimizer.param_groups:
-            yield from group["params"]
-
-
-@dataclass(eq=False)
-class SchedulerSeen:
-    """A learning-rate scheduler that the script built."""
-
-    scheduler: Any
-    index: int
-    place: Place | None
-    calls: list[tuple[int, int, Place | None, float | None]] = field(default_factory=list)
-    """(optimizer steps so far, training iterations begun, where, metric) of each step() call after construction."""
-    initial: dict[str, Any] = field(default_factory=dict)
-    """Plain attributes just after construction."""
-    sometimes: bool = False
-    """Its step() stands under a condition on how far the run is."""
+__all__ = ["Recording"]
 
 
 @dataclass(eq=False)
@@ -236,6 +34,8 @@ class Recording:
     batches: list[Batch] = field(default_factory=list)
     loaded: dict[int, str] = field(default_factory=dict)
     """id of a module -> how weights came into it after construction."""
+    void_loads: dict[int, tuple[Place | None, str]] = field(default_factory=dict)
+    """id of a module -> where load_state_dict() matched none of its names, and the first name that was given."""
     trained_before: set[int] = field(default_factory=set)
     """ids of parameters that an earlier training of the same script changed."""
     initial: dict[int, Tensor] = field(default_factory=dict)
@@ -246,8 +46,12 @@ class Recording:
     trust: str = "none"
     trust_reason: str = "no training step was recorded"
     trust_losses: tuple[float, float, float | None, float | None] = (float("nan"), float("nan"), None, None)
+    fills: list[dict[int, Tensor]] = field(default_factory=list)
+    """What later steps of the same kind fed into the tape's outside slots, where no loader's batches are known to be fed."""
     first_tapes: list[Backward] = field(default_factory=list)
     """backward() calls of the first optimizer step, with their tapes."""
+    turn_tapes: list[Backward] = field(default_factory=list)
+    """The first backward() at each further place, where several optimizers take turns."""
     broken: Backward | None = None
     """The first backward() with a non-finite loss or gradient."""
     broken_state: dict[int, Tensor] = field(default_factory=dict)
@@ -269,6 +73,8 @@ class Recording:
     clear_calls: int = 0
     kept: list[Kept] = field(default_factory=list)
     """Graphs of losses and outputs that outlived their step, by place."""
+    rebuilt: dict[tuple[str, Place | None], Rebuilt] = field(default_factory=dict)
+    """Layers that were built while a forward ran, by class and line."""
     shadows: list[Shadow] = field(default_factory=list)
     """Second sets of the model's weights."""
 
@@ -338,37 +144,3 @@ class Recording:
         """Median seconds of a bare step."""
         times = sorted(self.step_seconds)
         return times[len(times) // 2] if times else None
-
-
-def state_tensors(models: Iterable[nn.Module]) -> list[Tensor]:
-    """Parameters and buffers of some modules, each once."""
-    found = {id(t): t for m in models for t in (*m.parameters(), *m.buffers())}
-    return list(found.values())
-
-
-def put(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Copy a value into each live tensor, bit for bit, those of one device and type in one call."""
-    groups: dict[tuple[Any, ...], tuple[list[Tensor], list[Tensor]]] = {}
-    with torch.no_grad():
-        for tensor, value in pairs:
-            if tensor.is_sparse or value.is_sparse:
-                tensor.data = value.clone()
-                continue
-            into, values = groups.setdefault((tensor.device, tensor.dtype, value.device, value.dtype), ([], []))
-            into.append(tensor.detach())
-            values.append(value)
-        for into, values in groups.values():
-            torch._foreach_copy_(into, values)
-
-
-class Snapshot:
-    """Values of live tensors, kept in buffers of its own and put back bit for bit."""
-
-    def __init__(self, tensors: Iterable[Tensor]) -> None:
-        self._tensors = [t for t in tensors if not torch.nn.parameter.is_lazy(t)]
-        with torch.no_grad():
-            self._values = [t.detach().clone() for t in self._tensors]
-
-    def restore(self) -> None:
-        """Put the values back."""
-        put(zip(self._tensors, self._values, strict=True))

@@ -14,8 +14,8 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from trainlint.record.attributes import attributes_kept
-from trainlint.record.recording import Snapshot, state_tensors
-from trainlint.record.tape import random_kept
+from trainlint.record.operation import random_kept
+from trainlint.record.snapshot import Snapshot, state_tensors
 
 __all__ = ["untouched"]
 

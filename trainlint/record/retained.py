@@ -11,7 +11,7 @@ import re
 import sys
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
@@ -66,35 +66,38 @@ class Marks:
     kept: dict[tuple[str, Place | None], Kept] = field(default_factory=dict)
     collections: int = 0
     """Collections of garbage made."""
-    _marks: dict[tuple[str, Place | None], deque[weakref.ref[_Mark]]] = field(default_factory=dict)
+    _marks: dict[tuple[str, Place | None], deque[tuple[Hashable, weakref.ref[_Mark]]]] = field(default_factory=dict)
 
-    def add(self, kind: str, tensor: Tensor, place: Place | None) -> None:
-        """Mark the graph of a tensor, and count those made at the same place before that are still alive."""
+    def add(self, kind: str, tensor: Tensor, place: Place | None, turn: Hashable) -> None:
+        """Mark the graph of a tensor, and count those made at the same place before that are still alive.
+
+        ``turn`` names the turn of the loop: graphs of one turn, as of a decoder that is called word by word, count once.
+        """
         with suppress(Exception):  # graphs of subclasses and transforms need not take marks
-            self._add(kind, tensor, place)
+            self._add(kind, tensor, place, turn)
 
-    def _add(self, kind: str, tensor: Tensor, place: Place | None) -> None:
+    def _add(self, kind: str, tensor: Tensor, place: Place | None, turn: Hashable) -> None:
         node: Any = tensor.grad_fn
         if node is None:
             return
         known = self._marks.setdefault((kind, place), deque(maxlen=_MOST))
         kept = self.kept.setdefault((kind, place), Kept(kind, place))
-        alive = sum(mark() is not None for mark in known)
-        kept.made += 1
+        alive = _turns_alive(known, turn)
+        kept.made += not known or known[-1][0] != turn
         if alive > max(kept.alive, 1) and (alive <= _EACH or alive >= 1.5 * kept.collected):
             if self.collections >= _COLLECTIONS:
                 alive = kept.alive
             else:  # circles that wait for the garbage collector are no history
                 self.collections += 1
                 gc.collect()
-                alive = kept.collected = sum(mark() is not None for mark in known)
+                alive = kept.collected = _turns_alive(known, turn)
         if alive > kept.alive:
             kept.alive = alive
             if alive >= _HISTORY and not kept.name:
-                self._find_holder(kept, {id(m) for mark in known if (m := mark()) is not None})
+                self._find_holder(kept, {id(m) for _, mark in known if (m := mark()) is not None})
         mark = _Mark()
         node.metadata[_KEY] = mark
-        known.append(weakref.ref(mark))
+        known.append((turn, weakref.ref(mark)))
 
     @staticmethod
     def forget(tensors: Sequence[Tensor]) -> None:
@@ -117,6 +120,11 @@ class Marks:
                         best, kept.name, kept.listed = reached, name, listed
                         kept.line = _adding(frame, name, kept.place) or _adding(frame, f"self.{name.rpartition('.')[2]}", kept.place)
             frame = frame.f_back
+
+
+def _turns_alive(marks: Iterable[tuple[Hashable, weakref.ref[_Mark]]], now: Hashable) -> int:
+    """Earlier turns of which a graph is alive."""
+    return len({turn for turn, mark in marks if turn != now and mark() is not None})
 
 
 def _named(frame: FrameType, frames: Frames) -> Iterator[tuple[str, Any]]:

@@ -14,11 +14,12 @@ import io
 import os
 import pathlib
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from trainlint.record.overlay import REAL, Overlay
 
 __all__ = ["QUIET_TRACKERS", "clean_up", "sandboxed"]
 
@@ -30,101 +31,8 @@ QUIET_TRACKERS = {
 }  # fmt: skip
 
 
-class Overlay:
-    """Where the script's files really are."""
-
-    def __init__(self, scratch: Path, project: Sequence[str] = ()) -> None:
-        self.scratch = scratch
-        self.journal = scratch / "folders"
-        self.files: dict[str, str] = {}
-        self.gone: set[str] = set()
-        self.made: list[str] = []
-        home = Path.home()
-        free = [
-            tempfile.gettempdir(),
-            "/dev",
-            "/proc",
-            "/sys",
-            str(scratch),
-            str(home / ".cache"),
-            str(home / ".triton"),
-            str(home / ".config" / "matplotlib"),
-        ]
-        free += [
-            os.environ[k]
-            for k in ("HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "HF_DATASETS_CACHE", "TMPDIR")
-            if os.environ.get(k)
-        ]
-        self.free = tuple(os.path.realpath(p) for p in free)
-        self.scratch_root = os.path.realpath(scratch)
-        self.project = tuple(os.path.realpath(p) for p in project)
-
-    def key(self, path: Any) -> str | None:
-        """Absolute path of something that the script may not change; None for what it may, and for descriptors."""
-        try:
-            text = os.fsdecode(os.fspath(path))
-        except TypeError:
-            return None
-        full = os.path.join(os.path.realpath(os.path.dirname(text) or "."), os.path.basename(text))
-        mine = full.startswith(tuple(p.rstrip(os.sep) + os.sep for p in self.project)) and not full.startswith(self.scratch_root)
-        if not mine and (full.startswith(tuple(f + os.sep for f in self.free)) or full in self.free):
-            return None
-        return None if full.startswith(tuple(m + os.sep for m in self.made)) else full
-
-    def for_reading(self, path: Any) -> Any:
-        """The path to read in its place."""
-        if not self.files and not self.gone:
-            return path
-        key = self.key(path)
-        if key in self.gone:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        return self.files.get(key, path) if key else path
-
-    def for_writing(self, path: Any, *, keep: bool) -> Any:
-        """The path to write in its place, with a copy of what is there when ``keep``."""
-        key = self.key(path)
-        if key is None:
-            return path
-        if key not in self.files:
-            if not os.path.isdir(os.path.dirname(key)):
-                return path  # the user's own error
-            inner = self.scratch / "files" / str(len(self.files))
-            inner.mkdir(parents=True, exist_ok=True)
-            target = inner / os.path.basename(key)
-            if keep and key not in self.gone and _REAL["isfile"](key):
-                shutil.copyfile(key, target)
-            self.files[key] = str(target)
-        self.gone.discard(key)
-        return self.files[key]
-
-    def forget_folder(self, path: Any) -> None:
-        """Remove a folder of the user's, and all that lies in it, as far as the script can see."""
-        root = os.path.realpath(path)
-        for folder, _, names in os.walk(root):
-            self.gone |= {folder, *(os.path.join(folder, name) for name in names)}
-        for key in [k for k in self.files if k.startswith(root + os.sep)]:
-            _REAL["remove"](self.files.pop(key))
-        for made in [m for m in self.made if m.startswith(root + os.sep)]:
-            shutil.rmtree(made, ignore_errors=True)
-
-    def forget(self, path: Any) -> bool:
-        """Remove a file as far as the script can see; False when it may be removed for real."""
-        key = self.key(path)
-        if key is None:
-            return False
-        target = self.files.pop(key, None)
-        if target:
-            _REAL["remove"](target)
-        elif not _REAL["exists"](key) or key in self.gone:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        if _REAL["exists"](key):
-            self.gone.add(key)
-        return True
-
-
 #: Functions of os that change a file's metadata.
 _CHANGING = ("chmod", "chown", "lchown", "lchmod", "utime", "chflags", "lchflags", "setxattr", "removexattr")
-_REAL: dict[str, Any] = {"isfile": os.path.isfile, "exists": os.path.exists, "remove": os.remove}
 
 
 @contextmanager
@@ -137,9 +45,9 @@ def sandboxed(scratch: Path, project: Sequence[str] = ()) -> Iterator[Overlay]:
     real_open, stat, lstat, access = io.open, os.stat, os.lstat, os.access
     remove, rename, mkdir, rmdir, listdir, os_open = os.remove, os.rename, os.mkdir, os.rmdir, os.listdir, os.open
     rmtree, truncate, symlink, link = shutil.rmtree, os.truncate, os.symlink, os.link
-    _REAL["remove"] = remove
-    _REAL["isfile"] = lambda p: _is(stat, p)
-    _REAL["exists"] = lambda p: _is(lstat, p, any_kind=True)
+    REAL["remove"] = remove
+    REAL["isfile"] = lambda p: _is(stat, p)
+    REAL["exists"] = lambda p: _is(lstat, p, any_kind=True)
 
     def open_(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         if not isinstance(file, int):
@@ -196,7 +104,7 @@ def sandboxed(scratch: Path, project: Sequence[str] = ()) -> Iterator[Overlay]:
     def mkdir_(path: Any, *args: Any, **kwargs: Any) -> None:
         path = _at(path, kwargs)
         key = overlay.key(path)
-        if key is not None and key in overlay.gone and _REAL["exists"](key):
+        if key is not None and key in overlay.gone and REAL["exists"](key):
             overlay.gone.discard(key)  # a folder of the user's that the script removed and makes again
             return
         mkdir(path, *args, **kwargs)
@@ -241,7 +149,7 @@ def sandboxed(scratch: Path, project: Sequence[str] = ()) -> Iterator[Overlay]:
         if overlay.key(target) is None:
             symlink(source, target, *args, **kwargs)
             return
-        if _REAL["exists"](target) or overlay.key(target) in overlay.files:
+        if REAL["exists"](target) or overlay.key(target) in overlay.files:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
         whole = os.path.join(os.path.dirname(os.path.abspath(os.fsdecode(target))), os.fsdecode(source))
         symlink(overlay.for_reading(whole), overlay.for_writing(target, keep=False))
@@ -279,7 +187,7 @@ def sandboxed(scratch: Path, project: Sequence[str] = ()) -> Iterator[Overlay]:
     finally:
         for owner, name, old in before:
             setattr(owner, name, old)
-        _REAL.update(remove=remove, isfile=os.path.isfile, exists=os.path.exists)
+        REAL.update(remove=remove, isfile=os.path.isfile, exists=os.path.exists)
 
 
 def _at(path: Any, kwargs: dict[str, Any]) -> Any:

@@ -119,16 +119,18 @@ def _found(models: Iterable[nn.Module]) -> list[Shadow]:
     wanted = [(named, {n: p for n, p in named.items() if p.requires_grad}) for _, named in listed]
     own = {id(x) for m, _ in listed for x in m.modules()}
     found: list[Shadow] = []
-    sizes = [range(len(trained), 4 * len(trained) + 65) for _, trained in wanted if trained]
+    sizes = {size for _, trained in wanted if trained for size in range(len(trained), 4 * len(trained) + 65)}
     modules: list[Any] = []
     containers: list[Any] = []
-    for item in gc.get_objects() if wanted else ():
+    by_kind: dict[int, list[Any] | None] = {}
+    for item in gc.get_objects() if wanted else ():  # there are some hundred thousand: their types and lengths tell most apart
         kind = type(item)  # isinstance() would wake lazy proxies
-        if kind in _CONTAINERS:
-            if any(len(item) in size for size in sizes):  # there are some hundred thousand of them: the length tells most apart
-                containers.append(item)
-        elif issubclass(kind, nn.Module):
-            modules.append(item)
+        try:
+            group = by_kind[id(kind)]
+        except KeyError:
+            group = by_kind[id(kind)] = containers if kind in _CONTAINERS else modules if issubclass(kind, nn.Module) else None
+        if group is modules or (group is containers and len(item) in sizes):
+            group.append(item)
     for item in (*modules, *containers):  # modules first: containers may hold the same tensors
         for named, trained in wanted:
             shadow = _module(item, named, own) if issubclass(type(item), nn.Module) else _container(item, trained)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -11,10 +13,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from trainlint.record.frames import Frames, Place
+from trainlint.record.operation import Cut, Operation, Ref, State, random_state, tensors_in
 from trainlint.record.provenance import Provenance
 from trainlint.record.shadows import UPDATES, ShadowWatch
 from trainlint.record.structure import map_tensors
-from trainlint.record.tape import Cut, Operation, Ref, State, Tape, random_state, tensors_in
+from trainlint.record.tape import Tape
 
 __all__ = ["LOSS_FUNCTIONS", "TapeWriter"]
 
@@ -81,7 +84,9 @@ class TapeWriter(TorchFunctionMode):
     def _clear(self) -> None:
         self._operations: list[Operation] = []
         self._slot_of: dict[int, int] = {}
-        self._alive: list[Tensor] = []
+        self._alive: list[Tensor | None] = []
+        self._dying: dict[int, weakref.ref[Tensor]] = {}
+        self._shapes: list[tuple[int, ...]] = []
         self._storages: list[int | None] = []
         self._outside: list[int] = []
         self._batch: dict[int, tuple[int, str]] = {}
@@ -202,6 +207,7 @@ class TapeWriter(TorchFunctionMode):
         if not made and call.inputs:
             self._slot_of[id(args[0])] = mutates = len(self._alive)
             self._alive.append(args[0])
+            self._shapes.append(tuple(args[0].shape))
             self._storages.append(self._storages[call.inputs[0]])
             self._requires.append(args[0].requires_grad)
         state = State.now(self.devices, self.off_at[-1] if self.off_at else None)
@@ -222,6 +228,7 @@ class TapeWriter(TorchFunctionMode):
         self._slot_of[id(tensor)] = slot
         self._alive.append(tensor)  # kept alive so that its identity is not given to another tensor
         self._requires.append(tensor.requires_grad)
+        self._shapes.append(tuple(tensor.shape))
         try:
             storage = tensor.untyped_storage()
             self._storages.append(storage.data_ptr())
@@ -239,7 +246,9 @@ class TapeWriter(TorchFunctionMode):
         storage = self._storages[slot]
         for outside in self._outside:
             tensor = self._alive[outside]
-            if self._storages[outside] == storage and outside not in self._pristine and not isinstance(tensor, nn.Parameter):
+            if tensor is None or isinstance(tensor, nn.Parameter):
+                continue
+            if self._storages[outside] == storage and outside not in self._pristine:
                 self._pristine[outside] = tensor.detach().clone()
 
     def cut(self, loss: Tensor, place: Place | None, scale: float) -> Tape | None:
@@ -249,8 +258,10 @@ class TapeWriter(TorchFunctionMode):
             return None
         keep = self._needed(slot)
         outside = set(self._outside)
-        dynamic: set[int] = {
-            s for s in outside if s in self._batch or isinstance(self._alive[s], nn.Parameter) or self._alive[s].requires_grad
+        dynamic: set[int] = {  # a state carried on from the step before is none: what is detached from it is a constant
+            s
+            for s in outside
+            if s in self._batch or ((t := self._alive[s]) is not None and (isinstance(t, nn.Parameter) or (t.requires_grad and t.is_leaf)))
         }
         dynamic_storages = {self._storages[s] for s in dynamic if self._storages[s]}
         kept: list[int] = []
@@ -264,21 +275,24 @@ class TapeWriter(TorchFunctionMode):
                 dynamic_storages.update(self._storages[s] for s in op.outputs if self._storages[s])
         if not kept:
             return None
+        kept = self._with_makers(kept)
         operations = [self._operations[p] for p in kept]
         made = {s for op in operations for s in Tape._made(op)}
         used = dict.fromkeys(s for op in operations for s in op.inputs if s not in made)
         weights = {self._storages[s] for s in used if isinstance(self._alive[s], nn.Parameter)}
         if any(op.inplace and op.inputs and self._storages[op.inputs[0]] in weights for op in operations):
             return None  # a step that changes weights itself; playing it again would change them for real
-        if any(self._alive[s].requires_grad and not self._alive[s].is_leaf for s in used):
+        given = {s: t for s in used if (t := self._alive[s]) is not None}
+        if len(given) < len(used) or any(t.requires_grad and not t.is_leaf for t in given.values()):
             return None  # a graph made before this step began
+        self._let_go(made)
         return Tape(
             operations=operations,
             loss=slot,
-            outside={s: self._alive[s] if isinstance(self._alive[s], nn.Parameter) else _frozen(self._alive[s]) for s in used},
+            outside={s: t if isinstance(t, nn.Parameter) else _frozen(t) for s, t in given.items()},
             batch={self._batch[s][1]: s for s in used if s in self._batch},
             batch_source=next((self._batch[s][0] for s in used if s in self._batch), None),
-            shapes={s: tuple(self._alive[s].shape) for op in operations for s in (*op.inputs, *op.outputs)},
+            shapes={s: self._shapes[s] for op in operations for s in (*op.inputs, *op.outputs)},
             place=place,
             scale=scale,
             observed={kept.index(p): v for p, v in self._observed.items() if p in keep and p in kept},
@@ -286,6 +300,33 @@ class TapeWriter(TorchFunctionMode):
             pristine={s: t for s, t in self._pristine.items() if s in used},
             cuts=tuple(self._cuts(keep)),
         )
+
+    def _with_makers(self, kept: list[int]) -> list[int]:
+        """The positions, and those of what made the tensors that they fill in place: an empty tensor that outputs are collected in."""
+        producers = {slot: position for position, op in enumerate(self._operations) for slot in Tape._made(op)}
+        chosen = set(kept)
+        queue = [op.inputs[0] for op in map(self._operations.__getitem__, kept) if op.inplace and op.inputs]
+        while queue:
+            position = producers.get(queue.pop())
+            if position is not None and position not in chosen:
+                chosen.add(position)
+                queue.extend(self._operations[position].inputs)
+        return sorted(chosen)
+
+    def _let_go(self, made: Iterable[int]) -> None:
+        """Keep no activation alive that the step itself has done with. The identity of one that dies is forgotten: another may get it."""
+        for slot in made:
+            tensor = self._alive[slot]
+            if tensor is not None:
+                self._dying[slot] = weakref.ref(tensor, partial(self._died, id(tensor), slot))
+                self._alive[slot] = None
+
+    def _died(self, number: int, slot: int, reference: object) -> None:
+        if self._dying.get(slot) is not reference:
+            return  # of a step before
+        if self._slot_of.get(number) == slot:
+            del self._slot_of[number]
+        self._storages[slot] = None
 
     def _needed(self, loss: int) -> set[int]:
         """Positions that lead to the loss, with in-place changes of memory that it reads."""

@@ -7,14 +7,20 @@ import math
 import torch
 from torch import nn
 
-from trainlint.record.recording import Backward, Recording
-from trainlint.record.tape import Tape, random_kept
+from trainlint.record.operation import random_kept
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Backward
+from trainlint.record.tape import Tape
 from trainlint.record.tapewriter import TapeWriter
 
 __all__ = ["TapeKeeper"]
 
 #: backward() calls that are taped at most before a tape must have earned its trust.
 _MOST_TAPES = 24
+#: Places whose first tape is kept beside those of the first step.
+_MOST_TURNS = 4
+#: Further steps whose data is kept when no loader hands out batches, and the most numbers in all.
+_MOST_FILLS, _MOST_NUMBERS = 7, 1 << 26
 
 
 class TapeKeeper:
@@ -24,11 +30,12 @@ class TapeKeeper:
         self.recording = recording
         self.writer = writer
         self._last: dict[object, Backward] = {}
-        self._taken = 0
+        self.taken = 0
+        """Steps that were taped."""
 
     def wants_tape(self, steps: int) -> bool:
         """Whether the coming step is to be taped."""
-        return self._taken < _MOST_TAPES and (
+        return self.taken < _MOST_TAPES and (
             steps < 2 or self.recording.trust != "next step" or (self.recording.broken is None and steps < 8)
         )
 
@@ -37,9 +44,11 @@ class TapeKeeper:
         recording, tape = self.recording, backward.tape
         if tape is None:
             return
-        self._taken += 1
-        if not recording.steps:
+        self.taken += 1
+        if not recording.steps and (recording.optimizers or backward.place not in self._last):  # weights may be updated by hand
             recording.first_tapes.append(backward)
+        elif len(recording.optimizers) > 1 and backward.place not in self._last and len(recording.turn_tapes) < _MOST_TURNS:
+            recording.turn_tapes.append(backward)
         backward.cuts = tape.cuts
         earlier = self._last.get(backward.place)
         self._last[backward.place] = backward
@@ -47,6 +56,8 @@ class TapeKeeper:
             self._let_go(earlier)
             if recording.trust == "none":
                 recording.trust_reason = "only one training step was recorded, so there was nothing to check the replay against"
+            elif recording.trust == "next step":
+                self._keep_data(backward, tape)
             return
         if not math.isfinite(tape.value):
             if recording.trust == "none":
@@ -61,6 +72,7 @@ class TapeKeeper:
         if (
             backward is not None
             and backward not in recording.first_tapes
+            and backward not in recording.turn_tapes
             and backward is not recording.tape_backward
             and backward is not recording.broken
         ):
@@ -87,6 +99,7 @@ class TapeKeeper:
             recording.trust, recording.trust_reason = "next step", ""
             recording.tape, recording.tape_backward = old, earlier
             recording.trust_losses = (old.value, old.value, new.value, following)
+            self._keep_data(backward, new)
         elif own is not None and close(own, new.value) and old.signature() == new.signature() and recording.trust == "none":
             recording.trust, recording.trust_reason = "same batch", reason
             recording.tape, recording.tape_backward = new, backward
@@ -94,6 +107,18 @@ class TapeKeeper:
         elif recording.trust == "none":
             recording.trust_reason = reason or "calling the recorded operations again gave another loss"
             recording.trust_losses = (new.value, math.nan if own is None else own, new.value, following)
+
+    def _keep_data(self, backward: Backward, new: Tape) -> None:
+        """Keep what another step was fed, so that a loop without a loader can be rehearsed on more than one batch."""
+        recording, old = self.recording, self.recording.tape
+        source = recording.tape_backward
+        if old is None or old.batch or source is None or source.place != backward.place or old.signature() != new.signature():
+            return
+        fill = corresponding(old, new) or {}
+        fits = all(t.shape == old.outside[s].shape and t.dtype == old.outside[s].dtype and not t.requires_grad for s, t in fill.items())
+        numbers = sum(t.numel() for t in fill.values()) * (len(recording.fills) + 1)
+        if fits and len(recording.fills) < _MOST_FILLS and numbers <= _MOST_NUMBERS and not _same_values(fill, old.outside):
+            recording.fills.append({s: t.clone() for s, t in fill.items()})
 
     @staticmethod
     def _loss(tape: Tape, fill: dict[int, torch.Tensor], random_of: Tape) -> float | None:
@@ -125,6 +150,10 @@ def corresponding(old: Tape, new: Tape) -> dict[int, torch.Tensor] | None:
         elif before is not after and not same_memory(before, after):
             fill[slot] = after
     return fill
+
+
+def _same_values(fill: dict[int, torch.Tensor], outside: dict[int, torch.Tensor]) -> bool:
+    return all(torch.equal(t, outside[s]) for s, t in fill.items() if not t.is_sparse)
 
 
 def same_memory(one: torch.Tensor, other: torch.Tensor) -> bool:

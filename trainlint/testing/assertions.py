@@ -24,7 +24,7 @@ class Assertions:
     def __init__(self, **settings: Any) -> None:
         for key in settings:
             if key not in _SETTINGS:
-                from trainlint.config import unknown
+                from trainlint.errors import unknown
 
                 msg = f"the trainlint marker has no {unknown(key, _SETTINGS)}"
                 raise UsageError(msg)
@@ -82,7 +82,7 @@ class Assertions:
             raise AttributeError(name)
         rules = {_method(r): r for r in load_catalogue().rules if _judges_objects(r)}
         if name not in rules:
-            from trainlint.config import unknown
+            from trainlint.errors import unknown
 
             msg = f"there is no assertion {unknown(name, rules)}"
             raise AttributeError(msg)

@@ -92,7 +92,7 @@ class Watch:
         Raises:
             UsageError: The watch was never started.
         """
-        from trainlint.registry import load_renderers
+        from trainlint.renderers import load_renderers
         from trainlint.watching.judging import report
         from trainlint.watching.ranks import wait_for_all
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["flatten"]
+from trainlint.curves.columns import meaning
 
+__all__ = ["SUMMARY", "flatten"]
+
+SUMMARY = "train_runtime"
+"""A key of the line with which Hugging Face's trainer sums a run up; what else stands there is of no step."""
 _DEEPEST = 6
+_OF = re.compile(r"\d+ ?/ ?\d+")
+"""A count with its end: ``"epoch": "3/50"``."""
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "", depth: int = 0) -> dict[str, float | str]:
@@ -26,7 +33,7 @@ def _leaves(value: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple
         if isinstance(item, int | float):
             yield name, _float(item)
         elif isinstance(item, str):
-            yield name, item
+            yield name, item.split("/")[0] if _OF.fullmatch(item) and meaning(name).kind == "axis" else item
         elif isinstance(item, dict) and depth < _DEEPEST:
             yield from _leaves(item, f"{name}/", depth + 1)
 

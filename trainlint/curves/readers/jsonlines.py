@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from trainlint.curves.log import Log
-from trainlint.curves.readers.flat import flatten
+from trainlint.curves.readers.flat import SUMMARY, flatten
 from trainlint.curves.readers.source import Source
 
 __all__ = ["FORMAT", "matches", "parse_object", "read"]
@@ -33,6 +33,8 @@ def read(source: Source, log: Log) -> None:
         row = parse_object(line)
         if row is None:
             passed_over += 1
+            continue
+        if SUMMARY in row:
             continue
         cells = flatten(row)
         if any(isinstance(cell, float) for cell in cells.values()):

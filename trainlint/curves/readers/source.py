@@ -57,7 +57,7 @@ class Source:
         lines = self.text().splitlines()
         if len(self.head) == _HEAD and len(lines) > 1:
             lines.pop()
-        return [line for line in lines if line.strip()][:most]
+        return [line.rstrip() for line in lines if line.strip()][:most]
 
     def lines(self) -> Iterator[str]:
         """All lines with something in them; of a progress bar redrawn with carriage returns what it ended as."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from trainlint.curves.columns import kind_of, says_split
 from trainlint.curves.log import Log, number
-from trainlint.curves.readers.flat import flatten
+from trainlint.curves.readers.flat import SUMMARY, flatten
 from trainlint.curves.readers.jsonlines import parse_object
 from trainlint.curves.readers.source import Source
 
@@ -22,7 +22,9 @@ FORMAT = "text"
 _NUMBER = re.compile(
     r"(?<![\w.+\-/@])[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|NaN|NAN|inf|Inf|Infinity)(?![\w@]|\.\d)(\s*/\s*\d+(?![\w.]))?%?"
 )
-_CLOCK = re.compile(r"\d{4}-\d\d-\d\d[ T]?|\d{1,2}:\d\d(:\d\d)?([.,]\d+)?")
+_CLOCK = re.compile(
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\w*,? +\w{3} +\d{1,2} +\d\d:\d\d:\d\d(?: +[A-Z]{3,4})? +\d{4}|\d{4}-\d\d-\d\d[ T]?|\d{1,2}:\d\d(:\d\d)?([.,]\d+)?"
+)
 _SPLIT = re.compile(
     r"(?<![/\w.\-])(?:(train|training|trn)|(val|valid|validate|validation|validating|eval|evaluation|evaluating|dev)|(test|testing))(?![/\w]|\.\w)",
     re.I,
@@ -31,11 +33,21 @@ _HEADING = re.compile(
     r"\W*(?:\w+\s+)?(?:train|training|val|valid|validation|eval|evaluation|test|testing)\b(?:\W*(?:epoch|phase|set|results?|metrics|stats|for|of|on))*\W*[\d/]*\W*",
     re.I,
 )
+#: What a logger puts before a line: ``[03.24.23|09:56:31]``, ``2024-01-31 12:00:00,123 - train - INFO -``.
+_STAMP = re.compile(r"\[[\d\-/:.,| ]+\]\s*|\d{4}-\d\d-\d\d[ T][\d:.,]+\s*(?:-\s*(?:[\w.\\/]+ - )?[A-Z]+ -\s*)?")
 _INDEX = re.compile(r"\W{0,2}\[?(\d+)\]?\s*[:\]\s](?!\s*/)")
 #: A progress bar, and the times and speed in brackets after it unless values stand among them.
 _BAR = re.compile(r"\s*\d+%\|.*?\|\s*\d+/\d+\s*(?:\[[^\]=]*(?:\]|$))?")
+#: Keras' bars as they go to a file: a line a step, the last of an epoch without an ETA.
+_BAR_ENDS = re.compile(r"\d+/\d+ \[=+\](?! - ETA)")
+_BAR_GOES_ON = re.compile(r"\d+/\d+ \[[=>.]+\] - ETA")
 _NAME = re.compile(r"[A-Za-z_][\w/@.()\-]*")
-_PARTS = re.compile(r"[|;,\t]|\s{2,}|:(?=\s)|(?<=[a-z]):(?=[A-Za-z])|\s-\s")
+_PARTS = re.compile(r"[|;,\t]|\s{2,}|:(?=\s)|(?<=[A-Za-z]):(?=[A-Za-z])|\s-\s|\](?=\s+[A-Za-z])")
+#: darknet: ``900: 0.599, 2.340 avg loss, 0.000656 rate, 0.19 seconds, 900 images``.
+_DARKNET = re.compile(r"\s*(\d+):\s*(\S+),\s*(\S+) avg(?: loss)?,\s*(\S+) rate\b")
+_COUNTS = frozenset({"epoch", "iteration"})
+#: Before ``epoch`` they make it the number of them, or one that is not the present one.
+_NO_COUNT = frozenset({"num", "total", "max", "n", "start", "last", "best", "end", "per", "final", "warmup", "previous", "stop", "resume"})
 #: A name with one of these words speaks of a number without being its column ("improved from 0.3 to …", "best val_loss").
 _TALK = frozenset({
     "from", "to", "than", "of", "at", "in", "after", "before", "best", "best:", "improve", "improved", "reducing", "reduced", "saving", "saved", "save", "took",
@@ -53,7 +65,10 @@ def matches(source: Source) -> bool:
 def read(source: Source, log: Log) -> None:
     """Add one row a line that has named numbers."""
     page = _Page()
+    ends = _BAR_ENDS.search(source.text()) is not None
     for line in source.lines():
+        if ends and _BAR_GOES_ON.search(line):
+            continue  # the running mean over a part of an epoch; its end is in the file too
         cells = page.take(line)
         if not cells:
             continue
@@ -75,9 +90,9 @@ class _Page:
 
     def take(self, line: str) -> dict[str, float | str]:
         """Names and numbers of one line."""
-        embedded = _json_in(line)
+        embedded = _json_in(line) or _darknet(line)
         if embedded:
-            return embedded
+            return {} if SUMMARY in embedded else embedded
         text = _BAR.sub(" ", line).strip()
         if text.startswith("|"):
             text = text.strip("|").replace("|", "  ")
@@ -89,12 +104,13 @@ class _Page:
         if row:
             self.printed_tables += 1
             return row
-        if len(text) < 60 and _HEADING.fullmatch(text):
-            self.split, self._lines_left = _split_of(text), 4
-        elif self._lines_left > 0:
+        said = _STAMP.sub("", text)
+        if len(said) < 60 and _HEADING.fullmatch(said):
+            self.split, self._lines_left = _split_of(said), 4
+        elif self._lines_left > 0 and _split_of(text) in ("", self.split):
             self._lines_left -= 1
         else:
-            self.split = ""
+            self.split, self._lines_left = "", 0
         return _named_numbers(text[:4000], self.split)
 
 
@@ -104,6 +120,11 @@ def _json_in(line: str) -> dict[str, float | str]:
         return {}
     found = parse_object(line[start : line.rfind("}") + 1])
     return flatten(found) if found else {}
+
+
+def _darknet(line: str) -> dict[str, float | str]:
+    found = _DARKNET.match(line)
+    return {} if found is None else dict(zip(("iteration", "loss of batch", "loss", "learning rate"), found.groups(), strict=True))
 
 
 def _header(text: str) -> tuple[str, ...]:
@@ -174,8 +195,11 @@ def _name(before: str) -> str:
     if not parts:
         return ""
     words = parts[-1].split()
-    if _TALK & {w.lower() for w in words}:
+    lower = {w.lower() for w in words}
+    if _TALK & lower:
         return ""
+    if words[-1].lower() in _COUNTS and not lower & _NO_COUNT and not says_split(parts[-1]) and kind_of(parts[-1]) == "other":
+        return words[-1]  # "Fine-Tune Epoch 2"
     name = " ".join(words[-4:]).strip(_NO_NAME)
     return name if any(c.isalpha() for c in name) and len(name) <= 80 else ""
 

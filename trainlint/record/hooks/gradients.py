@@ -18,7 +18,7 @@ __all__ = ["hook_gradients"]
 
 def hook_gradients(recorder: Recorder, replace: Replace) -> None:
     """Tell of backward passes, of gradients that are cleared, clipped, scaled and unscaled."""
-    tensor_backward, backward = Tensor.backward, torch.autograd.backward
+    tensor_backward, backward, grad = Tensor.backward, torch.autograd.backward, torch.autograd.grad
     clear, module_clear = Optimizer.zero_grad, nn.Module.zero_grad
     depth = [0]
 
@@ -44,6 +44,25 @@ def hook_gradients(recorder: Recorder, replace: Replace) -> None:
         first = tensors if isinstance(tensors, Tensor) else next(iter(tensors), None)
         return around(first, lambda: backward(tensors, *args, **kwargs))
 
+    @functools.wraps(grad)
+    def _grad(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        loss = outputs if isinstance(outputs, Tensor) else next(iter(outputs), None)
+        wanted = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+        # Derivatives that training uses by hand are its backward pass; beside an optimizer, or of a graph that is kept, they are something else.
+        kept = kwargs.get("retain_graph") or kwargs.get("create_graph") or any(args[1:3])
+        trains = all(isinstance(p, nn.Parameter) for p in wanted) and not kept
+        if not recorder.on or depth[0] or recorder.recording.optimizers or not trains or not isinstance(loss, Tensor) or loss.numel() != 1:
+            return grad(outputs, wanted, *args, **kwargs)
+        depth[0] += 1
+        try:
+            seen = recorder.backward_begun(loss)
+            result = grad(outputs, wanted, *args, **kwargs)
+            if seen is not None:
+                recorder.backward_ended(seen, {id(p): g for p, g in zip(wanted, result, strict=True) if g is not None})
+        finally:
+            depth[0] -= 1
+        return result
+
     @functools.wraps(clear)
     def zero_grad(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
         result = clear(self, *args, **kwargs)
@@ -60,6 +79,7 @@ def hook_gradients(recorder: Recorder, replace: Replace) -> None:
 
     replace(Tensor, "backward", _tensor_backward)
     replace(torch.autograd, "backward", _backward)
+    replace(torch.autograd, "grad", _grad)
     replace(Optimizer, "zero_grad", zero_grad)
     replace(nn.Module, "zero_grad", module_zero_grad)
     for owner in (torch.nn.utils, torch.nn.utils.clip_grad):

@@ -16,7 +16,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from trainlint.record.hooks.replacing import Replace
 from trainlint.record.recorder import Recorder
-from trainlint.record.recording import Iteration
+from trainlint.record.seen import Iteration
 
 __all__ = ["hook_loaders", "note_datasets"]
 
@@ -80,8 +80,12 @@ def hook_loaders(recorder: Recorder, replace: Replace) -> None:
         if entry is None or not recorder.on:
             return following(self)
         begun = entry[1]
-        if begun.cut_short or recorder.wants_batch(begun) is False:
-            if not _counts_on_a_batch(sys._getframe(1)):
+        cut = begun.cut_short
+        if cut or recorder.wants_batch(begun) is False:
+            caller = sys._getframe(1)
+            if not _counts_on_a_batch(caller):
+                if not cut:
+                    _end_counted_epoch(caller.f_locals.get("self"))
                 raise StopIteration
             begun.cut_short = False
         recorder.writer.active, writing = False, recorder.writer.active
@@ -121,6 +125,12 @@ def _counts_on_a_batch(caller: FrameType) -> bool:
     if not code.co_flags & inspect.CO_GENERATOR or "StopIteration" in code.co_names:
         return False
     return dis.opname[code.co_code[caller.f_lasti]] != "FOR_ITER"
+
+
+def _end_counted_epoch(engine: Any) -> None:
+    """Ignite begins pass after pass until an epoch has the length that it counted on; without one the end of a pass ends the epoch."""
+    if any(c.__name__ == "Engine" and c.__module__.startswith("ignite.") for c in type(engine).__mro__):
+        engine.state.epoch_length = None
 
 
 def _validating(recorder: Recorder, should_check: Callable[..., bool]) -> Callable[..., bool]:

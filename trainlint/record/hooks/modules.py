@@ -21,6 +21,7 @@ def hook_modules(recorder: Recorder, replace: Replace) -> None:
     call, init, load = nn.Module.__call__, nn.Module.__init__, nn.Module.load_state_dict
     restore = nn.Module.__setstate__
     stack = recorder.writer.modules
+    inside: set[int] = set()  # ids of modules that were built while a forward ran
 
     @functools.wraps(call)
     def __call__(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -32,6 +33,8 @@ def hook_modules(recorder: Recorder, replace: Replace) -> None:
             recorder.call_begun()
         if not stack and not outermost and self._modules:
             return call(self, *args, **kwargs)  # a wrapper without parameters: a transform, a metric
+        if inside and id(self) in inside and stack:
+            recorder.built_in_forward(self, stack[-1])
         stack.append(self)
         try:
             output = call(self, *args, **kwargs)
@@ -46,7 +49,9 @@ def hook_modules(recorder: Recorder, replace: Replace) -> None:
         init(self, *args, **kwargs)
         if recorder.awake:
             recorder.recording.places[id(self)] = recorder.frames.here(building=self)
+            recorder.recording.void_loads.pop(id(self), None)
             recorder.recording.loaded.pop(id(self), None)  # a module that is gone may have had the same id
+            (inside.add if stack and recorder.on else inside.discard)(id(self))
 
     @functools.wraps(restore)
     def __setstate__(self: nn.Module, state: Any) -> None:
@@ -60,6 +65,12 @@ def hook_modules(recorder: Recorder, replace: Replace) -> None:
         if recorder.awake and not recorder.steps_done:
             recorder.note("load", type(self).__name__)
             given = args[0] if args else kwargs.get("state_dict", {})
+            missing = set(getattr(result, "missing_keys", ()))
+            own = [name for name, _ in self.named_parameters()]
+            if given and own and missing.issuperset(own):
+                recorder.recording.void_loads[id(self)] = recorder.frames.here(), str(next(iter(given)))
+            else:
+                recorder.recording.void_loads.pop(id(self), None)
             for name, module in self.named_modules():
                 if _has_values_for(module, f"{name}." if name else "", given):
                     recorder.recording.loaded[id(module)] = "load_state_dict()"
@@ -72,9 +83,9 @@ def hook_modules(recorder: Recorder, replace: Replace) -> None:
 
 
 def _has_values_for(module: nn.Module, prefix: str, given: Mapping[str, Any]) -> bool:
-    """Whether a state dict holds a parameter of the module's own; for a module without any, anything below it."""
-    own = dict(module.named_parameters(recurse=False))
-    return any(prefix + name in given for name in own) if own else any(key.startswith(prefix) for key in given)
+    """Whether a state dict holds a parameter of the module's own; for a module without any, one of the modules below it."""
+    own = dict(module.named_parameters(recurse=False)) or dict(module.named_parameters())
+    return any(prefix + name in given for name in own)
 
 
 def hook_modes(recorder: Recorder, replace: Replace) -> None:

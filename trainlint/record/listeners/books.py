@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from trainlint.record.frames import Frames, Place
-from trainlint.record.recording import Batch, Call, Happening, Iteration, Loader, OptimizerSeen, Recording, SchedulerSeen
+from trainlint.record.recording import Recording
 from trainlint.record.retained import Marks
+from trainlint.record.seen import Batch, Call, Happening, Iteration, Loader, OptimizerSeen, SchedulerSeen
 from trainlint.record.tapewriter import TapeWriter
 from trainlint.record.verify import TapeKeeper
 from trainlint.settings import Settings

@@ -7,8 +7,9 @@ import time
 from trainlint.record.conditions import called_sometimes
 from trainlint.record.following import another_training_follows
 from trainlint.record.listeners.books import Books, StopRecording
-from trainlint.record.recording import Iteration, Loader, Recording
+from trainlint.record.recording import Recording
 from trainlint.record.retained import Marks
+from trainlint.record.seen import Iteration, Loader
 from trainlint.record.shadows import ShadowWatch
 from trainlint.record.verify import TapeKeeper
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from trainlint.record.gradients import has_gradient, norm, walk
 from trainlint.record.listeners.books import BARE, MEASURED_STEPS, guarded
 from trainlint.record.listeners.models import ModelListener
-from trainlint.record.recording import Backward, Batch
+from trainlint.record.seen import Backward, Batch
 from trainlint.record.tape import Tape
 
 __all__ = ["GradientListener"]
@@ -47,7 +47,7 @@ class GradientListener(ModelListener):
             self._keep_initial()  # weights that the script updates by hand are changed without a word
         value = float(loss.detach().sum())
         graph = walk(loss)
-        self.marks.add("loss", loss, place)
+        self.marks.add("loss", loss, place, len(recording.backwards))
         backward = Backward(
             len(recording.backwards), value / scale, place, scale, graph.leaves, self.current,
             loss.grad_fn is not None, loss.grad_fn is None and loss.is_leaf and loss.requires_grad, tape,
@@ -60,6 +60,8 @@ class GradientListener(ModelListener):
                 self.keeper.offer(backward)
             finally:
                 self._verifying = False
+        elif self._was_writing and not self.keeper.taken:
+            recording.trust_reason = "its operations could not be followed to the loss"
         # A graph hidden in a function of the user's own shows no mark: then all calls count.
         reached = [c for c in self._recent if not c.marked or c.happening in graph.marks] or self._recent
         for call in reached:
@@ -85,8 +87,8 @@ class GradientListener(ModelListener):
         return self._last_batch
 
     @guarded
-    def backward_ended(self, backward: Backward) -> None:
-        """Gradients are there."""
+    def backward_ended(self, backward: Backward, given: Mapping[int, Tensor] | None = None) -> None:
+        """Gradients are there: those ``given``, by id of the parameter, else each parameter's own."""
         recording = self.recording
         reached = set(backward.reached)
         for seen in recording.optimizers:
@@ -98,7 +100,7 @@ class GradientListener(ModelListener):
             parameters = {id(p): p for o in recording.optimizers for p in o.parameters} | {
                 id(p): p for c in recording.calls[:64] for p in c.module.parameters()
             }
-            gradients = {i: p.grad for i, p in parameters.items() if p.grad is not None}
+            gradients = {i: p.grad for i, p in parameters.items() if p.grad is not None} if given is None else given
             backward.norms = {i: norm(g) / backward.scale for i, g in gradients.items()}
             backward.norm = math.sqrt(sum(n * n for n in backward.norms.values()))
         if (

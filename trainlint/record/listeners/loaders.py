@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from trainlint.record.listeners.books import guarded
 from trainlint.record.listeners.ending import Ending
 from trainlint.record.planned import planned_epochs
-from trainlint.record.recording import Batch, Iteration, Loader
+from trainlint.record.seen import Batch, Iteration, Loader
 from trainlint.record.structure import tensor_leaves
 
 __all__ = ["LoaderListener"]

@@ -12,7 +12,7 @@ from trainlint.record.gradients import leave_mark
 from trainlint.record.listeners.books import guarded
 from trainlint.record.listeners.loaders import LoaderListener
 from trainlint.record.modes import depends_on_mode, owner_parameters
-from trainlint.record.recording import Call
+from trainlint.record.seen import Call, Rebuilt
 from trainlint.record.structure import tensor_leaves
 
 __all__ = ["ModelListener"]
@@ -33,6 +33,19 @@ class ModelListener(LoaderListener):
         self.writer.calls += 1
         self._taped = len(self.recording.backwards)
         self._check_time()
+
+    @guarded
+    def built_in_forward(self, module: nn.Module, owner: nn.Module) -> None:
+        """A module that a running forward built is called in it."""
+        own = [p for p in module.parameters() if p.requires_grad and not torch.nn.parameter.is_lazy(p)]
+        if own and torch.is_grad_enabled():
+            place = self.recording.places.get(id(module))
+            seen = self.recording.rebuilt.setdefault(
+                (type(module).__name__, place), Rebuilt(type(module).__name__, place, type(owner).__name__)
+            )
+            layers = [m for m in module.modules() if "Norm" not in type(m).__name__]
+            seen.weights = sum(p.numel() for m in layers for p in m.parameters(recurse=False) if p.requires_grad and p.dim() > 1)
+            seen.turns.add(len(self.recording.backwards))
 
     @guarded
     def call_ended(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, place: Place | None) -> None:
@@ -60,8 +73,9 @@ class ModelListener(LoaderListener):
         if grad:
             call.marked = leave_mark(outputs, call.happening)
             self.marks.forget(inputs)
+            turn = (len(self.recording.backwards), *((self.current.number, self.current.batches) if self.current is not None else ()))
             for tensor in outputs[:1]:
-                self.marks.add("outputs", tensor, place)
+                self.marks.add("outputs", tensor, place, turn)
             self._recent.append(call)
             if len(self._recent) > 64:
                 del self._recent[0]

@@ -8,10 +8,11 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from trainlint.record.arguments import arguments_place
 from trainlint.record.gradients import norm
 from trainlint.record.listeners.books import BARE, MEASURED_STEPS, guarded
 from trainlint.record.listeners.gradients import GradientListener
-from trainlint.record.recording import OptimizerSeen, SchedulerSeen, StepSeen
+from trainlint.record.seen import OptimizerSeen, SchedulerSeen, StepSeen
 from trainlint.record.shadows import ShadowWatch
 
 __all__ = ["OptimizerListener"]
@@ -29,7 +30,7 @@ class OptimizerListener(GradientListener):
             return
         base = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
         # A line that built the optimizer of an earlier training too says nothing about this one: who called it does.
-        place = self.frames.here(beyond=self._used_places) or self.frames.here()
+        place = arguments_place(self.frames) or self.frames.here(beyond=self._used_places) or self.frames.here()
         seen = OptimizerSeen(optimizer, len(self.recording.optimizers), place, base)
         self._optimizers[id(optimizer)] = seen
         self.recording.optimizers.append(seen)

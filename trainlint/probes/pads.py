@@ -1,0 +1,86 @@
+"""Where the padding of a batch's tensor lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Pads", "by_mask", "padded"]
+
+#: Shortest sequence; sequences with padding, and their different lengths, that make it padding; least share of all positions.
+_LENGTH, _ROWS, _LENGTHS, _SHARE = 6, 2, 2, 0.02
+
+
+#: The same for zeros that end sequences of numbers.
+_FRAMES, _FRAME_LENGTHS = 8, 3
+
+
+@dataclass(frozen=True)
+class Pads:
+    """The padding of one tensor of the batch."""
+
+    mask: Tensor
+    """(samples, time), true where padded."""
+    side: str
+    value: float
+    masked: bool = False
+
+
+def padded(tensor: Tensor | None, known: list[Tensor]) -> Pads | None:
+    """The padding of a (samples, time) tensor of ids or a (samples, time, features) one of numbers.
+
+    Ids: sequences end (or begin) with different numbers of one id that stands at most once elsewhere in each. Where a tensor of
+    ``known`` is a mask that is zero (or one) exactly on a stretch of one id, that is taken. Else the first id of each stretch is left
+    out: it may be an end mark that serves as padding too. Numbers: frames of zeros only, which stand nowhere else.
+    """
+    if tensor is None or tensor.shape[0] < _ROWS or tensor.layout is not torch.strided:
+        return None
+    if tensor.dim() == 3 and tensor.is_floating_point() and tensor.shape[1] >= _FRAMES:
+        return _at_one_end((tensor == 0).all(-1), 0.0, most_elsewhere=0, lengths=_FRAME_LENGTHS, sides=("end",))
+    if tensor.dim() != 2 or tensor.is_floating_point() or tensor.is_complex() or tensor.dtype is torch.bool or tensor.shape[1] < _LENGTH:
+        return None
+    if int(tensor.min()) in (0, 1) and int(tensor.max()) <= 1:
+        return None  # a mask
+    for other in known:
+        if other.shape == tensor.shape and other is not tensor and (pads := by_mask(tensor, other.to(tensor.device))) is not None:
+            return pads
+    for side, edge in (("end", tensor[:, -1]), ("start", tensor[:, 0])):
+        value = int(torch.mode(edge).values)
+        pads = _at_one_end(tensor == value, float(value), most_elsewhere=1, lengths=_LENGTHS, sides=(side,))
+        if pads is not None:
+            inner = pads.mask & pads.mask.roll(1 if side == "end" else -1, 1)
+            return Pads(inner, side, float(value)) if float(inner.float().mean()) >= _SHARE else None
+    return None
+
+
+def _at_one_end(equal: Tensor, value: float, *, most_elsewhere: int, lengths: int, sides: tuple[str, ...]) -> Pads | None:
+    for side in sides:
+        run = equal.flip(1).long().cumprod(1).flip(1).bool() if side == "end" else equal.long().cumprod(1).bool()
+        counts = run.sum(1)
+        long = counts[counts >= 2]
+        elsewhere = equal.sum(1) - counts
+        if (
+            len(long) >= _ROWS
+            and len(counts.unique()) >= lengths
+            and int(elsewhere.max()) <= most_elsewhere
+            and float(run.float().mean()) >= _SHARE
+            and int(counts.min()) < equal.shape[1]
+        ):
+            return Pads(run, side, value)
+    return None
+
+
+def by_mask(ids: Tensor, mask: Tensor) -> Pads | None:
+    """The padding that a mask of the same shape marks by zeros or by ones; None where it marks no padding."""
+    if mask.dim() != 2 or not bool(((mask == 0) | (mask == 1)).all()):
+        return None
+    for meaning in (0, 1):
+        region = mask == meaning
+        values = ids[region]
+        if values.numel() and bool((values == values[0]).all()):
+            pads = _at_one_end(region, float(values[0]), most_elsewhere=0, lengths=_LENGTHS, sides=("end", "start"))
+            if pads is not None:
+                return Pads(pads.mask, pads.side, pads.value, masked=True)
+    return None

@@ -1,0 +1,109 @@
+"""Where the files of a scanned script really are: reads find what it wrote, writes land in a scratch folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["REAL", "Overlay"]
+
+
+class Overlay:
+    """Where the script's files really are."""
+
+    def __init__(self, scratch: Path, project: Sequence[str] = ()) -> None:
+        self.scratch = scratch
+        self.journal = scratch / "folders"
+        self.files: dict[str, str] = {}
+        self.gone: set[str] = set()
+        self.made: list[str] = []
+        home = Path.home()
+        free = [
+            tempfile.gettempdir(),
+            "/dev",
+            "/proc",
+            "/sys",
+            str(scratch),
+            str(home / ".cache"),
+            str(home / ".triton"),
+            str(home / ".config" / "matplotlib"),
+        ]
+        free += [
+            os.environ[k]
+            for k in ("HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "HF_DATASETS_CACHE", "TMPDIR")
+            if os.environ.get(k)
+        ]
+        self.free = tuple(os.path.realpath(p) for p in free)
+        self.scratch_root = os.path.realpath(scratch)
+        self.project = tuple(os.path.realpath(p) for p in project)
+
+    def key(self, path: Any) -> str | None:
+        """Absolute path of something that the script may not change; None for what it may, and for descriptors."""
+        try:
+            text = os.fsdecode(os.fspath(path))
+        except TypeError:
+            return None
+        full = os.path.join(os.path.realpath(os.path.dirname(text) or "."), os.path.basename(text))
+        mine = full.startswith(tuple(p.rstrip(os.sep) + os.sep for p in self.project)) and not full.startswith(self.scratch_root)
+        if not mine and (full.startswith(tuple(f + os.sep for f in self.free)) or full in self.free):
+            return None
+        return None if full.startswith(tuple(m + os.sep for m in self.made)) else full
+
+    def for_reading(self, path: Any) -> Any:
+        """The path to read in its place."""
+        if not self.files and not self.gone:
+            return path
+        key = self.key(path)
+        if key in self.gone:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return self.files.get(key, path) if key else path
+
+    def for_writing(self, path: Any, *, keep: bool) -> Any:
+        """The path to write in its place, with a copy of what is there when ``keep``."""
+        key = self.key(path)
+        if key is None:
+            return path
+        if key not in self.files:
+            if not os.path.isdir(os.path.dirname(key)):
+                return path  # the user's own error
+            inner = self.scratch / "files" / str(len(self.files))
+            inner.mkdir(parents=True, exist_ok=True)
+            target = inner / os.path.basename(key)
+            if keep and key not in self.gone and REAL["isfile"](key):
+                shutil.copyfile(key, target)
+            self.files[key] = str(target)
+        self.gone.discard(key)
+        return self.files[key]
+
+    def forget_folder(self, path: Any) -> None:
+        """Remove a folder of the user's, and all that lies in it, as far as the script can see."""
+        root = os.path.realpath(path)
+        for folder, _, names in os.walk(root):
+            self.gone |= {folder, *(os.path.join(folder, name) for name in names)}
+        for key in [k for k in self.files if k.startswith(root + os.sep)]:
+            REAL["remove"](self.files.pop(key))
+        for made in [m for m in self.made if m.startswith(root + os.sep)]:
+            shutil.rmtree(made, ignore_errors=True)
+
+    def forget(self, path: Any) -> bool:
+        """Remove a file as far as the script can see; False when it may be removed for real."""
+        key = self.key(path)
+        if key is None:
+            return False
+        target = self.files.pop(key, None)
+        if target:
+            REAL["remove"](target)
+        elif not REAL["exists"](key) or key in self.gone:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        if REAL["exists"](key):
+            self.gone.add(key)
+        return True
+
+
+#: What looks at files and removes them for real, while those of os are replaced.
+REAL: dict[str, Any] = {"isfile": os.path.isfile, "exists": os.path.exists, "remove": os.remove}
