@@ -551,3 +551,23 @@ def test_a_training_pass_that_ends_in_its_first_batch_is_no_validation(epochs: i
     seen = record(run)
     seen.status = "crashed"
     assert not measure_loop(seen, 0.0, Settings()).validation
+
+
+def test_a_generator_that_counts_on_its_next_batch_is_not_broken_off() -> None:
+    class Endless(DataLoader):
+        def __iter__(self):
+            iterator = super().__iter__()
+            for _ in range(len(self)):
+                yield next(iterator)
+
+    model = nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+    def run() -> None:
+        for _ in range(2):
+            for (batch,) in Endless(TensorDataset(torch.randn(160, 4)), 4):
+                optimizer.zero_grad()
+                model(batch).mean().backward()
+                optimizer.step()
+
+    assert len(record(run).steps) > 10

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dis
 import functools
+import inspect
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import torch
@@ -77,11 +80,14 @@ def hook_loaders(recorder: Recorder, replace: Replace) -> None:
         if entry is None or not recorder.on:
             return following(self)
         begun = entry[1]
-        if begun.cut_short:
-            raise StopIteration
-        if recorder.wants_batch(begun) is False:
-            _end_counted_epoch(sys._getframe(1).f_locals.get("self"))
-            raise StopIteration
+        cut = begun.cut_short
+        if cut or recorder.wants_batch(begun) is False:
+            caller = sys._getframe(1)
+            if not _counts_on_a_batch(caller):
+                if not cut:
+                    _end_counted_epoch(caller.f_locals.get("self"))
+                raise StopIteration
+            begun.cut_short = False
         recorder.writer.active, writing = False, recorder.writer.active
         try:
             batch = following(self)
@@ -111,6 +117,14 @@ def hook_loaders(recorder: Recorder, replace: Replace) -> None:
             recorder.note("set_epoch", epoch=epoch)
 
     replace(sampler, "set_epoch", noted)
+
+
+def _counts_on_a_batch(caller: FrameType) -> bool:
+    """Whether a generator asks by next() and is not ready for the end, as those of endless loaders: it would break off by an error."""
+    code = caller.f_code
+    if not code.co_flags & inspect.CO_GENERATOR or "StopIteration" in code.co_names:
+        return False
+    return dis.opname[code.co_code[caller.f_lasti]] != "FOR_ITER"
 
 
 def _end_counted_epoch(engine: Any) -> None:
