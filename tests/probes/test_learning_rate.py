@@ -9,7 +9,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from trainlint.measurements import LearningRate, Trial
-from trainlint.probes.learning_rate import _Search, measure_learning_rate
+from trainlint.probes.learning_rate import measure_learning_rate
+from trainlint.probes.rate_search import RateSearch
 from trainlint.probes.replay import rehearsal
 
 from .recorded import fit, measured, record
@@ -43,8 +44,8 @@ def test_a_rate_that_trains_is_compared_with_lower_and_higher_ones() -> None:
     assert not found.open_high
 
 
-def search(*trials: Trial, firsts: tuple[float, ...] = (1.0, 1.0)) -> _Search:
-    made = _Search(None, list(firsts), 20, 0.0, 0)  # type: ignore[arg-type]
+def search(*trials: Trial, firsts: tuple[float, ...] = (1.0, 1.0)) -> RateSearch:
+    made = RateSearch(None, list(firsts), 20, 0.0, 0)  # type: ignore[arg-type]
     made.trials = {t.lr: t for t in trials}
     return made
 

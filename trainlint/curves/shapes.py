@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trainlint.curves import breakage, divergence, fit
+from trainlint.curves import breakage, divergence, fit, overfitting
 from trainlint.curves.runs import Run
 from trainlint.curves.view import Sign, View
 
@@ -88,7 +88,7 @@ SHAPES: dict[str, Shape] = {
 }  # fmt: skip
 
 _TESTS: tuple[Callable[[View], Sign | None], ...] = (
-    divergence.diverged, breakage.broken, fit.too_good, fit.overfit, breakage.oscillating, breakage.spikes, breakage.flat_then_drop, fit.early_decay,
+    divergence.diverged, breakage.broken, overfitting.too_good, overfitting.overfit, breakage.oscillating, breakage.spikes, breakage.flat_then_drop, fit.early_decay,
     fit.underfit, fit.plateau, fit.val_better, fit.still_improving,
 )  # fmt: skip
 #: Shapes after which nothing else is worth saying.

@@ -6,20 +6,17 @@ A row that changes with two samples is a blend. The same with labels, at the los
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from trainlint.measurements import SoftTargets, TargetCall
+from trainlint.probes.blends import CLASS_LOSSES, input_blend, judged, labels_mixed, own_weight
 from trainlint.probes.collated import Collated, blend_in_collate
 from trainlint.probes.datasets import Samples
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.flow import trace
-from trainlint.probes.loss_terms import terms
 from trainlint.probes.made import made_at
 from trainlint.probes.roles import DataFlow
 from trainlint.record.operation import Operation, Ref
@@ -29,17 +26,10 @@ from trainlint.settings import Settings
 
 __all__ = ["measure_soft_targets"]
 
-_CLASS_LOSSES = frozenset({"cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"})
 _PICKS = frozenset({"argmax", "max", "topk"})
 _CASTS = frozenset({"long", "int", "round", "round_", "to", "type", "type_as", "bool"})
 #: A target is soft when its largest class has less than this weight.
 _HARD = 0.99
-#: Samples changed one at a time.
-_TRIED = 6
-#: A change below this share of the largest is none.
-_FAINT = 1e-3
-#: Rows that may change with one sample besides its own; a normalisation over the batch changes all.
-_FEW = 2
 #: A blend has at least this share of either sample.
 _LEAST_BLEND = 0.01
 
@@ -58,9 +48,9 @@ def measure_soft_targets(recording: Recording, deadline: float, settings: Settin
         msg = f"the recorded step cannot be replayed: {recording.trust_reason}"
         raise CannotMeasureError(msg)
     at = recording.frames.location
-    calls = tuple(_call(recording, tape.operations[p], *arguments) for p, arguments in tape.observed.items() if _judged(tape, p))
+    calls = tuple(_call(recording, tape.operations[p], *arguments) for p, arguments in tape.observed.items() if judged(tape, p))
     hardening = next(_hardenings(tape), None)
-    blend = _input_blend(tape)
+    blend = input_blend(tape)
     mixed = blend is not None and blend[0] >= _LEAST_BLEND
     collated = None if mixed else _collated(recording)
     if collated is not None and collated.blend >= _LEAST_BLEND:
@@ -76,8 +66,8 @@ def measure_soft_targets(recording: Recording, deadline: float, settings: Settin
         inputs_mixed=None if blend is None else mixed,
         mixed_where=at(blend[1].place) if mixed and blend is not None and blend[1] is not None else None,
         blend=blend[0] if mixed and blend is not None else 0.0,
-        labels_mixed=_labels_mixed(tape) if mixed else None,
-        own_weight=_own_weight(tape) if mixed else None,
+        labels_mixed=labels_mixed(tape) if mixed else None,
+        own_weight=own_weight(tape) if mixed else None,
     )
 
 
@@ -91,10 +81,6 @@ def _collated(recording: Recording) -> Collated | None:
     samples = Samples(entry.loader, by_lists=bool(indices) and isinstance(indices[0], list))
     found = blend_in_collate(samples, lambda path: flow.role(entry.index, path), recording.frames)
     return replace(found, where=made_at(recording, entry).get(found.path, found.where)) if found is not None else None
-
-
-def _judged(tape: Tape, position: int) -> bool:
-    return tape.operations[position].name in _CLASS_LOSSES
 
 
 def _call(recording: Recording, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TargetCall:
@@ -129,7 +115,7 @@ def _hardenings(tape: Tape) -> Iterator[_Hardening]:
     for position in tape.observed:
         op = tape.operations[position]
         target = op.argument(1, "target")
-        if op.name not in _CLASS_LOSSES or not isinstance(target, Ref):
+        if op.name not in CLASS_LOSSES or not isinstance(target, Ref):
             continue
         above = list(tape.upstream(target.slot))
         if any(isinstance(tape.outside.get(s), nn.Parameter) for p in above for s in tape.operations[p].inputs):
@@ -177,133 +163,3 @@ def _value(tape: Tape, slot: int) -> Tensor | None:
 
 
 # -- blends ------------------------------------------------------------------------------------------------------------
-
-
-def _input_blend(tape: Tape) -> tuple[float, Operation | None] | None:
-    """Median share of the other sample in a row that enters the first layer, and the operation that blends them.
-
-    A share of 0 when rows stay by themselves; None when it cannot be told.
-    """
-    flow = trace(tape, tape.batch.values())
-    for leaf in flow.inputs - flow.targets:
-        x = tape.pristine.get(leaf, tape.outside[leaf])
-        if not x.is_floating_point() or x.dim() < 2 or x.shape[0] < 4:
-            continue
-        entry, position, derived = _entry(tape, leaf)
-        if entry == leaf:
-            return 0.0, None
-        shape = tape.shapes.get(entry) if entry is not None else None
-        if entry is None or not shape or shape[0] != x.shape[0]:
-            continue
-        shares = _shares(tape, leaf, x, entry, position)
-        if shares is None or _by_given_indices(tape, entry, derived):
-            return 0.0, None
-        return (statistics.median(shares), _blender(tape, entry, derived)) if shares else (0.0, None)
-    return None
-
-
-def _entry(tape: Tape, leaf: int) -> tuple[int | None, int, set[int]]:
-    """Slot in which a batch tensor meets the first parameter, the position of that operation, and the slots in between."""
-    derived = {leaf}
-    for position, op in enumerate(tape.operations):
-        touched = [s for s in op.inputs if s in derived]
-        if touched and any(isinstance(tape.outside.get(s), nn.Parameter) for s in op.inputs):
-            return touched[0], position, derived
-        if touched:
-            derived.update(op.outputs if op.mutates is None else (*op.outputs, op.mutates))
-    return None, 0, derived
-
-
-def _shares(tape: Tape, leaf: int, x: Tensor, entry: int, position: int) -> list[float] | None:
-    """For some samples, the part of a change of theirs that shows in another row; None when it shows in many."""
-    rows = x.shape[0]
-
-    def enters(value: Tensor) -> Tensor:
-        return tape.replay({leaf: value}, random_of=tape, keep=(entry,), until=position - 1, grad=False)[entry].detach().double().flatten(1)
-
-    before = enters(x.clone()).clone()
-    spread = float(x.double().std()) or 1.0
-    shares = []
-    for row in {round(i * (rows - 1) / (_TRIED - 1)) for i in range(_TRIED)}:
-        changed = x.clone()
-        changed[row] += spread
-        change = (enters(changed) - before).abs().sum(1)
-        own, total = float(change[row]), float(change.sum())
-        others = int((change > _FAINT * float(change.max())).sum()) - (own > _FAINT * float(change.max()))
-        if others > _FEW:
-            return None
-        if total > 0 and others and own > 0:
-            shares.append((total - own) / total)
-    return shares
-
-
-def _by_given_indices(tape: Tape, entry: int, derived: set[int]) -> bool:
-    """Whether rows meet by indices that the batch itself gives, as the nodes of a graph do along its edges."""
-    given = {s for s in tape.batch.values() if not tape.outside[s].is_floating_point()}
-    for position in reversed(list(tape.upstream(entry))):
-        op = tape.operations[position]
-        if any(s in given for s in op.inputs):
-            if any(s in derived for s in op.inputs):
-                return True
-            given.update(op.outputs)
-    return False
-
-
-def _blender(tape: Tape, entry: int, derived: set[int]) -> Operation | None:
-    """The operation nearest to the first layer that takes two tensors made of the batch's."""
-    for position in tape.upstream(entry):
-        op = tape.operations[position]
-        if sum(s in derived for s in op.inputs) > 1:
-            return op
-    return None
-
-
-def _labels_mixed(tape: Tape) -> bool | None:
-    """Whether another sample's label reaches the target of a row in any loss call; None when no label can be followed."""
-    wanted = {ref.slot for p in tape.observed if _judged(tape, p) and isinstance(ref := tape.operations[p].argument(1, "target"), Ref)}
-    flow = trace(tape, tape.batch.values())
-    for leaf in flow.targets - flow.inputs:
-        labels = tape.pristine.get(leaf, tape.outside[leaf])
-        if not labels.dim() or labels.shape[0] < 4:
-            continue
-        slots = tuple(s for s in wanted if tape.shapes.get(s, tuple(labels.shape))[:1] == labels.shape[:1])
-        if len(slots) != len(wanted) or not slots:
-            return None
-        before = _targets(tape, leaf, labels.clone(), slots)
-        rows = labels.shape[0]
-        for row in {round(i * (rows - 1) / (_TRIED - 1)) for i in range(_TRIED)}:
-            changed = labels.clone()
-            changed[row] = next((v for v in labels if not torch.equal(v, labels[row])), labels[row])
-            after = _targets(tape, leaf, changed, slots)
-            for slot in slots:
-                apart = (after[slot].double() != before[slot].double()).reshape(rows, -1).any(1)
-                if bool(apart.sum() > apart[row]):
-                    return True
-        return False
-    return None
-
-
-def _own_weight(tape: Tape) -> float | None:
-    """Share of the loss calls' weights that goes to those whose target is the sample's own label."""
-    weighted = [t for t in terms(tape) if t.position in tape.observed and _judged(tape, t.position)]
-    flow = trace(tape, tape.batch.values())
-    for leaf in flow.targets - flow.inputs:
-        labels = tape.pristine.get(leaf, tape.outside[leaf])
-        refs = [tape.operations[t.position].argument(1, "target") for t in weighted]
-        slots = tuple(ref.slot for ref in refs if isinstance(ref, Ref))
-        if labels.dim() != 1 or labels.shape[0] < 4 or len(weighted) != 2 or len(set(slots)) != 2:
-            continue
-        if any(tape.shapes.get(s, tuple(labels.shape)) != tuple(labels.shape) for s in slots):
-            continue
-        numbered = torch.arange(len(labels), device=labels.device) % (int(labels.max()) + 1)
-        found = {s: numbered if s == leaf else t for s, t in _targets(tape, leaf, numbered, tuple(s for s in slots if s != leaf)).items()}
-        own = [leaf == slot or bool(torch.equal(found[slot], numbered)) for slot in slots]
-        total = sum(t.factor for t in weighted)
-        if sum(own) == 1 and total:
-            return weighted[own.index(True)].factor / total
-    return None
-
-
-def _targets(tape: Tape, leaf: int, value: Tensor, slots: tuple[int, ...]) -> dict[int, Tensor]:
-    found = tape.replay({leaf: value}, random_of=tape, keep=slots, grad=False)
-    return {s: found[s].detach().clone() for s in slots}
