@@ -118,6 +118,10 @@ class Headline:
     text: str
 
 
+#: With this many rules that could not judge for each that passed, a report is no clean bill.
+_MOSTLY = 5
+
+
 def headline(report: Report) -> Headline:
     """The verdict in one short title and one sentence."""
     tally = counts(report)
@@ -155,6 +159,8 @@ def headline(report: Report) -> Headline:
         return Headline("pass", "Nothing new found", f"{checked}.")
     if not passed:
         return Headline("not-run", "Nothing could be judged", f"{count(unseen, 'check')} could not run; the reasons are below.")
+    if unseen > _MOSTLY * passed:
+        return Headline("not-run", "Hardly anything could be judged", f"{checked}; the reasons are below.")
     return Headline("pass", "No fault found", f"{checked}.")
 
 

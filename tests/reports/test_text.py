@@ -150,6 +150,13 @@ def test_a_change_is_promised_only_where_fix_makes_it() -> None:
     assert "help: Do.\n    -a\n    +b\n  `" in text
 
 
+def test_few_passed_checks_among_many_that_could_not_judge_are_no_clean_bill() -> None:
+    passed = next(f for f in samples.all_passed() if f.outcome is Outcome.PASS)
+    unseen = replace(passed, outcome=Outcome.NOT_RUN, reason="there is no model")
+    assert headline(replace(REPORT, findings=(passed, *(unseen,) * 5), start_here=None)).title == "No fault found"
+    assert headline(replace(REPORT, findings=(passed, *(unseen,) * 6), start_here=None)).title == "Hardly anything could be judged"
+
+
 def test_warnings_alone_are_not_said_to_be_harmless() -> None:
     verdict = headline(replace(REPORT, findings=(FAILURE,), start_here=FAILURE))
     assert verdict.title == "No errors, 1 warning"
