@@ -12,6 +12,8 @@ timm's `ModelEma`, a deep copy or a dict that the loop updates. The decay is mea
   model was trained.
 - **Warning**: an average that moves and is evaluated, with batch-norm layers whose running statistics are those of a new
   layer, while those of the trained model have moved: its buffers are left out.
+- **Warning**: batch-norm layers whose running statistics will still be more than half those of a new layer at the end of the run, or are those of the
+  last batch alone: a momentum that is too small for the run, or one of 0.95 and more.
 - **Note**: an average that was neither updated nor evaluated in the recorded epochs. It may begin later.
 
 Teachers, target networks and checkpoints that stand still on purpose are not spoken of.
@@ -33,17 +35,21 @@ ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9999))  # for 500
 ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.99))
 ```
 
+In `nn.BatchNorm2d(channels, momentum=0.1)` the momentum is the weight of the new batch: other libraries' 0.99 is 0.01 here.
+
 Or warm the decay up: `decay = min(0.9999, (1 + step) / (10 + step))`.
 
 ## Thresholds
 
 - Horizon over the run's updates above 1: after T updates the first weights still count for decay ** T, which is 37 % at
   T = 1 / (1 - decay).
+- Batch norm: (1 - momentum) ** steps above a half. A momentum of 0.95 leaves a twentieth to all batches before the last; the layer's default is 0.1.
 - The suggested decay has a horizon of a tenth of the run.
 
 ## References
 
 - torch.optim.swa_utils: <https://docs.pytorch.org/docs/stable/optim.html#weight-averaging-swa-and-ema>
+- torch.nn.BatchNorm2d, momentum: <https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html>
 - Morales-Brotons et al., Exponential Moving Average of Weights in Deep Learning: <https://arxiv.org/abs/2411.18704>
 - timm, ModelEmaV3 (decay warm-up): <https://huggingface.co/docs/timm>
 """
@@ -51,11 +57,13 @@ Or warm the decay up: `decay = min(0.9999, (1 + step) / (10 + step))`.
 from __future__ import annotations
 
 from trainlint.finding import Fix, Json, Severity, Stage
-from trainlint.measurements import Ema, EmaCopy
+from trainlint.measurements import Ema, EmaCopy, RunningStatistics
 from trainlint.rule import Rule, Verdict, failed, passed
 
 LONGER = 1.0
 LEAST_UPDATES = 3
+#: Share of a new layer's statistics that may be left at the end; momentum from which only the last batch counts.
+LEFT, LAST = 0.5, 0.95
 
 
 class EmaRule(Rule):
@@ -89,6 +97,9 @@ class EmaRule(Rule):
         for copy in still:
             if copy.is_average and not copy.equal_weights:
                 return _still(copy, Severity.NOTE)
+        for norms in ema.statistics:
+            if norms.momentum >= LAST or (total is not None and (1 - norms.momentum) ** total > LEFT):
+                return _statistics(norms, total)
         if not moving:
             return passed("No moving average of the weights is kept.")
         worst = max(moving, key=_horizon)
@@ -136,6 +147,22 @@ def _untouched(copy: EmaCopy) -> Verdict:
             summary="Copy the buffers as well at each update, or build AveragedModel with use_buffers=True.",
             code="for mine, theirs in zip(ema.module.buffers(), model.buffers()):\n    mine.copy_(theirs)",
         ),
+    )
+
+
+def _statistics(norms: RunningStatistics, steps: int | None) -> Verdict:
+    layers = f"{norms.layers} batch-norm layer{'s' if norms.layers > 1 else ''}"
+    if norms.momentum >= LAST:
+        what = "are those of the last batch alone: momentum is the weight of the new batch, and what other libraries call 0.99 is 0.01 here"
+    else:
+        left = (1 - norms.momentum) ** (steps or 0)
+        what = f"move so slowly that after the {steps:,} steps of the run {left:.0%} of them is still a new layer's mean 0 and variance 1"
+    return failed(
+        f"The running statistics of {layers} with a momentum of {norms.momentum:g} {what}. Evaluation uses them.",
+        severity=Severity.WARNING,
+        evidence={"measured": norms.momentum, "expected": 0.1, "threshold": LAST, "layers": norms.layers, "run_updates": steps},
+        location=norms.where,
+        fix=Fix(summary="Use the default momentum of 0.1, or 0.01 in a long run.", code="nn.BatchNorm2d(channels, momentum=0.1)"),
     )
 
 

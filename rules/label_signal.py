@@ -249,7 +249,7 @@ def _drowned(labels: Labels, train: Signal, val: Signal) -> Verdict:
 def _absent(labels: Labels, signal: Signal) -> Verdict:
     near = (
         f": {signal.close_pairs:,} of them have a near twin, whose label agrees with theirs no more often than any other ({signal.close_agree:.0%})"
-        if signal.close_pairs >= CLOSE
+        if signal.close_pairs >= CLOSE and signal.close_agree is not None
         else ", although their pictures look alike enough to learn from"
     )
     return failed(

@@ -127,3 +127,9 @@ def lerp_with_buffers(average: nn.Module, model: nn.Module) -> None:
 def test_running_statistics_that_a_copy_never_takes_over_are_counted(follow, fresh):
     found = facts(follow, copy.deepcopy, between=nn.BatchNorm1d)
     assert [c.fresh_statistics for c in found.copies] == [fresh]
+
+
+def test_batch_norms_that_start_anew_are_told_by_momentum():
+    found = facts(between=lambda width: nn.BatchNorm1d(width, momentum=0.3))
+    assert [(n.momentum, n.layers) for n in found.statistics] == [(0.3, 1)]
+    assert facts().statistics == ()

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Ema, EmaCopy
+from trainlint.measurements import Ema, EmaCopy, RunningStatistics
 from trainlint.rule import Verdict
 from trainlint_rules.ema import EmaRule
 
@@ -69,3 +71,13 @@ def test_warns_of_an_evaluated_average_without_running_statistics():
     assert judge(moving).severity is Severity.WARNING
     assert "2 batch-norm layers" in judge(moving).message
     assert judge(replace(moving, evaluated=False)).kind == "pass"
+
+
+@pytest.mark.parametrize(
+    ("momentum", "epochs", "failed"), [(1e-4, 10, True), (1e-4, 1000, False), (0.99, None, True), (0.01, 10, False), (0.1, 1, False)]
+)
+def test_running_statistics_that_hardly_move_or_hold_the_last_batch_only_are_told(momentum, epochs, failed):
+    found = Ema(statistics=(RunningStatistics(momentum=momentum, layers=3),), steps_per_epoch=50, epochs=epochs)
+    verdict = EmaRule().judge(found)
+    assert (verdict.kind == "fail") is failed
+    assert not failed or f"3 batch-norm layers with a momentum of {momentum:g}" in verdict.message

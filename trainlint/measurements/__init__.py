@@ -27,7 +27,18 @@ from trainlint.measurements.loss import Loss, LossCall
 from trainlint.measurements.memory import Retained
 from trainlint.measurements.padding import Padding
 from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats, WorkerSeeds
-from trainlint.measurements.recipe import BatchSize, Ema, EmaCopy, NormLayer, Regulariser, ShortRun, ShortRuns, SoftTargets, TargetCall
+from trainlint.measurements.recipe import (
+    BatchSize,
+    Ema,
+    EmaCopy,
+    NormLayer,
+    Regulariser,
+    RunningStatistics,
+    ShortRun,
+    ShortRuns,
+    SoftTargets,
+    TargetCall,
+)
 from trainlint.measurements.run import Fingerprint, RankFacts, Ranks, WatchedRun
 
 #: Every measurement by its name, in the order in which probes are cheapest.
@@ -94,6 +105,7 @@ __all__ = [
     "Repeats",
     "Replay",
     "Retained",
+    "RunningStatistics",
     "SampleOrder",
     "SchedulerInfo",
     "Shared",

@@ -177,10 +177,22 @@ class EmaCopy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunningStatistics:
+    """Batch-norm layers of the trained model that average with the same momentum, from new statistics on."""
+
+    momentum: float
+    """Weight of each new batch."""
+    layers: int
+    where: Location | None = None
+    """Where the first of them was built."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ema(Measurement):
-    """Copies of the model's weights that could be moving averages."""
+    """Copies of the model's weights that could be moving averages, and batch norm's own averages."""
 
     name: ClassVar[str] = "ema"
     copies: tuple[EmaCopy, ...] = ()
+    statistics: tuple[RunningStatistics, ...] = ()
     steps_per_epoch: int | None = None
     epochs: int | None = None

@@ -1,4 +1,4 @@
-"""Copies of the weights that were watched while recording: which are moving averages, and how slow."""
+"""Copies of the weights that were watched while recording: which are moving averages, and how slow; and batch norm's own averages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trainlint.measurements import Ema, EmaCopy
+from trainlint.measurements import Ema, EmaCopy, RunningStatistics
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.schedulers import steps_per_epoch
 from trainlint.record.recording import Recording
@@ -19,6 +19,8 @@ from trainlint.settings import Settings
 
 __all__ = ["measure_ema"]
 
+#: Batches that a new layer may have averaged when the first step is taken: a model can be called several times in one.
+_FIRST = 8
 _WORDS = ("decay", "ema_decay", "beta", "momentum", "alpha")
 
 
@@ -31,6 +33,7 @@ def measure_ema(recording: Recording, deadline: float, settings: Settings) -> Em
     copies = [s for s in recording.shadows if not s.foreign and not any(id(t) in trained for t in s.read() or ())]
     return Ema(
         copies=tuple(_copy(recording, s) for s in copies),
+        statistics=_statistics(recording),
         steps_per_epoch=steps_per_epoch(recording),
         epochs=next((entry.planned for entry in recording.loaders_of("train")), None),
     )
@@ -66,6 +69,19 @@ def _fresh(recording: Recording, found: Any) -> int:
     inside = {id(m) for m in found.modules()}
     trained = [n for model in recording.models() for n in _norms(model) if id(n) not in inside]
     return sum(_is_new(n) for n in _norms(found)) if trained and not any(map(_is_new, trained)) else 0
+
+
+def _statistics(recording: Recording) -> tuple[RunningStatistics, ...]:
+    """Batch-norm layers by momentum whose statistics were new and have moved: loaded ones and frozen ones are left out."""
+    found: dict[float, list[_BatchNorm]] = {}
+    for norm in {id(n): n for model in recording.models() for n in _norms(model)}.values():
+        before = recording.initial.get(id(norm.num_batches_tracked))
+        if norm.momentum is not None and before is not None and int(before) <= _FIRST and int(norm.num_batches_tracked or 0) > int(before):
+            found.setdefault(float(norm.momentum), []).append(norm)
+    return tuple(
+        RunningStatistics(momentum=momentum, layers=len(norms), where=recording.frames.location(recording.places.get(id(norms[0]))))
+        for momentum, norms in found.items()
+    )
 
 
 def _norms(module: nn.Module) -> list[_BatchNorm]:
