@@ -18,7 +18,8 @@ import trainlint
 from trainlint.adapters.preflight import Preflight
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from kinds import hugging_face_trainer, lightning_module, loader, mlp, x, y
+from framework_kinds import hugging_face_trainer, lightning_module
+from kinds import loader, mlp, x, y
 
 QUICK = {"only": ["output-activation", "input-finite"], "budget": 60}
 

@@ -39,7 +39,9 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
         if many := len(whole) >= SCORED:
             trial.fills = part_of(trial) or whole
         search = searched(trial, configured, deadline, shared=many)
-        if trial.fills is not whole and search.is_outside(configured) and time.monotonic() < deadline:
+        momentum = _momentum(seen.optimizer)
+        grown = configured / (1 - min(momentum, 0.9999) ** search.steps)  # what momentum has not added up within a trial
+        if trial.fills is not whole and (search.is_outside(configured) or search.is_outside(grown)) and time.monotonic() < deadline:
             trial.fills = whole  # what parts of batches show amiss is looked at again on the whole ones
             search = searched(trial, configured, deadline, shared=False)
         low, high, best = search.band()
@@ -54,7 +56,7 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
             configured=configured,
             first=float(first),
             where=recording.frames.location(seen.place),
-            momentum=_momentum(seen.optimizer),
+            momentum=momentum,
             initial=search.initial,
             trials=tuple(search.trials[lr] for lr in sorted(search.trials)),
             low=low,

@@ -14,7 +14,7 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.replay import Rehearsal
 from trainlint.probes.short_training import FIRST_STEPS, WARM_UP, Bench, first_run
 
-__all__ = ["BATCHES", "EXPLODED", "OUTSIDE", "SCORED", "SWEEP", "RateSearch", "searched"]
+__all__ = ["BATCHES", "EXPLODED", "SCORED", "SWEEP", "RateSearch", "searched"]
 
 #: Steps of a trial, and the least that says anything.
 _STEPS, _LEAST_STEPS = FIRST_STEPS, 9
@@ -56,8 +56,8 @@ _REACH, _REFINED, _FINE = 7, 3, 3.5
 EXPLODED, ASTRAY = 4.0, 1.5
 
 
-#: Steps of the range test, and how far outside the band the configured rate is when it is drawn.
-SWEEP, OUTSIDE = 24, 10.0
+#: Steps of the range test, and how far below or above the band a rate is when it may be called wrong.
+SWEEP, OUTSIDE, ABOVE = 24, 10.0, 3.0
 
 
 #: Forward passes in the time of a training step: 3, and something for the optimizer.
@@ -284,7 +284,7 @@ class RateSearch:
     def is_outside(self, lr: float) -> bool:
         """Whether a rate is so far from the band that it may be called wrong, or nothing trains at all."""
         low, high, _ = self.band()
-        return low is None or high is None or not low / OUTSIDE <= lr <= high * OUTSIDE
+        return low is None or high is None or not low / OUTSIDE <= lr <= high * ABOVE
 
     def _between(self, outer: float, inner: float) -> float:
         outside, inside = self.progress(outer) / self.most, self.progress(inner) / self.most
