@@ -89,9 +89,16 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--budget", type=float, default=60.0)
     options = parser.parse_args()
-    runs = [(name, seed) for name in POPULATION if options.only in name for seed in range(options.seeds)]
+    runs = [(name, seed) for seed in range(options.seeds) for name in POPULATION if options.only in name]
+
+    def judged(run: tuple[str, int]) -> list[dict[str, Any]]:
+        found = in_a_process("population", *run, options.budget)
+        failed = [f"{f['severity']} {f['name']}" for f in found if f["outcome"] == "fail"]
+        print(f"{run[0]}, seed {run[1]}: {', '.join(failed) or 'clean'}", file=sys.stderr, flush=True)
+        return found
+
     with ThreadPoolExecutor(options.jobs) as pool:
-        results = list(pool.map(lambda run: in_a_process("population", *run, options.budget), runs))
+        results = list(pool.map(judged, runs))
     failures: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     values: dict[str, list[float]] = defaultdict(list)
     thresholds: dict[str, float] = {}
