@@ -13,7 +13,7 @@ timm's `ModelEma`, a deep copy or a dict that the loop updates. The decay is mea
 - **Warning**: an average that moves and is evaluated, with batch-norm layers whose running statistics are those of a new
   layer, while those of the trained model have moved: its buffers are left out.
 - **Warning**: batch-norm layers whose running statistics will still be more than half those of a new layer at the end of the run, or are those of the
-  last batch alone: a momentum that is too small for the run, or one of 0.95 and more.
+  last batch alone: a momentum below the default that is too small for the run, or one of 0.95 and more.
 - **Note**: an average that was neither updated nor evaluated in the recorded epochs. It may begin later.
 
 Teachers, target networks and checkpoints that stand still on purpose are not spoken of.
@@ -62,8 +62,8 @@ from trainlint.rule import Rule, Verdict, failed, passed
 
 LONGER = 1.0
 LEAST_UPDATES = 3
-#: Share of a new layer's statistics that may be left at the end; momentum from which only the last batch counts.
-LEFT, LAST = 0.5, 0.95
+#: Share of a new layer's statistics that may be left at the end; momentum from which only the last batch counts; torch's own, which is nobody's mistake.
+LEFT, LAST, DEFAULT = 0.5, 0.95, 0.1
 
 
 class EmaRule(Rule):
@@ -98,7 +98,8 @@ class EmaRule(Rule):
             if copy.is_average and not copy.equal_weights:
                 return _still(copy, Severity.NOTE)
         for norms in ema.statistics:
-            if norms.momentum >= LAST or (total is not None and (1 - norms.momentum) ** total > LEFT):
+            slow = total is not None and norms.momentum < DEFAULT and (1 - norms.momentum) ** total > LEFT
+            if slow or norms.momentum >= LAST:
                 return _statistics(norms, total)
         if not moving:
             return passed("No moving average of the weights is kept.")
@@ -160,7 +161,7 @@ def _statistics(norms: RunningStatistics, steps: int | None) -> Verdict:
     return failed(
         f"The running statistics of {layers} with a momentum of {norms.momentum:g} {what}. Evaluation uses them.",
         severity=Severity.WARNING,
-        evidence={"measured": norms.momentum, "expected": 0.1, "threshold": LAST, "layers": norms.layers, "run_updates": steps},
+        evidence={"measured": norms.momentum, "expected": DEFAULT, "threshold": LAST, "layers": norms.layers, "run_updates": steps},
         location=norms.where,
         fix=Fix(summary="Use the default momentum of 0.1, or 0.01 in a long run.", code="nn.BatchNorm2d(channels, momentum=0.1)"),
     )
