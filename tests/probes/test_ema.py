@@ -15,7 +15,7 @@ from trainlint.probes.ema import measure_ema
 from .recorded import measured, record
 
 #: Models of other tests may still be alive, so that each test has its own shape.
-_WIDTHS = itertools.count(8)
+_WIDTHS = itertools.count(41)
 
 
 class Shadow:
