@@ -98,7 +98,7 @@ class EmaRule(Rule):
             if copy.is_average and not copy.equal_weights:
                 return _still(copy, Severity.NOTE)
         for norms in ema.statistics:
-            slow = total is not None and norms.momentum < DEFAULT and (1 - norms.momentum) ** total > LEFT
+            slow = norms.fresh and total is not None and 0 < norms.momentum < DEFAULT and (1 - norms.momentum) ** total > LEFT
             if slow or norms.momentum >= LAST:
                 return _statistics(norms, total)
         if not moving:

@@ -77,7 +77,16 @@ def test_warns_of_an_evaluated_average_without_running_statistics():
     ("momentum", "epochs", "failed"), [(1e-4, 10, True), (1e-4, 1000, False), (0.99, None, True), (0.01, 10, False), (0.1, 1, False)]
 )
 def test_running_statistics_that_hardly_move_or_hold_the_last_batch_only_are_told(momentum, epochs, failed):
-    found = Ema(statistics=(RunningStatistics(momentum=momentum, layers=3),), steps_per_epoch=3 if momentum == 0.1 else 50, epochs=epochs)
+    found = Ema(
+        statistics=(RunningStatistics(momentum=momentum, layers=3, fresh=True),),
+        steps_per_epoch=3 if momentum == 0.1 else 50,
+        epochs=epochs,
+    )
     verdict = EmaRule().judge(found)
     assert (verdict.kind == "fail") is failed
     assert not failed or f"3 batch-norm layers with a momentum of {momentum:g}" in verdict.message
+
+
+def test_statistics_that_were_loaded_may_stand_still():
+    found = Ema(statistics=(RunningStatistics(momentum=0.0, layers=3),), steps_per_epoch=50, epochs=10)
+    assert EmaRule().judge(found).kind == "pass"

@@ -183,6 +183,8 @@ class RunningStatistics:
     momentum: float
     """Weight of each new batch."""
     layers: int
+    fresh: bool = False
+    """They are still nearly those of a new layer, mean 0 and variance 1."""
     where: Location | None = None
     """Where the first of them was built."""
 

@@ -21,6 +21,8 @@ __all__ = ["measure_ema"]
 
 #: Batches that a new layer may have averaged when the first step is taken: a model can be called several times in one.
 _FIRST = 8
+#: Distance from mean 0 and variance 1, for half of the channels, within which statistics are nearly those of a new layer.
+_NEARLY = 0.1
 _WORDS = ("decay", "ema_decay", "beta", "momentum", "alpha")
 
 
@@ -75,11 +77,18 @@ def _statistics(recording: Recording) -> tuple[RunningStatistics, ...]:
     """Batch-norm layers by momentum whose statistics were new and have moved: loaded ones and frozen ones are left out."""
     found: dict[float, list[_BatchNorm]] = {}
     for norm in {id(n): n for model in recording.models() for n in _norms(model)}.values():
+        if norm.weight is not None and not norm.weight.requires_grad:
+            continue  # frozen: its statistics are meant to stay
         before = recording.initial.get(id(norm.num_batches_tracked))
         if norm.momentum is not None and before is not None and int(before) <= _FIRST and int(norm.num_batches_tracked or 0) > int(before):
             found.setdefault(float(norm.momentum), []).append(norm)
     return tuple(
-        RunningStatistics(momentum=momentum, layers=len(norms), where=recording.frames.location(recording.places.get(id(norms[0]))))
+        RunningStatistics(
+            momentum=momentum,
+            layers=len(norms),
+            fresh=all(map(_is_nearly_new, norms)),
+            where=recording.frames.location(recording.places.get(id(norms[0]))),
+        )
         for momentum, norms in found.items()
     )
 
@@ -91,6 +100,11 @@ def _norms(module: nn.Module) -> list[_BatchNorm]:
 def _is_new(norm: _BatchNorm) -> bool:
     mean, var = norm.running_mean, norm.running_var
     return mean is not None and var is not None and not bool(mean.any()) and bool((var == 1).all())
+
+
+def _is_nearly_new(norm: _BatchNorm) -> bool:
+    mean, var = norm.running_mean, norm.running_var
+    return mean is not None and var is not None and max(float(mean.abs().median()), float((var - 1).abs().median())) < _NEARLY
 
 
 def _holder(found: Any) -> Any:
