@@ -17,7 +17,7 @@ from trainlint.registry import load_catalogue
 from trainlint.settings import Settings
 from trainlint.version import __version__
 
-__all__ = ["report_of", "table_rows", "to_json", "worst_first"]
+__all__ = ["label", "report_of", "to_json", "worst_first"]
 
 SCHEMA = 1
 RULE = "curve-shape"
@@ -65,11 +65,6 @@ def _plain(value: Any) -> Any:
 def worst_first(logs: Sequence[Curves]) -> list[tuple[Curves, CurveRun]]:
     """Every run with its log, the most broken first; of one shape in the order given."""
     return sorted(((log, run) for log in logs for run in log.runs), key=lambda pair: _ORDER.get(pair[1].shape, len(_ORDER)))
-
-
-def table_rows(logs: Sequence[Curves]) -> list[tuple[str, str, str]]:
-    """Shape, file with run, and the sentence of each run, the most broken first."""
-    return [(run.shape, label(log, run), run.summary) for log, run in worst_first(logs)]
 
 
 def label(log: Curves, run: CurveRun) -> str:
