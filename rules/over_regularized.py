@@ -9,6 +9,10 @@ that a loss which is only less noisy does not count.
 - **Warning**: the free run learns at least four times as much in the same steps, and stands after a quarter of them
   where the configured one ends. The single regulariser that makes the most of the difference is named, when there are
   several.
+- **Warning**: the same of augmentation. Where training samples change with each reading and a copy of their dataset can
+  read them as the validation data is read (with its transform, its flags, its amounts), one run sees the samples
+  augmented and one sees them plain, in the same order from the same weights. Both are compared on other training
+  samples, read plainly. Augmentation in the loop itself, after the loader, is not taken away.
 
 Half as many steps settle it when they learn more than a quarter of the loss, or more than a quarter of them do without
 regularisation. Where little is learned in 32 steps, both are run for 80. Passed when the free run learns less than 10 %
@@ -31,7 +35,8 @@ head = nn.Sequential(nn.Linear(512, 256), nn.ReLU(), nn.Dropout(0.95), nn.Linear
 head = nn.Sequential(nn.Linear(512, 256), nn.ReLU(), nn.Dropout(0.3), nn.Linear(256, 10))
 ```
 
-First fit the training data, then regularise as much as validation rewards.
+First fit the training data, then regularise as much as validation rewards. Augment so that the object can still be told
+by eye: look at the pictures of `batch-view`.
 
 ## Thresholds
 
@@ -82,10 +87,15 @@ class OverRegularized(Rule):
 
     def judge(self, runs: ShortRuns) -> Verdict:
         """Compare what was learned in the same steps, on the same loss."""
-        own = runs.run("configured, longer") or runs.run("configured")
-        free = runs.run("free, longer") or runs.run("free")
+        verdict = self._of_the_step(runs)
+        return verdict if verdict.kind == "fail" else _augmented(runs) or verdict
+
+    def _of_the_step(self, runs: ShortRuns) -> Verdict:
+        """What the step itself holds: dropout, decay, smoothing."""
         if not runs.regularisers:
             return passed("Nothing regularises the recorded step.")
+        own = runs.run("configured, longer") or runs.run("configured")
+        free = runs.run("free, longer") or runs.run("free")
         if own is None or own.diverged or not own.clean or (free is not None and (free.diverged or not free.clean)):
             return not_run("the steps could not be replayed to their end with and without regularisation")
         if free is None or len(free.clean) < len(own.clean):
@@ -96,14 +106,43 @@ class OverRegularized(Rule):
         evidence = _evidence(runs, gained, possible)
         if possible <= LEARNED * abs(runs.initial):
             return passed(f"Too little is learned in {steps} steps even without regularisation ({named}) to tell.", evidence=evidence)
-        early = [c for c, at in zip(free.clean, runs.checks, strict=False) if at <= steps / FASTER]
-        if gained * FASTER > possible or not early or min(early) > own.clean[-1]:
+        if not _is_far_faster(free, own, runs.initial, runs.checks):
             return passed(
                 f"With {named} the first {steps} steps learn {max(gained, 0) / possible:.0%} of what they learn without.",
                 evidence=evidence,
                 details=_curves(runs, own, free),
             )
         return _failure(runs, own, free, evidence)
+
+
+def _is_far_faster(free: ShortRun, own: ShortRun, initial: float, checks: tuple[int, ...]) -> bool:
+    """Whether one run learns four times as much as another, and is after a quarter of the steps where the other ends."""
+    early = [c for c, at in zip(free.clean, checks, strict=False) if at <= len(own.losses) / FASTER]
+    return (initial - own.clean[-1]) * FASTER <= initial - free.clean[-1] and bool(early) and min(early) <= own.clean[-1]
+
+
+def _augmented(runs: ShortRuns) -> Verdict | None:
+    """The failure of augmentation that hides what there is to learn; None when it leaves enough, or cannot be taken away."""
+    found = runs.augmentation
+    own, free = (found.augmented, found.plain) if found is not None else (None, None)
+    if found is None or own is None or free is None or own.diverged or free.diverged or not own.clean or len(free.clean) < len(own.clean):
+        return None
+    possible = found.initial - free.clean[-1]
+    if possible <= LEARNED * abs(found.initial) or not _is_far_faster(free, own, found.initial, found.checks):
+        return None
+    by = f" by {', '.join(found.transforms)}" if found.transforms else ""
+    return failed(
+        f"On samples augmented{by}, {len(own.losses)} steps bring the loss on other, plain samples from {found.initial:.3g} to "
+        f"{own.clean[-1]:.3g}; on the same samples read as the validation data is, to {free.clean[-1]:.3g}.",
+        severity=Severity.WARNING,
+        evidence={"measured": found.initial - own.clean[-1], "without": possible, "threshold": FASTER, "culprit": "augmentation"},
+        location=found.where,
+        fix=Fix(
+            summary="Augment less, until the object can still be told by eye: milder amounts first, then one transform after the other.",
+            code="transforms.RandomResizedCrop(32, scale=(0.5, 1.0))",
+        ),
+        details=(_lines("Loss on plain samples, by how it was trained", found.initial, found.checks, ("augmented", own), ("plain", free)),),
+    )
 
 
 def _early(runs: ShortRuns, own: ShortRun, free: ShortRun | None) -> Verdict:
@@ -154,8 +193,10 @@ def _evidence(runs: ShortRuns, gained: float, possible: float | None) -> dict[st
 
 
 def _curves(runs: ShortRuns, own: ShortRun, free: ShortRun) -> tuple[Series, ...]:
-    lines = tuple(
-        Line(name=name, x=(0.0, *map(float, runs.checks[: len(r.clean)])), y=(runs.initial, *r.clean))
-        for name, r in (("as configured", own), ("without", free))
-    )
-    return (Series(title="Loss with regularisation off, by how it was trained", x_label="step", y_label="loss", lines=lines),)
+    named = ("as configured", own), ("without", free)
+    return (_lines("Loss with regularisation off, by how it was trained", runs.initial, runs.checks, *named),)
+
+
+def _lines(title: str, initial: float, checks: tuple[int, ...], *runs: tuple[str, ShortRun]) -> Series:
+    lines = tuple(Line(name=name, x=(0.0, *map(float, checks[: len(r.clean)])), y=(initial, *r.clean)) for name, r in runs)
+    return Series(title=title, x_label="step", y_label="loss", lines=lines)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Regulariser, ShortRun, ShortRuns
+from trainlint.measurements import Augmentation, Regulariser, ShortRun, ShortRuns
 from trainlint.rule import Verdict
 from trainlint_rules.over_regularized import OverRegularized
 
@@ -66,3 +66,24 @@ def test_a_loss_below_zero_is_compared_all_the_same():
 
 def test_runs_that_diverged_are_not_compared():
     assert judge(replace(OWN, diverged=True), FREE).kind == "not-run"
+
+
+def augmentation(plain: tuple[float, ...] | None) -> ShortRuns:
+    own = replace(OWN, purpose="augmented")
+    free = None if plain is None else replace(FREE, purpose="plain", clean=plain)
+    found = Augmentation(
+        where=Location("data.py", 7), transforms=("RandomErasing",), initial=2.3, checks=(4, 8, 16, 32), augmented=own, plain=free
+    )
+    return ShortRuns(optimizer="Adam", initial=2.3, checks=(4, 8, 16, 32), runs=(replace(FREE, purpose="configured"),), augmentation=found)
+
+
+def test_augmentation_that_hides_what_there_is_to_learn_is_named():
+    verdict = OverRegularized().judge(augmentation((2.2, 1.9, 1.0, 0.6)))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, Location("data.py", 7))
+    assert "RandomErasing" in verdict.message
+
+
+def test_augmentation_under_which_as_much_is_learned_passes():
+    assert OverRegularized().judge(augmentation((2.29, 2.285, 2.2, 2.0))).kind == "pass"
+    assert OverRegularized().judge(augmentation((2.2,))).kind == "pass"
+    assert OverRegularized().judge(augmentation(None)).kind == "pass"

@@ -28,6 +28,7 @@ from trainlint.measurements.memory import Retained
 from trainlint.measurements.padding import Padding
 from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats, WorkerSeeds
 from trainlint.measurements.recipe import (
+    Augmentation,
     BatchSize,
     Ema,
     EmaCopy,
@@ -57,6 +58,7 @@ __all__ = [
     "Activation",
     "Activations",
     "Attempt",
+    "Augmentation",
     "BatchSize",
     "BatchView",
     "Batches",

@@ -44,6 +44,22 @@ class Regulariser:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """A few steps on training samples as they are augmented, and on the same samples read as the validation data is."""
+
+    where: Location | None = None
+    """Where the training dataset was built."""
+    transforms: tuple[str, ...] = ()
+    """Classes of the random transforms that the dataset applies; empty when it has none, or augments by itself."""
+    initial: float = 0.0
+    """Loss before any step on other training samples, read plainly."""
+    checks: tuple[int, ...] = ()
+    augmented: ShortRun
+    plain: ShortRun | None = None
+    """None when so much was learned with augmentation that nothing can be four times as much."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShortRuns(Measurement):
     """What a few steps do at the configured settings and beside them."""
 
@@ -71,6 +87,8 @@ class ShortRuns(Measurement):
     post_norm: bool = False
     """Norms stand after the residual sums."""
     regularisers: tuple[Regulariser, ...] = ()
+    augmentation: Augmentation | None = None
+    """None when the training data is not augmented, or cannot be read without."""
 
     def run(self, purpose: str) -> ShortRun | None:
         """The run of that purpose."""

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from trainlint.measurements import Regulariser, ShortRun, ShortRuns
+from trainlint.probes.augmentation import measure_augmentation
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.pretrained import pretrained_parameters
 from trainlint.probes.regularisers import has_attention, is_post_norm, regularisers, unregularised, without
@@ -61,6 +62,8 @@ def measure_short_runs(recording: Recording, deadline: float, settings: Settings
             trial.fills = whole
             initial = _first_loss(bench)
             runs = _Runs(bench, configured, initial, share, found).made()
+        trial.fills = part_of(trial) or whole
+        augmentation = measure_augmentation(bench, configured, runs[0].warm_up) if not runs[0].diverged else None
         return ShortRuns(
             optimizer=type(seen.optimizer).__name__,
             where=recording.frames.location(seen.place),
@@ -76,6 +79,7 @@ def measure_short_runs(recording: Recording, deadline: float, settings: Settings
             attention=attention,
             post_norm=attention and is_post_norm(trial.tape),
             regularisers=tuple(found),
+            augmentation=augmentation,
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -46,10 +47,12 @@ class Bench:
 
     trial: Rehearsal
     deadline: float
+    held_out: Sequence[dict[int, Tensor]] = ()
+    """Batches for the clean loss; the recorded ones when empty."""
 
     def clean(self) -> float:
-        """Mean loss over some recorded batches with regularisation off."""
-        fills = self.trial.fills[:_CHECKED]
+        """Mean loss over some batches with regularisation off."""
+        fills = self.held_out or self.trial.fills[:_CHECKED]
         try:
             return statistics.fmean(float(self.trial.loss(f, change=unregularised, grad=False)) for f in fills)
         except (RuntimeError, ValueError, ArithmeticError, IndexError):  # weights gone astray: a loss that checks its input's range
