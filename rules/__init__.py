@@ -86,7 +86,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "input-ignored": ("sample-mixing", "no-gradient", "dead-units", *_NO_SIGNAL),
     "sample-mixing": ("overfit-batch", "init-loss"),
     "loss-reduction": ("gradient-exploding", "lr-range", "non-finite", "grad-clip", "update-ratio", "init-loss", "overfit-batch"),
-    "init-scale": ("init-loss", "gradient-exploding", "gradient-vanishing", "dead-units", "lr-range", "update-ratio", "overfit-batch", "non-finite", "grad-clip"),
+    "init-scale": ("input-ignored", "init-loss", "gradient-exploding", "gradient-vanishing", "dead-units", "lr-range", "update-ratio", "overfit-batch", "non-finite", "grad-clip"),
     "init-loss": ("gradient-exploding", "lr-range", "update-ratio", "grad-clip"),
     "channel-order": ("input-scale", *_SLOW),
     "input-scale": ("init-scale", "init-loss", "dead-units", "gradient-exploding", "gradient-vanishing", "non-finite", "grad-clip", *_SLOW),

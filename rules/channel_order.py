@@ -64,7 +64,7 @@ from ._inputs import InputStats, made_where, main_input, pool
 
 #: How many times less pixels differ when read as channels last, along the axis that gains least.
 INTERLEAVED = 1.5
-#: Distance between the means of red and blue in standard deviations that makes their order visible: a judgement.
+#: Distance between the means, or the standard deviations, of red and blue in standard deviations that makes their order visible: a judgement.
 COLOUR_GAP = 0.15
 #: How many times closer validation must be in reverse order; sky against the average of CIFAR-10 gives 1.1.
 SWAP_RATIO = 4.0
@@ -123,7 +123,8 @@ def _swap_ratio(train: InputStats, val: InputStats) -> float:
     """How many times closer validation's colours are to training's when read in reverse; 0 when it cannot be told."""
     if (train.kind, val.kind) != ("image", "image") or not len(train.means) == len(val.means) == 3:
         return 0.0
-    if min(abs(s.means[0] - s.means[2]) / (s.std or math.inf) for s in (train, val)) < COLOUR_GAP:
+    gaps = [max(abs(s.means[0] - s.means[2]), abs(s.stds[0] - s.stds[2])) / (s.std or math.inf) for s in (train, val)]
+    if min(gaps) < COLOUR_GAP:
         return 0.0
     mine = (*train.means, *train.stds)
     straight = math.dist(mine, (*val.means, *val.stds))

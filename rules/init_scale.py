@@ -4,6 +4,9 @@
 
 The output of every layer in the first training forward, in order of execution.
 
+- **Error, copies**: all units of a layer start with the same weights, and are still equal after a step: they get the same gradients,
+  and stay copies of one unit.
+- **Error, all zero**: no weight matrix gets any gradient at the first step, and some of them start at zero: each waits for the other.
 - **Error, collapsed**: from some layer to the end, three or more weight layers give every sample the same output although the inputs
   differ. What distinguishes the samples is lost in rounding.
 - **Error, exploded**: the network's output has a standard deviation above 10,000, and a thousand times that of its first layer.
@@ -14,7 +17,8 @@ A zero-initialised head, zero-initialised residual branches and LayerScale pass:
 
 ## Why it matters
 
-Each layer multiplies the scale of the signal by its gain. At a gain of 2 a 20-layer network multiplies it by a million, at a gain of
+Units that start alike and get the same gradients never become different, however long they train. And each layer multiplies the
+scale of the signal by its gain. At a gain of 2 a 20-layer network multiplies it by a million, at a gain of
 0.5 it divides it by as much, and the gradients on the way back fare alike.
 
 ## Example
@@ -41,6 +45,7 @@ for layer in self.layers:
   DenseNet, EfficientNet, ViT, Swin, CaiT, ConvNeXt, GPT-2, BERT, VAE, MLPs), whose largest standard deviation was below 5 and largest
   growth 53 × (BERT, whose embeddings start at 0.02).
 - Above 10,000 and 1,000 × (error): a softmax over such scores is one-hot, so the loss has hardly a slope.
+- Copies differ by less than a thousandth of what the step changed them by, which is rounding.
 - Three weight layers with equal outputs for all samples (error; a warning when norm layers follow, which can bring the signal back): two or fewer occur by design (zero-initialised heads).
 
 ## References
@@ -58,7 +63,7 @@ from collections.abc import Sequence
 
 from trainlint.details import Bars
 from trainlint.finding import Fix, Severity, Stage
-from trainlint.measurements import Activation, Activations
+from trainlint.measurements import Activation, Activations, Parameters
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: Standard deviation, and growth over the first layer, beyond which a layer's output is called large.
@@ -81,17 +86,21 @@ class InitScale(Rule):
     summary = "The untrained network keeps the scale of its signal"
     why = "Each layer multiplies the signal by its gain: a wrong initialisation kills or blows it up, and the gradients alike."
     source = "He et al. 2015: https://arxiv.org/abs/1502.01852"
-    requires = (Activations,)
+    requires = (Activations, Parameters)
 
-    def judge(self, activations: Activations) -> Verdict:
-        """Look for a collapse that reaches the output, then for growth."""
+    def judge(self, activations: Activations, parameters: Parameters) -> Verdict:
+        """Look for units that are alike, for a collapse that reaches the output, then for growth."""
         layers = activations.layers
         alive = [layer for layer in layers if layer.std > 0.0]
+        alike = _copies(parameters) or _waiting(parameters)
+        if alike:
+            return alike
         if len(layers) < COLLAPSED_LAYERS or not alive:
             return not_run(f"only {len(alive)} layers with a varying output were seen, too few to follow a scale along depth")
         collapsed = list(itertools.takewhile(lambda layer: layer.identical_samples, reversed(layers)))[::-1]
         weighted = [layer for layer in collapsed if layer.kind.lower().startswith(WEIGHT_LAYERS)]
-        if len(weighted) >= COLLAPSED_LAYERS:
+        # Where samples are alike at the first layer the input says nothing; behind units that are all silent `dead-units` says why.
+        if len(weighted) >= COLLAPSED_LAYERS and len(collapsed) < len(layers) and collapsed[0].dead_units < 1.0:
             return _collapsed(layers, collapsed)
         first = alive[0].std
         large = [layer for layer in alive if layer.std > LARGE_STD and layer.std > LARGE_GROWTH * first]
@@ -103,6 +112,39 @@ class InitScale(Rule):
             evidence={"measured": alive[-1].std / first, "threshold": LARGE_GROWTH},
             details=(_bars(layers, ()),),
         )
+
+
+def _copies(parameters: Parameters) -> Verdict | None:
+    """The failure of layers whose units are copies of each other."""
+    copies = [p for p in parameters.parameters if p.identical_units]
+    if not copies:
+        return None
+    first = copies[0]
+    others = f" (and of {len(copies) - 1} more layers)" if len(copies) > 1 else ""
+    return failed(
+        f"All {first.shape[0]} units of {first.module or first.name}{others} start with the same weights and are still equal after a step: "
+        "they get the same gradients and stay copies of one unit.",
+        severity=Severity.ERROR,
+        evidence={"measured": len(copies), "expected": 0, "threshold": 0, "layer": first.module},
+        location=first.where,
+        fix=_fix("Start from random weights: only they make units different."),
+    )
+
+
+def _waiting(parameters: Parameters) -> Verdict | None:
+    """The failure of matrices that start at zero in more than one layer, so that none ever gets a gradient."""
+    matrices = [p for p in parameters.parameters if not p.norm_or_bias and p.requires_grad and p.used]
+    zero = [p for p in matrices if p.zero_init]
+    if len(matrices) < 2 or not zero or any(p.gradient != "zero" for p in matrices):
+        return None
+    return failed(
+        f"{len(zero)} of {len(matrices)} weight matrices start at zero, and no matrix gets any gradient: each waits for another to become "
+        "different from zero, so that biases alone can learn.",
+        severity=Severity.ERROR,
+        evidence={"measured": len(zero), "expected": 0, "threshold": 0, "layer": zero[0].module},
+        location=zero[0].where,
+        fix=_fix("Start from random weights; at most the last layer of a network or of a residual branch may start at zero."),
+    )
 
 
 def _collapsed(layers: Sequence[Activation], run: Sequence[Activation]) -> Verdict:

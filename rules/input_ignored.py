@@ -85,9 +85,10 @@ class InputIgnored(Rule):
             **{effect.path: effect.change for effect in influence.inputs},
         }
         if _ignored(together):
+            hardly = "Hardly any prediction or" if together.change > 0 else "No prediction and no"
             return failed(
-                f"No prediction and no gradient changes when each of {influence.samples} samples is given the inputs of another{_how(influence)}.",
-                severity=Severity.ERROR,
+                f"{hardly} gradient changes when each of {influence.samples} samples is given the inputs of another{_how(influence)}.",
+                severity=Severity.WARNING if together.change > 0 else Severity.ERROR,
                 evidence=evidence,
                 location=influence.where,
                 fix=Fix(

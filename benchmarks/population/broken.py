@@ -7,33 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.utils.data import DataLoader, TensorDataset, random_split
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset, TensorDataset, random_split
 
 from population import POPULATION as HEALTHY
 from population.pipeline import Pipeline
 
-__all__ = [
-    "Begun",
-    "Broken",
-    "Ended",
-    "across_batch",
-    "broken",
-    "data_with",
-    "detached",
-    "freeze_body",
-    "large_head",
-    "model_with",
-    "no_mask",
-    "rare",
-    "root_of_zero",
-    "shuffled_labels",
-    "squeeze_loss",
-    "summed",
-    "with_nan",
-]
+__all__ = ["Broken", "broken", "data_with", "model_with"]
 
 
 @dataclass(frozen=True)
@@ -56,18 +38,27 @@ class Broken(Pipeline):
     val_change: Callable[[Tensor], Tensor] | None = None
     keep_graphs: bool = False
     plateau: str = ""
+    divide: Callable[[Dataset[Any], Dataset[Any]], tuple[Dataset[Any], Dataset[Any]]] | None = None
+    """Makes the training and the validation part anew."""
+    groups: Callable[[nn.Module], list[dict[str, Any]]] | None = None
+    """Parameter groups, in place of all parameters that need gradients."""
+    drop_last: bool = True
+    average: float | None = None
+    """Decay of an average of the weights, which is what gets validated."""
 
     def __call__(self) -> None:
         whole = self.data()
         train_set, val_set = random_split(whole, [0.8, 0.2])
         if self.sort:
             train_set.indices.sort(key=lambda i: int(whole[i][-1]))
-        train_loader = DataLoader(train_set, self.batch_size, shuffle=self.shuffled, drop_last=True)
+        if self.divide is not None:
+            train_set, val_set = self.divide(train_set, val_set)
+        train_loader = DataLoader(train_set, self.batch_size, shuffle=self.shuffled, drop_last=self.drop_last)
         val_loader = DataLoader(val_set, 2 * self.batch_size)
         model = self.model()
         if self.prepare is not None:
             self.prepare(model)
-        optimizer = self.optimizer([p for p in model.parameters() if p.requires_grad])
+        optimizer = self.optimizer(self.groups(model) if self.groups else [p for p in model.parameters() if p.requires_grad])
         if self.stale_optimizer:
             last = next(n for n, m in reversed(list(model.named_modules())) if isinstance(m, nn.Linear))
             owner, _, name = last.rpartition(".")
@@ -76,6 +67,7 @@ class Broken(Pipeline):
         schedule = self.schedule(optimizer, self.epochs * len(train_loader)) if self.schedule else None
         by_epoch = self.epoch_schedule(optimizer, self.epochs * len(train_loader)) if self.epoch_schedule else None
         plateau = ReduceLROnPlateau(optimizer, mode="min", patience=1) if self.plateau else None
+        averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.average)) if self.average else None
         history: list[Tensor] = []
         model.train()
         for _ in range(self.epochs):
@@ -95,20 +87,23 @@ class Broken(Pipeline):
                     schedule.step()
                 if not self.step_first:
                     optimizer.step()
+                if averaged is not None:
+                    averaged.update_parameters(model)
                 if self.clears == "after step" and not self.step_first:
                     optimizer.zero_grad()
                 if schedule is not None and not self.schedule_first:
                     schedule.step()
                 if self.keep_graphs:
                     history.append(loss)
-            model.train(self.val_mode == "train")
+            judged = averaged or model
+            judged.train(self.val_mode == "train")
             hits = 0.0
             with torch.set_grad_enabled(self.val_grad):
                 for batch in val_loader:
                     inputs = [self.val_change(batch[0]), *batch[1:]] if self.val_change else batch
-                    self.loss(model, inputs)
+                    self.loss(judged, inputs)
                     if self.plateau:
-                        hits += float((model(inputs[0]).argmax(1) == inputs[1]).float().mean())
+                        hits += float((judged(inputs[0]).argmax(1) == inputs[1]).float().mean())
             if by_epoch is not None:
                 by_epoch.step()
             if plateau is not None:
@@ -135,98 +130,3 @@ def model_with(base: str, change: Callable[[nn.Module], Any], **changes: Any) ->
         return change(made) or made
 
     return broken(base, model=model, **changes)
-
-
-# -- what can be wrong ---------------------------------------------------------------------------------------------------
-
-
-class Ended(nn.Module):
-    """A model with something behind it."""
-
-    def __init__(self, model: nn.Module, end: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.model, self.end = model, end
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """The model's output, changed."""
-        return self.end(self.model(*inputs))
-
-
-class Begun(nn.Module):
-    """A model with something before it."""
-
-    def __init__(self, model: nn.Module, begin: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.model, self.begin = model, begin
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The model's output for a changed input."""
-        return self.model(self.begin(x))
-
-
-def large_head(model: nn.Module) -> None:
-    """Start with large logits."""
-    last = [m for m in model.modules() if isinstance(m, nn.Linear)][-1]
-    nn.init.normal_(last.weight, std=4.0)
-
-
-def freeze_body(model: nn.Module) -> None:
-    """Only the output layer learns, over random features."""
-    for parameter in list(model.parameters())[:-2]:
-        parameter.requires_grad = False
-
-
-def with_nan(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Every twentieth row lacks a value."""
-    x.flatten(1)[::20, 3] = float("nan")
-    return x, y
-
-
-def shuffled_labels(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels joined in another order."""
-    return x, y[torch.randperm(len(y), generator=torch.Generator().manual_seed(5))]
-
-
-def rare(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Few of one class."""
-    keep = torch.cat([(y == 0).nonzero().flatten(), (y == 1).nonzero().flatten()[:4]])
-    return x[keep], y[keep].clamp(max=1)
-
-
-def no_mask(model: nn.Module) -> None:
-    """A language model that sees what it is to predict."""
-    model.forward = lambda ids: model.head(model.blocks(model.tokens(ids) + model.places(torch.arange(ids.shape[1]))))
-
-
-def across_batch(x: Tensor) -> Tensor:
-    """Normalise over the batch instead of the classes."""
-    return x - x.mean(0, keepdim=True).mul(2)
-
-
-def squeeze_loss(model: nn.Module, batch: Any) -> Tensor:
-    """(B, 1) against (B,)."""
-    return F.mse_loss(model(batch[0]), batch[1].squeeze(1))
-
-
-def summed(model: nn.Module, batch: Any) -> Tensor:
-    """The sum over elements."""
-    return (
-        F.mse_loss(model(batch[0]), batch[1], reduction="sum")
-        if batch[1].dtype.is_floating_point
-        else F.cross_entropy(model(batch[0]), batch[1], reduction="sum")
-    )
-
-
-def detached(model: nn.Module, batch: Any) -> Tensor:
-    """The features are cut off from the output layer."""
-    *body, head = list(model.children())
-    features = batch[0]
-    for layer in body:
-        features = layer(features)
-    return F.cross_entropy(head(features.detach()), batch[1])
-
-
-def root_of_zero(model: nn.Module, batch: Any) -> Tensor:
-    """A distance whose gradient at zero is not a number."""
-    out = model(batch[0])
-    return F.cross_entropy(out, batch[1]) + torch.sqrt((out - out.detach()).square().sum(1)).mean()

@@ -48,10 +48,10 @@ def timm_model(name: str, **options: Any) -> Callable[[], nn.Module]:
 class Recurrent(nn.Module):
     """LSTM or GRU over sequences, the last state read."""
 
-    def __init__(self, kind: type[nn.RNNBase], outputs: int, *, two_ways: bool = False) -> None:
+    def __init__(self, kind: type[nn.RNNBase], outputs: int, *, hidden: int = 32, two_ways: bool = False) -> None:
         super().__init__()
-        self.rnn = kind(3, 32, batch_first=True, bidirectional=two_ways)
-        self.head = nn.Linear(64 if two_ways else 32, outputs)
+        self.rnn = kind(3, hidden, batch_first=True, bidirectional=two_ways)
+        self.head = nn.Linear(2 * hidden if two_ways else hidden, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, 3) -> (B, outputs)."""

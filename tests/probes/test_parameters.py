@@ -6,9 +6,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from trainlint.probes.activations import measure_activations
 from trainlint.probes.parameters import measure_parameters
+from trainlint_rules.init_scale import InitScale
 
-from .recorded import Net, fit, measured, record, train
+from .recorded import Net, classify, fit, measured, record, train
 
 
 @pytest.mark.parametrize(("prefix", "void"), [("module.", True), ("", False)])
@@ -38,3 +40,44 @@ def test_a_softmax_over_one_entry_leaves_its_scores_without_a_gradient(axis, sil
     net = Net(pooled, score=nn.Linear(4, 1), out=nn.Linear(4, 3))
     found = measured(measure_parameters, train(net, DataLoader(data, 8), lambda m, batch: F.cross_entropy(m(batch[0]), batch[1])))
     assert (found.constant.parameters if found.constant else None) == silent
+
+
+@pytest.mark.parametrize("build", [lambda: nn.Linear(4, 6), lambda: nn.LSTM(4, 6, batch_first=True), lambda: nn.MultiheadAttention(4, 2)])
+@pytest.mark.parametrize("constant", [True, False])
+def test_units_that_start_alike_and_stay_alike_are_seen(build, constant):
+    torch.manual_seed(0)
+    layer, head = build(), nn.Linear(6 if not isinstance(build(), nn.MultiheadAttention) else 4, 3)
+
+    def forward(net, x):
+        if isinstance(layer, nn.Linear):
+            return head(net.layer(x).relu())
+        if isinstance(layer, nn.LSTM):
+            return head(net.layer(x[:, None])[0][:, -1])
+        return head(net.layer(x[None], x[None], x[None])[0][0])
+
+    if constant:
+        for parameter in layer.parameters():
+            nn.init.constant_(parameter, 0.1)
+        nn.init.constant_(head.weight, 0.1)
+    x = torch.randn(32, 4)
+    loader = DataLoader(TensorDataset(x, (x[:, 0] > 0).long() + (x[:, 1] > 0).long()), 8)
+    found = measured(measure_parameters, train(Net(forward, layer=layer, head=head), loader, classify))
+    assert any(p.identical_units for p in found.parameters) is constant
+
+
+def test_a_head_that_starts_at_zero_has_units_of_its_own_after_a_step():
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    nn.init.zeros_(model[2].weight)
+    x = torch.randn(32, 4)
+    found = measured(measure_parameters, train(model, DataLoader(TensorDataset(x, (x[:, 0] > 0).long()), 8), classify))
+    assert not any(p.identical_units for p in found.parameters)
+
+
+def test_matrices_of_zeros_that_wait_for_each_other_are_found():
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    recording = train(model, DataLoader(TensorDataset(torch.randn(32, 4), torch.arange(32) % 3), 8), classify)
+    verdict = InitScale().judge(measured(measure_activations, recording), measured(measure_parameters, recording))
+    assert verdict.kind == "fail"
+    assert "start at zero" in verdict.message

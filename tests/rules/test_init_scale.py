@@ -4,7 +4,7 @@ import pytest
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Activation, Activations
+from trainlint.measurements import Activation, Activations, ParameterInfo, Parameters
 from trainlint_rules.init_scale import InitScale
 
 HERE = Location("net.py", 14)
@@ -14,8 +14,13 @@ def layer(std: float, kind: str = "linear", *, identical: bool = False, module: 
     return Activation(module=module, kind=kind, std=std, absolute_max=4 * std, identical_samples=identical, units=128, where=HERE)
 
 
-def judge(*layers: Activation):
-    return InitScale().judge(Activations(layers=layers))
+def judge(*layers: Activation, parameters: tuple[ParameterInfo, ...] = ()):
+    return InitScale().judge(Activations(layers=layers), Parameters(parameters=parameters))
+
+
+def matrix(name: str, **facts: object) -> ParameterInfo:
+    given = {"shape": (8, 4), "size": 32, "requires_grad": True, "where": HERE, "module": name, "module_kind": "Linear", **facts}
+    return ParameterInfo(name=f"{name}.weight", **given)
 
 
 def stack(*stds: float) -> list[Activation]:
@@ -76,3 +81,24 @@ def test_passes_large_inputs_whose_scale_the_network_keeps():
 
 def test_does_not_judge_a_single_layer():
     assert judge(layer(0.5)).kind == "not-run"
+
+
+def test_fails_when_units_stay_copies_of_each_other():
+    verdict = judge(*stack(0.6, 0.5), parameters=(matrix("hidden", identical_units=True), matrix("out")))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.ERROR, HERE)
+    assert "All 8 units of hidden" in verdict.message
+
+
+def test_fails_when_matrices_of_zeros_wait_for_each_other():
+    waiting = [matrix(name, zero_init=True, gradient="zero") for name in ("hidden", "out")]
+    assert judge(*stack(0.6, 0.5), parameters=tuple(waiting)).kind == "fail"
+    assert judge(*stack(0.6, 0.5), parameters=(waiting[0], matrix("out", zero_init=True))).kind == "pass"
+
+
+def test_silent_units_are_left_to_the_rule_that_judges_them():
+    dead = Activation(module="1", kind="relu", dead_units=1.0, identical_samples=True, where=HERE)
+    assert judge(layer(0.6), dead, *[layer(0.05, identical=True)] * 3).kind == "pass"
+
+
+def test_inputs_that_are_alike_from_the_first_layer_on_are_left_to_the_rule_that_judges_them():
+    assert judge(*[layer(0.05, identical=True)] * 4).kind == "pass"

@@ -41,8 +41,12 @@ class ParameterInfo:
     norm_or_bias: bool = False
     zero_init: bool = False
     """All zeros before the first step (a zero-initialised residual branch or bias)."""
+    identical_units: bool = False
+    """A weight matrix whose rows (within a gate or a projection) were equal before the first step and still are after it, though it changed them."""
     lr: float | None = None
     """Learning rate of its group at the steps measured."""
+    where: Location | None = None
+    """Where its module was built; known for matrices of identical or zero units alone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from trainlint.record.recording import Recording
 from trainlint.record.seen import Backward, StepSeen
 from trainlint.settings import Settings
 
-__all__ = ["measure_parameters"]
+__all__ = ["are_copies", "measure_parameters"]
 
 #: How a cut is called in the report, where torch's own name says little.
 _CUT_NAMES = {
@@ -30,6 +30,8 @@ _CUT_NAMES = {
     "tensor": "new tensor",
     "as_tensor": "new tensor",
 }
+#: Gates of a recurrent layer, or projections in one matrix; share of its movement by which rounding makes copies differ.
+_MOST_GATES, _COPIES = 4, 1e-3
 _INTEGER = ("long", "int", "round", "floor", "ceil", "sign", "__gt__", "__lt__", "__ge__", "__le__", "__eq__", "gt", "lt", "ge", "le", "eq")
 
 
@@ -169,6 +171,8 @@ def _info(
         seen = recording.optimizers[owner[0]]
         rates = [s.lr[owner[1]] for s in seen.steps if s.update_norms and owner[1] < len(s.lr)]
         lr = statistics.median(rates) if rates else None
+    zero = initial is not None and not initial.is_sparse and not bool(initial.any())
+    copies = initial is not None and bool(norms) and are_copies(initial, parameter)
     return ParameterInfo(
         name=name,
         module=module_name,
@@ -187,9 +191,26 @@ def _info(
         update_norm=updates[0] if updates else 0.0,
         update_ratio=statistics.median(ratios) if ratios else None,
         norm_or_bias=parameter.dim() < 2 or "Norm" in type(module).__name__,
-        zero_init=initial is not None and not initial.is_sparse and not bool(initial.any()),
+        zero_init=zero,
+        identical_units=copies,
         lr=lr,
+        where=recording.frames.location(recording.places.get(id(module))) if copies or (zero and parameter.dim() > 1) else None,
     )
+
+
+def are_copies(initial: Tensor, now: Tensor) -> bool:
+    """Whether the rows of a matrix were equal and still are, though training moved them; rows of one gate or projection among up to four."""
+    if now.dim() < 2 or len(now) < 2 or initial.shape != now.shape or any(t.is_sparse or not t.is_floating_point() for t in (initial, now)):
+        return False
+    before = initial.detach().flatten(1)
+    if bool((before != before[0]).any()):
+        return False
+    after = now.detach().flatten(1)
+    moved = float((after - before.to(after.device)).abs().max())
+    if not 0 < moved < float("inf"):
+        return False
+    parts = [after.reshape(n, -1, after.shape[1]) for n in range(1, _MOST_GATES + 1) if len(after) % n == 0 and len(after) > n]
+    return any(float((part - part[:, :1]).abs().max()) <= _COPIES * moved for part in parts)
 
 
 def _cuts(recording: Recording, names: dict[int, str], reached: set[int]) -> Iterator[GraphCut]:
