@@ -10,6 +10,8 @@ The output of every layer in the first training forward, in order of execution.
 - **Error, collapsed**: from some layer to the end, three or more weight layers give every sample the same output although the inputs
   differ. What distinguishes the samples is lost in rounding.
 - **Error, exploded**: the network's output has a standard deviation above 10,000, and a thousand times that of its first layer.
+- **Warning**: one layer alone makes more than a hundred times of its input, and a standard deviation above 100; in recurrent layers a
+  weight above 1 does that.
 - **Warning**: some layer's output has a standard deviation above 100, and thirty times that of the first layer.
 
 A zero-initialised head, zero-initialised residual branches and LayerScale pass: other layers still carry the signal. Large but unscaled
@@ -42,8 +44,8 @@ for layer in self.layers:
 ## Thresholds
 
 - Standard deviation above 100 and 30 × the first layer's (warning): calibrated over 30 networks at their own initialisation (ResNet,
-  DenseNet, EfficientNet, ViT, Swin, CaiT, ConvNeXt, GPT-2, BERT, VAE, MLPs), whose largest standard deviation was below 5 and largest
-  growth 53 × (BERT, whose embeddings start at 0.02).
+  DenseNet, EfficientNet, ViT, Swin, CaiT, ConvNeXt, GPT-2, BERT, VAE, MLPs), whose largest standard deviation was below 5, so that
+  none had a layer with a hundred times its input, and largest growth 53 × (BERT, whose embeddings start at 0.02).
 - Above 10,000 and 1,000 × (error): a softmax over such scores is one-hot, so the loss has hardly a slope.
 - Copies differ by less than a thousandth of what the step changed them by, which is rounding.
 - Three weight layers with equal outputs for all samples (error; a warning when norm layers follow, which can bring the signal back): two or fewer occur by design (zero-initialised heads).
@@ -95,10 +97,13 @@ class InitScale(Rule):
         alike = _copies(parameters) or _waiting(parameters)
         if alike:
             return alike
+        steep = next((layer for layer in alive if _is_weighted(layer) and (layer.gain or 0.0) > LARGE_STD and layer.std > LARGE_STD), None)
+        if steep is not None:
+            return _steep(layers, steep)
         if len(layers) < COLLAPSED_LAYERS or not alive:
             return not_run(f"only {len(alive)} layers with a varying output were seen, too few to follow a scale along depth")
         collapsed = list(itertools.takewhile(lambda layer: layer.identical_samples, reversed(layers)))[::-1]
-        weighted = [layer for layer in collapsed if layer.kind.lower().startswith(WEIGHT_LAYERS)]
+        weighted = [layer for layer in collapsed if _is_weighted(layer)]
         # Where samples are alike at the first layer the input says nothing; behind units that are all silent `dead-units` says why.
         if len(weighted) >= COLLAPSED_LAYERS and len(collapsed) < len(layers) and collapsed[0].dead_units < 1.0:
             return _collapsed(layers, collapsed)
@@ -114,6 +119,10 @@ class InitScale(Rule):
         )
 
 
+def _is_weighted(layer: Activation) -> bool:
+    return layer.kind.lower().startswith(WEIGHT_LAYERS)
+
+
 def _copies(parameters: Parameters) -> Verdict | None:
     """The failure of layers whose units are copies of each other."""
     copies = [p for p in parameters.parameters if p.identical_units]
@@ -122,7 +131,7 @@ def _copies(parameters: Parameters) -> Verdict | None:
     first = copies[0]
     others = f" (and of {len(copies) - 1} more layers)" if len(copies) > 1 else ""
     return failed(
-        f"All {first.shape[0]} units of {first.module or first.name}{others} start with the same weights and are still equal after a step: "
+        f"All {first.shape[0] if first.shape else 0} units of {first.module or first.name}{others} start with the same weights and are still equal after a step: "
         "they get the same gradients and stay copies of one unit.",
         severity=Severity.ERROR,
         evidence={"measured": len(copies), "expected": 0, "threshold": 0, "layer": first.module},
@@ -144,6 +153,17 @@ def _waiting(parameters: Parameters) -> Verdict | None:
         evidence={"measured": len(zero), "expected": 0, "threshold": 0, "layer": zero[0].module},
         location=zero[0].where,
         fix=_fix("Start from random weights; at most the last layer of a network or of a residual branch may start at zero."),
+    )
+
+
+def _steep(layers: Sequence[Activation], steep: Activation) -> Verdict:
+    return failed(
+        f"{_label(steep)} alone multiplies the scale of its input by {steep.gain or 0:,.0f}: its output has a standard deviation of {steep.std:.2g}.",
+        severity=Severity.WARNING,
+        evidence={"measured": steep.gain, "expected": 1.0, "threshold": LARGE_STD, "standard deviation": steep.std, "layer": steep.module},
+        location=steep.where,
+        fix=_fix("Its weights start too large; those that a recurrent layer applies to its own state at most orthogonal."),
+        details=(_bars(layers, [layers.index(steep)]),),
     )
 
 

@@ -7,7 +7,8 @@ Each sample of the recorded batch is given the inputs of another, and the step i
 - **Error**: no prediction changes, and no gradient of any parameter either: the model cannot learn anything about its inputs.
 - **Warning**: the same for one of several inputs that enter the model.
 
-Not judged: a layer whose units are all silent passes nothing on either; dead-units says so.
+Not judged: a layer whose units are all silent passes nothing on either; dead-units says so. Where the effect only fades from one
+saturating layer to the next, init-scale and gradient-vanishing say why.
 
 Healthy and passed: last layers that begin at zero (their gradients do depend on the inputs), tensors of the batch that the loop
 keeps for itself, masks and ids that are the same for all samples, generators that are fed noise.
@@ -58,6 +59,9 @@ EQUAL, EQUAL_GRADIENTS = 1e-6, 1e-4
 #: Operations that pass nothing on where their units are dead.
 SILENCING = ("relu", "relu_", "relu6", "threshold", "threshold_", "hardtanh", "hardtanh_", "relu6_", "max_pool2d", "clamp", "clamp_min")
 
+#: Operations that pass ever less on where many of them follow each other.
+FADING = ("sigmoid", "sigmoid_", "tanh", "tanh_", "hardsigmoid", "hardtanh", "softmax", "softsign", "linear")
+
 
 class InputIgnored(Rule):
     """Looks for inputs that change neither predictions nor gradients."""
@@ -77,6 +81,8 @@ class InputIgnored(Rule):
         silent = next((layer.module or layer.kind for layer in activations.layers if layer.dead_units >= 1.0), None)
         if _ignored(together) and silent is not None and influence.lost_in in SILENCING:
             return not_run(f"every unit of {silent} is silent, so that nothing of the input passes it")
+        if _ignored(together) and together.change > 0 and influence.lost_in in FADING:
+            return not_run("what the input changes fades from layer to layer, which `init-scale` and `gradient-vanishing` judge")
         evidence: dict[str, Json] = {
             "measured": together.change,
             "expected": "a change",
@@ -85,10 +91,9 @@ class InputIgnored(Rule):
             **{effect.path: effect.change for effect in influence.inputs},
         }
         if _ignored(together):
-            hardly = "Hardly any prediction or" if together.change > 0 else "No prediction and no"
             return failed(
-                f"{hardly} gradient changes when each of {influence.samples} samples is given the inputs of another{_how(influence)}.",
-                severity=Severity.WARNING if together.change > 0 else Severity.ERROR,
+                f"No prediction and no gradient changes when each of {influence.samples} samples is given the inputs of another{_how(influence)}.",
+                severity=Severity.ERROR,
                 evidence=evidence,
                 location=influence.where,
                 fix=Fix(

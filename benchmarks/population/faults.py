@@ -160,10 +160,9 @@ def all_zero(model: nn.Module) -> None:
 
 
 def alike(model: nn.Module) -> None:
-    """All weights of a matrix start at one value, so that units stay copies."""
+    """All weights start at one value, so that units stay copies."""
     for parameter in model.parameters():
-        if parameter.dim() > 1:
-            nn.init.constant_(parameter, 0.02)
+        nn.init.constant_(parameter, 0.02)
 
 
 def below_zero(model: nn.Module) -> None:
@@ -186,7 +185,7 @@ def relu_recurrence(model: nn.Module) -> None:
     """A plain recurrent layer whose weights enlarge the state at every step."""
     model.rnn = nn.RNN(3, 32, batch_first=True, nonlinearity="relu")
     with torch.no_grad():
-        model.rnn.weight_hh_l0.copy_(1.25 * torch.eye(32))
+        model.rnn.weight_hh_l0.copy_(1.6 * torch.eye(32))
 
 
 def noisy_labels(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from trainlint.finding import Severity
@@ -102,3 +104,10 @@ def test_silent_units_are_left_to_the_rule_that_judges_them():
 
 def test_inputs_that_are_alike_from_the_first_layer_on_are_left_to_the_rule_that_judges_them():
     assert judge(*[layer(0.05, identical=True)] * 4).kind == "pass"
+
+
+def test_warns_when_one_layer_multiplies_the_scale_of_its_input():
+    steep = Activation(module="rnn", kind="rnn_relu", std=400.0, gain=400.0, where=HERE)
+    verdict = judge(steep, layer(90.0))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, HERE)
+    assert judge(replace(steep, gain=2.0), layer(90.0), layer(90.0)).kind == "pass"

@@ -135,6 +135,8 @@ class Activation:
     module: str
     kind: str
     std: float = 0.0
+    gain: float | None = None
+    """Standard deviation over that of the layer's input; known for outputs beyond 100 alone."""
     mean: float = 0.0
     absolute_max: float = 0.0
     zero_share: float = 0.0

@@ -10,6 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,8 @@ _LAYERS = (
     | _SATURATING.keys()
     | _CHANNELS.keys()
 )  # fmt: skip
+#: Standard deviation of an output from which its layer's gain is looked at.
+_LARGE = 100.0
 #: Same calls of a layer that are described, as in a loop over time; and layers described in all.
 _MOST_CALLS, _MOST_LAYERS = 4, 1000
 #: Further recorded batches on which a unit must be zero to count as dead, and the most seconds for them.
@@ -98,6 +101,8 @@ class _Layers:
         self.channels: dict[int, int] = {}
         self.calls: Counter[tuple[int, str, object]] = Counter()
         self.found: dict[int, Activation] = {}
+        self.scales: dict[int, float] = {}
+        """Slot of a layer's output -> its standard deviation."""
         self.silent: dict[int, Tensor] = {}
         """Position of a rectifier -> which of its units were zero so far."""
 
@@ -146,7 +151,7 @@ class _Layers:
         values = made[0].detach()
         if name in _RECTIFIERS and values.dim() > 1:
             self.silent[position] = _silent(values, axis)
-        self.found[position] = _describe(
+        layer = _describe(
             values,
             module=self.names.get(id(op.module), type(op.module).__name__ if op.module is not None else ""),
             name=name,
@@ -155,6 +160,18 @@ class _Layers:
             recording=self.recording,
             op=op,
         )
+        self.scales[outputs[0]] = layer.std
+        self.found[position] = replace(layer, gain=self._gain(op, layer.std))
+
+    def _gain(self, op: Operation, std: float) -> float | None:
+        """How many times the scale of the layer's input; for large outputs alone."""
+        if std < _LARGE or not op.inputs:
+            return None
+        given = self.tape.outside.get(op.inputs[0])
+        if isinstance(given, nn.Parameter) or (given is not None and not given.is_floating_point()):
+            return None
+        before = self.scales.get(op.inputs[0]) if given is None else float(given.float().std(correction=0))
+        return std / before if before else None
 
     def _watch(self, position: int, op: Operation, made: tuple[Tensor, ...]) -> None:
         if position in self.silent and made:
@@ -162,7 +179,7 @@ class _Layers:
 
     def _with_dead_units(self, position: int, layer: Activation) -> Activation:
         silent = self.silent.get(position)
-        return layer if silent is None else Activation(**{**vars(layer), "dead_units": float(silent.float().mean())})
+        return layer if silent is None else replace(layer, dead_units=float(silent.float().mean()))
 
     def _channel_axis(self, name: str, op: Operation, values: Tensor) -> int:
         """The axis of the units: by the layer that made them, kept through functions that leave the shape alone."""
