@@ -18,6 +18,7 @@ from torch import Tensor
 from trainlint.measurements import Lesson
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.replay import Rehearsal, rehearsal, usable
+from trainlint.probes.short_training import part_of
 from trainlint.probes.split_samples import Split
 from trainlint.record.operation import without_regularisation
 from trainlint.record.recording import Recording
@@ -29,6 +30,8 @@ __all__ = ["train_a_while"]
 _KEPT_BACK, _FEWEST, _MOST = 0.4, 120, 512
 #: Passes over the samples, those after which it is judged, the rate of Adam, and the seconds that all may take.
 _PASSES, _JUDGED, _RATE, _SECONDS = 48, (2, *range(4, 49, 4)), 2e-3, 8.0
+#: Parts that a batch is trained on in.
+_PARTS = 4
 #: Exchanges of targets that a loss is held against.
 _EXCHANGES = 19
 #: Share of the loss with exchanged targets at which samples are known by heart.
@@ -56,11 +59,12 @@ def _lesson(trial: Rehearsal, split: Split, deadline: float) -> Lesson | None:
         return None
     optimizer = torch.optim.Adam(trial.leaves, lr=_RATE)
     best, share, steps = -math.inf, 1.0, 0
+    parts = _in_parts(trial, learned, size)
     for number in range(1, _PASSES + 1):
-        for fill in learned:
+        for fill in parts:
             if not math.isfinite(trial.step(optimizer, fill, without_regularisation)):
                 return None
-        steps += len(learned)
+        steps += len(parts)
         late = time.monotonic() > deadline
         if number not in _JUDGED and not late:
             continue
@@ -70,6 +74,14 @@ def _lesson(trial: Rehearsal, split: Split, deadline: float) -> Lesson | None:
         if share <= _BY_HEART or late:
             break
     return Lesson(steps=steps, learned=len(learned) * size, held_out=len(held) * size, left=share, by_heart=share <= _BY_HEART, z=best)
+
+
+def _in_parts(trial: Rehearsal, fills: Sequence[dict[int, Tensor]], size: int) -> Sequence[dict[int, Tensor]]:
+    """The batches in quarters, which take a quarter of the memory; whole where the step does not allow it."""
+    if part_of(trial) is None:
+        return fills
+    rows = size // _PARTS
+    return [{s: t[first : first + rows] for s, t in fill.items()} for fill in fills for first in range(0, rows * _PARTS, rows)]
 
 
 def _fills(trial: Rehearsal, split: Split, size: int, deadline: float) -> list[dict[int, Tensor]]:
