@@ -1,6 +1,6 @@
 """What a full preflight costs, in steps of the user's own, beside what others take for a part of the same checks.
 
-    nice -n -10 python benchmarks/cost.py [--quick] [--no-memory] [MODEL ...]
+    nice -n -10 python benchmarks/cost.py [--quick] [MODEL ...]
 
 For a small CNN, resnet18, ViT-tiny and a 4-layer GPT (the models of overhead.py, on digits and text, 32 samples a batch) it runs everything
 that ``trainlint.check`` does, its own training steps included, and prints **step-equivalents**: CPU time of the process over the median
@@ -10,21 +10,19 @@ CPU time of a bare training step. Beside it, in the same process:
 - what others take: torch-lr-finder's range test of 100 steps, 200 steps on one batch, preflight-ml, and Lightning's lr_find followed
   by 200 steps of overfit_batches. Those that are not installed are left out, the last with ``--quick``.
 
-Then keeping and putting back the weights, in steps, and the largest memory of a scanned script over that of its own first steps.
+Then keeping and putting back the weights, in steps. ``memory.py`` measures what a scan takes of memory.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -41,25 +39,6 @@ from trainlint.registry import load_catalogue
 _BATCH = 32
 #: Bare steps that are timed, after some that are not.
 _TIMED, _WARM_UP = 15, 3
-
-SCRIPT = """
-import resource, sys
-import timm, torch
-import torch.nn.functional as F
-from torch.utils.data import DataLoader, TensorDataset
-
-torch.manual_seed(0)
-model = timm.create_model("resnet18", num_classes=10)
-loader = DataLoader(TensorDataset(torch.randn(256, 3, 128, 128), torch.randint(0, 10, (256,))), 32, shuffle=True)
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-for epoch in range(100):
-    for step, (x, y) in enumerate(loader):
-        optimizer.zero_grad()
-        F.cross_entropy(model(x), y).backward()
-        optimizer.step()
-        if len(sys.argv) > 1 and step == 5:
-            sys.exit()
-"""
 
 
 def data_for(name: str) -> TensorDataset:
@@ -238,34 +217,6 @@ def keeping(name: str, data: TensorDataset) -> tuple[float, bool]:
     return statistics.median(times), same
 
 
-def memory() -> tuple[float, float]:
-    """MiB of a resnet18 script on 32 pictures of 3x128x128: its own first six steps, and scanned."""
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder, "train.py")
-        script.write_text(SCRIPT)
-        scan = [
-            sys.executable,
-            "-m",
-            "trainlint",
-            "scan",
-            str(script),
-            "--budget",
-            "600",
-            "--format",
-            "json",
-            "--output",
-            f"{folder}/r.json",
-        ]
-        return _peak([sys.executable, str(script), "stop"], folder), _peak(scan, folder)
-
-
-def _peak(command: list[str], folder: str) -> float:
-    """Largest resident memory of a command or of any process it waited for, in MiB."""
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, _, usage = os.wait4(process.pid, 0)
-    return usage.ru_maxrss / 1024
-
-
 def measure(name: str) -> dict[str, float]:
     """One model's column: step-equivalents by row, but for the step itself (ms) and the whole in seconds."""
     data = data_for(name)
@@ -305,12 +256,6 @@ def main() -> None:
             for column in table.values()
         ]
         print(f"| {row} | " + " | ".join(cells) + " |")
-    if "--no-memory" in sys.argv:
-        return
-    own, scanned = memory()
-    print(
-        f"\nPeak memory, resnet18, 32x3x128x128: {own:.0f} MiB by its own first steps, {scanned:.0f} MiB scanned: {scanned / own:.2f} times"
-    )
 
 
 if __name__ == "__main__":
