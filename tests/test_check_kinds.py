@@ -15,7 +15,8 @@ import trainlint
 
 sys.path.insert(0, str(Path(__file__).parent))
 from framework_kinds import lightning_module
-from kinds import KINDS, loader, mlp, x, y
+from kinds import loader, mlp, x, y
+from model_kinds import KINDS
 
 
 @pytest.mark.filterwarnings("ignore")
