@@ -16,8 +16,9 @@ import torch
 
 from trainlint.measurements import LearningRate
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.optimizer_copies import configured_lr
 from trainlint.probes.rate_search import BATCHES, EXPLODED, SCORED, SWEEP, RateSearch, searched
-from trainlint.probes.replay import configured_lr, rehearsal
+from trainlint.probes.replay import rehearsal
 from trainlint.probes.short_training import part_of
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings

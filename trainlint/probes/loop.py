@@ -38,7 +38,7 @@ def measure_loop(recording: Recording, deadline: float, settings: Settings) -> L
         has_loader=bool(recording.loaders_of("train")),
         has_validation=bool(recording.loaders_of("val")),
         optimizers=len(recording.optimizers),
-        stepped_optimizers=len(recording.training),
+        stepped_optimizers=recording.turns,
         validation=tuple(_validation(recording)),
         train_forwards=len(trained),
         eval_mode_forwards=len(whole),
@@ -160,7 +160,7 @@ def _epoch(recording: Recording, call: Call) -> int | None:
 def _steps_before_backward(recording: Recording) -> bool:
     """step() comes first in each iteration: the very first one finds no gradients, the others those of the batch before."""
     steps = [s for s in recording.steps if not s.closure]
-    if len(steps) < 2 or not steps[0].without_gradient or len(recording.training) > 1:
+    if len(steps) < 2 or not steps[0].without_gradient or recording.turns > 1:
         return False
     return recording.backwards != [] and recording.backwards[0].happening > steps[0].happening
 

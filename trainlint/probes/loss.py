@@ -56,7 +56,7 @@ def measure_loss(recording: Recording, deadline: float, settings: Settings) -> L
         not_at_init_because=why,
         requires_grad_forced=first.loss_forced,
         model_outputs=outputs[0].outputs if outputs else 0,
-        optimizers=len(recording.training),
+        optimizers=recording.turns,
     )
 
 

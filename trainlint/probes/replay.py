@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import re
-from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -18,6 +15,7 @@ from torch.optim import Optimizer
 
 from trainlint.measurements import Replay
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.optimizer_copies import copied
 from trainlint.probes.parts import batch_rows, resized
 from trainlint.record.operation import Operation
 from trainlint.record.recording import Recording
@@ -27,7 +25,7 @@ from trainlint.record.tape import Tape
 from trainlint.record.verify import close
 from trainlint.settings import Settings
 
-__all__ = ["Rehearsal", "configured_lr", "measure_replay", "rehearsal"]
+__all__ = ["Rehearsal", "measure_replay", "rehearsal", "usable"]
 
 #: How torch says that tensors do not fit together.
 _OTHER_SHAPES = re.compile(r"must match|shape|out of bounds|out of range|size of tensor", re.IGNORECASE)
@@ -135,50 +133,8 @@ class Rehearsal:
         put((tensor, initial[key]) for key, tensor in tensors.items() if key in initial)
 
     def own_optimizer(self, lr: float) -> Optimizer:
-        """A fresh copy of the user's optimizer with ``lr`` for its highest group and the others in proportion."""
-        seen = self.recording.main
-        if seen is None:
-            msg = "no optimizer took a step"
-            raise CannotMeasureError(msg)
-        wanted = {id(t) for t in self.leaves}
-        kind = type(seen.optimizer)
-        twin = kind.__new__(kind)
-        # An instance attribute `step` is a scheduler's or a framework's wrapper around the original optimizer.
-        twin.__dict__ = {k: v for k, v in vars(seen.optimizer).items() if k not in ("step", "zero_grad", "train", "eval")}
-        twin._optimizer_step_pre_hooks, twin._optimizer_step_post_hooks = OrderedDict(), OrderedDict()
-        twin.state = defaultdict(dict)
-        base = configured_lr(recording=self.recording)
-        scale = lr / max(base) if max(base) > 0 else 0.0
-        twin.param_groups = []
-        for group, own in zip(seen.optimizer.param_groups, base, strict=True):
-            kept = {k: copy.copy(v) for k, v in group.items() if k != "params"}
-            kept["params"] = [p for p in group["params"] if id(p) in wanted]
-            kept["lr"] = own * scale if max(base) > 0 else lr
-            if kept["params"]:
-                twin.param_groups.append(kept | _in_one_pass(kind, kept))
-        return twin
-
-
-def _in_one_pass(kind: type[Optimizer], group: dict[str, Any]) -> dict[str, Any]:
-    """Options of a group under which the optimizer takes its step in one pass over memory, which is most of what large models cost on a CPU."""
-    asked = any(group.get(key) for key in ("foreach", "differentiable", "capturable")) or isinstance(group.get("lr"), Tensor)
-    plain = all(p.device.type == "cpu" and p.dtype in (torch.float32, torch.float64) for p in group["params"])
-    if asked or not plain or kind not in (torch.optim.Adam, torch.optim.AdamW):
-        return {}
-    return {"fused": True, "foreach": False}
-
-
-def configured_lr(recording: Recording) -> list[float]:
-    """The learning rate that each group of the main optimizer is meant to reach: a schedule's peak, else the value it was built with."""
-    seen = recording.main
-    if seen is None:
-        msg = "no optimizer took a step"
-        raise CannotMeasureError(msg)
-    found = []
-    for index, group in enumerate(seen.optimizer.param_groups):
-        built = seen.base[index].get("lr") if index < len(seen.base) else None
-        found.append(float(group.get("max_lr", group.get("initial_lr", built if built is not None else group["lr"]))))
-    return found
+        """A fresh copy of the user's optimizer with ``lr`` for its highest group and the others in proportion; of all that step together."""
+        return copied(self.recording, {id(t) for t in self.leaves}, lr)
 
 
 @contextmanager
@@ -200,8 +156,8 @@ def rehearsal(
     if tape is None or (recording.trust == "none" and not unchecked):
         msg = f"the recorded step cannot be replayed: {recording.trust_reason}"
         raise CannotMeasureError(msg)
-    if len(recording.training) > 1:
-        msg = f"{len(recording.training)} optimizers train in turns, so one loss alone says little"
+    if recording.turns > 1:
+        msg = f"{recording.turns} optimizers train in turns, so one loss alone says little"
         raise CannotMeasureError(msg)
     held = {id(p) for o in recording.training for p in o.parameters}
     leaves = [t for t in tape.leaves.values() if not held or id(t) in held]

@@ -166,10 +166,13 @@ class DataFlow:
 
     def _validation(self) -> None:
         calls = [c for c in self.recording.calls if c.inputs and c.iteration is not None and c.iteration.phase == "val"]
+        behind = {id(c.module) for c in self.recording.calls if c.fed}
         for call in calls[:_MOST_CALLS]:
             batches = [b for b in self.recording.batches if b.iteration is call.iteration]
             batch, named = self._match(self._data(call.inputs), self._batch_at(call, batches), batches)
-            if batch is not None:
+            if id(call.module) in behind:  # what is not of the batch comes from the model before it
+                named = [(b, p, t) for b, p, t in named if p is not None]
+            if batch is not None and named:
                 self._enter(batch, [(b, p, t) for b, p, t in named if b is None or p is None or self.role(_loader(b), p) != "target"])
 
     def _batch_at(self, call: Call, batches: Iterable[Batch]) -> Batch | None:

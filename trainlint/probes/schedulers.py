@@ -37,7 +37,7 @@ def steps_per_epoch(recording: Recording) -> int | None:
     except (TypeError, ValueError):
         return None
     accumulation = Counter(len(s.backwards) for s in recording.steps if s.backwards).most_common(1)
-    return max(1, round(length / (accumulation[0][0] if accumulation and len(recording.training) == 1 else 1)))
+    return max(1, round(length / (accumulation[0][0] if accumulation and recording.turns == 1 else 1)))
 
 
 def scheduler_info(recording: Recording, seen: SchedulerSeen, has_loader: bool, epochs: int | None) -> SchedulerInfo:

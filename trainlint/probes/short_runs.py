@@ -9,9 +9,10 @@ from typing import Any
 from trainlint.measurements import Regulariser, ShortRun, ShortRuns
 from trainlint.probes.augmentation import measure_augmentation
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.optimizer_copies import configured_lr
 from trainlint.probes.pretrained import pretrained_parameters
 from trainlint.probes.regularisers import has_attention, is_post_norm, regularisers, unregularised, without
-from trainlint.probes.replay import configured_lr, rehearsal
+from trainlint.probes.replay import rehearsal
 from trainlint.probes.short_training import CHECKS, Bench, first_run, is_warmed, part_of
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings

@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trainlint.measurements import ShortRun
+from trainlint.probes.optimizer_copies import configured_lr
 from trainlint.probes.parts import alike, divided
 from trainlint.probes.pretrained import pretrained_parameters
 from trainlint.probes.regularisers import Change, unregularised
-from trainlint.probes.replay import Rehearsal, configured_lr
+from trainlint.probes.replay import Rehearsal
 from trainlint.record.recording import Recording
 
 __all__ = ["CHECKS", "FIRST_STEPS", "WARM_UP", "Bench", "first_run", "is_warmed", "part_of"]

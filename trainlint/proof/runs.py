@@ -18,8 +18,9 @@ from trainlint.details import Line, Series
 from trainlint.finding import Finding, Proof
 from trainlint.measurements import Measurement, Unmeasured
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.optimizer_copies import configured_lr
 from trainlint.probes.regularisers import Change, unregularised
-from trainlint.probes.replay import Rehearsal, configured_lr, rehearsal
+from trainlint.probes.replay import Rehearsal, rehearsal
 from trainlint.record.recording import Recording
 
 __all__ = ["Bench", "Condition", "Fill", "affordable", "checks", "compared", "judged_loss", "not_tried", "run", "then"]

@@ -88,6 +88,14 @@ class Recording:
         """Optimizers that took a step."""
         return [o for o in self.optimizers if o.steps]
 
+    @property
+    def turns(self) -> int:
+        """Optimizers that take turns: 1 where several always step on the gradients of the same backward(), as for a body and a head."""
+        taken = [[s.kept for s in seen.steps] for seen in self.training]
+        steps = min((len(t) for t in taken), default=0)
+        together = steps > 0 and all(t[:steps] == taken[0][:steps] and all(t[:steps]) for t in taken)
+        return 1 if together else len(taken)
+
     def models(self) -> list[nn.Module]:
         """The outermost called modules that took part in training, in order of their first call."""
         trained = {id(p) for o in self.training for p in o.parameters} | {i for b in self.backwards for i in b.reached}

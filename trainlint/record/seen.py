@@ -80,6 +80,8 @@ class Call:
     modules_on: int
     off_are_frozen: bool
     inputs: tuple[Tensor, ...] = ()
+    fed: bool = False
+    """Some of its inputs were made by another model, gradients and all."""
     outputs: int = 0
     """Tensors that it returned."""
     marked: bool = False

@@ -60,7 +60,7 @@ class ModelListener(LoaderListener):
         outputs = tuple(t for _, t in tensor_leaves(_plain(output)))
         call = Call(
             module, place, module.training, grad, self.current, tuple(dict.fromkeys(type(m).__name__ for m in off)), len(layers) - len(off),
-            frozen, outputs=len(outputs), happening=self.note("forward", type(module).__name__, place, training=module.training, grad=grad),
+            frozen, fed=any(t.grad_fn is not None for t in inputs), outputs=len(outputs), happening=self.note("forward", type(module).__name__, place, training=module.training, grad=grad),
             mode_place=self.recording.modes.get(id(module)),
         )  # fmt: skip
         if len(self.recording.calls) < 2000:
