@@ -38,3 +38,28 @@ def test_a_softmax_over_one_entry_leaves_its_scores_without_a_gradient(axis, sil
     net = Net(pooled, score=nn.Linear(4, 1), out=nn.Linear(4, 3))
     found = measured(measure_parameters, train(net, DataLoader(data, 8), lambda m, batch: F.cross_entropy(m(batch[0]), batch[1])))
     assert (found.constant.parameters if found.constant else None) == silent
+
+
+class Chosen(nn.Module):
+    """Takes one of several networks by name, or two of a plain list."""
+
+    def __init__(self, used: int) -> None:
+        super().__init__()
+        self.choice = {"narrow": nn.Linear(4, 3), "wide": nn.Linear(4, 3)}
+        self.taken = self.choice["narrow"]
+        self.teacher = [nn.Linear(4, 3).requires_grad_(False)]
+        self.layers = [nn.Linear(3, 3), nn.Linear(3, 3)]
+        self.used = used
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.taken(x) + self.teacher[0](x)
+        for layer in self.layers[: self.used]:
+            y = layer(y)
+        return y
+
+
+@pytest.mark.parametrize(("used", "hidden"), [(0, 0), (1, 12), (2, 24)])
+def test_only_layers_that_get_gradients_are_missed_in_the_register(used, hidden):
+    data = TensorDataset(torch.randn(32, 4), torch.arange(32) % 3)
+    found = measured(measure_parameters, train(Chosen(used), DataLoader(data, 8), lambda m, batch: F.cross_entropy(m(batch[0]), batch[1])))
+    assert sum(u.parameters for u in found.unregistered) == hidden

@@ -67,7 +67,7 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
         foreign=len(foreign),
         loose=sum(1 for o in recording.training for p in o.parameters if id(p) not in known and id(p) in reached),
         foreign_names=tuple(f"{type(p).__name__}{tuple(p.shape)}" for p in foreign[:8]),
-        unregistered=tuple(u for m in models for u in _unregistered(recording, m, known)),
+        unregistered=tuple(u for m in models for u in _unregistered(recording, m, reached - known)),
         rebuilt=tuple(
             RebuiltLayer(kind=r.kind, owner=r.owner, weights=r.weights, where=at(r.place))
             for r in recording.rebuilt.values()
@@ -213,16 +213,18 @@ def _cuts(recording: Recording, names: dict[int, str], reached: set[int]) -> Ite
         )
 
 
-def _unregistered(recording: Recording, model: nn.Module, known: set[int]) -> Iterator[UnregisteredModule]:
-    """Modules and parameters in plain lists, dicts and tuples, which parameters() does not see."""
+def _unregistered(recording: Recording, model: nn.Module, learning: set[int]) -> Iterator[UnregisteredModule]:
+    """Modules and parameters in plain lists, dicts and tuples, which parameters() does not see, and that get gradients.
+
+    ``learning`` has the ids of what gets gradients and is no parameter of a model. Others in such places are a choice of networks of
+    which one is taken, or a fixed teacher that is kept out of the checkpoints.
+    """
     for module in model.modules():
         for attribute, value in vars(module).items():
             if isinstance(value, list | tuple | dict) and attribute not in ("_modules", "_parameters", "_buffers"):
                 items = list(value.values()) if isinstance(value, dict) else list(value)
                 held = [i for i in items if isinstance(i, nn.Module | nn.Parameter)]
-                hidden: list[Tensor] = [
-                    p for i in held for p in (i.parameters() if isinstance(i, nn.Module) else [i]) if id(p) not in known
-                ]
+                hidden: list[Tensor] = [p for i in held for p in (i.parameters() if isinstance(i, nn.Module) else [i]) if id(p) in learning]
                 if hidden:
                     kinds = ", ".join(dict.fromkeys(type(i).__name__ for i in held))
                     yield UnregisteredModule(

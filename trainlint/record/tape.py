@@ -75,6 +75,10 @@ class Tape:
         """Names of the operations: two steps of the same program have the same."""
         return tuple(op.name for op in self.operations)
 
+    def outside_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the tensors that come from outside: two steps on batches of one size have the same."""
+        return tuple(tuple(tensor.shape) for tensor in self.outside.values())
+
     def replay(
         self,
         fill: Mapping[int, Tensor] | None = None,

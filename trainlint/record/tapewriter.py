@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from trainlint.record.frames import Frames, Place
-from trainlint.record.functions import LOSS_FUNCTIONS, NOT_RECORDED, RANDOM, READS
+from trainlint.record.functions import CONVERSIONS, LOSS_FUNCTIONS, NOT_RECORDED, RANDOM, READS
 from trainlint.record.operation import Operation, Ref, State, random_state, tensors_in
 from trainlint.record.provenance import Provenance
 from trainlint.record.shadows import UPDATES, ShadowWatch
@@ -155,6 +155,8 @@ class TapeWriter(Written, TorchFunctionMode):
             if name in READS and call.inputs:
                 self._reads.append((call.inputs[0], name, self.frames.here()))
             return
+        if name in CONVERSIONS and len(made) == 1 and made[0] is args[0]:
+            return  # nothing was converted
         if len(self._operations) >= _MOST_OPERATIONS:
             self._give_up()
             return
