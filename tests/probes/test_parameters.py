@@ -63,3 +63,26 @@ def test_only_layers_that_get_gradients_are_missed_in_the_register(used, hidden)
     data = TensorDataset(torch.randn(32, 4), torch.arange(32) % 3)
     found = measured(measure_parameters, train(Chosen(used), DataLoader(data, 8), lambda m, batch: F.cross_entropy(m(batch[0]), batch[1])))
     assert sum(u.parameters for u in found.unregistered) == hidden
+
+
+class Listing(nn.Module):
+    """Lists its parameters in a way of its own, and wraps a layer anew in each forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm = nn.Linear(4, 3), nn.BatchNorm1d(4)
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [self.layer.weight, self.layer.bias]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.Sequential(self.layer, nn.Identity())(self.norm(x))
+
+
+def test_a_module_may_list_its_parameters_in_a_way_of_its_own_and_wrap_its_layers():
+    data = TensorDataset(torch.randn(32, 4), torch.arange(32) % 3)
+    found = measured(measure_parameters, train(Listing(), DataLoader(data, 8), lambda m, batch: F.cross_entropy(m(batch[0]), batch[1])))
+    assert {p.name: p.optimizer for p in found.parameters} == {
+        "layer.weight": 0, "layer.bias": 0, "norm.weight": None, "norm.bias": None,
+    }  # fmt: skip
+    assert not found.rebuilt

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from trainlint.record.frames import Frames, Place
 from trainlint.record.functions import CONVERSIONS, LOSS_FUNCTIONS, NOT_RECORDED, RANDOM, READS
 from trainlint.record.operation import Operation, Ref, State, random_state, tensors_in
+from trainlint.record.parameters import owns_parameters
 from trainlint.record.provenance import Provenance
 from trainlint.record.shadows import UPDATES, ShadowWatch
 from trainlint.record.structure import map_tensors
@@ -180,8 +181,3 @@ class TapeWriter(Written, TorchFunctionMode):
                 call.random, call.inplace,
             )
         )  # fmt: skip
-
-
-def owns_parameters(module: nn.Module) -> bool:
-    """Whether it, or a module inside it, has parameters: a model rather than a criterion."""
-    return next(module.parameters(), None) is not None
