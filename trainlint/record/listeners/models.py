@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainlint.record.frames import Place
 from trainlint.record.gradients import leave_mark
@@ -81,8 +81,13 @@ class ModelListener(LoaderListener):
             self._recent.append(call)
             if len(self._recent) > 64:
                 del self._recent[0]
-            self._pending_inputs += [(f"input {i}", t) for i, t in enumerate(inputs)]
+            self._pending_inputs += [(f"input {i}", _without_graph(t)) for i, t in enumerate(inputs)]
             del self._pending_inputs[:-16]
+
+
+def _without_graph(tensor: Tensor) -> Tensor:
+    """An input to keep beyond its step: one that another model made would keep that step's graph alive."""
+    return tensor if tensor.grad_fn is None else tensor.detach().requires_grad_()
 
 
 def _plain(output: Any) -> Any:
