@@ -345,3 +345,26 @@ def test_steps_of_other_lengths_between_are_passed_over(lengths: tuple[int, ...]
             optimizer.step()
     recorder.finish()
     assert recorder.recording.trust == "next step", recorder.recording.trust_reason
+
+
+def test_a_loss_of_derivatives_is_replayed() -> None:
+    """As of a differential equation, or a penalty on gradients; points that are drawn anew are the data of the steps."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    recorder = Recorder(Settings(), Frames(), lambda recording: None)
+    with listening(recorder):
+        for _ in range(8):
+            x = torch.rand(6, 1, requires_grad=True)
+            u = model(x)
+            (slope,) = torch.autograd.grad(u, x, torch.ones_like(u), create_graph=True)
+            optimizer.zero_grad()
+            (slope + u).square().mean().backward()
+            optimizer.step()
+    recorder.finish()
+    assert recorder.recording.trust == "next step", recorder.recording.trust_reason
+    with rehearsal(recorder.recording, batches=True) as trial:
+        assert len({float(trial.loss(fill, grad=False)) for fill in trial.fills}) == len(trial.fills) > 1
+        assert not trial.loss(grad=False).requires_grad
+        loss = trial.loss()
+        assert all(g is not None and bool(g.any()) for g in trial.gradients(loss)[:2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CONVERSIONS", "LOSS_FUNCTIONS", "NOT_RECORDED", "RANDOM", "READS"]
+__all__ = ["CONVERSIONS", "DERIVATIVE", "LOSS_FUNCTIONS", "NOT_RECORDED", "RANDOM", "READS"]
 
 #: Loss functions of torch.nn.functional whose arguments are kept for the loss measurement.
 LOSS_FUNCTIONS = frozenset({
@@ -36,3 +36,7 @@ NOT_RECORDED = frozenset({
 CONVERSIONS = frozenset({
     "bfloat16", "bool", "contiguous", "cpu", "cuda", "double", "float", "half", "int", "long", "to", "type", "type_as",
 })  # fmt: skip
+
+
+#: What ``torch.autograd.grad(..., create_graph=True)`` is called on a tape: a derivative that the loss is made of.
+DERIVATIVE = "autograd.grad"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from trainlint.record.frames import Frames, Place
-from trainlint.record.functions import CONVERSIONS, LOSS_FUNCTIONS, NOT_RECORDED, RANDOM, READS
+from trainlint.record.functions import CONVERSIONS, DERIVATIVE, LOSS_FUNCTIONS, NOT_RECORDED, RANDOM, READS
 from trainlint.record.operation import Operation, Ref, State, random_state, tensors_in
 from trainlint.record.parameters import owns_parameters
 from trainlint.record.provenance import Provenance
@@ -104,6 +104,8 @@ class TapeWriter(Written, TorchFunctionMode):
             if name == "__get__" and attribute not in ("T", "mT", "H", "mH", "data", "real", "imag"):
                 return func(*args, **kwargs)
             name = attribute + ("=" if name == "__set__" else "")
+        if name == "grad" and kwargs.get("create_graph"):
+            return self.write(DERIVATIVE, func, args, kwargs)
         if name in NOT_RECORDED or name in ("grad=", "requires_grad="):
             return func(*args, **kwargs)
         return self.write(name, func, args, kwargs)

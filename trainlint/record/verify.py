@@ -129,10 +129,10 @@ class TapeKeeper:
         if old is None or old.batch or source is None or source.place != backward.place or old.signature() != new.signature():
             return
         fill = corresponding(old, new) or {}
-        fits = all(t.shape == old.outside[s].shape and t.dtype == old.outside[s].dtype and not t.requires_grad for s, t in fill.items())
+        fits = all(t.shape == old.outside[s].shape and t.dtype == old.outside[s].dtype and t.is_leaf for s, t in fill.items())
         numbers = sum(t.numel() for t in fill.values()) * (len(recording.fills) + 1)
         if fits and len(recording.fills) < _MOST_FILLS and numbers <= _MOST_NUMBERS and not _same_values(fill, old.outside):
-            recording.fills.append({s: t.clone() for s, t in fill.items()})
+            recording.fills.append({s: t.detach().clone().requires_grad_(t.requires_grad) for s, t in fill.items()})
 
     @staticmethod
     def _loss(tape: Tape, fill: dict[int, torch.Tensor], random_of: Tape) -> float | None:
