@@ -347,7 +347,8 @@ def test_steps_of_other_lengths_between_are_passed_over(lengths: tuple[int, ...]
     assert recorder.recording.trust == "next step", recorder.recording.trust_reason
 
 
-def test_a_loss_of_derivatives_is_replayed() -> None:
+@pytest.mark.parametrize("made", [False, True])
+def test_a_loss_of_derivatives_is_replayed(made: bool) -> None:
     """As of a differential equation, or a penalty on gradients; points that are drawn anew are the data of the steps."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
@@ -355,7 +356,7 @@ def test_a_loss_of_derivatives_is_replayed() -> None:
     recorder = Recorder(Settings(), Frames(), lambda recording: None)
     with listening(recorder):
         for _ in range(8):
-            x = torch.rand(6, 1, requires_grad=True)
+            x = (torch.rand(6, 1) * 2 - 1).requires_grad_() if made else torch.rand(6, 1, requires_grad=True)
             u = model(x)
             (slope,) = torch.autograd.grad(u, x, torch.ones_like(u), create_graph=True)
             optimizer.zero_grad()
