@@ -12,7 +12,8 @@ weight matrices in its last third.
 - **Warning**: nothing in the first third gets a thousandth.
 
 One early parameter with a sound gradient is enough to pass, since the way back is open then: zero-initialised residual branches and
-LayerScale (1e-6) make the gradients within branches small, but not those of the stem or the embeddings. A network whose output layer
+LayerScale (1e-6) make the gradients within branches small, but not those of the stem or the embeddings. Layers that get nothing in the
+first step, where a layer starts at zero, are left out: their gradients come through it and are small until it has grown. A network whose output layer
 starts at zero is not judged: all gradients before it start at zero by design.
 
 ## Why it matters
@@ -176,6 +177,8 @@ def networks_by_depth(parameters: Parameters) -> list[Depth]:
         mine = [p for p in parameters.parameters if p.optimizer == optimizer]
         designed = any(p.zero_init for p in mine if not p.name.endswith("bias"))
         places = [i for i, p in enumerate(mine) if _is_matrix(p) and (_size(p) > 0.0 or not designed)]
+        free = [i for i in places if not (designed and _held_back(mine[i]))]
+        places = free if len(free) >= FEWEST else places
         if len(places) >= FEWEST:
             end = places[max(1, len(places) // 3) - 1]
             first = max(_size(p) for p in mine[: end + 1])
@@ -197,6 +200,11 @@ def _is_matrix(parameter: ParameterInfo) -> bool:
         and not parameter.norm_or_bias
         and not parameter.module_kind.startswith("Embedding")
     )
+
+
+def _held_back(parameter: ParameterInfo) -> bool:
+    """No gradient at all in the first step: it comes through a layer that starts at zero, and is small until that has grown."""
+    return not (parameter.gradient_norms[0] if parameter.gradient_norms else parameter.gradient_norm)
 
 
 def _size(parameter: ParameterInfo) -> float:

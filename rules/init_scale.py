@@ -8,7 +8,8 @@ The output of every layer in the first training forward, in order of execution.
   and stay copies of one unit.
 - **Error, all zero**: no weight matrix gets any gradient at the first step, and some of them start at zero: each waits for the other.
 - **Error, collapsed**: from some layer to the end, three or more weight layers give every sample the same output although the inputs
-  differ. What distinguishes the samples is lost in rounding.
+  differ. What distinguishes the samples is lost in rounding. A warning when the recorded steps bring it back, as those of Adam do in a
+  few layers.
 - **Error, exploded**: the network's output has a standard deviation above 10,000, and a thousand times that of its first layer.
 - **Warning**: one layer alone makes more than a hundred times of its input, and a standard deviation above 100; in recurrent layers a
   weight above 1 does that.
@@ -106,7 +107,7 @@ class InitScale(Rule):
         weighted = [layer for layer in collapsed if _is_weighted(layer)]
         # Where samples are alike at the first layer the input says nothing; behind units that are all silent `dead-units` says why.
         if len(weighted) >= COLLAPSED_LAYERS and len(collapsed) < len(layers) and collapsed[0].dead_units < 1.0:
-            return _collapsed(layers, collapsed)
+            return _collapsed(layers, collapsed, healed=activations.told_apart_later)
         first = alive[0].std
         large = [layer for layer in alive if layer.std > LARGE_STD and layer.std > LARGE_GROWTH * first]
         if large:
@@ -167,12 +168,12 @@ def _steep(layers: Sequence[Activation], steep: Activation) -> Verdict:
     )
 
 
-def _collapsed(layers: Sequence[Activation], run: Sequence[Activation]) -> Verdict:
+def _collapsed(layers: Sequence[Activation], run: Sequence[Activation], *, healed: bool) -> Verdict:
     start = len(layers) - len(run)
     return failed(
         f"From layer {start + 1} of {len(layers)} ({_label(run[0])}) to the output, every sample of the batch gives the same activations "
-        "although the inputs differ.",
-        severity=Severity.WARNING if any("norm" in layer.kind.lower() for layer in run) else Severity.ERROR,
+        f"although the inputs differ{', until the first steps have made the weights larger' if healed else ''}.",
+        severity=Severity.WARNING if healed or any("norm" in layer.kind.lower() for layer in run) else Severity.ERROR,
         evidence={"measured": len(run), "expected": 0, "threshold": COLLAPSED_LAYERS, "layer": run[0].module},
         location=run[0].where,
         fix=_fix("The signal shrinks at every layer: initialise for the activation in use, or put a normalisation layer into each block."),

@@ -9,7 +9,7 @@
 - **Error**: gradients are cleared between `backward()` and the step that should use them.
 - **Error**: within a step of several batches, the gradients of all but the last are cleared away. Without a loader it is a warning.
 - **Warning**: the step of each iteration comes before its `backward()`, so it uses the gradients of the batch before.
-- **Warning**: gradients are clipped after the step; it clips nothing.
+- **Warning**: gradients are clipped after the step or before `backward()`; it clips nothing.
 
 Healthy are: several optimizers in turn (GANs, where one network's gradients are cleared before its own step), clearing at any place
 between a step and the next `backward()`, closures, gradients that are cleared within one batch (adversarial examples, sharpness-aware
@@ -134,7 +134,7 @@ class LoopOrder(Rule):
         late = [step for step in steps if step.clip_after_step]
         if _most(late, steps):
             return failed(
-                f"Gradients are clipped after the step ({len(late)} of {len(steps)} steps): the clipping has no effect.",
+                f"Gradients are clipped between a step and the next backward() ({len(late)} of {len(steps)} times): the clipping has no effect.",
                 severity=Severity.WARNING,
                 evidence={"measured": len(late), "expected": 0, "steps": len(steps)},
                 location=late[0].clip_where,

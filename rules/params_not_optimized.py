@@ -5,7 +5,7 @@
 - **Error**: trainable weights receive gradients in the recorded steps but belong to no optimizer, in a model without loaded weights.
 - **Error**: an optimizer holds tensors of a module that is not in use any more (it was built before the model or its head was
   replaced), so its steps find no gradients, or the layers that came instead are left out.
-- **Error**: layers sit in a plain Python list or dict, which `model.parameters()` does not see.
+- **Error**: layers that receive gradients sit in a plain Python list or dict, which `model.parameters()` does not see.
 - **Error**: a forward builds a layer with random weights anew at each step. A norm that is built so is a warning.
 - **Warning**: parameters in no optimizer in a model with loaded weights, where leaving out the body may be meant; or where some
   parameters are changed by hand; or when only norms and biases are left out.

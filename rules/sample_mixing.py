@@ -7,7 +7,8 @@ zero. When it is not, the first operation after which the outputs depend on othe
 
 - A `view` or `reshape` that should have been a `permute`, attention or an RNN that takes the batch for the sequence
   (`batch_first`), a softmax over the batch: an error.
-- Other ways to mix, such as statistics over the batch written by hand: a warning.
+- Other ways to mix, such as statistics over the batch written by hand: a warning; a note where the others count for less than a
+  hundredth, as through the step size that an adaptive solver chooses for the whole batch.
 - Batch norm without running statistics, losses that compare samples with each other (contrastive, triplet) and graphs,
   whose nodes see their neighbours, mix by design.
 
@@ -45,6 +46,7 @@ h = nn.TransformerEncoder(layer, 2)(x)
   nothing mixes; a softmax over a batch of 1,000 gives about 0.001, while terms that balance the load of experts lie
   below. Healthy pipelines give exactly 0, but for losses that compare samples, which are told apart.
 
+- 0.01 for the same between a note and a warning where no known slip mixes: a solver's steps differ by about its tolerance, 0.001 to 0.01.
 - 0.01 for what a prediction changes by its place, over what two samples differ by. It is 0 up to rounding, a few 1e-6, where nothing
   depends on the place.
 
@@ -64,6 +66,8 @@ from trainlint.measurements import Batches, Leaf, Mixing
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 SHARE = 1e-3
+#: Below this, what mixes samples other than by a known slip is a note.
+SLIGHT = 0.01
 #: Change of a prediction by its place, over that between samples.
 PLACE = 0.01
 
@@ -127,7 +131,7 @@ class SampleMixing(Rule):
         at = f"; {operation} is the first operation that mixes them" if operation else ""
         return failed(
             f"The loss of one sample depends on other samples of the batch, which change it {mixing.share:.2g} times as much as its own input does{at}.",
-            severity=Severity.ERROR if operation in SLIPS else Severity.WARNING,
+            severity=Severity.ERROR if operation in SLIPS else Severity.WARNING if mixing.share >= SLIGHT else Severity.NOTE,
             evidence=evidence | {"operation": operation},
             location=mixing.first_where,
             fix=Fix(summary=summary, code=code, edit=_edit(operation)),

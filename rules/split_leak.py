@@ -90,9 +90,9 @@ class SplitLeak(Rule):
         worst = max(overlap.pairs, key=lambda p: (p.how != "loader", p.how != "dataset", _share(p)))
         if worst.how == "loader":
             return passed("Validation runs over the training loader itself, so there is no split that could leak.")
-        if clean and worst.how in ("dataset", "indices") and _is_whole(worst):
+        if clean and _is_whole(worst):
             return passed(f"{_words(clean[0])} Another loader measures on training data beside it.", evidence=_evidence(clean[0]))
-        if worst.how == "dataset":
+        if worst.how == "dataset" or (worst.how == "content" and _is_whole(worst) and worst.val_total == worst.train_total):
             return _same(worst)
         if _share(worst) < SOME or worst.found < FEWEST:
             most = max(overlap.pairs, key=lambda p: p.overlapping / p.windows if p.windows else 0.0)

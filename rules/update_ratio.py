@@ -8,7 +8,7 @@ The change that each optimizer step really made to each weight matrix, over the 
   takes a hundred thousand steps to change them. While a schedule warms up, the ratio is scaled to the learning rate it warms up to.
 - **Warning, too large**: half of the matrices move by more than 0.3 of themselves at each step.
 
-Norms, biases, embeddings, matrices that start at zero, and LBFGS (which searches along a line) are left out, and so are small updates
+Norms, biases, embeddings, matrices that start at zero or close to it, and LBFGS (which searches along a line) are left out, and so are small updates
 before a layer that starts at zero: no gradient passes it at first. The first steps of Adam are no fault either: its updates have the
 size of the learning rate from the first step, and 1e-3 on weights of 0.02 is a sound 0.05.
 
@@ -37,6 +37,8 @@ optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 - 1e-3 is Karpathy's rule of thumb (CS231n): clearly higher or lower points at the learning rate.
 - 1e-5 for the fastest tenth and 0.3 for the median: calibrated over 30 sound networks with AdamW at 1e-3 and SGD at 0.1, whose fastest
   tenth lay between 2e-4 and 0.35 and whose median was 0.11 at most.
+- Close to zero: a root mean square below 3 % of 1/√(inputs), the scale that keeps a signal's. The 0.02 of transformers is 30 % of that or
+  more; recommenders start at 1e-4, where any step is many times the weight and says nothing of the rate.
 - 1e-6 under loaded weights: fine-tuning uses learning rates down to 1e-6 on weights of about 0.02.
 
 ## References
@@ -48,6 +50,7 @@ optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -64,6 +67,8 @@ SMALL, PRETRAINED = 1e-5, 0.1
 LARGE = 0.3
 #: Then the learning rate is first lowered to this share of it.
 FIRST_STEP = 0.1
+#: Weights below this share of the scale that keeps a signal's start close to zero.
+NEAR_ZERO = 0.03
 #: Matrices needed to call updates too large: a single convex layer forgives much.
 FEWEST = 2
 
@@ -121,9 +126,15 @@ def _counts(parameter: ParameterInfo) -> bool:
         and parameter.gradient in ("finite", "zero")
         and not parameter.norm_or_bias
         and not parameter.zero_init
+        and not _near_zero(parameter)
         and not parameter.module_kind.startswith("Embedding")
         and parameter.lr != 0.0
     )
+
+
+def _near_zero(parameter: ParameterInfo) -> bool:
+    inputs = math.prod(parameter.shape[1:]) or 1
+    return 0.0 < parameter.weight_norm * math.sqrt(inputs / max(1, parameter.size)) < NEAR_ZERO
 
 
 def _at_full_rate(parameter: ParameterInfo, optimizer: OptimizerInfo, optimizers: Optimizers) -> float:

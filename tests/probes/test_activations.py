@@ -92,6 +92,19 @@ def test_outputs_that_do_not_depend_on_the_sample_are_identical():
     assert [a.identical_samples for a in layers] == [False, True]
 
 
+@pytest.mark.parametrize(("kind", "rate", "healed"), [(torch.optim.Adam, 0.05, True), (torch.optim.SGD, 1e-3, False)])
+def test_a_collapse_that_the_first_steps_heal_is_told_from_one_that_stays(kind, rate, healed):
+    model = mlp(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1e-4 if weight.dim() > 1 else 1.0)
+    x = torch.randn(64, 6)
+    data = DataLoader(TensorDataset(x, x[:, :3].argmax(1)), 8)
+    found = measured(measure_activations, train(model, data, classify, kind(model.parameters(), rate)))
+    assert found.layers[-1].identical_samples
+    assert found.told_apart_later is healed
+
+
 class Typed(nn.Module):
     def __init__(self):
         super().__init__()

@@ -239,3 +239,30 @@ def test_labels_that_pick_log_probabilities_are_targets():
     loader = DataLoader(TensorDataset(torch.randn(16, 5), torch.arange(16) % 3), 8)
     view = first(train(nn.Linear(5, 3), loader, lambda m, b: -m(b[0]).log_softmax(1).gather(1, b[1][:, None]).mean()))
     assert roles(view) == {"[0]": ("input", "table"), "[1]": ("target", "labels")}
+
+
+def test_the_zeros_that_a_recurrent_model_begins_with_are_no_samples():
+    torch.manual_seed(0)
+
+    class Cell(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.outer = nn.Linear(5 + 7, 7), nn.Linear(7, 3)
+
+        def forward(self, letter: torch.Tensor, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            hidden = self.inner(torch.cat((letter, hidden), 1)).tanh()
+            return self.outer(hidden), hidden
+
+    def run() -> None:
+        cell = Cell()
+        optimizer = torch.optim.SGD(cell.parameters(), lr=0.1)
+        for _ in range(6):
+            hidden = torch.zeros(1, 7)
+            for letter in torch.randn(4, 1, 5):
+                output, hidden = cell(letter, hidden)
+            optimizer.zero_grad()
+            F.cross_entropy(output, torch.tensor([1])).backward()
+            optimizer.step()
+
+    shapes = {leaf.shape for view in measured(measure_batches, record(run)).train for leaf in view.inputs}
+    assert shapes == {(1, 5)}

@@ -81,3 +81,51 @@ def test_matrices_of_zeros_that_wait_for_each_other_are_found():
     verdict = InitScale().judge(measured(measure_activations, recording), measured(measure_parameters, recording))
     assert verdict.kind == "fail"
     assert "start at zero" in verdict.message
+
+
+class Chosen(nn.Module):
+    """Takes one of several networks by name, or two of a plain list."""
+
+    def __init__(self, used: int) -> None:
+        super().__init__()
+        self.choice = {"narrow": nn.Linear(4, 3), "wide": nn.Linear(4, 3)}
+        self.taken = self.choice["narrow"]
+        self.teacher = [nn.Linear(4, 3).requires_grad_(False)]
+        self.layers = [nn.Linear(3, 3), nn.Linear(3, 3)]
+        self.used = used
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.taken(x) + self.teacher[0](x)
+        for layer in self.layers[: self.used]:
+            y = layer(y)
+        return y
+
+
+@pytest.mark.parametrize(("used", "hidden"), [(0, 0), (1, 12), (2, 24)])
+def test_only_layers_that_get_gradients_are_missed_in_the_register(used, hidden):
+    data = TensorDataset(torch.randn(32, 4), torch.arange(32) % 3)
+    found = measured(measure_parameters, train(Chosen(used), DataLoader(data, 8), lambda m, batch: F.cross_entropy(m(batch[0]), batch[1])))
+    assert sum(u.parameters for u in found.unregistered) == hidden
+
+
+class Listing(nn.Module):
+    """Lists its parameters in a way of its own, and wraps a layer anew in each forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm = nn.Linear(4, 3), nn.BatchNorm1d(4)
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [self.layer.weight, self.layer.bias]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.Sequential(self.layer, nn.Identity())(self.norm(x))
+
+
+def test_a_module_may_list_its_parameters_in_a_way_of_its_own_and_wrap_its_layers():
+    data = TensorDataset(torch.randn(32, 4), torch.arange(32) % 3)
+    found = measured(measure_parameters, train(Listing(), DataLoader(data, 8), lambda m, batch: F.cross_entropy(m(batch[0]), batch[1])))
+    assert {p.name: p.optimizer for p in found.parameters} == {
+        "layer.weight": 0, "layer.bias": 0, "norm.weight": None, "norm.bias": None,
+    }  # fmt: skip
+    assert not found.rebuilt

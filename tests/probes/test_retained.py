@@ -145,3 +145,16 @@ def test_states_that_a_loop_without_backward_carries_on_are_found_in_their_tuple
 
     found = measured(measure_retained, record(run))
     assert (found.variable, found.listed, found.added) == ("state", False, False)
+
+
+def test_what_is_made_of_one_models_output_for_another_is_not_kept_by_the_recorder():
+    encoder, decoder = nn.Linear(6, 4), nn.Linear(4, 1)
+    optimizer = torch.optim.SGD([*encoder.parameters(), *decoder.parameters()], lr=0.01)
+
+    def run() -> None:
+        for i in range(10):
+            optimizer.zero_grad()
+            F.mse_loss(decoder(encoder(X[i]).tanh()), Y[i]).backward()
+            optimizer.step()
+
+    assert measured(measure_retained, record(run)).alive <= 1

@@ -309,3 +309,63 @@ def test_activations_die_with_the_step_that_made_them():
             optimizer.step()
     recorder.finish()
     assert recorder.recording.trust == "next step"
+
+
+def test_a_conversion_that_converts_nothing_is_no_operation() -> None:
+    """Frameworks move what is already there, at each backward() of an accumulation once more; the steps call the same all the same."""
+    model, count = nn.Linear(4, 2), torch.tensor(6.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    recorder = Recorder(Settings(), Frames(), lambda recording: None)
+    with listening(recorder):
+        for step in range(3):
+            x, y = torch.randn(3, 4), torch.randint(0, 2, (3,))
+            for _ in range(step):
+                x = x.to("cpu").float().contiguous()
+            optimizer.zero_grad()
+            (F.cross_entropy(model(x), y.long(), reduction="sum") / count.to(x.device)).backward()
+            optimizer.step()
+    recorder.finish()
+    assert recorder.recording.trust == "next step", recorder.recording.trust_reason
+    assert {op.name for op in recorder.recording.tape.operations} == {"linear", "cross_entropy", "div"}
+
+
+@pytest.mark.parametrize("lengths", [(2, 3, 2, 3), (2, 3, 4, 5, 5, 3, 2)])
+def test_steps_of_other_lengths_between_are_passed_over(lengths: tuple[int, ...]) -> None:
+    """A loop over the length of a batch calls other operations at each; the next batch of a length seen before tells."""
+    cell, head = nn.GRUCell(4, 8), nn.Linear(8, 3)
+    optimizer = torch.optim.SGD([*cell.parameters(), *head.parameters()], 0.1)
+    recorder = Recorder(Settings(), Frames(), lambda recording: None)
+    with listening(recorder):
+        for length in lengths:
+            state = torch.zeros(5, 8)
+            for word in torch.randn(length, 5, 4):
+                state = cell(word, state)
+            optimizer.zero_grad()
+            F.cross_entropy(head(state), torch.randint(3, (5,))).backward()
+            optimizer.step()
+    recorder.finish()
+    assert recorder.recording.trust == "next step", recorder.recording.trust_reason
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_loss_of_derivatives_is_replayed(made: bool) -> None:
+    """As of a differential equation, or a penalty on gradients; points that are drawn anew are the data of the steps."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    recorder = Recorder(Settings(), Frames(), lambda recording: None)
+    with listening(recorder):
+        for _ in range(8):
+            x = (torch.rand(6, 1) * 2 - 1).requires_grad_() if made else torch.rand(6, 1, requires_grad=True)
+            u = model(x)
+            (slope,) = torch.autograd.grad(u, x, torch.ones_like(u), create_graph=True)
+            optimizer.zero_grad()
+            (slope + u).square().mean().backward()
+            optimizer.step()
+    recorder.finish()
+    assert recorder.recording.trust == "next step", recorder.recording.trust_reason
+    with rehearsal(recorder.recording, batches=True) as trial:
+        assert len({float(trial.loss(fill, grad=False)) for fill in trial.fills}) == len(trial.fills) > 1
+        assert not trial.loss(grad=False).requires_grad
+        loss = trial.loss()
+        assert all(g is not None and bool(g.any()) for g in trial.gradients(loss)[:2])

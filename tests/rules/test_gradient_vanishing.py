@@ -86,3 +86,11 @@ def test_judges_each_optimizers_network_by_itself():
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_does_not_judge_shallow_networks(count: int):
     assert judge(*chain(*[1e-3] * count)).kind == "not-run"
+
+
+def test_passes_a_branch_before_a_layer_that_starts_at_zero():
+    """A spatial transformer's localisation begins with the identity: little comes back until its last layer has grown."""
+    branch = [weight("localization.0", 0.0, 1e-6), weight("localization.3", 0.0, 1e-6), weight("fc_loc.0", 0.0, 2e-6)]
+    rest = [weight(name, 1e-2, 1e-2) for name in ("conv1", "conv2", "fc1", "fc2")]
+    assert judge(*branch, weight("fc_loc.2", 5e-3, 5e-3, zero_init=True), *rest).kind == "pass"
+    assert judge(*branch, weight("fc_loc.2", 5e-3, 5e-3), *rest).kind == "fail"

@@ -55,6 +55,13 @@ def test_fails_when_every_sample_looks_the_same_from_some_layer_on():
     assert "From layer 5 of 10" in verdict.message
 
 
+def test_warns_when_the_first_steps_heal_the_collapse():
+    layers = (*stack(0.6, 0.3), *[layer(0.05, identical=True)] * 3)
+    verdict = InitScale().judge(Activations(layers=layers, told_apart_later=True), Parameters())
+    assert verdict.severity is Severity.WARNING
+    assert "until the first steps" in verdict.message
+
+
 def test_names_of_layer_classes_are_known_too():
     verdict = judge(*stack(0.6, 0.3), *[layer(0.05, "Linear", identical=True)] * 3)
     assert verdict.kind == "fail"

@@ -36,6 +36,8 @@ def test_slips_that_mix_samples_are_errors(operation):
 
 def test_other_ways_to_mix_are_a_warning():
     assert judge(across_samples=True, share=0.03, operation="mean").severity is Severity.WARNING
+    assert judge(across_samples=True, share=0.003, operation="mul").severity is Severity.NOTE, "a solver's step size"
+    assert judge(across_samples=True, share=0.003, operation="view").severity is Severity.ERROR
 
 
 def test_batch_norm_without_running_statistics_mixes_by_design():

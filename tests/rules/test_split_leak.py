@@ -54,6 +54,13 @@ def test_training_accuracy_beside_a_validation_is_no_leak():
     assert judge(replace(LEAK, how="indices"), CLEAN).severity is Severity.ERROR
 
 
+def test_a_dataset_that_is_built_twice_is_the_same_data():
+    twice = replace(WHOLE, how="content", train_total=6000, train_read=6000, val_total=6000, val_read=1000, found=1000)
+    assert judge(twice).severity is Severity.WARNING
+    assert judge(twice, CLEAN).kind == "pass"
+    assert judge(replace(twice, val_total=1000)).severity is Severity.ERROR
+
+
 def test_the_same_loader_for_both_is_no_split():
     assert judge(replace(WHOLE, how="loader")).kind == "pass"
 

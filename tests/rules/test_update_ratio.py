@@ -70,13 +70,14 @@ def test_passes_fine_tuning_at_a_small_rate():
     "exempt",
     [
         weight(1e-9, norm_or_bias=True),
+        weight(0.5, weight_norm=64 * 1e-4),
         weight(3.0, zero_init=True),
         weight(1e-9, kind="Embedding"),
         weight(None),
         weight(0.0, lr=0.0),
         weight(0.0, gradient="none"),
     ],
-    ids=["norm", "zero-initialised", "embedding", "unmeasured", "warm-up at zero", "without gradient"],
+    ids=["norm", "near zero", "zero-initialised", "embedding", "unmeasured", "warm-up at zero", "without gradient"],
 )
 def test_leaves_out_what_has_no_scale(exempt: ParameterInfo):
     assert judge(exempt, exempt).kind == "not-run"

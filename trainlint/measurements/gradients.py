@@ -157,6 +157,8 @@ class Activations(Measurement):
 
     name: ClassVar[str] = "activations"
     layers: tuple[Activation, ...] = ()
+    told_apart_later: bool = False
+    """At first the last layer gave every sample the same output; with the weights after the recorded steps it does not."""
 
 
 @dataclass(frozen=True, kw_only=True)

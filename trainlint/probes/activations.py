@@ -59,6 +59,8 @@ _MOST_BATCHES, _MOST_SECONDS = 4, 5.0
 _SAME_LOSS = 0.1
 #: Relative difference up to which outputs count as equal: the rounding of a few float32 operations.
 _EQUAL = 4 * torch.finfo(torch.float32).eps
+#: The same for outputs after a few steps: more than this is no rounding in any of the usual precisions.
+_ALIKE = 1e-2
 
 
 def measure_activations(recording: Recording, deadline: float, settings: Settings) -> Activations:
@@ -71,7 +73,15 @@ def measure_activations(recording: Recording, deadline: float, settings: Setting
                 if (layer.module, layer.kind) not in seen and len(layers) < _MOST_LAYERS:
                     layers.append(layer)
             seen = {(known.module, known.kind) for known in layers}
-    return Activations(layers=tuple(layers))
+    collapsed = bool(layers) and layers[-1].identical_samples
+    return Activations(layers=tuple(layers), told_apart_later=collapsed and _told_apart(recording, deadline))
+
+
+def _told_apart(recording: Recording, deadline: float) -> bool:
+    """Whether the last layer tells the first step's samples apart with the weights that the recorded steps have made."""
+    later = _Layers(recording, _first(recording)[-1], deadline, equal=_ALIKE)
+    later.replay()
+    return bool(later.found) and not list(later.found.values())[-1].identical_samples
 
 
 def _first(recording: Recording) -> list[Backward]:
@@ -88,10 +98,10 @@ def _first(recording: Recording) -> list[Backward]:
 class _Layers:
     """What the layers of one taped step give."""
 
-    def __init__(self, recording: Recording, backward: Backward, deadline: float) -> None:
+    def __init__(self, recording: Recording, backward: Backward, deadline: float, *, equal: float = _EQUAL) -> None:
         tape = backward.tape or recording.tape
         assert tape is not None
-        self.recording, self.backward, self.tape, self.deadline = recording, backward, tape, deadline
+        self.recording, self.backward, self.tape, self.deadline, self.equal = recording, backward, tape, deadline, equal
         self.names = recording.module_names()
         self.in_modules = any(op.module is not None for op in tape.operations)
         leaves = backward.batch.leaves if backward.batch is not None else dict(backward.inputs)
@@ -108,11 +118,7 @@ class _Layers:
 
     def describe(self) -> list[Activation]:
         """One entry for each layer's output, in order."""
-        try:
-            loss = float(self.tape.replay(random_of=self.tape, observe=self._observe, grad=False)[self.tape.loss].sum())
-        except (RuntimeError, IndexError, ValueError, TypeError, KeyError, AttributeError) as error:
-            msg = f"the first step's operations could not be called again ({type(error).__name__})"
-            raise CannotMeasureError(msg) from error
+        loss = self.replay()
         if math.isfinite(loss) and not math.isclose(loss, self.tape.value, rel_tol=_SAME_LOSS, abs_tol=1e-6):
             msg = f"calling the first step's operations again gave the loss {loss:.4g} instead of {self.tape.value:.4g}"
             raise CannotMeasureError(msg)
@@ -120,6 +126,14 @@ class _Layers:
             for fill in self._other_batches():
                 self.tape.replay(fill, observe=self._watch, grad=False)
         return [self._with_dead_units(p, a) for p, a in self.found.items()]
+
+    def replay(self) -> float:
+        """The loss, with what the layers give on the way to it noted in ``found``."""
+        try:
+            return float(self.tape.replay(random_of=self.tape, observe=self._observe, grad=False)[self.tape.loss].sum())
+        except (RuntimeError, IndexError, ValueError, TypeError, KeyError, AttributeError) as error:
+            msg = f"the first step's operations could not be called again ({type(error).__name__})"
+            raise CannotMeasureError(msg) from error
 
     def _other_batches(self) -> Iterator[dict[int, Tensor]]:
         batches = [
@@ -203,7 +217,7 @@ class _Layers:
         if axis is None:
             return False
         spread = (values - values.narrow(axis, 0, 1)).abs().max()
-        return bool(spread <= _EQUAL * values.abs().max())
+        return bool(spread <= self.equal * values.abs().max())
 
     def _sample_axis(self, tensor: Tensor) -> int | None:
         if self.samples < 2 or tensor.layout is not torch.strided:

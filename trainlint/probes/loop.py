@@ -14,6 +14,7 @@ from trainlint.measurements import Event, Loop, Step, ValidationPass
 from trainlint.probes.eval_dropout import dropout_in_evaluation
 from trainlint.probes.loss import is_mean_reduced
 from trainlint.record.modes import depends_on_mode
+from trainlint.record.parameters import parameters_of
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Call, Happening, StepSeen
 from trainlint.settings import Settings
@@ -167,5 +168,5 @@ def _steps_before_backward(recording: Recording) -> bool:
 
 def _changed(recording: Recording, models: list[nn.Module]) -> bool:
     """Whether parameters have other values than when an optimizer was built on them, although none stepped."""
-    known = [(p, recording.initial[id(p)]) for m in models for p in m.parameters() if p.requires_grad and id(p) in recording.initial]
+    known = [(p, recording.initial[id(p)]) for m in models for p in parameters_of(m) if p.requires_grad and id(p) in recording.initial]
     return any(not torch.equal(p.detach(), before) for p, before in known)

@@ -16,6 +16,7 @@ from trainlint.probes.loss_input import activation_of, maker_of, output_weight, 
 from trainlint.probes.loss_terms import Term, is_whole_sum, terms
 from trainlint.probes.torn import torn_scores
 from trainlint.record.operation import Operation
+from trainlint.record.parameters import parameters_of
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Backward
 from trainlint.record.tape import Tape
@@ -76,7 +77,7 @@ def _first_step(recording: Recording) -> list[Backward]:
 def _at_init(recording: Recording) -> tuple[bool, str]:
     for model in recording.models():
         for module in model.modules():
-            if id(module) in recording.loaded and next(module.parameters(recurse=False), None) is not None:
+            if id(module) in recording.loaded and parameters_of(module, recurse=False):
                 return False, f"weights came from {recording.loaded[id(module)]}"
         name = getattr(model, "name_or_path", "")
         if isinstance(name, str) and name:

@@ -8,6 +8,7 @@ from torch import nn
 
 from trainlint.record.frames import Place
 from trainlint.record.operation import Operation, Ref
+from trainlint.record.parameters import parameters_of
 from trainlint.record.recording import Recording
 from trainlint.record.tape import Tape
 
@@ -58,7 +59,7 @@ def output_weight(recording: Recording, tape: Tape, maker: Operation) -> tuple[f
         return None
     weight = tape.outside[slot]
     value = recording.initial.get(id(weight), weight).detach().float()
-    owners = [m for model in recording.models() for m in model.modules() if any(p is weight for p in m.parameters(recurse=False))]
+    owners = [m for model in recording.models() for m in model.modules() if any(p is weight for p in parameters_of(m, recurse=False))]
     place = next((p for m in owners if (p := recording.places.get(id(m))) is not None), None)
     return float(value.std()) * math.sqrt(value[0].numel()), place
 

@@ -10,6 +10,7 @@ from trainlint.measurements import GroupInfo, OptimizerInfo, Optimizers
 from trainlint.probes.pretrained import pretrained_parameters
 from trainlint.probes.schedulers import scheduler_info, steps_per_epoch
 from trainlint.probes.value_source import rate_written
+from trainlint.record.parameters import parameters_of
 from trainlint.record.recording import Recording
 from trainlint.record.seen import OptimizerSeen
 from trainlint.settings import Settings
@@ -53,10 +54,14 @@ def _depths(recording: Recording) -> dict[int, float]:
 def _optimizer(recording: Recording, seen: OptimizerSeen) -> OptimizerInfo:
     optimizer = seen.optimizer
     norms = {
-        id(p) for model in recording.models() for m in model.modules() if "Norm" in type(m).__name__ for p in m.parameters(recurse=False)
+        id(p)
+        for model in recording.models()
+        for m in model.modules()
+        if "Norm" in type(m).__name__
+        for p in parameters_of(m, recurse=False)
     }
     loaded = {
-        id(p) for model in recording.models() for m in model.modules() if id(m) in recording.loaded for p in m.parameters(recurse=False)
+        id(p) for model in recording.models() for m in model.modules() if id(m) in recording.loaded for p in parameters_of(m, recurse=False)
     }
     learned, depths = pretrained_parameters(recording), _depths(recording)
     names = {id(p): name for name, _, _, p in recording.named_parameters()}

@@ -14,6 +14,7 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.value_source import forced_gradient
 from trainlint.record.frames import Place
 from trainlint.record.operation import Ref
+from trainlint.record.parameters import named_parameters_of, parameters_of
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Backward, StepSeen
 from trainlint.settings import Settings
@@ -61,7 +62,7 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
     void = next(((m, recording.void_loads[id(m)]) for model in models for m in model.modules() if id(m) in recording.void_loads), None)
     return Parameters(
         void_load_where=at(void[1][0]) if void is not None else None,
-        void_load_names=(void[1][1], next((n for n, _ in void[0].named_parameters()), "")) if void is not None else ("", ""),
+        void_load_names=(void[1][1], next((n for n, _ in named_parameters_of(void[0])), "")) if void is not None else ("", ""),
         parameters=tuple(infos[i] for i in infos_by_use),
         model=", ".join(dict.fromkeys(type(m).__name__ for m in models)),
         model_where=at(recording.places.get(id(models[0]))) if models else None,
@@ -69,7 +70,7 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
         foreign=len(foreign),
         loose=sum(1 for o in recording.training for p in o.parameters if id(p) not in known and id(p) in reached),
         foreign_names=tuple(f"{type(p).__name__}{tuple(p.shape)}" for p in foreign[:8]),
-        unregistered=tuple(u for m in models for u in _unregistered(recording, m, known)),
+        unregistered=tuple(u for m in models for u in _unregistered(recording, m, reached - known)),
         rebuilt=tuple(
             RebuiltLayer(kind=r.kind, owner=r.owner, weights=r.weights, where=at(r.place))
             for r in recording.rebuilt.values()
@@ -234,15 +235,19 @@ def _cuts(recording: Recording, names: dict[int, str], reached: set[int]) -> Ite
         )
 
 
-def _unregistered(recording: Recording, model: nn.Module, known: set[int]) -> Iterator[UnregisteredModule]:
-    """Modules and parameters in plain lists, dicts and tuples, which parameters() does not see."""
+def _unregistered(recording: Recording, model: nn.Module, learning: set[int]) -> Iterator[UnregisteredModule]:
+    """Modules and parameters in plain lists, dicts and tuples, which parameters() does not see, and that get gradients.
+
+    ``learning`` has the ids of what gets gradients and is no parameter of a model. Others in such places are a choice of networks of
+    which one is taken, or a fixed teacher that is kept out of the checkpoints.
+    """
     for module in model.modules():
         for attribute, value in vars(module).items():
             if isinstance(value, list | tuple | dict) and attribute not in ("_modules", "_parameters", "_buffers"):
                 items = list(value.values()) if isinstance(value, dict) else list(value)
                 held = [i for i in items if isinstance(i, nn.Module | nn.Parameter)]
                 hidden: list[Tensor] = [
-                    p for i in held for p in (i.parameters() if isinstance(i, nn.Module) else [i]) if id(p) not in known
+                    p for i in held for p in (parameters_of(i) if isinstance(i, nn.Module) else [i]) if id(p) in learning
                 ]
                 if hidden:
                     kinds = ", ".join(dict.fromkeys(type(i).__name__ for i in held))
@@ -264,5 +269,5 @@ def _moving_statistics(models: list[nn.Module]) -> int:
         and m.track_running_stats
         and m.training
         and m.affine
-        and not any(p.requires_grad for p in m.parameters())
+        and not any(p.requires_grad for p in parameters_of(m))
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from trainlint.record.parameters import parameters_of
 from trainlint.record.recording import Recording
 
 __all__ = ["pretrained_parameters"]
@@ -15,7 +16,7 @@ def pretrained_parameters(recording: Recording) -> dict[int, str]:
     for model in recording.models():
         for module in model.modules():
             if (how := recording.loaded.get(id(module))) is not None:
-                found.update((id(p), how) for p in module.parameters(recurse=False))
+                found.update((id(p), how) for p in parameters_of(module, recurse=False))
         for parameter in _of_hugging_face(model):
             found.setdefault(id(parameter), "a pretrained checkpoint")
     return found
@@ -24,7 +25,7 @@ def pretrained_parameters(recording: Recording) -> dict[int, str]:
 def _of_hugging_face(model: nn.Module) -> list[nn.Parameter]:
     """Parameters of the body of models that carry the name of their checkpoint; what heads they were given is not known."""
     bodies = [m for m in model.modules() if isinstance(path := getattr(m, "name_or_path", ""), str) and path]
-    return [p for m in bodies for p in _body(m).parameters()]
+    return [p for m in bodies for p in parameters_of(_body(m))]
 
 
 def _body(module: nn.Module) -> nn.Module:

@@ -57,7 +57,9 @@ class DataFlow:
         met: set[tuple[int, str]] = set()
         taped: set[int] = set()
         for backward in self.recording.backwards[:_MOST_BACKWARDS]:
-            given = self._data(t for _, t in backward.inputs)
+            carried = {(name, t.shape) for name, t in backward.inputs if t.requires_grad}
+            # Zeros where later calls of the step are given what the model made: a state, and no data.
+            given = self._data(t for name, t in backward.inputs if (name, t.shape) not in carried or bool(t.any()))
             batch, named = self._match(given, backward.batch, self.recording.batches)
             if batch is None or not batch.leaves:
                 self._follow_loose(backward, given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LOSS_FUNCTIONS", "NOT_RECORDED", "RANDOM", "READS"]
+__all__ = ["CONVERSIONS", "DERIVATIVE", "LOSS_FUNCTIONS", "NOT_RECORDED", "RANDOM", "READS"]
 
 #: Loss functions of torch.nn.functional whose arguments are kept for the loss measurement.
 LOSS_FUNCTIONS = frozenset({
@@ -30,3 +30,13 @@ NOT_RECORDED = frozenset({
     "backward", "register_hook", "retain_grad", "register_post_accumulate_grad_hook", "grad", "__repr__", "__reduce_ex__", "requires_grad",
     "is_pinned", "share_memory_",
 })  # fmt: skip
+
+
+#: Conversions that hand back the very tensor that they were given when it is already what was asked for.
+CONVERSIONS = frozenset({
+    "bfloat16", "bool", "contiguous", "cpu", "cuda", "double", "float", "half", "int", "long", "to", "type", "type_as",
+})  # fmt: skip
+
+
+#: What ``torch.autograd.grad(..., create_graph=True)`` is called on a tape: a derivative that the loss is made of.
+DERIVATIVE = "autograd.grad"

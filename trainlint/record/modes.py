@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from trainlint.record.parameters import parameters_of
+
 __all__ = ["depends_on_mode", "owner_parameters"]
 
 
@@ -23,10 +25,10 @@ def depends_on_mode(module: nn.Module) -> bool:
 
 def owner_parameters(layer: nn.Module, model: nn.Module) -> list[nn.Parameter]:
     """The layer's own parameters, or for a layer without any those of the module that holds it."""
-    own = list(layer.parameters())
+    own = parameters_of(layer)
     if own:
         return own
     for module in model.modules():
         if any(child is layer for child in module.children()):
-            return list(module.parameters())
+            return parameters_of(module)
     return []

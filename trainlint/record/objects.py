@@ -24,6 +24,7 @@ from trainlint.record.environment import environment
 from trainlint.record.frames import Frames, Place
 from trainlint.record.frameworks import Parts
 from trainlint.record.hooks import listening
+from trainlint.record.parameters import parameters_of
 from trainlint.record.recorder import Recorder, StopRecording
 from trainlint.record.recording import Recording
 from trainlint.record.restore import untouched
@@ -111,7 +112,7 @@ def _class_place(kind: type, frames: Frames) -> Place | None:
 
 def _device(model: nn.Module, device: str | None) -> torch.device:
     """Where batches go. Raises InputError when the model is nowhere or in several places."""
-    places = sorted({str(p.device) for p in model.parameters()})
+    places = sorted({str(p.device) for p in parameters_of(model)})
     if "meta" in places:
         msg = f"{type(model).__name__} is on the meta device and holds no values: load its weights, or build it on a real device"
         raise InputError(msg)
@@ -201,7 +202,7 @@ def _moved(batch: Any, device: torch.device) -> Any:
 
 def _optimizers(model: nn.Module, optimizer: Any, notes: list[str]) -> list[Optimizer]:
     if optimizer is None:
-        trainable = [p for p in model.parameters() if p.requires_grad]
+        trainable = [p for p in parameters_of(model) if p.requires_grad]
         if not trainable:
             msg = f"{type(model).__name__} has no parameter with requires_grad=True, so there is nothing to train"
             raise InputError(msg)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from trainlint.record.frames import Frames, Place
+from trainlint.record.parameters import named_parameters_of, parameters_of
 from trainlint.record.provenance import Provenance
 from trainlint.record.retained import Kept
 from trainlint.record.seen import Backward, Batch, Call, Happening, Loader, OptimizerSeen, Rebuilt, SchedulerSeen, StepSeen
@@ -101,7 +102,7 @@ class Recording:
         trained = {id(p) for o in self.training for p in o.parameters} | {i for b in self.backwards for i in b.reached}
         found: dict[int, nn.Module] = {}
         for call in self.calls:
-            if call.trained or any(id(p) in trained for p in call.module.parameters()):
+            if call.trained or any(id(p) in trained for p in parameters_of(call.module)):
                 found.setdefault(id(call.module), call.module)
         inner = {id(m) for module in found.values() for m in module.modules() if m is not module}
         return [m for m in found.values() if id(m) not in inner]
@@ -113,7 +114,7 @@ class Recording:
         for model in models:
             prefix = f"{type(model).__name__}." if len(models) > 1 else ""
             for module_name, module in model.named_modules():
-                for name, parameter in module.named_parameters(recurse=False):
+                for name, parameter in named_parameters_of(module, recurse=False):
                     if id(parameter) not in seen and not parameter.is_meta:  # a form that functional_call fills
                         seen.add(id(parameter))
                         yield f"{prefix}{module_name}{'.' if module_name else ''}{name}", prefix + module_name, module, parameter

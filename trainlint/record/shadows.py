@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trainlint.record.frames import Place
+from trainlint.record.parameters import named_parameters_of, parameters_of
 
 __all__ = ["UPDATES", "Shadow", "ShadowWatch"]
 
@@ -114,7 +115,7 @@ class ShadowWatch:
 
 def _found(models: Iterable[nn.Module]) -> list[Shadow]:
     """Modules, dicts and lists of tensors with the model's structure and other memory."""
-    listed = [(m, dict(m.named_parameters())) for m in models]
+    listed = [(m, dict(named_parameters_of(m))) for m in models]
     listed = [(m, named) for m, named in listed if named and sum(p.numel() for p in named.values()) <= _LARGEST]
     wanted = [(named, {n: p for n, p in named.items() if p.requires_grad}) for _, named in listed]
     own = {id(x) for m, _ in listed for x in m.modules()}
@@ -152,12 +153,12 @@ def _wraps(item: Any, held: Any) -> bool:
 def _module(item: nn.Module, named: Mapping[str, Tensor], own: set[int]) -> Shadow | None:
     if id(item) in own or "_parameters" not in vars(item):
         return None
-    theirs = dict(item.named_parameters())
+    theirs = dict(named_parameters_of(item))
     if len(theirs) != len(named) or [tuple(p.shape) for p in theirs.values()] != [tuple(p.shape) for p in named.values()]:
         return None
 
     def read() -> list[Tensor] | None:
-        now: list[Tensor] = list(item.parameters())
+        now: list[Tensor] = list(parameters_of(item))
         return now if len(now) == len(named) else None
 
     return _checked(Shadow(item, read, list(named.values())))

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainlint.record.parameters import parameters_of
+
 __all__ = ["Snapshot", "put", "state_tensors"]
 
 
 def state_tensors(models: Iterable[nn.Module]) -> list[Tensor]:
     """Parameters and buffers of some modules, each once."""
-    found = {id(t): t for m in models for t in (*m.parameters(), *m.buffers())}
+    found = {id(t): t for m in models for t in (*parameters_of(m), *m.buffers())}
     return list(found.values())
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from trainlint.errors import InputError, first_line
 from trainlint.record.frames import Frames
 from trainlint.record.inferred_loss import infer_loss, prediction
+from trainlint.record.parameters import parameters_of
 from trainlint.record.recorder import StopRecording
 from trainlint.record.structure import tensor_leaves
 
@@ -87,7 +88,7 @@ class StepFunction:
 
 def _cannot_call(model: nn.Module, batch: Any, error: BaseException) -> str:
     name, had = type(model).__name__, _described(batch)
-    weights = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    weights = next((p.dtype for p in parameters_of(model) if p.is_floating_point()), torch.float32)
     floats = {t.dtype for _, t in tensor_leaves(batch) if t.is_floating_point()}
     if weights != torch.float32 and floats - {weights}:
         kind = str(weights).removeprefix("torch.")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from trainlint.record.frames import Place
+from trainlint.record.functions import DERIVATIVE
 from trainlint.record.operation import Cut, Operation, State, fill_refs, restore_random, tensors_in
 
 __all__ = ["Tape"]
@@ -47,9 +48,12 @@ class Tape:
     cuts: tuple[Cut, ...] = ()
     producers: dict[int, int] = field(init=False)
     """Slot -> position of the operation that made it."""
+    differentiates: bool = field(init=False)
+    """The loss is made of derivatives, so that a replay needs the graph in any case."""
 
     def __post_init__(self) -> None:
         self.producers = {slot: i for i, op in enumerate(self.operations) for slot in self._made(op)}
+        self.differentiates = any(op.name == DERIVATIVE for op in self.operations)
 
     @staticmethod
     def _made(op: Operation) -> tuple[int, ...]:
@@ -75,6 +79,10 @@ class Tape:
         """Names of the operations: two steps of the same program have the same."""
         return tuple(op.name for op in self.operations)
 
+    def outside_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the tensors that come from outside: two steps on batches of one size have the same."""
+        return tuple(tuple(tensor.shape) for tensor in self.outside.values())
+
     def replay(
         self,
         fill: Mapping[int, Tensor] | None = None,
@@ -97,6 +105,11 @@ class Tape:
         Raises whatever torch raises, for instance on a batch of another shape.
         """
         values: dict[int, Tensor] = {**self.outside, **{s: t.clone() for s, t in self.pristine.items()}, **(fill or {})}
+        if self.differentiates:  # what was differentiated by must be differentiable, whatever is put in its place
+            values |= {
+                s: values[s].detach().requires_grad_() for s, t in self.leaves.items() if values[s] is not t and t.is_floating_point()
+            }
+        graph = grad or self.differentiates
         last_use = self._last_uses(keep)
         modes = State.now(self.devices)
         state: State | None = None
@@ -105,7 +118,7 @@ class Tape:
                 op = change(recorded) if change else recorded
                 if op.state is not state:
                     state = op.state
-                    (state if grad else State(False, state.autocast)).enter(self.devices)
+                    (state if graph else State(False, state.autocast)).enter(self.devices)
                 if random_of is not None and (saved := random_of.operations[position].random) is not None:
                     restore_random(saved)
                 result = op.call(*fill_refs(op.args, values), **fill_refs(op.kwargs, values))
@@ -123,7 +136,8 @@ class Tape:
         finally:
             modes.enter(self.devices)
             torch.clear_autocast_cache()
-        return {slot: values[slot] for slot in (self.loss, *keep) if slot in values}
+        wanted = {slot: values[slot] for slot in (self.loss, *keep) if slot in values}
+        return wanted if grad else {slot: tensor.detach() for slot, tensor in wanted.items()}
 
     def _last_uses(self, keep: Sequence[int]) -> dict[int, list[int]]:
         last = {slot: i for i, op in enumerate(self.operations) for slot in (*op.inputs, *self._made(op))}

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from trainlint.record.frames import Frames, Place
-from trainlint.record.functions import LOSS_FUNCTIONS, NOT_RECORDED, RANDOM, READS
+from trainlint.record.functions import CONVERSIONS, DERIVATIVE, LOSS_FUNCTIONS, NOT_RECORDED, RANDOM, READS
 from trainlint.record.operation import Operation, Ref, State, random_state, tensors_in
+from trainlint.record.parameters import owns_parameters
 from trainlint.record.provenance import Provenance
 from trainlint.record.shadows import UPDATES, ShadowWatch
 from trainlint.record.structure import map_tensors
@@ -103,6 +104,8 @@ class TapeWriter(Written, TorchFunctionMode):
             if name == "__get__" and attribute not in ("T", "mT", "H", "mH", "data", "real", "imag"):
                 return func(*args, **kwargs)
             name = attribute + ("=" if name == "__set__" else "")
+        if name == "grad" and kwargs.get("create_graph"):
+            return self.write(DERIVATIVE, func, args, kwargs)
         if name in NOT_RECORDED or name in ("grad=", "requires_grad="):
             return func(*args, **kwargs)
         return self.write(name, func, args, kwargs)
@@ -155,6 +158,8 @@ class TapeWriter(Written, TorchFunctionMode):
             if name in READS and call.inputs:
                 self._reads.append((call.inputs[0], name, self.frames.here()))
             return
+        if name in CONVERSIONS and len(made) == 1 and made[0] is args[0]:
+            return  # nothing was converted
         if len(self._operations) >= _MOST_OPERATIONS:
             self._give_up()
             return
@@ -178,8 +183,3 @@ class TapeWriter(Written, TorchFunctionMode):
                 call.random, call.inplace,
             )
         )  # fmt: skip
-
-
-def owns_parameters(module: nn.Module) -> bool:
-    """Whether it, or a module inside it, has parameters: a model rather than a criterion."""
-    return next(module.parameters(), None) is not None

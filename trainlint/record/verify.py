@@ -19,6 +19,8 @@ __all__ = ["TapeKeeper"]
 _MOST_TAPES = 24
 #: Places whose first tape is kept beside those of the first step.
 _MOST_TURNS = 4
+#: Steps of one place that a new one is compared with: loops over lengths, or batches of two sizes, come in turns.
+_MOST_COMPARED = 4
 #: Further steps whose data is kept when no loader hands out batches, and the most numbers in all.
 _MOST_FILLS, _MOST_NUMBERS = 7, 1 << 26
 
@@ -29,7 +31,7 @@ class TapeKeeper:
     def __init__(self, recording: Recording, writer: TapeWriter) -> None:
         self.recording = recording
         self.writer = writer
-        self._last: dict[object, Backward] = {}
+        self._last: dict[object, list[Backward]] = {}
         self.taken = 0
         """Steps that were taped."""
 
@@ -50,10 +52,10 @@ class TapeKeeper:
         elif len(recording.optimizers) > 1 and backward.place not in self._last and len(recording.turn_tapes) < _MOST_TURNS:
             recording.turn_tapes.append(backward)
         backward.cuts = tape.cuts
-        earlier = self._last.get(backward.place)
-        self._last[backward.place] = backward
+        earlier = self._most_alike(self._last.get(backward.place, []), tape)
+        lapsed = self._remember(backward, tape)
         if earlier is None or earlier.tape is None or recording.trust == "next step":
-            self._let_go(earlier)
+            self._let_go(lapsed)
             if recording.trust == "none":
                 recording.trust_reason = "only one training step was recorded, so there was nothing to check the replay against"
             elif recording.trust == "next step":
@@ -64,19 +66,31 @@ class TapeKeeper:
                 recording.trust_reason = "the loss of the second step is not finite"
             return
         self._judge(earlier, earlier.tape, backward, tape)
-        self._let_go(earlier)
+        self._let_go(lapsed)
 
-    def _let_go(self, backward: Backward | None) -> None:
-        """Free a tape that nothing needs any more."""
+    @staticmethod
+    def _most_alike(earlier: list[Backward], tape: Tape) -> Backward | None:
+        """The last step before that called the same operations on the same shapes; else on others; else the last."""
+        same = [b for b in earlier if b.tape is not None and b.tape.signature() == tape.signature()]
+        fitting = [b for b in same if b.tape is not None and b.tape.outside_shapes() == tape.outside_shapes()]
+        return next(reversed(fitting or same or earlier), None)
+
+    def _remember(self, backward: Backward, tape: Tape) -> list[Backward]:
+        """Keep the step for those to come; returns those that are compared with no more: of its own kind, or too many."""
+        kind = (tape.signature(), tape.outside_shapes())
+        before = self._last.get(backward.place, [])
+        others = [b for b in before if b.tape is not None and (b.tape.signature(), b.tape.outside_shapes()) != kind]
+        kept = others[-_MOST_COMPARED + 1 :] if self.recording.trust != "next step" else []
+        self._last[backward.place] = [*kept, backward]
+        return [b for b in before if not any(b is k for k in kept)]
+
+    def _let_go(self, backwards: list[Backward]) -> None:
+        """Free tapes that nothing needs any more."""
         recording = self.recording
-        if (
-            backward is not None
-            and backward not in recording.first_tapes
-            and backward not in recording.turn_tapes
-            and backward is not recording.tape_backward
-            and backward is not recording.broken
-        ):
-            backward.tape = None
+        needed = [*recording.first_tapes, *recording.turn_tapes, recording.tape_backward, recording.broken]
+        for backward in backwards:
+            if not any(backward is kept for kept in needed):
+                backward.tape = None
 
     def _judge(self, earlier: Backward, old: Tape, backward: Backward, new: Tape) -> None:
         recording = self.recording
@@ -84,15 +98,15 @@ class TapeKeeper:
         following: float | None = None
         reason = ""
         if old.signature() != new.signature():
-            reason = "two steps in a row call different operations"
+            reason = "the steps call different operations"
         else:
             fill = corresponding(old, new)
             if fill is None:
-                reason = "two steps in a row use tensors in different ways"
+                reason = "the steps use tensors in different ways"
             else:
                 following = self._loss(old, fill, new)
                 if following is None:
-                    reason = "two batches in a row have different shapes"
+                    reason = "the batches have different shapes"
                 elif not close(following, new.value):
                     reason = "something outside of torch changes from step to step"
         if following is not None and not reason:
@@ -115,10 +129,10 @@ class TapeKeeper:
         if old is None or old.batch or source is None or source.place != backward.place or old.signature() != new.signature():
             return
         fill = corresponding(old, new) or {}
-        fits = all(t.shape == old.outside[s].shape and t.dtype == old.outside[s].dtype and not t.requires_grad for s, t in fill.items())
+        fits = all(t.shape == old.outside[s].shape and t.dtype == old.outside[s].dtype and t.is_leaf for s, t in fill.items())
         numbers = sum(t.numel() for t in fill.values()) * (len(recording.fills) + 1)
         if fits and len(recording.fills) < _MOST_FILLS and numbers <= _MOST_NUMBERS and not _same_values(fill, old.outside):
-            recording.fills.append({s: t.clone() for s, t in fill.items()})
+            recording.fills.append({s: t.detach().clone().requires_grad_(t.requires_grad) for s, t in fill.items()})
 
     @staticmethod
     def _loss(tape: Tape, fill: dict[int, torch.Tensor], random_of: Tape) -> float | None:

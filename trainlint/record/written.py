@@ -85,7 +85,12 @@ class Written:
         kept: list[int] = []
         for position in sorted(keep):
             op = self._operations[position]
-            if any(s in dynamic for s in op.inputs) or (op.inplace and any(self._storages[s] in dynamic_storages for s in op.inputs)):
+            learns = any(self._requires[s] and ((t := self._alive[s]) is None or not t.is_leaf) for s in op.outputs)
+            if (
+                learns
+                or any(s in dynamic for s in op.inputs)
+                or (op.inplace and any(self._storages[s] in dynamic_storages for s in op.inputs))
+            ):
                 kept.append(position)
                 dynamic.update(op.outputs)
                 if op.mutates is not None:

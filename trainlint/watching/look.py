@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from trainlint.measurements import Activation
 from trainlint.record.frames import Frames, Place
 from trainlint.record.modes import depends_on_mode
+from trainlint.record.parameters import owns_parameters, parameters_of
 
 __all__ = ["Call", "Look", "Silence"]
 
@@ -116,7 +117,7 @@ class Look:
         if torch._C._get_tracing_state() is not None:
             return
         self.seconds += _HOOKS
-        if not self._stack and next(module.parameters(), None) is not None and len(self.calls) < 16:
+        if not self._stack and owns_parameters(module) and len(self.calls) < 16:
             began = time.perf_counter()
             layers = [m for m in module.modules() if depends_on_mode(m)]
             self.calls.append(
@@ -142,8 +143,8 @@ class Look:
 
 def _parameters_near(layer: nn.Module, model: nn.Module) -> list[nn.Parameter]:
     """The layer's own parameters, or for a layer without any those of the module that holds it."""
-    own = list(layer.parameters())
+    own = parameters_of(layer)
     if own:
         return own
     holder = next((m for m in model.modules() if any(child is layer for child in m.children())), None)
-    return list(holder.parameters()) if holder is not None else []
+    return parameters_of(holder) if holder is not None else []

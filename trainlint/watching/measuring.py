@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainlint.measurements import Activations, Loop, Measurement, NonFinite, ParameterInfo, Parameters, RankFacts, WatchedRun
+from trainlint.record.parameters import named_parameters_of
 from trainlint.watching.monitor import Monitor
 
 __all__ = ["measurements", "rank_facts"]
@@ -64,7 +65,7 @@ def _loop(monitor: Monitor) -> Loop:
 def _parameters(monitor: Monitor) -> Parameters:
     """Names and sizes only. Whether weights were loaded is not known, so rules are told the milder case."""
     models = list(monitor.models())
-    found = {id(p): (name, p) for model in models for name, p in model.named_parameters()}
+    found = {id(p): (name, p) for model in models for name, p in named_parameters_of(model)}
     return Parameters(
         parameters=tuple(
             ParameterInfo(

@@ -15,6 +15,7 @@ from trainlint.probes.replay import usable
 from trainlint.record.frames import Frames, Place
 from trainlint.record.hooks import opaque_functions, replace_attribute
 from trainlint.record.operation import random_kept
+from trainlint.record.parameters import named_parameters_of
 from trainlint.record.snapshot import Snapshot, state_tensors
 from trainlint.record.structure import tensor_leaves
 from trainlint.record.tape import Tape
@@ -111,9 +112,9 @@ class Origins:
             if earlier:
                 step, loss = step - 1, before
         names = {id(m): name or type(m).__name__ for model in self.models for name, m in model.named_modules()}
-        parameters = {id(p): name for model in self.models for name, p in model.named_parameters()}
+        parameters = {id(p): name for model in self.models for name, p in named_parameters_of(model)}
         if origin is None:
-            bad = next((n for model in self.models for n, p in model.named_parameters() if not torch.isfinite(p.detach()).all()), "")
+            bad = next((n for model in self.models for n, p in named_parameters_of(model) if not torch.isfinite(p.detach()).all()), "")
             return NonFinite(
                 steps=steps, found=True, step=step, what="parameter" if bad else what, where=self.frames.location(place), parameter=bad, loss=loss
             )  # fmt: skip

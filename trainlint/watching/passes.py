@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, DistributedSampler
 
 from trainlint.measurements import ValidationPass
+from trainlint.record.parameters import parameters_of
 from trainlint.record.structure import tensor_leaves
 from trainlint.watching.books import Books, Pass, guarded
 from trainlint.watching.look import Call
@@ -113,7 +114,7 @@ class PassListener(Books):
 
     def _judge_modes(self, calls: list[Call], *, whole: bool) -> None:
         """Note in which mode the models of a training step were called."""
-        own = [c for c in calls if c.grad and any(id(p) in self._trained for p in c.module.parameters())]
+        own = [c for c in calls if c.grad and any(id(p) in self._trained for p in parameters_of(c.module))]
         for call in own:
             if call.module not in self.origins.models and len(self.origins.models) < 8:
                 inner = {id(m) for model in self.origins.models for m in model.modules()}

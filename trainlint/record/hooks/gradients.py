@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainlint.record.hooks.replacing import Replace
+from trainlint.record.parameters import parameters_of
 from trainlint.record.recorder import Recorder
 
 __all__ = ["hook_gradients"]
@@ -74,7 +75,7 @@ def hook_gradients(recorder: Recorder, replace: Replace) -> None:
     def module_zero_grad(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         result = module_clear(self, *args, **kwargs)
         if recorder.on:
-            recorder.cleared(self.parameters(), type(self).__name__)
+            recorder.cleared(parameters_of(self), type(self).__name__)
         return result
 
     replace(Tensor, "backward", _tensor_backward)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from trainlint.record.hooks.replacing import Replace
+from trainlint.record.parameters import named_parameters_of, owns_parameters
 from trainlint.record.recorder import Recorder
 
 __all__ = ["hook_modes", "hook_modules"]
@@ -27,7 +28,7 @@ def hook_modules(recorder: Recorder, replace: Replace) -> None:
     def __call__(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if not recorder.on:
             return call(self, *args, **kwargs)
-        outermost = not stack and next(self.parameters(), None) is not None
+        outermost = not stack and owns_parameters(self)
         if outermost:
             place = recorder.frames.here()
             recorder.call_begun()
@@ -66,7 +67,7 @@ def hook_modules(recorder: Recorder, replace: Replace) -> None:
             recorder.note("load", type(self).__name__)
             given = args[0] if args else kwargs.get("state_dict", {})
             missing = set(getattr(result, "missing_keys", ()))
-            own = [name for name, _ in self.named_parameters()]
+            own = [name for name, _ in named_parameters_of(self)]
             if given and own and missing.issuperset(own):
                 recorder.recording.void_loads[id(self)] = recorder.frames.here(), str(next(iter(given)))
             else:
@@ -84,7 +85,7 @@ def hook_modules(recorder: Recorder, replace: Replace) -> None:
 
 def _has_values_for(module: nn.Module, prefix: str, given: Mapping[str, Any]) -> bool:
     """Whether a state dict holds a parameter of the module's own; for a module without any, one of the modules below it."""
-    own = dict(module.named_parameters(recurse=False)) or dict(module.named_parameters())
+    own = dict(named_parameters_of(module, recurse=False)) or dict(named_parameters_of(module))
     return any(prefix + name in given for name in own)
 
 
@@ -102,7 +103,7 @@ def hook_modes(recorder: Recorder, replace: Replace) -> None:
             depth[0] -= 1
         if recorder.on and not depth[0]:
             place = recorder.frames.here()
-            if next(self.parameters(), None) is not None:
+            if owns_parameters(self):
                 recorder.note("train" if mode else "eval", type(self).__name__, place)
             for module in self.modules():
                 recorder.recording.modes[id(module)] = place

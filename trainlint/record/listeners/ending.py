@@ -7,6 +7,7 @@ import time
 from trainlint.record.conditions import called_sometimes
 from trainlint.record.following import another_training_follows
 from trainlint.record.listeners.books import Books, StopRecording
+from trainlint.record.parameters import parameters_of
 from trainlint.record.recording import Recording
 from trainlint.record.retained import Marks
 from trainlint.record.seen import Iteration, Loader
@@ -82,7 +83,7 @@ class Ending(Books):
         self.recording.trained_before = {id(p) for o in earlier.training for p in o.parameters}
         self._trained = [o.optimizer for o in earlier.training]  # kept alive, so that no other tensor gets their ids
         for module in (m for model in earlier.models() for m in model.modules()):
-            if any(id(p) in self.recording.trained_before for p in module.parameters(recurse=False)):
+            if any(id(p) in self.recording.trained_before for p in parameters_of(module, recurse=False)):
                 self.recording.loaded[id(module)] = "an earlier training of the script"
         self.keeper = TapeKeeper(self.recording, self.writer)
         for seen in earlier.loaders:

@@ -11,6 +11,7 @@ from torch import Tensor
 from trainlint.record.gradients import has_gradient, norm, walk
 from trainlint.record.listeners.books import BARE, MEASURED_STEPS, guarded
 from trainlint.record.listeners.models import ModelListener
+from trainlint.record.parameters import parameters_of
 from trainlint.record.seen import Backward, Batch
 from trainlint.record.tape import Tape
 
@@ -76,7 +77,7 @@ class GradientListener(ModelListener):
     def _keep_initial(self, parameters: Iterable[Tensor] = ()) -> None:
         """Keep the values of some parameters, and of the models called first, that were not kept before."""
         models = [c.module for c in self.recording.calls[:64]]
-        for tensor in (*parameters, *(t for m in models for t in (*m.parameters(), *m.buffers()))):
+        for tensor in (*parameters, *(t for m in models for t in (*parameters_of(m), *m.buffers()))):
             if id(tensor) not in self.recording.initial and not torch.nn.parameter.is_lazy(tensor):
                 self.recording.initial[id(tensor)] = tensor.detach().clone()
 
@@ -98,7 +99,7 @@ class GradientListener(ModelListener):
         measured = self.steps_done < MEASURED_STEPS and self.steps_done not in BARE
         if measured:
             parameters = {id(p): p for o in recording.optimizers for p in o.parameters} | {
-                id(p): p for c in recording.calls[:64] for p in c.module.parameters()
+                id(p): p for c in recording.calls[:64] for p in parameters_of(c.module)
             }
             gradients = {i: p.grad for i, p in parameters.items() if p.grad is not None} if given is None else given
             backward.norms = {i: norm(g) / backward.scale for i, g in gradients.items()}
@@ -109,7 +110,7 @@ class GradientListener(ModelListener):
             and backward.scale == 1.0
         ):
             recording.broken = backward
-            tensors = {id(t): t for c in recording.calls[-64:] for t in (*c.module.parameters(), *c.module.buffers())}
+            tensors = {id(t): t for c in recording.calls[-64:] for t in (*parameters_of(c.module), *c.module.buffers())}
             recording.broken_state = {i: t.detach().clone() for i, t in tensors.items() if not torch.nn.parameter.is_lazy(t)}
         self.writer.active = self._was_writing
         if not recording.training and not recording.loaders_of("train") and len(recording.backwards) >= 24:

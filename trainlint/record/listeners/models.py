@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainlint.record.frames import Place
 from trainlint.record.gradients import leave_mark
 from trainlint.record.listeners.books import guarded
 from trainlint.record.listeners.loaders import LoaderListener
 from trainlint.record.modes import depends_on_mode, owner_parameters
+from trainlint.record.parameters import parameters_of
 from trainlint.record.seen import Call, Rebuilt
 from trainlint.record.structure import tensor_leaves
 
@@ -37,14 +38,15 @@ class ModelListener(LoaderListener):
     @guarded
     def built_in_forward(self, module: nn.Module, owner: nn.Module) -> None:
         """A module that a running forward built is called in it."""
-        own = [p for p in module.parameters() if p.requires_grad and not torch.nn.parameter.is_lazy(p)]
+        held = {id(p) for o in self.recording.optimizers for p in o.parameters} | {id(p) for p in parameters_of(owner)}
+        own = [p for p in parameters_of(module) if p.requires_grad and not torch.nn.parameter.is_lazy(p) and id(p) not in held]
         if own and torch.is_grad_enabled():
             place = self.recording.places.get(id(module))
             seen = self.recording.rebuilt.setdefault(
                 (type(module).__name__, place), Rebuilt(type(module).__name__, place, type(owner).__name__)
             )
-            layers = [m for m in module.modules() if "Norm" not in type(m).__name__]
-            seen.weights = sum(p.numel() for m in layers for p in m.parameters(recurse=False) if p.requires_grad and p.dim() > 1)
+            norms = {id(p) for m in module.modules() if "Norm" in type(m).__name__ for p in parameters_of(m, recurse=False)}
+            seen.weights = sum(p.numel() for p in own if p.dim() > 1 and id(p) not in norms)
             seen.turns.add(len(self.recording.backwards))
 
     @guarded
@@ -79,8 +81,13 @@ class ModelListener(LoaderListener):
             self._recent.append(call)
             if len(self._recent) > 64:
                 del self._recent[0]
-            self._pending_inputs += [(f"input {i}", t) for i, t in enumerate(inputs)]
+            self._pending_inputs += [(f"input {i}", _without_graph(t)) for i, t in enumerate(inputs)]
             del self._pending_inputs[:-16]
+
+
+def _without_graph(tensor: Tensor) -> Tensor:
+    """An input to keep beyond its step: one that another model made would keep that step's graph alive."""
+    return tensor if tensor.grad_fn is None else tensor.detach().requires_grad_()
 
 
 def _plain(output: Any) -> Any:
