@@ -11,6 +11,9 @@ the labels of the whole data set (up to the budget):
 - a class loss over a single output, which is always 0;
 - floating-point labels where class indices are needed, soft labels outside [0, 1];
 - targets outside [0, 1] for a binary cross-entropy, such as -1 and 1, 1 and 2, 0 and 255, or standardised images;
+- targets other than -1 and 1 for the losses over pairs, `cosine_embedding_loss`, `margin_ranking_loss`,
+  `hinge_embedding_loss` and `soft_margin_loss`;
+- labels equal to the blank of `ctc_loss`, without an output, or more of them than time steps;
 - outputs beyond the highest label.
 
 Values just outside [0, 1] with several optimizers (one-sided soft labels of GANs), targets that a mask may drop after
@@ -20,7 +23,8 @@ Values just outside [0, 1] with several optimizers (one-sided soft labels of GAN
 
 An index at K or above crashes, on a GPU as an unreadable device-side assert in the middle of an epoch. Adding an output
 to silence it shifts every prediction by one. A binary cross-entropy has no minimum for targets outside [0, 1]: the
-logits run away.
+logits run away. A loss over pairs that gets 0 for "different" counts those pairs for nothing, without an error. A label that is CTC's
+blank can never be read out.
 
 ## Example
 
@@ -46,8 +50,12 @@ num_classes = 5
 - 0.5 beyond [0, 1] for an error with binary targets. One-sided soft labels up to 1.2 are customary in GANs, and
   interpolated images overshoot by less. 0.01 for a warning, above rounding of half-precision images.
 
+- -1 and 1 for losses over pairs, and a blank that is no label: PyTorch's documentation. Half of the sequences too short is an error.
+
 ## References
 
+- PyTorch, CosineEmbeddingLoss: <https://docs.pytorch.org/docs/stable/generated/torch.nn.CosineEmbeddingLoss.html>
+- PyTorch, CTCLoss: <https://docs.pytorch.org/docs/stable/generated/torch.nn.CTCLoss.html>
 - PyTorch, CrossEntropyLoss: <https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html>
 - PyTorch, BCEWithLogitsLoss: <https://docs.pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html>
 - Chintala et al., How to train a GAN, tip 6 on soft labels: <https://github.com/soumith/ganhacks>
@@ -66,12 +74,20 @@ from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 INDEX_LOSSES = frozenset({"cross_entropy", "nll_loss"})
 BINARY_LOSSES = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
+#: What the target 0 does in losses that know -1 and 1 only, from their formulas.
+PAIR_LOSSES = {
+    "cosine_embedding_loss": "count for nothing",
+    "margin_ranking_loss": "give a constant",
+    "hinge_embedding_loss": "are taken for both similar and different",
+    "soft_margin_loss": "give a constant",
+}
 
 LABELS_PER_OUTPUT = 30
 BINARY_ERROR = 0.5
 BINARY_WARNING = 0.01
 ONE_SIDED = 0.25
 PROBABILITY_SLACK = 1e-3
+HALF = 0.5
 BARS = 60
 
 
@@ -105,10 +121,10 @@ class LabelRange(Rule):
 
     def judge(self, loss: Loss, batches: Batches, scan: DataScan) -> Verdict:
         """Collect what is wrong with each call and report the worst."""
-        calls = [c for c in loss.calls if c.kind in INDEX_LOSSES | BINARY_LOSSES]
+        calls = [c for c in loss.calls if c.kind in INDEX_LOSSES | BINARY_LOSSES | PAIR_LOSSES.keys() | {"ctc_loss"}]
         if not calls:
             return not_run("no loss over classes was called")
-        faults = [f for c in calls for f in (_index_faults(c, batches, scan) if c.kind in INDEX_LOSSES else _binary_faults(c, loss))]
+        faults = [f for c in calls for f in _faults(c, loss, batches, scan)]
         if faults:
             return min(faults, key=lambda f: f.severity.rank if f.severity else 0)
         call = calls[0]
@@ -122,6 +138,75 @@ class LabelRange(Rule):
 def _shown(value: float | None) -> str:
     """A class index without the decimals of its measurement."""
     return "unknown" if value is None else f"{value:g}"
+
+
+def _faults(call: LossCall, loss: Loss, batches: Batches, scan: DataScan) -> Iterator[Verdict]:
+    if call.kind in INDEX_LOSSES:
+        yield from _index_faults(call, batches, scan)
+    elif call.kind in BINARY_LOSSES:
+        yield from _binary_faults(call, loss)
+    elif call.kind in PAIR_LOSSES:
+        yield from _pair_faults(call)
+    else:
+        yield from _ctc_faults(call)
+
+
+def _pair_faults(call: LossCall) -> Iterator[Verdict]:
+    """Find targets that a loss for -1 and 1 has no meaning for."""
+    if call.target_values is None:
+        return
+    counts = {float(v): n for v, n in call.target_values.items()}
+    other = sum(n for v, n in counts.items() if v not in (-1.0, 1.0))
+    if not other:
+        return
+    zero_one = set(counts) <= {0.0, 1.0}
+    pairs = sum(counts.values())
+    yield _fail(
+        call,
+        f"{call.kind} takes the targets -1 and 1, but {other:,} of {pairs:,} targets are others (from {_shown(call.target_min)} to "
+        f"{_shown(call.target_max)})" + (f": those of 0 {PAIR_LOSSES[call.kind]}." if zero_one else "."),
+        Severity.ERROR if zero_one else Severity.WARNING,
+        Fix(
+            summary="Turn 0 and 1 into -1 and 1." if zero_one else "Give each pair the target 1 or -1.",
+            code="target = 2 * target - 1",
+            edit=_target(call, "2 * {} - 1") if zero_one else None,
+        ),
+    )
+
+
+def _ctc_faults(call: LossCall) -> Iterator[Verdict]:
+    """Find labels that CTC cannot spell: the blank, those without an output, and more of them than time steps."""
+    outputs = call.input_shape[-1] if call.input_shape else 0
+    if call.target_values is not None and len(call.target_shape) == 1:  # a padded matrix may be padded with the blank
+        blanks = call.target_values.get(str(call.blank), 0)
+        total = sum(call.target_values.values())
+        if blanks:
+            yield _fail(
+                call,
+                f"The blank of ctc_loss is {call.blank}, and {blanks:,} of {total:,} labels are {call.blank} as well: they are never read out.",
+                Severity.ERROR,
+                Fix(
+                    summary="Give the blank an output of its own: one more than there are labels.",
+                    code=f"head = nn.Linear(hidden, num_labels + 1)\ncriterion = nn.CTCLoss(blank=num_labels)  # here {outputs}",
+                ),
+            )
+    if call.target_max is not None and len(call.target_shape) == 1 and call.target_max >= outputs > 0:
+        yield _fail(
+            call,
+            f"Labels go up to {_shown(call.target_max)}, but {outputs} outputs can only answer 0 to {outputs - 1}.",
+            Severity.ERROR,
+            Fix(summary="Use an output for each label and one for the blank.", code="head = nn.Linear(hidden, num_labels + 1)"),
+        )
+    if call.too_short > 0:
+        yield _fail(
+            call,
+            f"{call.too_short:.0%} of the sequences have fewer time steps than labels: no alignment spells them, and their CTC loss is infinite.",
+            Severity.ERROR if call.too_short >= HALF else Severity.WARNING,
+            Fix(
+                summary="Pass the lengths of the network's output, after its strides, and see that it has more steps than labels.",
+                code="input_lengths = torch.full((batch,), log_probs.size(0))",
+            ),
+        )
 
 
 def _index_faults(call: LossCall, batches: Batches, scan: DataScan) -> Iterator[Verdict]:

@@ -26,6 +26,10 @@ class LossCall:
     label_smoothing: float = 0.0
     ignore_index: int | None = None
     """Only for class-index losses."""
+    blank: int | None = None
+    """Only for ctc_loss: the output that stands for no label."""
+    too_short: float = 0.0
+    """Only for ctc_loss: share of the sequences with fewer time steps than labels, whose loss is infinite."""
     weighted: bool = False
     """Class weights or pos_weight were given."""
     class_weights: tuple[float, ...] = ()

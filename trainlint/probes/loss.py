@@ -102,9 +102,13 @@ def _bound(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict
     names = {"cross_entropy": ("input", "target", "weight", "size_average", "ignore_index", "reduce", "reduction", "label_smoothing"),
              "nll_loss": ("input", "target", "weight", "size_average", "ignore_index", "reduce", "reduction"),
              "binary_cross_entropy_with_logits": ("input", "target", "weight", "size_average", "reduce", "reduction", "pos_weight"),
-             "binary_cross_entropy": ("input", "target", "weight", "size_average", "reduce", "reduction")}  # fmt: skip
+             "binary_cross_entropy": ("input", "target", "weight", "size_average", "reduce", "reduction"),
+             "cosine_embedding_loss": ("input", "input2", "target", "margin", "size_average", "reduce", "reduction"),
+             "margin_ranking_loss": ("input", "input2", "target", "margin", "size_average", "reduce", "reduction"),
+             "ctc_loss": ("input", "target", "input_lengths", "target_lengths", "blank", "reduction", "zero_infinity")}  # fmt: skip
     order = names.get(op.name, ("input", "target", "size_average", "reduce", "reduction"))
-    return {**dict(zip(order, args, strict=False)), **kwargs}
+    other = {"input1": "input", "log_probs": "input", "targets": "target"}
+    return {**dict(zip(order, args, strict=False)), **{other.get(name, name): value for name, value in kwargs.items()}}
 
 
 def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LossCall:
@@ -139,6 +143,8 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
             reduction=reduction,
             label_smoothing=float(bound.get("label_smoothing", 0.0) or 0.0),
             ignore_index=ignore,
+            blank=int(bound.get("blank", 0)) if op.name == "ctc_loss" else None,
+            too_short=_too_short(bound) if op.name == "ctc_loss" else 0.0,
             weighted=bound.get("weight") is not None or bound.get("pos_weight") is not None,
             class_weights=_class_weights(op.name, bound.get("weight")),
             pos_weight=float(bound["pos_weight"].double().median()) if isinstance(bound.get("pos_weight"), Tensor) else None,
@@ -176,6 +182,12 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
             chance_how=how,
             label_entropy=_label_entropy(op.name, target, ignore),
         )
+
+
+def _too_short(bound: dict[str, Any]) -> float:
+    """Share of a CTC loss's sequences with fewer time steps than labels."""
+    steps, labels = (torch.as_tensor(bound[name]).flatten().cpu() for name in ("input_lengths", "target_lengths"))
+    return float((steps < labels).double().mean()) if steps.numel() else 0.0
 
 
 def _ones(sums: Tensor) -> bool:
