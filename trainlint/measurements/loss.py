@@ -112,6 +112,10 @@ class Loss(Measurement):
     at_init: bool = True
     """False when weights were loaded or training steps were done before: the first loss need not be at chance."""
     not_at_init_because: str = ""
+    crossed_where: Location | None = None
+    """Where the script's own arithmetic made all pairs of a column with one value per sample and a row with one value per sample."""
+    crossed: tuple[int, ...] = ()
+    """Shape of that column."""
     summed_where: Location | None = None
     """Where a formula adds up all elements of the batch, without dividing by their number, as one term of the loss beside a mean."""
     summed_share: float = 0.0

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trainlint.location import Location
 from trainlint.measurements import Loss, LossCall
+from trainlint.probes.crossed import crossed_pairs
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.loss_input import activation_of, maker_of, output_weight, softmax_axis
 from trainlint.probes.loss_terms import Term, is_whole_sum, terms
@@ -43,7 +44,12 @@ def measure_loss(recording: Recording, deadline: float, settings: Settings) -> L
     outputs = [c for c in recording.calls if c.trained]
     tape = first.tape
     summed = _summed_beside_a_mean(tape, calls) if tape is not None else None
+    crossed = next(
+        (c for b in (*_first_step(recording), *recording.turn_tapes) if b.tape is not None and (c := crossed_pairs(b.tape))), None
+    )
     return Loss(
+        crossed_where=at(crossed.operation.place) if crossed is not None else None,
+        crossed=crossed.column if crossed is not None else (),
         summed_where=at(summed.operation.place) if summed is not None else None,
         summed_share=1 - sum(c.value for c in calls) / first.value if summed is not None and first.value else 0.0,
         calls=calls,
