@@ -13,6 +13,13 @@ The operation that made the input of each loss call in the first training step, 
 | `binary_cross_entropy_with_logits` | logits | sigmoid, softmax, their logarithms, ReLU, tanh |
 | `mse_loss`, `l1_loss`, Huber | what reaches the target | ReLU before negative targets, sigmoid before targets outside [0, 1] … |
 
+A formula of the script's own is asked instead: the recorded step is replayed with the output layer's scores set by the targets (0 and 1, or
+classes).
+
+- Its loss rises from all wrong to all right answers: a sign is wrong, and training drives predictions away from the targets.
+- Its minimum is where scores equal the targets, clearly right scores are far from it, and impossible ones of 3 are better still: it takes
+  probabilities, as a Dice loss does, but gets raw scores.
+
 For every loss: a softmax over the batch axis, and a softmax over a single output, which is always 1. `log_softmax` with
 `nll_loss`, `sigmoid` with `binary_cross_entropy` and the logarithm of probabilities with `nll_loss` are right;
 `log_softmax` before `cross_entropy` is only superfluous.
@@ -50,6 +57,9 @@ loss = F.cross_entropy(model(x), y)
 - 0.001 for "sums to one" and for "a log-probability is never positive": rounding in single precision, with room to
   spare.
 - 0.43 and 0.57 for "can never say no" and "can never say yes": half, with room for the small dip of GELU and SiLU.
+- A formula: losses of scores of -8, -1, 1 and 8 times the right sign must all rise, by half of the first loss, to be told as a wrong sign.
+  Raw scores are told when right scores lie a tenth of the way from the loss at the targets to that at their opposites above it, and scores of
+  3 as far below. Judgements; torch's own losses and formulas of probabilities or logits do neither.
 - For a real-valued target: the target must pass the activation's range by half of its standard deviation, with at least
   5 % of its values out of reach (counted; where there are too many different values to count, its mean within a quarter
   of a standard deviation of the bound or beyond it) for an error; by a tenth for a warning. Chosen so that standardised
@@ -66,12 +76,13 @@ loss = F.cross_entropy(model(x), y)
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from trainlint.finding import Edit, Fix, Severity, Stage
-from trainlint.measurements import Loss, LossCall
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
+from trainlint.measurements import Answers, Loss, LossCall
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 ROUNDING = 1e-3
@@ -79,6 +90,7 @@ ERROR_DEPTH = 0.5
 WARNING_DEPTH = 0.1
 ERROR_SHARE = 0.05
 NEAR_BOUND = 0.25
+CLEAR, TENTH = 0.5, 0.1
 NEVER_NO = 0.43
 NEVER_YES = 0.57
 
@@ -121,8 +133,13 @@ class OutputActivation(Rule):
     requires = (Loss,)
 
     def judge(self, loss: Loss) -> Verdict:
-        """Look at every call; the worst mismatch speaks."""
+        """Look at every call; the worst mismatch speaks. A formula is asked what it says of right and wrong answers."""
+        if loss.answers is not None and (verdict := _formula(loss, loss.answers)):
+            return verdict
         calls = [c for c in (*loss.calls, *loss.turns) if c.kind in JUDGES]
+        if not calls and loss.answers is not None and loss.answers.losses and loss.answers.losses[-1] < loss.answers.losses[0]:
+            wrong, right = loss.answers.losses[0], loss.answers.losses[-1]
+            return passed(f"The script's own formula gives {wrong:.3g} when all answers are wrong and {right:.3g} when all are right.")
         if not calls:
             return not_run("no loss function was called whose input is known to need a certain form")
         faults = [v for c in calls for v in (_softmax_axis(c) or JUDGES[c.kind](c),) if v]
@@ -135,6 +152,40 @@ class OutputActivation(Rule):
             f"{call.kind} gets values{by} from {call.input_min:.3g} to {call.input_max:.3g}, as it expects.",
             evidence={"loss": call.kind, "activation": call.input_activation, "measured": [call.input_min, call.input_max]},
         )
+
+
+def _formula(loss: Loss, answers: Answers) -> Verdict | None:
+    """Find a formula that prefers wrong answers, and one for probabilities that gets raw scores."""
+    losses = answers.losses
+    told = [*losses, answers.exact, answers.inverse, answers.beyond, loss.first]
+    if len(losses) < 2 or not all(math.isfinite(v) for v in told):
+        return None
+    steps = [after - before for before, after in itertools.pairwise(losses)]
+    spread = losses[-1] - losses[0]
+    evidence: dict[str, Json] = {"wrong answers": losses[0], "right answers": losses[-1], "first": loss.first}
+    if min(steps) > 0 and spread > CLEAR * abs(loss.first):
+        return failed(
+            f"This loss is {losses[0]:.3g} when all answers are wrong and {losses[-1]:.3g} when all are right, and rises all the way between: its "
+            "sign is wrong, and training drives the predictions away from the targets.",
+            severity=Severity.ERROR,
+            evidence={**evidence, "measured": spread, "expected": "less than 0", "threshold": CLEAR * abs(loss.first)},
+            location=loss.formula_where or answers.where,
+            fix=Fix(
+                summary="Minimise what falls as answers become right: the negative of a log-likelihood or of a score.", code="loss = -loss"
+            ),
+        )
+    good = answers.inverse - answers.exact
+    right, beyond = losses[-1] - answers.exact, answers.exact - answers.beyond
+    if answers.outside and good > 0 and right > TENTH * good and beyond > TENTH * good:
+        return failed(
+            f"This loss takes probabilities but gets raw scores: it is {answers.exact:.3g} for scores equal to the targets, {losses[-1]:.3g} for "
+            f"clearly right ones of ±{answers.scores[-1]:g}, and {answers.beyond:.3g}, lower still, for 3 in place of 1.",
+            severity=Severity.ERROR,
+            evidence={**evidence, "measured": answers.beyond, "expected": answers.exact, "threshold": TENTH * good},
+            location=answers.where or loss.formula_where,
+            fix=Fix(summary="Apply a sigmoid (or softmax over classes) before the formula.", code="probabilities = torch.sigmoid(logits)"),
+        )
+    return None
 
 
 def _softmax_axis(call: LossCall) -> Verdict | None:

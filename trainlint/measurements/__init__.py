@@ -23,7 +23,7 @@ from trainlint.measurements.gradients import (
 from trainlint.measurements.influence import Influence, InputEffect
 from trainlint.measurements.labels import ClassMatch, Labels, Lesson, Mismatch, Repair, Shared, Signal, SplitOverlap, Suspect, TornPairs
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
-from trainlint.measurements.loss import Loss, LossCall
+from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
 from trainlint.measurements.padding import Padding
 from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats, WorkerSeeds
@@ -57,6 +57,7 @@ __all__ = [
     "OUT_OF_BUDGET",
     "Activation",
     "Activations",
+    "Answers",
     "Attempt",
     "BatchSize",
     "BatchView",

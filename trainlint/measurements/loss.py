@@ -8,7 +8,7 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["Loss", "LossCall"]
+__all__ = ["Answers", "Loss", "LossCall"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +93,25 @@ class LossCall:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The loss of the recorded batch with the output layer's scores set by its targets of 0 and 1, or of classes."""
+
+    scores: tuple[float, ...] = ()
+    """Score for what is right, minus it for what is wrong: negative ones are wrong answers."""
+    losses: tuple[float, ...] = ()
+    exact: float = 0.0
+    """The loss when the scores are the targets, 0 and 1."""
+    inverse: float = 0.0
+    """The same with 0 and 1 exchanged."""
+    beyond: float = 0.0
+    """The same with 0 and 3: what no probability can be."""
+    outside: bool = False
+    """The scores that the model gave lie outside of 0 to 1."""
+    where: Location | None = None
+    """Where the scores are first used."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Loss(Measurement):
     """The loss of the first training step."""
 
@@ -112,6 +131,8 @@ class Loss(Measurement):
     at_init: bool = True
     """False when weights were loaded or training steps were done before: the first loss need not be at chance."""
     not_at_init_because: str = ""
+    answers: Answers | None = None
+    """None where the step cannot be replayed, or its targets are of another kind."""
     crossed_where: Location | None = None
     """Where the script's own arithmetic made all pairs of a column with one value per sample and a row with one value per sample."""
     crossed: tuple[int, ...] = ()
