@@ -85,6 +85,12 @@ class Batches(Measurement):
     """Class of the first layer that receives the input: ``Conv2d``, ``Linear``, ``BatchNorm1d``, ``Embedding`` …"""
     normalised_inside: bool = False
     """The model normalises its input itself (first operation is a norm layer or an affine rescale of the input)."""
+    val_scaled_to: str = ""
+    """What each measured column of the validation table has exactly, in its own rows: ``the range 0 to 1`` or ``mean 0 and standard deviation 1``;
+    empty where it has neither."""
+    val_scaled_columns: int = 0
+    val_scaled_where: Location | None = None
+    """Where the scaler was fitted a second time, where that is known."""
     in_place_of_loader: bool = False
     """There is no DataLoader; batches are what entered the model and the loss."""
 

@@ -19,6 +19,7 @@ from trainlint.probes.excerpts import picture_grid, rows_of_batch
 from trainlint.probes.histograms import column_statistics, histograms
 from trainlint.probes.leaves import describe
 from trainlint.probes.made import made_at
+from trainlint.probes.own_scale import own_scale
 from trainlint.probes.roles import DataFlow
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Batch, Loader
@@ -41,7 +42,12 @@ def measure_batches(recording: Recording, deadline: float, settings: Settings) -
         train = tuple(_loose_views(flow))
     if not train:
         raise CannotMeasureError("no training batch was seen: the script ended before its model was trained")
+    tables = bool(val) and any(leaf.kind == "table" for leaf in val[0].inputs or val[0].leaves)
+    alone = own_scale(recording, deadline) if tables else None
     return Batches(
+        val_scaled_to=alone.how if alone is not None else "",
+        val_scaled_columns=alone.columns if alone is not None else 0,
+        val_scaled_where=recording.frames.location(alone.place) if alone is not None else None,
         train=train,
         val=val,
         pretrained=_is_pretrained(recording),
