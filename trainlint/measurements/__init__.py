@@ -21,7 +21,19 @@ from trainlint.measurements.gradients import (
     UnregisteredModule,
 )
 from trainlint.measurements.influence import Influence, InputEffect
-from trainlint.measurements.labels import ClassMatch, Labels, Lesson, Mismatch, Repair, Shared, Signal, SplitOverlap, Suspect, TornPairs
+from trainlint.measurements.labels import (
+    ClassMatch,
+    GivenAway,
+    Labels,
+    Lesson,
+    Mismatch,
+    Repair,
+    Shared,
+    Signal,
+    SplitOverlap,
+    Suspect,
+    TornPairs,
+)
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
@@ -72,6 +84,7 @@ __all__ = [
     "EmaCopy",
     "Event",
     "Fingerprint",
+    "GivenAway",
     "GraphCut",
     "GroupInfo",
     "Influence",
