@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from trainlint.details import Bars
@@ -38,7 +39,7 @@ def weights_of_others(counts: Mapping[str, int], weights: Sequence[float], near:
     if len(weights) < 3 or set(by_class) != set(range(len(weights))) or min(by_class.values()) <= 0 or min(weights) <= 0:
         return None
     for power in (1.0, 0.5):
-        even = [by_class[i] ** -power for i in range(len(weights))]
+        even = [1 / math.pow(by_class[i], power) for i in range(len(weights))]
         ordered = [w / e for w, e in zip(sorted(weights), sorted(even), strict=True)]
         given = [w / e for w, e in zip(weights, even, strict=True)]
         spread = max(given) / min(given)

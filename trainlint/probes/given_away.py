@@ -49,7 +49,9 @@ def _place(values: Rows, column: Rows) -> int | None:
 def picked_at(dataset: Any, path: str) -> Place | None:
     """The line of ``__getitem__`` that sets what it returns at a path, ``[1]`` or ``['y']``, by its source; which values it picks is the fault."""
     code = getattr(getattr(type(dataset), "__getitem__", None), "__code__", None)
-    tree = source_tree(code.co_filename) if code is not None else None
+    if code is None:
+        return None
+    tree = source_tree(code.co_filename)
     body = body_of(tree, code) if tree is not None else None
     inner = [node for statement in body or () for node in ast.walk(statement)]
     key = re.fullmatch(r"\[(\d+)\]|\['(\w+)'\]", path)
