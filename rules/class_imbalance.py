@@ -74,7 +74,8 @@ from statistics import correlation, linear_regression
 from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Batches, DataScan, LabelCount, Leaf, Loss, LossCall, SampleOrder
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
-from trainlint_rules._label_counts import DRAWN, bars, class_name, extremes, pos_weight_of, weights_of_others
+from trainlint_rules._class_weights import out_of_order
+from trainlint_rules._label_counts import DRAWN, bars, class_name, extremes, pos_weight_of
 
 from ._inputs import main_input
 
@@ -90,8 +91,6 @@ RARE_POSITIVES = 0.01
 VOCABULARY = 10
 #: Labels that must have been counted.
 LABELS = 100
-#: Class weights agree with the inverse of frequencies within the first factor when both are sorted, and differ by the second as they are.
-SAME, ELSEWHERE = 1.15, 1.5
 #: Slope of class weights over frequencies, both in logarithms, their correlation, and the factor that they span, from which they are upside down.
 SLOPE, STRAIGHT, SPAN = 0.5, 0.95, 2.0
 #: How many times too large or too small a pos_weight is that makes matters worse.
@@ -149,7 +148,7 @@ class ClassImbalance(Rule):
         val = next((c for c in scan.labels if c.phase == "val" and c.path == train.path), None)
         return (
             _single(train, scan, call)
-            or _out_of_order(train.counts, call)
+            or out_of_order(train.counts, call)
             or upside_down(train.counts, call)
             or pos_weighted(train.counts, call)
             or _uneven(train.counts, call, loss, order, self.options)
@@ -176,27 +175,6 @@ def _single(train: LabelCount, scan: DataScan, call: LossCall) -> Verdict | None
         evidence={"measured": 1, "expected": call.classes or 2, "threshold": 2, "labels": count},
         location=(scan.where or {}).get("train") or call.where,
         fix=Fix(summary="Check where labels are read and how they are turned into classes.", code="print(torch.bincount(train_labels))"),
-    )
-
-
-def _out_of_order(counts: Mapping[str, int], call: LossCall) -> Verdict | None:
-    """Class weights that are right for these frequencies, but for other classes."""
-    weights = call.class_weights
-    times = weights_of_others(counts, weights, SAME, ELSEWHERE)
-    if times is None:
-        return None
-    _, (common, most), (rare, least) = extremes(counts)
-    return failed(
-        f"The class weights are the inverse of the classes' frequencies, but in another order than the classes: class {common} has {most:,} labels "
-        f"and weighs {weights[int(common)]:.3g}, class {rare} has {least:,} and weighs {weights[int(rare)]:.3g}.",
-        severity=Severity.WARNING,
-        evidence={"measured": times, "expected": 1.0, "threshold": ELSEWHERE, "weights": list(weights[:DRAWN])},
-        location=call.built_where or call.where,
-        fix=Fix(
-            summary="Count by class index: value_counts() and Counter go by frequency or first appearance.",
-            code="counts = torch.bincount(train_labels)  # or value_counts().sort_index()",
-        ),
-        details=(bars(counts),),
     )
 
 
