@@ -71,23 +71,16 @@ from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Batches, DataScan, Loss, LossCall
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint_rules._other_targets import PAIR_LOSSES, ctc_faults, pair_faults
 
 INDEX_LOSSES = frozenset({"cross_entropy", "nll_loss"})
 BINARY_LOSSES = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
-#: What the target 0 does in losses that know -1 and 1 only, from their formulas.
-PAIR_LOSSES = {
-    "cosine_embedding_loss": "count for nothing",
-    "margin_ranking_loss": "give a constant",
-    "hinge_embedding_loss": "are taken for both similar and different",
-    "soft_margin_loss": "give a constant",
-}
 
 LABELS_PER_OUTPUT = 30
 BINARY_ERROR = 0.5
 BINARY_WARNING = 0.01
 ONE_SIDED = 0.25
 PROBABILITY_SLACK = 1e-3
-HALF = 0.5
 BARS = 60
 
 
@@ -145,68 +138,9 @@ def _faults(call: LossCall, loss: Loss, batches: Batches, scan: DataScan) -> Ite
         yield from _index_faults(call, batches, scan)
     elif call.kind in BINARY_LOSSES:
         yield from _binary_faults(call, loss)
-    elif call.kind in PAIR_LOSSES:
-        yield from _pair_faults(call)
     else:
-        yield from _ctc_faults(call)
-
-
-def _pair_faults(call: LossCall) -> Iterator[Verdict]:
-    """Find targets that a loss for -1 and 1 has no meaning for."""
-    if call.target_values is None:
-        return
-    counts = {float(v): n for v, n in call.target_values.items()}
-    other = sum(n for v, n in counts.items() if v not in (-1.0, 1.0))
-    if not other:
-        return
-    zero_one = set(counts) <= {0.0, 1.0}
-    pairs = sum(counts.values())
-    yield _fail(
-        call,
-        f"{call.kind} takes the targets -1 and 1, but {other:,} of {pairs:,} targets are others (from {_shown(call.target_min)} to "
-        f"{_shown(call.target_max)})" + (f": those of 0 {PAIR_LOSSES[call.kind]}." if zero_one else "."),
-        Severity.ERROR if zero_one else Severity.WARNING,
-        Fix(
-            summary="Turn 0 and 1 into -1 and 1." if zero_one else "Give each pair the target 1 or -1.",
-            code="target = 2 * target - 1",
-            edit=_target(call, "2 * {} - 1") if zero_one else None,
-        ),
-    )
-
-
-def _ctc_faults(call: LossCall) -> Iterator[Verdict]:
-    """Find labels that CTC cannot spell: the blank, those without an output, and more of them than time steps."""
-    outputs = call.input_shape[-1] if call.input_shape else 0
-    if call.target_values is not None and len(call.target_shape) == 1:  # a padded matrix may be padded with the blank
-        blanks = call.target_values.get(str(call.blank), 0)
-        total = sum(call.target_values.values())
-        if blanks:
-            yield _fail(
-                call,
-                f"The blank of ctc_loss is {call.blank}, and {blanks:,} of {total:,} labels are {call.blank} as well: they are never read out.",
-                Severity.ERROR,
-                Fix(
-                    summary="Give the blank an output of its own: one more than there are labels.",
-                    code=f"head = nn.Linear(hidden, num_labels + 1)\ncriterion = nn.CTCLoss(blank=num_labels)  # here {outputs}",
-                ),
-            )
-    if call.target_max is not None and len(call.target_shape) == 1 and call.target_max >= outputs > 0:
-        yield _fail(
-            call,
-            f"Labels go up to {_shown(call.target_max)}, but {outputs} outputs can only answer 0 to {outputs - 1}.",
-            Severity.ERROR,
-            Fix(summary="Use an output for each label and one for the blank.", code="head = nn.Linear(hidden, num_labels + 1)"),
-        )
-    if call.too_short > 0:
-        yield _fail(
-            call,
-            f"{call.too_short:.0%} of the sequences have fewer time steps than labels: no alignment spells them, and their CTC loss is infinite.",
-            Severity.ERROR if call.too_short >= HALF else Severity.WARNING,
-            Fix(
-                summary="Pass the lengths of the network's output, after its strides, and see that it has more steps than labels.",
-                code="input_lengths = torch.full((batch,), log_probs.size(0))",
-            ),
-        )
+        for message, severity, fix in pair_faults(call) if call.kind in PAIR_LOSSES else ctc_faults(call):
+            yield _fail(call, message, severity, fix)
 
 
 def _index_faults(call: LossCall, batches: Batches, scan: DataScan) -> Iterator[Verdict]:

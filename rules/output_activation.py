@@ -76,21 +76,20 @@ loss = F.cross_entropy(model(x), y)
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from trainlint.finding import Edit, Fix, Json, Severity, Stage
-from trainlint.measurements import Answers, Loss, LossCall
+from trainlint.finding import Edit, Fix, Severity, Stage
+from trainlint.measurements import Loss, LossCall
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint_rules._formula import formula_fault
 
 ROUNDING = 1e-3
 ERROR_DEPTH = 0.5
 WARNING_DEPTH = 0.1
 ERROR_SHARE = 0.05
 NEAR_BOUND = 0.25
-CLEAR, TENTH = 0.5, 0.1
 NEVER_NO = 0.43
 NEVER_YES = 0.57
 
@@ -134,7 +133,7 @@ class OutputActivation(Rule):
 
     def judge(self, loss: Loss) -> Verdict:
         """Look at every call; the worst mismatch speaks. A formula is asked what it says of right and wrong answers."""
-        if loss.answers is not None and (verdict := _formula(loss, loss.answers)):
+        if loss.answers is not None and (verdict := formula_fault(loss, loss.answers)):
             return verdict
         calls = [c for c in (*loss.calls, *loss.turns) if c.kind in JUDGES]
         if not calls and loss.answers is not None and loss.answers.losses and loss.answers.losses[-1] < loss.answers.losses[0]:
@@ -152,40 +151,6 @@ class OutputActivation(Rule):
             f"{call.kind} gets values{by} from {call.input_min:.3g} to {call.input_max:.3g}, as it expects.",
             evidence={"loss": call.kind, "activation": call.input_activation, "measured": [call.input_min, call.input_max]},
         )
-
-
-def _formula(loss: Loss, answers: Answers) -> Verdict | None:
-    """Find a formula that prefers wrong answers, and one for probabilities that gets raw scores."""
-    losses = answers.losses
-    told = [*losses, answers.exact, answers.inverse, answers.beyond, loss.first]
-    if len(losses) < 2 or not all(math.isfinite(v) for v in told):
-        return None
-    steps = [after - before for before, after in itertools.pairwise(losses)]
-    spread = losses[-1] - losses[0]
-    evidence: dict[str, Json] = {"wrong answers": losses[0], "right answers": losses[-1], "first": loss.first}
-    if min(steps) > 0 and spread > CLEAR * abs(loss.first):
-        return failed(
-            f"This loss is {losses[0]:.3g} when all answers are wrong and {losses[-1]:.3g} when all are right, and rises all the way between: its "
-            "sign is wrong, and training drives the predictions away from the targets.",
-            severity=Severity.ERROR,
-            evidence={**evidence, "measured": spread, "expected": "less than 0", "threshold": CLEAR * abs(loss.first)},
-            location=loss.formula_where or answers.where,
-            fix=Fix(
-                summary="Minimise what falls as answers become right: the negative of a log-likelihood or of a score.", code="loss = -loss"
-            ),
-        )
-    good = answers.inverse - answers.exact
-    right, beyond = losses[-1] - answers.exact, answers.exact - answers.beyond
-    if answers.outside and good > 0 and right > TENTH * good and beyond > TENTH * good:
-        return failed(
-            f"This loss takes probabilities but gets raw scores: it is {answers.exact:.3g} for scores equal to the targets, {losses[-1]:.3g} for "
-            f"clearly right ones of ±{answers.scores[-1]:g}, and {answers.beyond:.3g}, lower still, for 3 in place of 1.",
-            severity=Severity.ERROR,
-            evidence={**evidence, "measured": answers.beyond, "expected": answers.exact, "threshold": TENTH * good},
-            location=answers.where or loss.formula_where,
-            fix=Fix(summary="Apply a sigmoid (or softmax over classes) before the formula.", code="probabilities = torch.sigmoid(logits)"),
-        )
-    return None
 
 
 def _softmax_axis(call: LossCall) -> Verdict | None:
