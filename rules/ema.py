@@ -175,22 +175,22 @@ def _statistics(norms: RunningStatistics, steps: int | None) -> Verdict:
 
 
 def _no_copy(kept: KeptWeights) -> Verdict:
-    message = {
-        "state": f"{kept.what} keeps the model's own tensors, which go on being trained: state_dict() makes no copy, so loading it back changes nothing.",
-        "model": f"{kept.what} is another name for the model that goes on being trained, and not a copy of it: it holds the last weights, not the best.",
-        "itself": f"{kept.what} loads its own state_dict(), which changes nothing.",
-    }[kept.kind]
-    code = {
-        "state": f"{kept.what} = copy.deepcopy(model.state_dict())",
-        "model": f"{kept.what} = copy.deepcopy(model)",
-        "itself": f"{kept.what}.load_state_dict(model.state_dict())",
-    }[kept.kind]
+    summary = "Copy what is kept."
+    if kept.kind == "itself":
+        message = f"{kept.what} loads its own state_dict(), which changes nothing."
+        summary, code = "Name the model that is trained.", f"{kept.what}.load_state_dict(model.state_dict())"
+    elif kept.kind == "model":
+        message = f"{kept.what} is another name for the model that goes on being trained, and no copy of it: it holds the last weights, not the best."
+        code = f"{kept.what} = copy.deepcopy(model)"
+    else:
+        message = f"{kept.what} keeps the model's own tensors, which go on being trained: state_dict() makes no copy, so loading it changes nothing."
+        code = f"{kept.what} = copy.deepcopy(model.state_dict())"
     return failed(
         message,
         severity=Severity.WARNING,
         evidence={"measured": 0, "expected": "a copy of the weights", "threshold": 0},
         location=kept.where,
-        fix=Fix(summary="Name the model that is trained." if kept.kind == "itself" else "Copy what is kept.", code=code),
+        fix=Fix(summary=summary, code=code),
     )
 
 
