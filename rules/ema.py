@@ -127,7 +127,7 @@ def _updates(copy: EmaCopy, steps: int) -> int:
 
 
 def _slow(copy: EmaCopy, updates: int) -> Verdict:
-    decay = max(copy.decays)
+    decay = min(max(copy.decays), 1.0)
     better = max(1 - 10 / updates, 0.5)
     shown = f"{copy.declared:g}" if copy.declared is not None else f"{decay:.5g} (measured)"
     return failed(
