@@ -22,6 +22,7 @@ from trainlint.measurements.gradients import (
 )
 from trainlint.measurements.influence import Influence, InputEffect
 from trainlint.measurements.labels import (
+    BetweenLabels,
     ClassMatch,
     GivenAway,
     Labels,
@@ -74,6 +75,7 @@ __all__ = [
     "BatchSize",
     "BatchView",
     "Batches",
+    "BetweenLabels",
     "ClassMatch",
     "Comparison",
     "Course",

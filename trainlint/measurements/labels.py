@@ -9,7 +9,19 @@ from trainlint.details import ImageGrid
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["ClassMatch", "GivenAway", "Labels", "Lesson", "Mismatch", "Repair", "Shared", "Signal", "SplitOverlap", "Suspect"]
+__all__ = [
+    "BetweenLabels",
+    "ClassMatch",
+    "GivenAway",
+    "Labels",
+    "Lesson",
+    "Mismatch",
+    "Repair",
+    "Shared",
+    "Signal",
+    "SplitOverlap",
+    "Suspect",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +156,20 @@ class TornPairs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BetweenLabels:
+    """Single pixels of a third class between two others in label maps, as interpolation makes them."""
+
+    thin: int
+    """Single pixels of another class than both neighbours, whose numbers differ by three or more."""
+    between: int
+    """Of these, those whose number lies between the neighbours'."""
+    pairs: int
+    """Different pairs of neighbours among the latter."""
+    classes: int
+    masks: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class GivenAway:
     """A measured target that stands in the input of its own sample, always at the same place."""
 
@@ -163,6 +189,8 @@ class Labels(Measurement):
 
     name: ClassVar[str] = "labels"
     signals: tuple[Signal, ...] = ()
+    between: BetweenLabels | None = None
+    """In the training masks; None for other targets, and fewer than four classes."""
     given_away: GivenAway | None = None
     """In the training data."""
     torn: TornPairs | None = None

@@ -12,6 +12,7 @@ import torch
 
 from trainlint.details import ImageGrid, Picture
 from trainlint.measurements import GivenAway, Labels, Mismatch, Signal, Suspect, TornPairs
+from trainlint.probes.between_labels import between_labels
 from trainlint.probes.class_checks import balanced_accuracy, find_noise, match_classes
 from trainlint.probes.collate_pairs import torn_pairs
 from trainlint.probes.datasets import class_names, label_vectors
@@ -66,6 +67,8 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
         names={p: n for p, n in names.items() if n} or None,
     )
     if any(s.kind == "masks" for s in splits.values()):
+        train_masks = splits["train"].masks if "train" in splits and splits["train"].kind == "masks" else []
+        found = replace(found, between=between_labels(train_masks) if train_masks else None)
         return replace(found, signals=_masks(splits, reasons, recording.frames), reasons=reasons or None)
     probed: dict[str, Probed] = {}
     for phase, split in splits.items():
