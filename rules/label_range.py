@@ -64,7 +64,7 @@ num_classes = 5
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainlint.details import Bars
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
@@ -140,7 +140,8 @@ def _faults(call: LossCall, loss: Loss, batches: Batches, scan: DataScan) -> Ite
         yield from _binary_faults(call, loss)
     else:
         for message, severity, fix in pair_faults(call) if call.kind in PAIR_LOSSES else ctc_faults(call):
-            yield _fail(call, message, severity, fix)
+            verdict = _fail(call, message, severity, fix)  # what CTC is built with is wrong, but the targets of pairs
+            yield replace(verdict, location=call.built_where or call.where) if call.kind == "ctc_loss" else verdict
 
 
 def _index_faults(call: LossCall, batches: Batches, scan: DataScan) -> Iterator[Verdict]:
