@@ -101,13 +101,14 @@ def _names_classes(leaf: Tensor, given: Tensor, axis: int) -> bool:
 
 
 def _consumer(trial: Rehearsal, tape: Tape, slot: int) -> Location | None:
-    """Where the scores are first used outside of the function that made them, or for more than another shape."""
-    maker = tape.operations[tape.producers[slot]].place
+    """Where the scores are first used outside of the model, or within it for more than another shape."""
     for _ in range(16):
         positions = tape.consumers(slot)
         op = tape.operations[positions[0]] if positions else None
-        within = op is not None and op.place is not None and maker is not None and op.place[2] == maker[2]
-        if op is None or not within or op.name not in ("squeeze", "view", "reshape", "flatten", "contiguous", "float") or not op.outputs:
-            return trial.recording.frames.location(op.place) if op is not None else None
+        if op is None:
+            return None
+        inside = op.module is not None and next(op.module.parameters(), None) is not None
+        if not inside or op.name not in ("squeeze", "view", "reshape", "flatten", "contiguous", "float") or not op.outputs:
+            return trial.recording.frames.location(op.place)
         slot = op.outputs[0]
     return None
