@@ -39,9 +39,9 @@ def goes_by_epochs(loop: Loop) -> bool:
 
 
 def by_trainer(loop: Loop) -> bool:
-    """Whether one call of a trainer's method runs all epochs."""
+    """Whether one call of a trainer's method runs all epochs; the first may have been set up where the module asks for its length."""
     heads = [event.where for event in loop.events if event.kind == "epoch" and event.phase != "val" and event.where]
-    return loop.epochs_begun > 1 and bool(heads) and all(_CALL.search(head.text) for head in heads)
+    return loop.epochs_begun > 1 and bool(heads) and _CALL.search(heads[-1].text) is not None
 
 
 def stepped_at(scheduler: SchedulerInfo, run: RunLength) -> Location | None:

@@ -8,6 +8,8 @@ should make up for it: class weights or `pos_weight` in the loss, a weighted sam
 - **Warning**: a ratio of 15 or more, one class that holds at least half of all samples, and nothing that makes up for it;
   classes that occur in validation but never in training; a single class; a language model scored on targets of which
   half or more are one token (padding that counts in the loss).
+- **Warning**: weights that are those of other classes: sorted they are the inverse of the frequencies (or its root) within 15 %, as they stand they
+  differ from it by half and more.
 - **Warning**: weights that make it worse. Class weights that grow with the frequency of the class instead of falling, or a
   `pos_weight` ten times as large as negatives outnumber positives, or as small.
 - **Note**: a ratio of 50 or more without a dominating class (a long tail), multi-label targets of which less than 1 % are
@@ -72,6 +74,7 @@ from statistics import correlation, linear_regression
 from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Batches, DataScan, LabelCount, Leaf, Loss, LossCall, SampleOrder
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint_rules._class_weights import out_of_order
 from trainlint_rules._label_counts import DRAWN, bars, class_name, extremes, pos_weight_of
 
 from ._inputs import main_input
@@ -145,6 +148,7 @@ class ClassImbalance(Rule):
         val = next((c for c in scan.labels if c.phase == "val" and c.path == train.path), None)
         return (
             _single(train, scan, call)
+            or out_of_order(train.counts, call)
             or upside_down(train.counts, call)
             or pos_weighted(train.counts, call)
             or _uneven(train.counts, call, loss, order, self.options)

@@ -14,6 +14,8 @@ timm's `ModelEma`, a deep copy or a dict that the loop updates. The decay is mea
   layer, while those of the trained model have moved: its buffers are left out.
 - **Warning**: batch-norm layers whose running statistics will still be more than half those of a new layer at the end of the run, or are those of the
   last batch alone: a momentum below the default that is too small for the run, or one of 0.95 and more.
+- **Warning**: weights that the source keeps or copies without a copy: `best = model.state_dict()` under `if loss < best_loss`, loaded later; the
+  model itself kept as the best; a target network or an average that loads its own `state_dict()`.
 - **Note**: an average that was neither updated nor evaluated in the recorded epochs. It may begin later.
 
 Teachers, target networks and checkpoints that stand still on purpose are not spoken of.
@@ -21,7 +23,8 @@ Teachers, target networks and checkpoints that stand still on purpose are not sp
 ## Why it matters
 
 An average that is slower than the run is mostly the initial weights. It evaluates badly however well the model is
-trained, and it is what is saved.
+trained, and it is what is saved. The best weights kept by reference are the last ones, overfitted or not, and a target network that is
+refreshed from itself stays untrained.
 
 ## Example
 
@@ -49,6 +52,8 @@ Or warm the decay up: `decay = min(0.9999, (1 + step) / (10 + step))`.
 ## References
 
 - torch.optim.swa_utils: <https://docs.pytorch.org/docs/stable/optim.html#weight-averaging-swa-and-ema>
+- Saving and loading models, "best_model_state = model.state_dict() returns a reference":
+  <https://docs.pytorch.org/tutorials/beginner/saving_loading_models.html>
 - torch.nn.BatchNorm2d, momentum: <https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html>
 - Morales-Brotons et al., Exponential Moving Average of Weights in Deep Learning: <https://arxiv.org/abs/2411.18704>
 - timm, ModelEmaV3 (decay warm-up): <https://huggingface.co/docs/timm>
@@ -57,7 +62,7 @@ Or warm the decay up: `decay = min(0.9999, (1 + step) / (10 + step))`.
 from __future__ import annotations
 
 from trainlint.finding import Fix, Json, Severity, Stage
-from trainlint.measurements import Ema, EmaCopy, RunningStatistics
+from trainlint.measurements import Ema, EmaCopy, KeptWeights, RunningStatistics
 from trainlint.rule import Rule, Verdict, failed, passed
 
 LONGER = 1.0
@@ -97,6 +102,8 @@ class EmaRule(Rule):
         for copy in still:
             if copy.is_average and not copy.equal_weights:
                 return _still(copy, Severity.NOTE)
+        if ema.kept:
+            return _no_copy(ema.kept[0])
         for norms in ema.statistics:
             slow = norms.fresh and total is not None and 0 < norms.momentum < DEFAULT and (1 - norms.momentum) ** total > LEFT
             if slow or norms.momentum >= LAST:
@@ -120,7 +127,7 @@ def _updates(copy: EmaCopy, steps: int) -> int:
 
 
 def _slow(copy: EmaCopy, updates: int) -> Verdict:
-    decay = max(copy.decays)
+    decay = min(max(copy.decays), 1.0)
     better = max(1 - 10 / updates, 0.5)
     shown = f"{copy.declared:g}" if copy.declared is not None else f"{decay:.5g} (measured)"
     return failed(
@@ -164,6 +171,26 @@ def _statistics(norms: RunningStatistics, steps: int | None) -> Verdict:
         evidence={"measured": norms.momentum, "expected": DEFAULT, "threshold": LAST, "layers": norms.layers, "run_updates": steps},
         location=norms.where,
         fix=Fix(summary="Use the default momentum of 0.1, or 0.01 in a long run.", code="nn.BatchNorm2d(channels, momentum=0.1)"),
+    )
+
+
+def _no_copy(kept: KeptWeights) -> Verdict:
+    summary = "Copy what is kept."
+    if kept.kind == "itself":
+        message = f"{kept.what} loads its own state_dict(), which changes nothing."
+        summary, code = "Name the model that is trained.", f"{kept.what}.load_state_dict(model.state_dict())"
+    elif kept.kind == "model":
+        message = f"{kept.what} is another name for the model that goes on being trained, and no copy of it: it holds the last weights, not the best."
+        code = f"{kept.what} = copy.deepcopy(model)"
+    else:
+        message = f"{kept.what} keeps the model's own tensors, which go on being trained: state_dict() makes no copy, so loading it changes nothing."
+        code = f"{kept.what} = copy.deepcopy(model.state_dict())"
+    return failed(
+        message,
+        severity=Severity.WARNING,
+        evidence={"measured": 0, "expected": "a copy of the weights", "threshold": 0},
+        location=kept.where,
+        fix=Fix(summary=summary, code=code),
     )
 
 

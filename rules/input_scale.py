@@ -6,6 +6,8 @@ It looks at what really entered the model, after every transform in loader and l
 
 - **train and validation prepared differently**: one normalised, the other not (an error: the validation numbers belong
   to other inputs than those the model learns from);
+- **validation scaled by itself**: every measured column of a table that is no training rows again has exactly the range, or mean and standard
+  deviation, that a scaler gives to the rows it was fitted on (a warning);
 - **large values**: raw 0-255 pixels or unscaled measurements, and **columns of a table on very different scales** (a
   warning; an error when more than half of a tanh or sigmoid layer behind them is saturated from the start);
 - **normalised twice**, or divided by 255 twice;
@@ -49,6 +51,7 @@ val_set = TensorDataset((val_images - mean) / std, val_labels)
 - Skew: spread differs 2.5 times or the mean by 0.8 standard deviations, and the two ranges are of different kinds
   (signed, [0, 1], [0, 255]). Normalising MNIST changes its spread 3.2 times, CIFAR-10 4 times. Tables: 3 times in the
   median column for a warning, 5 for an error.
+- Scaled by itself: within 2e-5, in three columns of mostly different values and 40 rows at least. Other rows would miss it by 1/√n in the mean.
 - Regression target: root mean square above 50 and ten times that of the first predictions. A judgement.
 
 ## References
@@ -114,7 +117,7 @@ class InputScale(Rule):
         inside = batches.normalised_inside or "Norm" in batches.first_layer
         faults = list(_target(loss))
         if train and val:
-            faults += _skew(train, val, certain=loss.optimizers == 1 and not batches.normalised_inside)
+            faults += [*_skew(train, val, certain=loss.optimizers == 1 and not batches.normalised_inside), *_alone(batches)]
         if train and not inside:
             faults += [*_large(train, batches, activations), *_columns(train, batches, activations), *_pictures(train, batches)]
         if faults:
@@ -183,6 +186,22 @@ def _skew(train: InputStats, val: InputStats, *, certain: bool) -> Iterator[Verd
         expected="the same scale in training and validation",
         detail=Table(title="What enters the model", columns=("phase", "min", "max", "mean", "std"), rows=rows),
     )
+
+
+def _alone(batches: Batches) -> Iterator[Verdict]:
+    """Validation scaled by statistics of its own."""
+    if batches.val_scaled_to:
+        yield _fault(
+            Severity.WARNING,
+            f"All {batches.val_scaled_columns} measured columns of the validation table have exactly {batches.val_scaled_to}: they were scaled with "
+            "statistics of the validation rows, so that the same number means another quantity than in training.",
+            batches.val_scaled_where or (batches.val[0].where if batches.val else None),
+            "Fit the scaler on training rows alone, and only apply it to validation rows.",
+            "scaler.fit(x_train)\nx_train, x_val = scaler.transform(x_train), scaler.transform(x_val)",
+            measured=batches.val_scaled_columns,
+            threshold=0,
+            expected="the scale of the training rows",
+        )
 
 
 def _large(train: InputStats, batches: Batches, activations: Activations) -> Iterator[Verdict]:

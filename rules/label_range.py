@@ -11,6 +11,9 @@ the labels of the whole data set (up to the budget):
 - a class loss over a single output, which is always 0;
 - floating-point labels where class indices are needed, soft labels outside [0, 1];
 - targets outside [0, 1] for a binary cross-entropy, such as -1 and 1, 1 and 2, 0 and 255, or standardised images;
+- targets other than -1 and 1 for the losses over pairs, `cosine_embedding_loss`, `margin_ranking_loss`,
+  `hinge_embedding_loss` and `soft_margin_loss`;
+- labels equal to the blank of `ctc_loss`, without an output, or more of them than time steps;
 - outputs beyond the highest label.
 
 Values just outside [0, 1] with several optimizers (one-sided soft labels of GANs), targets that a mask may drop after
@@ -20,7 +23,8 @@ Values just outside [0, 1] with several optimizers (one-sided soft labels of GAN
 
 An index at K or above crashes, on a GPU as an unreadable device-side assert in the middle of an epoch. Adding an output
 to silence it shifts every prediction by one. A binary cross-entropy has no minimum for targets outside [0, 1]: the
-logits run away.
+logits run away. A loss over pairs that gets 0 for "different" counts those pairs for nothing, without an error. A label that is CTC's
+blank can never be read out.
 
 ## Example
 
@@ -46,8 +50,12 @@ num_classes = 5
 - 0.5 beyond [0, 1] for an error with binary targets. One-sided soft labels up to 1.2 are customary in GANs, and
   interpolated images overshoot by less. 0.01 for a warning, above rounding of half-precision images.
 
+- -1 and 1 for losses over pairs, and a blank that is no label: PyTorch's documentation. Half of the sequences too short is an error.
+
 ## References
 
+- PyTorch, CosineEmbeddingLoss: <https://docs.pytorch.org/docs/stable/generated/torch.nn.CosineEmbeddingLoss.html>
+- PyTorch, CTCLoss: <https://docs.pytorch.org/docs/stable/generated/torch.nn.CTCLoss.html>
 - PyTorch, CrossEntropyLoss: <https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html>
 - PyTorch, BCEWithLogitsLoss: <https://docs.pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html>
 - Chintala et al., How to train a GAN, tip 6 on soft labels: <https://github.com/soumith/ganhacks>
@@ -56,13 +64,14 @@ num_classes = 5
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainlint.details import Bars
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Batches, DataScan, Loss, LossCall
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint_rules._other_targets import PAIR_LOSSES, ctc_faults, pair_faults
 
 INDEX_LOSSES = frozenset({"cross_entropy", "nll_loss"})
 BINARY_LOSSES = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
@@ -105,10 +114,10 @@ class LabelRange(Rule):
 
     def judge(self, loss: Loss, batches: Batches, scan: DataScan) -> Verdict:
         """Collect what is wrong with each call and report the worst."""
-        calls = [c for c in loss.calls if c.kind in INDEX_LOSSES | BINARY_LOSSES]
+        calls = [c for c in loss.calls if c.kind in INDEX_LOSSES | BINARY_LOSSES | PAIR_LOSSES.keys() | {"ctc_loss"}]
         if not calls:
             return not_run("no loss over classes was called")
-        faults = [f for c in calls for f in (_index_faults(c, batches, scan) if c.kind in INDEX_LOSSES else _binary_faults(c, loss))]
+        faults = [f for c in calls for f in _faults(c, loss, batches, scan)]
         if faults:
             return min(faults, key=lambda f: f.severity.rank if f.severity else 0)
         call = calls[0]
@@ -122,6 +131,17 @@ class LabelRange(Rule):
 def _shown(value: float | None) -> str:
     """A class index without the decimals of its measurement."""
     return "unknown" if value is None else f"{value:g}"
+
+
+def _faults(call: LossCall, loss: Loss, batches: Batches, scan: DataScan) -> Iterator[Verdict]:
+    if call.kind in INDEX_LOSSES:
+        yield from _index_faults(call, batches, scan)
+    elif call.kind in BINARY_LOSSES:
+        yield from _binary_faults(call, loss)
+    else:
+        for message, severity, fix in pair_faults(call) if call.kind in PAIR_LOSSES else ctc_faults(call):
+            verdict = _fail(call, message, severity, fix)  # what CTC is built with is wrong, but the targets of pairs
+            yield replace(verdict, location=call.built_where or call.where) if call.kind == "ctc_loss" else verdict
 
 
 def _index_faults(call: LossCall, batches: Batches, scan: DataScan) -> Iterator[Verdict]:

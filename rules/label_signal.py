@@ -12,6 +12,8 @@ finds nothing, the model itself is trained for a while on some samples and judge
   pictures once they are mirrored or turned; or a probe fitted on the other part of the data, or on the rest of the same
   dataset, where it works, predicts nothing here although the inputs look alike.
 - **Error**: the collate function, handed the same samples in two orders, gives an input another label: it sorts one of the two alone.
+- **Warning**: a measured target stands in the input itself, at the same place in every sample: a window that is one step too long, a column that is
+  the target.
 - **Warning**: labels show clearly in validation samples, and not at all in training samples after their random augmentation.
 - **Warning**: no relation is found in either part, although there are ample samples whose inputs lie close together; or the model,
   once it knows some hundred samples by heart, does no better than chance on others.
@@ -68,7 +70,7 @@ import math
 from trainlint.details import Bars, Mark
 from trainlint.finding import Fix, Json, Severity, Stage
 from trainlint.location import Location
-from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal, TornPairs
+from trainlint.measurements import GivenAway, Labels, Lesson, Mismatch, Repair, Signal, TornPairs
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: Standard deviations from permuted labels that are a signal (p < 0.01).
@@ -105,6 +107,8 @@ class LabelSignal(Rule):
         """Proof first, then absence."""
         if labels.torn is not None:
             return _torn(labels.torn)
+        if labels.given_away is not None:
+            return _given_away(labels, labels.given_away)
         for signal in labels.signals:
             if signal.repair is not None and _is_proof(signal, signal.repair):
                 return _repaired(labels, signal, signal.repair)
@@ -140,6 +144,21 @@ def _torn(torn: TornPairs) -> Verdict:
         fix=Fix(
             summary="Sort whole samples, before inputs and labels are taken apart.",
             code="batch = sorted(batch, key=lambda sample: len(sample[0]), reverse=True)\ninputs, labels = zip(*batch)",
+        ),
+    )
+
+
+def _given_away(labels: Labels, given: GivenAway) -> Verdict:
+    at, shape = (", ".join(map(str, values)) for values in (given.at, given.shape))
+    return failed(
+        f"The target stands in the input: in all of {given.samples:,} training samples it equals the input's value at [{at}] of ({shape}). The model "
+        "learns to copy it, and has nothing to copy when it is used.",
+        severity=Severity.WARNING,
+        evidence={"measured": given.samples, "expected": 0, "threshold": given.samples, "input": given.path, "at": list(given.at)},
+        location=given.where or (labels.where or {}).get("train"),
+        fix=Fix(
+            summary="Take the target from after the window, and leave columns that are made from it out of the input.",
+            code="x, y = series[i : i + window], series[i + window]  # the last value of x is series[i + window - 1]",
         ),
     )
 

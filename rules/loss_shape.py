@@ -9,6 +9,9 @@ each other:
 - the prediction is repeated: the model has fewer outputs than the target has values;
 - the target is repeated over samples: every sample has the same one.
 
+Arithmetic of the script's own in the same step, where a layer's output `(32, 1)` meets a `(32,)`, as in `returns - value`: columns that
+are made on purpose, by `unsqueeze`, an index or `keepdim`, are not meant.
+
 And every class loss whose scores were flattened on the way from the output layer: when a `view` cuts `(B, C, H, W)` into `(B·H·W, C)`
 without a `permute`, shapes are right, but each row holds scores of several pixels, and is compared with the target of another.
 
@@ -79,6 +82,8 @@ class LossShape(Rule):
 
     def judge(self, loss: Loss) -> Verdict:
         """Judge each call; the worst speaks."""
+        if loss.crossed and not any(call.broadcast for call in (*loss.calls, *loss.turns)):
+            return _crossed(loss)
         if not loss.calls:
             return not_run("the loss is a formula of the script's own, so prediction and target cannot be told apart")
         calls = (*loss.calls, *loss.turns)
@@ -91,6 +96,18 @@ class LossShape(Rule):
             f"{call.kind} compares {_shape(call.input_shape)} with {_shape(call.target_shape)}; nothing is broadcast by accident.",
             evidence={"prediction": list(call.input_shape), "target": list(call.target_shape)},
         )
+
+
+def _crossed(loss: Loss) -> Verdict:
+    samples = loss.crossed[0]
+    return failed(
+        f"A column {_shape(loss.crossed)} met a row {_shape((samples,))} here and was broadcast to {_shape((samples, samples))}: each of {samples} "
+        "samples is combined with the values of all others.",
+        severity=Severity.ERROR,
+        evidence={"measured": samples * samples, "expected": samples, "column": list(loss.crossed), "row": [samples]},
+        location=loss.crossed_where,
+        fix=Fix(summary="Drop the column's last axis of one.", code="value = value.squeeze(-1)"),
+    )
 
 
 def _torn(call: LossCall) -> Verdict:

@@ -13,6 +13,13 @@ The operation that made the input of each loss call in the first training step, 
 | `binary_cross_entropy_with_logits` | logits | sigmoid, softmax, their logarithms, ReLU, tanh |
 | `mse_loss`, `l1_loss`, Huber | what reaches the target | ReLU before negative targets, sigmoid before targets outside [0, 1] … |
 
+A formula of the script's own is asked instead: the recorded step is replayed with the output layer's scores set by the targets (0 and 1, or
+classes).
+
+- Its loss rises from all wrong to all right answers: a sign is wrong, and training drives predictions away from the targets.
+- Its minimum is where scores equal the targets, clearly right scores are far from it, and impossible ones of 3 are better still: it takes
+  probabilities, as a Dice loss does, but gets raw scores.
+
 For every loss: a softmax over the batch axis, and a softmax over a single output, which is always 1. `log_softmax` with
 `nll_loss`, `sigmoid` with `binary_cross_entropy` and the logarithm of probabilities with `nll_loss` are right;
 `log_softmax` before `cross_entropy` is only superfluous.
@@ -50,6 +57,9 @@ loss = F.cross_entropy(model(x), y)
 - 0.001 for "sums to one" and for "a log-probability is never positive": rounding in single precision, with room to
   spare.
 - 0.43 and 0.57 for "can never say no" and "can never say yes": half, with room for the small dip of GELU and SiLU.
+- A formula: losses of scores of -8, -1, 1 and 8 times the right sign must all rise, by half of the first loss, to be told as a wrong sign.
+  Raw scores are told when right scores lie a tenth of the way from the loss at the targets to that at their opposites above it, and scores of
+  3 as far below. Judgements; torch's own losses and formulas of probabilities or logits do neither.
 - For a real-valued target: the target must pass the activation's range by half of its standard deviation, with at least
   5 % of its values out of reach (counted; where there are too many different values to count, its mean within a quarter
   of a standard deviation of the bound or beyond it) for an error; by a tenth for a warning. Chosen so that standardised
@@ -73,6 +83,7 @@ from dataclasses import replace
 from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Loss, LossCall
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint_rules._formula import formula_fault
 
 ROUNDING = 1e-3
 ERROR_DEPTH = 0.5
@@ -121,8 +132,13 @@ class OutputActivation(Rule):
     requires = (Loss,)
 
     def judge(self, loss: Loss) -> Verdict:
-        """Look at every call; the worst mismatch speaks."""
+        """Look at every call; the worst mismatch speaks. A formula is asked what it says of right and wrong answers."""
+        if loss.answers is not None and (verdict := formula_fault(loss, loss.answers)):
+            return verdict
         calls = [c for c in (*loss.calls, *loss.turns) if c.kind in JUDGES]
+        if not calls and loss.answers is not None and loss.answers.losses and loss.answers.losses[-1] < loss.answers.losses[0]:
+            wrong, right = loss.answers.losses[0], loss.answers.losses[-1]
+            return passed(f"The script's own formula gives {wrong:.3g} when all answers are wrong and {right:.3g} when all are right.")
         if not calls:
             return not_run("no loss function was called whose input is known to need a certain form")
         faults = [v for c in calls for v in (_softmax_axis(c) or JUDGES[c.kind](c),) if v]

@@ -42,6 +42,8 @@ print(loss.item())     # should be close to 0
 
 ## Thresholds
 
+- A loss without a known lowest value that falls to -100 times its first value (or below -100) has none; once it is near zero it is followed for 100 steps at ten times
+  the rate. Negative log-likelihoods of densities are below zero too, by some ten times at most. An error beside a loss of torch that is never negative, else a warning.
 - 10 % of the way left, or 99 % of the classes right, is fitted. With Adam at 0.001, small CNNs, a ResNet-18, a ViT-tiny
   and a small GPT get there in 18 to 105 steps. Without classes, half of the way is enough, as a narrow bottleneck may
   rightly keep a part.
@@ -76,6 +78,11 @@ NOT_FITTED_ACCURACY = 0.9
 NOT_FITTED_WITHOUT_CLASSES = 0.8
 STILL_FALLING, CREEPING = 0.05, 0.02
 MIN_STEPS = 30
+ENDLESS = 100.0
+#: Losses of torch that are never below zero: beside one of these it is another term that falls without end.
+NEVER_NEGATIVE = frozenset({
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "l1_loss", "mse_loss", "nll_loss", "smooth_l1_loss",
+})  # fmt: skip
 
 TRY_IT = """\
 x, y = next(iter(train_loader))
@@ -106,6 +113,8 @@ class OverfitBatch(Rule):
         """Judge the best attempt."""
         if not 0 <= overfit.best < len(overfit.attempts):
             return not_run("no attempt to fit one batch could be made")
+        if overfit.unbounded and overfit.final < -ENDLESS * max(abs(overfit.initial), 1.0):
+            return _endless(overfit)
         if overfit.unbounded:
             return not_run("this loss has no known lowest value, so it cannot be said when a batch is fitted")
         best = overfit.attempts[overfit.best]
@@ -140,6 +149,22 @@ class OverfitBatch(Rule):
             ),
             details=_curves(overfit),
         )
+
+
+def _endless(overfit: Overfit) -> Verdict:
+    best = overfit.attempts[overfit.best]
+    return failed(
+        f"This loss seems to have no lowest value: on one batch of {overfit.batch_size} it goes from {overfit.initial:.3g} to {overfit.final:.3g} in "
+        f"{len(best.losses)} steps. One of its terms can be lowered without end, as with a wrong sign, and will drown the others.",
+        severity=Severity.ERROR if overfit.kind in NEVER_NEGATIVE else Severity.WARNING,
+        evidence=_evidence(overfit) | {"threshold": -ENDLESS * max(abs(overfit.initial), 1.0)},
+        location=overfit.endless_where or overfit.where,
+        fix=Fix(
+            summary="Print each term as it trains; a divergence, a distance or a penalty is added, never taken away.",
+            code="kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())  # never below 0\nloss = reconstruction + kl",
+        ),
+        details=_curves(overfit),
+    )
 
 
 def _rates(overfit: Overfit) -> str:

@@ -10,6 +10,10 @@ read the same samples.
   gets in the same state; or `worker_init_fn` seeds by a constant, or by the worker's number alone. Also a dataset that seeds
   a global generator by a constant whenever a sample is read, with or without workers.
 
+The state of the global generators is compared at the start of two training epochs as the script ran them.
+
+- **Warning**: a generator that was drawn from is in the same state, and samples vary: the seed is set in each epoch.
+
 An `IterableDataset` is begun by two workers.
 
 - **Warning**: both read the same samples, so that each comes as many times an epoch as there are workers. Nothing shares the stream
@@ -93,6 +97,8 @@ class WorkerSeed(Rule):
             return _stream(seeds)
         if seeds.resets:
             return _reset(seeds, evidence)
+        if seeds.random and seeds.begins_again and optimizers.epochs != 1:
+            return _begins_again(seeds, evidence)
         if not seeds.random:
             return passed("Training samples do not vary, so there is nothing to draw.", evidence=evidence)
         if not seeds.workers:
@@ -137,6 +143,22 @@ def _reset(seeds: WorkerSeeds, evidence: dict[str, Json]) -> Verdict:
         fix=Fix(
             summary="Seed once, at the start of the script, and not where samples are read.",
             code="torch.manual_seed(seed)\ndataset = MyDataset()",
+        ),
+    )
+
+
+def _begins_again(seeds: WorkerSeeds, evidence: dict[str, Json]) -> Verdict:
+    names = " and ".join(seeds.begins_again)
+    order = "samples come in the same order, and " if "torch" in seeds.begins_again else ""
+    return failed(
+        f"Each epoch begins with the generator of {names} in the same state: {order}what is drawn from it for augmentation, dropout or noise is the "
+        "same in every epoch.",
+        severity=Severity.WARNING,
+        evidence={**evidence, "measured": "the same state in two epochs", "expected": "a state that runs on", "threshold": "equal"},
+        location=seeds.seeded_where or seeds.where,
+        fix=Fix(
+            summary="Seed once, before the first epoch, or add the number of the epoch to the seed.",
+            code="set_seed(seed + epoch)",
         ),
     )
 

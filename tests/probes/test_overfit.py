@@ -77,3 +77,25 @@ def test_a_few_samples_are_fitted_where_the_model_reads_the_batch_size_of_its_in
     data = TensorDataset(torch.randn(64, 3, 100), torch.arange(64) % 4)
     recording = train(model, DataLoader(data, 16), lambda m, b: F.cross_entropy(m(b[0]), b[1]))
     assert measured(measure_overfit, recording).batch_size == 4
+
+
+class Coder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean, self.spread, self.back = nn.Linear(6, 2), nn.Linear(6, 2), nn.Linear(2, 6)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_term_that_falls_without_end_is_followed_below_zero(sign):
+    torch.manual_seed(0)
+    rows = torch.randn(64, 6)
+
+    def loss(model, batch):
+        mean, spread = model.mean(batch[0]), model.spread(batch[0])
+        rebuilt = F.mse_loss(model.back(mean + spread.exp() * torch.randn_like(mean)), batch[0])
+        kl = -0.5 * (1 + 2 * spread - mean.square() - (2 * spread).exp()).sum(1).mean()
+        return rebuilt + sign * kl
+
+    found = measured(measure_overfit, train(Coder(), DataLoader(TensorDataset(rows), 16), loss))
+    assert (found.final < -100) == (sign < 0)
+    assert (found.endless_where is not None) == (sign < 0)

@@ -132,3 +132,23 @@ def test_a_stream_that_every_worker_reads_whole(shared_out: bool, shared: int):
     loader.num_workers = 2
     found = measured(measure_worker_seeds, recording)
     assert (found.stream, found.stream_shared) == (16, shared)
+
+
+@pytest.mark.parametrize("seed", [None, lambda: (torch.manual_seed(3), np.random.seed(3))])
+def test_a_seed_that_is_set_in_each_epoch_is_seen(seed):
+    loader = DataLoader(Rows(GLOBAL[1]), 10, shuffle=True)
+    recording = train(nn.Linear(6, 4), Seeded(loader, seed), lambda m, b: F.cross_entropy(m(b[0]), b[1]))
+    found = measured(measure_worker_seeds, recording)
+    assert found.begins_again == (("torch", "numpy") if seed else ())
+    assert (found.seeded_where is not None) == (seed is not None)
+
+
+class Seeded:
+    """A loader whose passes begin with a call."""
+
+    def __init__(self, loader, first) -> None:
+        self.loader, self.first = loader, first or (lambda: None)
+
+    def __iter__(self):
+        self.first()
+        return iter(self.loader)

@@ -191,3 +191,14 @@ def test_warns_of_a_pos_weight_far_from_negatives_per_positive(weight, kind):
 def test_warns_of_a_count_as_pos_weight_of_several_labels():
     call = bce(weighted=True, pos_weight=2700.0, elements=384, target_values={"0.0": 345, "1.0": 39})
     assert judge({}, call).kind == "fail"
+
+
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_warns_of_weights_in_another_order_than_the_classes(power):
+    counts = {"0": 90, "1": 1860, "2": 840, "3": 210}
+    right = [n**-power for n in counts.values()]
+    by_frequency = [sorted(counts.values(), reverse=True)[i] ** -power for i in range(4)]
+    verdict = judge(counts, cross_entropy(4, weighted=True, class_weights=tuple(by_frequency)))
+    assert (verdict.kind, verdict.severity) == ("fail", Severity.WARNING)
+    assert "another order" in verdict.message
+    assert judge(counts, cross_entropy(4, weighted=True, class_weights=tuple(right))).kind == "pass"

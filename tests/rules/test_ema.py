@@ -6,7 +6,7 @@ import pytest
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Ema, EmaCopy, RunningStatistics
+from trainlint.measurements import Ema, EmaCopy, KeptWeights, RunningStatistics
 from trainlint.rule import Verdict
 from trainlint_rules.ema import EmaRule
 
@@ -90,3 +90,11 @@ def test_running_statistics_that_hardly_move_or_hold_the_last_batch_only_are_tol
 def test_statistics_that_were_loaded_may_stand_still():
     found = Ema(statistics=(RunningStatistics(momentum=0.0, layers=3),), steps_per_epoch=50, epochs=10)
     assert EmaRule().judge(found).kind == "pass"
+
+
+@pytest.mark.parametrize("kind", ["state", "model", "itself"])
+def test_warns_of_weights_that_are_kept_without_a_copy(kind):
+    kept = KeptWeights(kind=kind, what="best_state", where=Location("train.py", 31))
+    verdict = EmaRule().judge(Ema(kept=(kept,)))
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, kept.where)
+    assert "best_state" in verdict.message

@@ -76,3 +76,9 @@ def test_a_mask_as_large_as_the_tokens_is_not_the_data():
     tokens = image(kind="ids", shape=(32, 64), maximum=500.0, distinct=90)
     view = BatchView(phase="train", leaves=(mask, tokens), inputs=(mask, tokens), where=LOADER)
     assert InputDegenerate().judge(Batches(train=(view,) * 3)).kind == "pass"
+
+
+def test_warns_of_pixels_that_run_over_the_end_of_8_bits():
+    cast = Location("data.py", 38)
+    verdict = InputDegenerate().judge(Batches(wrapped=0.1, wrapped_where=cast))
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, cast)

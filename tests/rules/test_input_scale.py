@@ -209,3 +209,14 @@ def test_warns_of_pictures_without_contrast():
     verdict = judge(image(-1.0, -0.992, -0.999, 0.002))
     assert verdict.severity is Severity.WARNING
     assert "next to nothing of them is left" in verdict.message
+
+
+def test_warns_of_validation_that_was_scaled_alone():
+    leaf = table((0.5, 0.4), (0.2, 0.3))
+    views = [
+        BatchView(phase=phase, leaves=(leaf,), inputs=(leaf,), where=where) for phase, where in (("train", LOADER), ("val", VAL_LOADER))
+    ]
+    batches = Batches(train=(views[0],), val=(views[1],), first_layer="Linear", val_scaled_to="the range 0 to 1", val_scaled_columns=3)
+    verdict = InputScale().judge(batches, Loss(), MLP)
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, VAL_LOADER)
+    assert "range 0 to 1" in verdict.message

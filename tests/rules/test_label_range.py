@@ -153,3 +153,28 @@ def test_without_a_class_loss_there_is_nothing_to_judge():
 
 def test_class_indices_are_shown_without_decimals():
     assert judge(call(labels=[0, 1, 2, 3], classes=4)).message == "Targets of cross_entropy go from 0 to 3 and there are 4 outputs."
+
+
+@pytest.mark.parametrize("kind", ["cosine_embedding_loss", "margin_ranking_loss", "hinge_embedding_loss", "soft_margin_loss"])
+def test_zero_and_one_for_a_loss_over_pairs_are_an_error(kind):
+    verdict = judge(call(kind, labels=[0, 1, 1, 0], classes=None))
+    assert (verdict.kind, verdict.severity) == ("fail", Severity.ERROR)
+    assert judge(call(kind, labels=[-1, 1, 1, -1], classes=None)).kind == "pass"
+
+
+def test_a_label_that_is_the_blank_of_ctc_is_an_error():
+    strings = [1, 0, 4, 2, 0]
+    verdict = judge(call("ctc_loss", labels=strings, classes=None, blank=0, input_shape=(24, 2, 10)))
+    assert (verdict.kind, verdict.severity) == ("fail", Severity.ERROR)
+    assert "2 of 5 labels" in verdict.message
+    assert judge(call("ctc_loss", labels=strings, classes=None, blank=9, input_shape=(24, 2, 10))).kind == "pass"
+
+
+def test_labels_padded_with_the_blank_of_ctc_pass():
+    padded = call("ctc_loss", labels=[1, 2, 0, 3, 0, 0], classes=None, blank=0, input_shape=(24, 2, 10), target_shape=(2, 3))
+    assert judge(padded).kind == "pass"
+
+
+def test_sequences_too_short_for_their_labels_are_told():
+    verdict = judge(call("ctc_loss", labels=[1, 2, 3], classes=None, blank=0, input_shape=(2, 2, 10), too_short=0.5))
+    assert verdict.severity is Severity.ERROR

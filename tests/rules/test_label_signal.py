@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal
+from trainlint.measurements import GivenAway, Labels, Lesson, Mismatch, Repair, Signal
 from trainlint.rule import Verdict
 from trainlint_rules.label_signal import LabelSignal
 
@@ -145,3 +145,10 @@ def test_points_at_the_line_that_reorders_only_one_of_inputs_and_labels():
     absent = replace(NOTHING, pictures=True, nearest=0.42)
     told = LabelSignal().judge(Labels(signals=(absent,), where={"train": DATA}, reordered={"train": shuffled}))
     assert told.fix.summary.startswith("This line gives another order to inputs alone")
+
+
+def test_warns_of_a_target_that_stands_in_its_input():
+    line = Location("data.py", 21)
+    verdict = LabelSignal().judge(Labels(given_away=GivenAway(path="[0]", at=(23, 0), shape=(24, 1), samples=800, where=line)))
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, line)
+    assert "[23, 0]" in verdict.message

@@ -66,3 +66,9 @@ def test_scores_that_were_cut_up_are_an_error_at_the_reshape():
     verdict = judge((11520, 4), (11520,), 0, kind="cross_entropy", torn=1.0, torn_where=cut, torn_from=(20, 4, 24, 24))
     assert (verdict.severity, verdict.location) == (Severity.ERROR, cut)
     assert "permute(0, 2, 3, 1)" in verdict.fix.code
+
+
+def test_a_formula_that_crosses_a_column_with_a_row_is_an_error():
+    verdict = LossShape().judge(Loss(crossed=(64, 1), crossed_where=Location("train.py", 12)))
+    assert (verdict.severity, verdict.location) == (Severity.ERROR, Location("train.py", 12))
+    assert "(64, 64)" in verdict.message

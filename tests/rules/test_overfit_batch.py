@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import Attempt, Overfit, ParameterInfo, Parameters
@@ -101,3 +103,10 @@ def test_nothing_is_said_of_attempts_that_the_budget_ended():
 def test_a_loss_that_still_creeps_down_is_no_error():
     creeping = tuple(2.3 * 0.999**i for i in range(200))
     assert judge(end=1.9, accuracy=0.3, attempts=(Attempt(optimizer="Adam", lr=1e-3, losses=creeping),)).severity is Severity.WARNING
+
+
+@pytest.mark.parametrize(("kind", "severity"), [("mse_loss", Severity.ERROR), ("", Severity.WARNING)])
+def test_a_loss_that_falls_without_end_is_told(kind, severity):
+    verdict = judge(45.0, -4600.0, unbounded=True, kind=kind)
+    assert (verdict.kind, verdict.severity) == ("fail", severity)
+    assert "no lowest value" in verdict.message

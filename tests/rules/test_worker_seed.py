@@ -54,3 +54,12 @@ def test_warns_when_each_worker_reads_the_whole_stream():
     assert (verdict.severity, verdict.location) == (Severity.WARNING, DATA)
     assert "seen 3 times an epoch" in verdict.message
     assert judge(random=False, samples=0, stream=16, stream_shared=0).kind == "pass"
+
+
+def test_warns_of_a_seed_that_is_set_in_each_epoch():
+    seed = Location("train.py", 40)
+    verdict = judge(workers=0, begins_again=("torch", "numpy"), seeded_where=seed)
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, seed)
+    assert "same order" in verdict.message
+    assert judge(workers=0, begins_again=("torch",), random=False).kind == "pass"
+    assert judge(workers=0, begins_again=("torch",), epochs=1).kind == "pass"

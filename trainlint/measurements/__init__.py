@@ -21,9 +21,22 @@ from trainlint.measurements.gradients import (
     UnregisteredModule,
 )
 from trainlint.measurements.influence import Influence, InputEffect
-from trainlint.measurements.labels import ClassMatch, Labels, Lesson, Mismatch, Repair, Shared, Signal, SplitOverlap, Suspect, TornPairs
+from trainlint.measurements.labels import (
+    BetweenLabels,
+    ClassMatch,
+    GivenAway,
+    Labels,
+    Lesson,
+    Mismatch,
+    Repair,
+    Shared,
+    Signal,
+    SplitOverlap,
+    Suspect,
+    TornPairs,
+)
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
-from trainlint.measurements.loss import Loss, LossCall
+from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
 from trainlint.measurements.padding import Padding
 from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats, WorkerSeeds
@@ -32,6 +45,7 @@ from trainlint.measurements.recipe import (
     BatchSize,
     Ema,
     EmaCopy,
+    KeptWeights,
     NormLayer,
     Regulariser,
     RunningStatistics,
@@ -57,11 +71,13 @@ __all__ = [
     "OUT_OF_BUDGET",
     "Activation",
     "Activations",
+    "Answers",
     "Attempt",
     "Augmentation",
     "BatchSize",
     "BatchView",
     "Batches",
+    "BetweenLabels",
     "ClassMatch",
     "Comparison",
     "Course",
@@ -72,10 +88,12 @@ __all__ = [
     "EmaCopy",
     "Event",
     "Fingerprint",
+    "GivenAway",
     "GraphCut",
     "GroupInfo",
     "Influence",
     "InputEffect",
+    "KeptWeights",
     "LabelCount",
     "Labels",
     "LastBatch",

@@ -85,6 +85,16 @@ class Batches(Measurement):
     """Class of the first layer that receives the input: ``Conv2d``, ``Linear``, ``BatchNorm1d``, ``Embedding`` …"""
     normalised_inside: bool = False
     """The model normalises its input itself (first operation is a norm layer or an affine rescale of the input)."""
+    wrapped: float = 0.0
+    """Share of the pairs of readings of a training picture in which pixels ran over the end of 8 bits; 0 where too few for that did."""
+    wrapped_where: Location | None = None
+    """Where the training dataset casts to 8 bits, by its source."""
+    val_scaled_to: str = ""
+    """What each measured column of the validation table has exactly, in its own rows: ``the range 0 to 1`` or ``mean 0 and standard deviation 1``;
+    empty where it has neither."""
+    val_scaled_columns: int = 0
+    val_scaled_where: Location | None = None
+    """Where the scaler was fitted a second time, where that is known."""
     in_place_of_loader: bool = False
     """There is no DataLoader; batches are what entered the model and the loss."""
 

@@ -65,6 +65,8 @@ class Overfit(Measurement):
     """The time budget ended the last attempt, or kept another learning rate from being tried."""
     step_equivalents: float = 0.0
     where: Location | None = None
+    endless_where: Location | None = None
+    """Where the largest term of a loss is made that fell far below zero."""
 
 
 @dataclass(frozen=True, kw_only=True)

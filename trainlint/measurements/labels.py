@@ -9,7 +9,19 @@ from trainlint.details import ImageGrid
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["ClassMatch", "Labels", "Lesson", "Mismatch", "Repair", "Shared", "Signal", "SplitOverlap", "Suspect"]
+__all__ = [
+    "BetweenLabels",
+    "ClassMatch",
+    "GivenAway",
+    "Labels",
+    "Lesson",
+    "Mismatch",
+    "Repair",
+    "Shared",
+    "Signal",
+    "SplitOverlap",
+    "Suspect",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,11 +156,43 @@ class TornPairs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BetweenLabels:
+    """Single pixels of a third class between two others in label maps, as interpolation makes them."""
+
+    thin: int
+    """Single pixels of another class than both neighbours, whose numbers differ by three or more."""
+    between: int
+    """Of these, those whose number lies between the neighbours'."""
+    pairs: int
+    """Different pairs of neighbours among the latter."""
+    classes: int
+    masks: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenAway:
+    """A measured target that stands in the input of its own sample, always at the same place."""
+
+    path: str
+    """The input, in the loader's batch."""
+    at: tuple[int, ...]
+    """Where in a sample of this shape."""
+    shape: tuple[int, ...]
+    samples: int
+    where: Location | None = None
+    """The line that picks the target, where the source tells."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Labels(Measurement):
     """A cheap probe on samples of both parts, without the model."""
 
     name: ClassVar[str] = "labels"
     signals: tuple[Signal, ...] = ()
+    between: BetweenLabels | None = None
+    """In the training masks; None for other targets, and fewer than four classes."""
+    given_away: GivenAway | None = None
+    """In the training data."""
     torn: TornPairs | None = None
     """What the training loader's collate function tears apart; None when nothing, or when that is not known."""
     lesson: Lesson | None = None

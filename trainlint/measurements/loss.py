@@ -8,7 +8,7 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["Loss", "LossCall"]
+__all__ = ["Answers", "Loss", "LossCall"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,10 @@ class LossCall:
     label_smoothing: float = 0.0
     ignore_index: int | None = None
     """Only for class-index losses."""
+    blank: int | None = None
+    """Only for ctc_loss: the output that stands for no label."""
+    too_short: float = 0.0
+    """Only for ctc_loss: share of the sequences with fewer time steps than labels, whose loss is infinite."""
     weighted: bool = False
     """Class weights or pos_weight were given."""
     class_weights: tuple[float, ...] = ()
@@ -89,6 +93,25 @@ class LossCall:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The loss of the recorded batch with the output layer's scores set by its targets of 0 and 1, or of classes."""
+
+    scores: tuple[float, ...] = ()
+    """Score for what is right, minus it for what is wrong: negative ones are wrong answers."""
+    losses: tuple[float, ...] = ()
+    exact: float = 0.0
+    """The loss when the scores are the targets, 0 and 1."""
+    inverse: float = 0.0
+    """The same with 0 and 1 exchanged."""
+    beyond: float = 0.0
+    """The same with 0 and 3: what no probability can be."""
+    outside: bool = False
+    """The scores that the model gave lie outside of 0 to 1."""
+    where: Location | None = None
+    """Where the scores are first used."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Loss(Measurement):
     """The loss of the first training step."""
 
@@ -108,6 +131,12 @@ class Loss(Measurement):
     at_init: bool = True
     """False when weights were loaded or training steps were done before: the first loss need not be at chance."""
     not_at_init_because: str = ""
+    answers: Answers | None = None
+    """None where the step cannot be replayed, or its targets are of another kind."""
+    crossed_where: Location | None = None
+    """Where the script's own arithmetic made all pairs of a column with one value per sample and a row with one value per sample."""
+    crossed: tuple[int, ...] = ()
+    """Shape of that column."""
     summed_where: Location | None = None
     """Where a formula adds up all elements of the batch, without dividing by their number, as one term of the loss beside a mean."""
     summed_share: float = 0.0

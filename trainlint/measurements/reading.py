@@ -99,6 +99,10 @@ class WorkerSeeds(Measurement):
     workers: int = 0
     random: bool = False
     """Samples vary when they are read again with the generators running on."""
+    begins_again: tuple[str, ...] = ()
+    """Global generators that were drawn from and were in the same state at the start of two training epochs: torch, numpy, random."""
+    seeded_where: Location | None = None
+    """Where torch's was seeded last."""
     same_in_workers: bool = False
     """Two workers of one epoch draw the same."""
     same_in_epochs: bool = False

@@ -8,7 +8,7 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["BatchSize", "Ema", "EmaCopy", "NormLayer", "Regulariser", "ShortRun", "ShortRuns", "SoftTargets", "TargetCall"]
+__all__ = ["BatchSize", "Ema", "EmaCopy", "KeptWeights", "NormLayer", "Regulariser", "ShortRun", "ShortRuns", "SoftTargets", "TargetCall"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,11 +208,24 @@ class RunningStatistics:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptWeights:
+    """Weights that the source keeps or copies without making a copy."""
+
+    kind: str
+    """``state``: a state_dict() kept as the best and loaded later; ``model``: the model kept as the best under another name;
+    ``itself``: a model that loads its own state_dict()."""
+    what: str
+    """The name that keeps them, or the model that loads its own."""
+    where: Location | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ema(Measurement):
     """Copies of the model's weights that could be moving averages, and batch norm's own averages."""
 
     name: ClassVar[str] = "ema"
     copies: tuple[EmaCopy, ...] = ()
     statistics: tuple[RunningStatistics, ...] = ()
+    kept: tuple[KeptWeights, ...] = ()
     steps_per_epoch: int | None = None
     epochs: int | None = None

@@ -19,7 +19,9 @@ from trainlint.probes.excerpts import picture_grid, rows_of_batch
 from trainlint.probes.histograms import column_statistics, histograms
 from trainlint.probes.leaves import describe
 from trainlint.probes.made import made_at
+from trainlint.probes.own_scale import own_scale
 from trainlint.probes.roles import DataFlow
+from trainlint.probes.wrapped import cast_at, wrapped_pictures
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Batch, Loader
 from trainlint.settings import Settings
@@ -41,7 +43,16 @@ def measure_batches(recording: Recording, deadline: float, settings: Settings) -
         train = tuple(_loose_views(flow))
     if not train:
         raise CannotMeasureError("no training batch was seen: the script ended before its model was trained")
+    tables = bool(val) and any(leaf.kind == "table" for leaf in val[0].inputs or val[0].leaves)
+    alone = own_scale(recording, deadline) if tables else None
+    pictures = any(leaf.kind == "image" for leaf in train[0].inputs or train[0].leaves)
+    wrapped = wrapped_pictures(recording, deadline) if pictures else 0.0
     return Batches(
+        wrapped=wrapped,
+        wrapped_where=recording.frames.location(cast_at(recording, deadline)) if wrapped else None,
+        val_scaled_to=alone.how if alone is not None else "",
+        val_scaled_columns=alone.columns if alone is not None else 0,
+        val_scaled_where=recording.frames.location(alone.place) if alone is not None else None,
         train=train,
         val=val,
         pretrained=_is_pretrained(recording),

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainlint.measurements import Ema, EmaCopy, RunningStatistics
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.kept_weights import kept_weights
 from trainlint.probes.schedulers import steps_per_epoch
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Call
@@ -36,6 +37,7 @@ def measure_ema(recording: Recording, deadline: float, settings: Settings) -> Em
     return Ema(
         copies=tuple(_copy(recording, s) for s in copies),
         statistics=_statistics(recording),
+        kept=kept_weights(recording) if not recording.own_loop else (),
         steps_per_epoch=steps_per_epoch(recording),
         epochs=next((entry.planned for entry in recording.loaders_of("train")), None),
     )

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 
 from trainlint.details import ImageGrid, Picture
-from trainlint.measurements import Labels, Mismatch, Signal, Suspect, TornPairs
+from trainlint.measurements import GivenAway, Labels, Mismatch, Signal, Suspect, TornPairs
+from trainlint.probes.between_labels import between_labels
 from trainlint.probes.class_checks import balanced_accuracy, find_noise, match_classes
 from trainlint.probes.collate_pairs import torn_pairs
 from trainlint.probes.datasets import class_names, label_vectors
 from trainlint.probes.drawing import lines_that_draw
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.given_away import given_away, picked_at
 from trainlint.probes.held_out import train_a_while
 from trainlint.probes.made import made_at
 from trainlint.probes.mask_fit import MaskProbe, mask_signal, probe_masks
@@ -25,7 +27,7 @@ from trainlint.probes.pictures import draw
 from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.ridge import Ridge, Rows
 from trainlint.probes.roles import DataFlow
-from trainlint.probes.split_samples import Split, read_split, samples_of
+from trainlint.probes.split_samples import Split, read_split, root_of, samples_of
 from trainlint.probes.value_source import reordered_alone, value_source
 from trainlint.record.frames import Frames, Place
 from trainlint.record.recording import Recording
@@ -59,11 +61,14 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
     found = Labels(
         built=built or None,
         torn=torn,
+        given_away=_given_away(recording, splits["train"]) if "train" in splits else None,
         where=where or None,
         reordered=reordered or None,
         names={p: n for p, n in names.items() if n} or None,
     )
     if any(s.kind == "masks" for s in splits.values()):
+        train_masks = splits["train"].masks if "train" in splits and splits["train"].kind == "masks" else []
+        found = replace(found, between=between_labels(train_masks) if train_masks else None)
         return replace(found, signals=_masks(splits, reasons, recording.frames), reasons=reasons or None)
     probed: dict[str, Probed] = {}
     for phase, split in splits.items():
@@ -81,6 +86,12 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
         if val is not None and val.kind == "classes" and val.features.shape[1] == train.split.features.shape[1]:
             found = replace(found, match=match_classes(train, val))
     return _with_sets(found, splits)
+
+
+def _given_away(recording: Recording, split: Split) -> GivenAway | None:
+    found = given_away(split)
+    dataset, _ = root_of(split.samples.dataset, split.indices[:1])
+    return replace(found, where=recording.frames.location(picked_at(dataset, split.target))) if found is not None else None
 
 
 def _torn(recording: Recording) -> TornPairs | None:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from trainlint.location import Location
 from trainlint.measurements import Loss, LossCall
+from trainlint.probes.answers import answers
+from trainlint.probes.crossed import crossed_pairs
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.loss_input import activation_of, maker_of, output_weight, softmax_axis
 from trainlint.probes.loss_terms import Term, is_whole_sum, terms
@@ -44,7 +46,16 @@ def measure_loss(recording: Recording, deadline: float, settings: Settings) -> L
     outputs = [c for c in recording.calls if c.trained]
     tape = first.tape
     summed = _summed_beside_a_mean(tape, calls) if tape is not None else None
+    crossed = next(
+        (c for b in (*_first_step(recording), *recording.turn_tapes) if b.tape is not None and (c := crossed_pairs(b.tape))), None
+    )
+    # torch's own losses are known to fall with right answers, as long as nobody takes them negative
+    own = not calls or first.value < 0 < sum(c.value for c in calls)
+    answered = answers(recording) if own else None
     return Loss(
+        answers=answered,
+        crossed_where=at(crossed.operation.place) if crossed is not None else None,
+        crossed=crossed.column if crossed is not None else (),
         summed_where=at(summed.operation.place) if summed is not None else None,
         summed_share=1 - sum(c.value for c in calls) / first.value if summed is not None and first.value else 0.0,
         calls=calls,
@@ -103,9 +114,13 @@ def _bound(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict
     names = {"cross_entropy": ("input", "target", "weight", "size_average", "ignore_index", "reduce", "reduction", "label_smoothing"),
              "nll_loss": ("input", "target", "weight", "size_average", "ignore_index", "reduce", "reduction"),
              "binary_cross_entropy_with_logits": ("input", "target", "weight", "size_average", "reduce", "reduction", "pos_weight"),
-             "binary_cross_entropy": ("input", "target", "weight", "size_average", "reduce", "reduction")}  # fmt: skip
+             "binary_cross_entropy": ("input", "target", "weight", "size_average", "reduce", "reduction"),
+             "cosine_embedding_loss": ("input", "input2", "target", "margin", "size_average", "reduce", "reduction"),
+             "margin_ranking_loss": ("input", "input2", "target", "margin", "size_average", "reduce", "reduction"),
+             "ctc_loss": ("input", "target", "input_lengths", "target_lengths", "blank", "reduction", "zero_infinity")}  # fmt: skip
     order = names.get(op.name, ("input", "target", "size_average", "reduce", "reduction"))
-    return {**dict(zip(order, args, strict=False)), **kwargs}
+    other = {"input1": "input", "log_probs": "input", "targets": "target"}
+    return {**dict(zip(order, args, strict=False)), **{other.get(name, name): value for name, value in kwargs.items()}}
 
 
 def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LossCall:
@@ -140,6 +155,8 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
             reduction=reduction,
             label_smoothing=float(bound.get("label_smoothing", 0.0) or 0.0),
             ignore_index=ignore,
+            blank=int(bound.get("blank", 0)) if op.name == "ctc_loss" else None,
+            too_short=_too_short(bound) if op.name == "ctc_loss" else 0.0,
             weighted=bound.get("weight") is not None or bound.get("pos_weight") is not None,
             class_weights=_class_weights(op.name, bound.get("weight")),
             pos_weight=float(bound["pos_weight"].double().median()) if isinstance(bound.get("pos_weight"), Tensor) else None,
@@ -177,6 +194,12 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
             chance_how=how,
             label_entropy=_label_entropy(op.name, target, ignore),
         )
+
+
+def _too_short(bound: dict[str, Any]) -> float:
+    """Share of a CTC loss's sequences with fewer time steps than labels."""
+    steps, labels = (torch.as_tensor(bound[name]).flatten().cpu() for name in ("input_lengths", "target_lengths"))
+    return float((steps < labels).double().mean()) if steps.numel() else 0.0
 
 
 def _ones(sums: Tensor) -> bool:

@@ -12,8 +12,10 @@ from trainlint.measurements import Attempt, Overfit
 from trainlint.probes.accuracy import accuracy
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.loss import main_loss_call
+from trainlint.probes.loss_terms import terms
 from trainlint.probes.parts import alike
 from trainlint.probes.replay import Rehearsal, rehearsal
+from trainlint.record.frames import Place
 from trainlint.record.operation import Operation, Ref, without_regularisation
 from trainlint.record.recording import Recording
 from trainlint.record.tape import Tape
@@ -33,6 +35,8 @@ _STEPS = 200
 _FITTED = 0.08
 #: The first loss of the few samples is within this factor of the whole batch's; otherwise it is no mean over samples.
 _ALIKE = 3.0
+#: Steps for which a loss without a known floor is followed below zero, and how far, in multiples of the first loss or of 1.
+_BEYOND, _ENDLESS = 100, 100.0
 #: An attempt is given up after so many steps with nearly nothing learned.
 _PATIENCE = 40
 
@@ -49,11 +53,11 @@ def measure_overfit(recording: Recording, deadline: float, settings: Settings) -
         began, size = time.monotonic(), _size(trial)
         part, few = _part(trial, size, initial)
         own = max(floor, next_token_floor(trial, part or {}))
-        attempts, best, accuracy = _attempts(trial, part or {}, own, deadline)
+        attempts, best, accuracy = _attempts(trial, part or {}, own, known, deadline)
         if part is not None and _left(_lowest(list(attempts[best].losses)), attempts[best].losses[0], own) > _FITTED:
             # What could not be learned from a few samples is tried on the whole batch before anything is said.
             own = max(floor, next_token_floor(trial, {}))
-            attempts, best, accuracy = _attempts(trial, {}, own, deadline)
+            attempts, best, accuracy = _attempts(trial, {}, own, known, deadline)
         else:
             size = few if part is not None else size
             initial = attempts[best].losses[0]
@@ -79,7 +83,18 @@ def measure_overfit(recording: Recording, deadline: float, settings: Settings) -
             cut_short=over,
             step_equivalents=spent / recording.step_time if recording.step_time else 0.0,
             where=recording.frames.location(tape.place),
+            endless_where=recording.frames.location(_largest_term(trial)) if final < -_ENDLESS * max(abs(initial), 1.0) else None,
         )
+
+
+def _largest_term(trial: Rehearsal) -> Place | None:
+    """Where the term of the loss is made that is the largest by now."""
+    tape = trial.tape
+    parts = {t.operation.outputs[0]: t for t in terms(tape) if t.operation.outputs}
+    values = trial.replay(change=without_regularisation, grad=False, keep=tuple(parts)) if parts else {}
+    sizes = {slot: abs(float(values[slot].sum())) * parts[slot].factor for slot in parts if slot in values}
+    largest = max(sizes, key=lambda slot: sizes[slot], default=None)
+    return parts[largest].operation.place if largest is not None else tape.place
 
 
 def _lowest(losses: list[float]) -> float:
@@ -123,13 +138,15 @@ def _varied(labels: Tensor | None, size: int) -> Tensor:
     return torch.tensor([position for _, position in sorted(keys)])
 
 
-def _attempts(trial: Rehearsal, fill: dict[int, Tensor], floor: float, deadline: float) -> tuple[list[Attempt], int, float | None]:
+def _attempts(
+    trial: Rehearsal, fill: dict[int, Tensor], floor: float, known: bool, deadline: float
+) -> tuple[list[Attempt], int, float | None]:
     """Try one learning rate after the other until one fits; returns the attempts, the best one's position and its accuracy."""
     attempts: list[Attempt] = []
     best, accuracy = 0, None
     rates = [*_RATES]
     for lr in rates:
-        losses, right = _attempt(trial, fill, lr, floor, deadline)
+        losses, right = _attempt(trial, fill, lr, floor, known, deadline)
         attempts.append(Attempt(optimizer="Adam", lr=lr, losses=tuple(losses)))
         if _lowest(losses) <= _lowest(list(attempts[best].losses)):
             best, accuracy = len(attempts) - 1, right
@@ -140,14 +157,21 @@ def _attempts(trial: Rehearsal, fill: dict[int, Tensor], floor: float, deadline:
     return attempts, best, accuracy
 
 
-def _attempt(trial: Rehearsal, fill: dict[int, Tensor], lr: float, floor: float, deadline: float) -> tuple[list[float], float | None]:
+def _attempt(
+    trial: Rehearsal, fill: dict[int, Tensor], lr: float, floor: float, known: bool, deadline: float
+) -> tuple[list[float], float | None]:
     trial.rewind()
     optimizer = torch.optim.Adam(trial.leaves, lr=lr)
     losses: list[float] = []
+    fitted = 0
     for step in range(_STEPS):
         losses.append(trial.step(optimizer, fill, without_regularisation))
         left = _left(losses[-1], losses[0], floor)
-        if not math.isfinite(losses[-1]) or left <= _FITTED or time.monotonic() > deadline:
+        fitted += left <= _FITTED
+        if fitted == 1 and not known:
+            optimizer.param_groups[0]["lr"] = 10 * lr  # what has an end does not fall much further
+        enough = fitted > (0 if known else _BEYOND) or losses[-1] < -_ENDLESS * max(abs(losses[0]), 1.0)
+        if not math.isfinite(losses[-1]) or enough or time.monotonic() > deadline:
             break
         if step >= _PATIENCE and _left(_lowest(losses), losses[0], floor) > 0.97:
             break

@@ -23,6 +23,7 @@ from trainlint.probes.generators import generators_kept, held_generators
 from trainlint.probes.randomness import differ, randomness_kept
 from trainlint.probes.repeats import seed_all
 from trainlint.probes.roles import DataFlow
+from trainlint.record.frames import Place
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Loader
 from trainlint.record.structure import tensor_leaves
@@ -69,7 +70,10 @@ def measure_worker_seeds(recording: Recording, deadline: float, settings: Settin
     held = dict.fromkeys(
         f"{type(g).__module__.split('.')[0]}.{type(g).__name__}" for g in held_generators(loader.dataset, loader.collate_fn)
     )
+    again, seeded = _begins_again(entry)
     return WorkerSeeds(
+        begins_again=again,
+        seeded_where=recording.frames.location(seeded),
         workers=loader.num_workers,
         random=bool(telling),
         same_in_workers=same_in_workers,
@@ -81,6 +85,15 @@ def measure_worker_seeds(recording: Recording, deadline: float, settings: Settin
         persistent=loader.persistent_workers,
         where=recording.frames.location(entry.place if by_init else recording.dataset_place(entry)),
     )
+
+
+def _begins_again(entry: Loader) -> tuple[tuple[str, ...], Place | None]:
+    """The global generators that were drawn from in the first training pass and began the second in its state, and what seeded torch's."""
+    first, second = ([i for i in entry.iterations if i.phase == "train"] + [None, None])[:2]
+    if first is None or second is None:
+        return (), None
+    again = tuple(n for n, state in first.generators.items() if n in first.drawn and second.generators.get(n) == state)
+    return again, second.seeded_at if "torch" in again else None
 
 
 def _streams(recording: Recording, entry: Loader) -> WorkerSeeds:

@@ -66,6 +66,16 @@ class Frames:
             frame = frame.f_back
         return None
 
+    def stack(self) -> list[Place]:
+        """All lines of user code on the current stack, the nearest first."""
+        frame: FrameType | None = sys._getframe(1)
+        found = []
+        while frame is not None:
+            if self.is_user(frame.f_code.co_filename):
+                found.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+            frame = frame.f_back
+        return found
+
     def location(self, place: Place | None) -> Location | None:
         """A place as it is shown: the path relative to the working directory, with the source line."""
         if place is None:

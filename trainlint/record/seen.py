@@ -46,6 +46,12 @@ class Iteration:
     """Index lists in the order in which batches were asked for."""
     begun: float = 0.0
     cut_short: bool = False
+    generators: dict[str, int] = field(default_factory=dict)
+    """State of the global random generators when it began."""
+    drawn: frozenset[str] = frozenset()
+    """Those of them that had moved when its second batch was there."""
+    seeded_at: Place | None = None
+    """The line that had torch's seeded last, in the innermost function that still ran when the pass began."""
 
     @property
     def phase(self) -> str:

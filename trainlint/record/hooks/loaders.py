@@ -59,6 +59,7 @@ def hook_loaders(recorder: Recorder, replace: Replace) -> None:
             if loop is not None and loop not in lightning:
                 lightning.append(loop)
                 replace(loop, "_should_check_val_fx", _validating(recorder, loop._should_check_val_fx))
+                replace(loop, "update_lr_schedulers", _scheduling(recorder, loop.update_lr_schedulers))
         begun = recorder.iteration_begun(self)  # before the iterator, which asks for indices at once when it has workers
         if begun is None:
             return iterate(self)
@@ -117,6 +118,15 @@ def hook_loaders(recorder: Recorder, replace: Replace) -> None:
             recorder.note("set_epoch", epoch=epoch)
 
     replace(sampler, "set_epoch", noted)
+    seed = torch.manual_seed
+
+    @functools.wraps(seed)
+    def seeded(*args: Any, **kwargs: Any) -> Any:
+        if recorder.on:
+            recorder.recording.seeded_at = recorder.frames.stack()
+        return seed(*args, **kwargs)
+
+    replace(torch, "manual_seed", seeded)
 
 
 def _counts_on_a_batch(caller: FrameType) -> bool:
@@ -141,3 +151,15 @@ def _validating(recorder: Recorder, should_check: Callable[..., bool]) -> Callab
         return should_check(self, *args) or (recorder.ends_here() and self._should_check_val_epoch())
 
     return checks
+
+
+def _scheduling(recorder: Recorder, update: Callable[..., None]) -> Callable[..., None]:
+    """Lightning steps schedules of epochs after the last batch that it counted on, right after those of steps."""
+
+    @functools.wraps(update)
+    def updated(self: Any, interval: str, update_plateau_schedulers: bool) -> None:
+        update(self, interval, update_plateau_schedulers)
+        if interval == "step" and not update_plateau_schedulers and recorder.ends_here() and not self._num_ready_batches_reached():
+            update(self, "epoch", update_plateau_schedulers)
+
+    return updated

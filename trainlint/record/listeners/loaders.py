@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from trainlint.record.generators import generator_states
 from trainlint.record.listeners.books import guarded
 from trainlint.record.listeners.ending import Ending
 from trainlint.record.planned import planned_epochs
@@ -35,7 +36,9 @@ class LoaderListener(Ending):
         """iter(loader) was called."""
         self.loader_built(loader)
         entry = self._loaders[loader]
-        iteration = Iteration(entry, len(entry.iterations), self.frames.here(), begun=time.monotonic())
+        iteration = Iteration(entry, len(entry.iterations), self.frames.here(), begun=time.monotonic(), generators=generator_states())
+        running = {(file, function) for file, _, function in self.frames.stack()}
+        iteration.seeded_at = next((p for p in self.recording.seeded_at if (p[0], p[2]) in running), None)
         if iteration.number == 0:
             entry.planned = planned_epochs(self.frames)
         entry.iterations.append(iteration)
@@ -73,6 +76,8 @@ class LoaderListener(Ending):
         self._current.append(iteration)
         if iteration.batches == 1:
             self.note("epoch", f"loader {iteration.loader.index}", iteration.place, number=iteration.number)
+        elif iteration.batches == 2:
+            iteration.drawn = frozenset(n for n, state in generator_states().items() if state != iteration.generators.get(n))
         self.note("batch", f"loader {iteration.loader.index}", number=iteration.batches)
         try:
             leaves = dict(tensor_leaves(batch))

@@ -1,0 +1,64 @@
+"""What formulas of a script's own say of right and wrong answers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from trainlint.measurements import Answers
+from trainlint.probes.loss import measure_loss
+from trainlint_rules.output_activation import OutputActivation
+
+from .recorded import measured, train
+
+
+def loss_of(formula, classes: int = 0):
+    torch.manual_seed(0)
+    rows = torch.arange(64)
+    labels = rows % classes if classes else (rows % 3 == 0).float()[:, None]
+    loader = DataLoader(TensorDataset(torch.randn(64, 6), labels), 8)
+    return measured(measure_loss, train(nn.Linear(6, classes or 1), loader, lambda m, b: formula(m(b[0]), b[1])))
+
+
+def bce(z, t):
+    return -(t * z.sigmoid().log() + (1 - t) * (1 - z.sigmoid()).log()).mean()
+
+
+def softmax_loss(z, t):
+    return -z.log_softmax(1).gather(1, t[:, None]).mean()
+
+
+def dice(p, t):
+    return 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
+
+
+def verdict(formula, classes: int = 0):
+    return OutputActivation().judge(loss_of(formula, classes))
+
+
+@pytest.mark.parametrize("formula", [bce, lambda z, t: (z - t).square().mean(), lambda z, t: dice(z.sigmoid(), t)])
+def test_formulas_that_fall_with_right_answers_pass(formula):
+    assert verdict(formula).kind == "pass"
+    assert verdict(softmax_loss, 4).kind == "pass"
+
+
+@pytest.mark.parametrize(("formula", "classes"), [(lambda z, t: -bce(z, t), 0), (lambda z, t: -softmax_loss(z, t), 4)])
+def test_a_wrong_sign_is_told(formula, classes):
+    assert "sign is wrong" in verdict(formula, classes).message
+
+
+def test_a_torch_loss_that_is_taken_negative_is_told():
+    assert "sign is wrong" in verdict(lambda z, t: -nn.functional.cross_entropy(z, t), 4).message
+
+
+def test_a_formula_for_probabilities_that_gets_scores_is_told():
+    found = verdict(dice)
+    assert "raw scores" in found.message
+    assert found.location is not None
+
+
+def test_nothing_is_asked_of_torch_losses():
+    assert loss_of(nn.functional.cross_entropy, 4).answers is None
+    assert isinstance(loss_of(softmax_loss, 4).answers, Answers)
