@@ -225,3 +225,14 @@ def test_reshaped_pictures_are_told_by_their_neighbouring_pixels():
     assert 0.9 < gains[1] < 1.1
     assert gains[2] < 0.9
     assert gains[3] == 0.0
+
+
+def test_training_on_bare_tensors_is_called_what_it_is():
+    def run() -> None:
+        weight = torch.zeros(4, 2, requires_grad=True)
+        for _ in range(3):
+            (torch.randn(8, 4) @ weight).square().mean().backward()
+            weight.data -= 0.1 * weight.grad
+
+    with pytest.raises(CannotMeasureError, match="no model"):
+        measured(measure_batches, record(run))

@@ -42,7 +42,9 @@ def measure_batches(recording: Recording, deadline: float, settings: Settings) -
     if not train:
         train = tuple(_loose_views(flow))
     if not train:
-        raise CannotMeasureError("no training batch was seen: the script ended before its model was trained")
+        without = recording.backwards and not recording.calls
+        why = "the script trains tensors of its own, no model" if without else "the script ended before its model was trained"
+        raise CannotMeasureError(f"no training batch was seen: {why}")
     tables = bool(val) and any(leaf.kind == "table" for leaf in val[0].inputs or val[0].leaves)
     alone = own_scale(recording, deadline) if tables else None
     pictures = any(leaf.kind == "image" for leaf in train[0].inputs or train[0].leaves)
