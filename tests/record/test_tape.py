@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +11,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
-from trainlint.probes.replay import rehearsal
 from trainlint.record.frames import Frames
 from trainlint.record.hooks import listening
 from trainlint.record.operation import without_regularisation
@@ -237,135 +234,3 @@ def test_other_batches_can_be_fed_by_their_path() -> None:
     x, y = images()
     loss = tape.replay({tape.batch["[0]"]: x, tape.batch["[1]"]: y}, change=without_regularisation, grad=False)[tape.loss]
     assert float(loss) != float(tape.replay(change=without_regularisation, grad=False)[tape.loss])
-
-
-def test_a_state_that_is_detached_from_the_step_before_is_a_constant() -> None:
-    """Truncated backpropagation: the tape begins before the state is detached."""
-    torch.manual_seed(0)
-    rnn, head = nn.GRU(4, 8, batch_first=True), nn.Linear(8, 3)
-    optimizer = torch.optim.SGD([*rnn.parameters(), *head.parameters()], 0.1)
-    recorder = Recorder(Settings(), Frames(), lambda recording: None)
-    state = torch.zeros(1, 5, 8)
-    with listening(recorder):
-        for _ in range(3):
-            state = state.detach()
-            outputs, state = rnn(torch.randn(5, 6, 4), state)
-            loss = F.cross_entropy(head(outputs[:, -1]), torch.randint(3, (5,)))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    recorder.finish()
-    assert recorder.recording.trust == "next step"
-
-
-def test_a_loop_without_a_loader_keeps_the_data_of_later_steps() -> None:
-    """They are fed in turn, so that a learning rate is not judged on one batch alone; data that never changes is one batch."""
-    for fixed in (False, True):
-        torch.manual_seed(0)
-        model, x, y = nn.Linear(4, 2), torch.randn(3, 4), torch.randint(0, 2, (3,))
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        recorder = Recorder(Settings(), Frames(), lambda recording: None)
-        with listening(recorder):
-            for _ in range(8):
-                if not fixed:
-                    x, y = torch.randn(3, 4), torch.randint(0, 2, (3,))
-                optimizer.zero_grad()
-                F.cross_entropy(model(x), y).backward()
-                optimizer.step()
-        recorder.finish()
-        with rehearsal(recorder.recording, batches=True) as trial:
-            assert (len(trial.fills) == 1) == fixed
-            assert len({float(trial.loss(fill, grad=False)) for fill in trial.fills}) == len(trial.fills)
-
-
-def test_outputs_that_are_collected_in_an_empty_tensor_are_replayed() -> None:
-    torch.manual_seed(0)
-    cell, head = nn.GRUCell(4, 8), nn.Linear(8, 3)
-    optimizer = torch.optim.SGD([*cell.parameters(), *head.parameters()], 0.1)
-    recorder = Recorder(Settings(), Frames(), lambda recording: None)
-    with listening(recorder):
-        for _ in range(3):
-            state, outputs, words = torch.zeros(5, 8), torch.zeros(6, 5, 3), torch.randn(6, 5, 4)
-            for t in range(6):
-                state = cell(words[t], state)
-                outputs[t] = head(state)
-            optimizer.zero_grad()
-            F.cross_entropy(outputs.view(-1, 3), torch.randint(3, (30,))).backward()
-            optimizer.step()
-    recorder.finish()
-    assert recorder.recording.trust == "next step", recorder.recording.trust_reason
-
-
-def test_activations_die_with_the_step_that_made_them():
-    recorder, made = Recorder(Settings(), Frames()), []
-    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 1))
-    model[0].register_forward_hook(lambda module, given, output: made.append(weakref.ref(output)))
-    with listening(recorder):
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        for (x,) in DataLoader(TensorDataset(torch.randn(12, 4)), 4):
-            optimizer.zero_grad()
-            model(x).square().mean().backward()
-            assert made[-1]() is None
-            optimizer.step()
-    recorder.finish()
-    assert recorder.recording.trust == "next step"
-
-
-def test_a_conversion_that_converts_nothing_is_no_operation() -> None:
-    """Frameworks move what is already there, at each backward() of an accumulation once more; the steps call the same all the same."""
-    model, count = nn.Linear(4, 2), torch.tensor(6.0)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    recorder = Recorder(Settings(), Frames(), lambda recording: None)
-    with listening(recorder):
-        for step in range(3):
-            x, y = torch.randn(3, 4), torch.randint(0, 2, (3,))
-            for _ in range(step):
-                x = x.to("cpu").float().contiguous()
-            optimizer.zero_grad()
-            (F.cross_entropy(model(x), y.long(), reduction="sum") / count.to(x.device)).backward()
-            optimizer.step()
-    recorder.finish()
-    assert recorder.recording.trust == "next step", recorder.recording.trust_reason
-    assert {op.name for op in recorder.recording.tape.operations} == {"linear", "cross_entropy", "div"}
-
-
-@pytest.mark.parametrize("lengths", [(2, 3, 2, 3), (2, 3, 4, 5, 5, 3, 2)])
-def test_steps_of_other_lengths_between_are_passed_over(lengths: tuple[int, ...]) -> None:
-    """A loop over the length of a batch calls other operations at each; the next batch of a length seen before tells."""
-    cell, head = nn.GRUCell(4, 8), nn.Linear(8, 3)
-    optimizer = torch.optim.SGD([*cell.parameters(), *head.parameters()], 0.1)
-    recorder = Recorder(Settings(), Frames(), lambda recording: None)
-    with listening(recorder):
-        for length in lengths:
-            state = torch.zeros(5, 8)
-            for word in torch.randn(length, 5, 4):
-                state = cell(word, state)
-            optimizer.zero_grad()
-            F.cross_entropy(head(state), torch.randint(3, (5,))).backward()
-            optimizer.step()
-    recorder.finish()
-    assert recorder.recording.trust == "next step", recorder.recording.trust_reason
-
-
-@pytest.mark.parametrize("made", [False, True])
-def test_a_loss_of_derivatives_is_replayed(made: bool) -> None:
-    """As of a differential equation, or a penalty on gradients; points that are drawn anew are the data of the steps."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
-    optimizer = torch.optim.SGD(model.parameters(), 0.01)
-    recorder = Recorder(Settings(), Frames(), lambda recording: None)
-    with listening(recorder):
-        for _ in range(8):
-            x = (torch.rand(6, 1) * 2 - 1).requires_grad_() if made else torch.rand(6, 1, requires_grad=True)
-            u = model(x)
-            (slope,) = torch.autograd.grad(u, x, torch.ones_like(u), create_graph=True)
-            optimizer.zero_grad()
-            (slope + u).square().mean().backward()
-            optimizer.step()
-    recorder.finish()
-    assert recorder.recording.trust == "next step", recorder.recording.trust_reason
-    with rehearsal(recorder.recording, batches=True) as trial:
-        assert len({float(trial.loss(fill, grad=False)) for fill in trial.fills}) == len(trial.fills) > 1
-        assert not trial.loss(grad=False).requires_grad
-        loss = trial.loss()
-        assert all(g is not None and bool(g.any()) for g in trial.gradients(loss)[:2])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from trainlint.record.frames import Place
@@ -14,6 +15,9 @@ from trainlint.record.operation import Cut, Operation, State
 from trainlint.record.tape import Tape
 
 __all__ = ["Written"]
+
+#: Elements up to which a constant is copied.
+_SMALL = 2**16
 
 
 class Written:
@@ -112,7 +116,7 @@ class Written:
         return Tape(
             operations=operations,
             loss=slot,
-            outside={s: t if isinstance(t, nn.Parameter) else _frozen(t) for s, t in given.items()},
+            outside={s: t if isinstance(t, nn.Parameter) else _frozen(t, own=s not in outside) for s, t in given.items()},
             batch={self._batch[s][1]: s for s in used if s in self._batch},
             batch_source=next((self._batch[s][0] for s in used if s in self._batch), None),
             shapes={s: self._shapes[s] for op in operations for s in (*op.inputs, *op.outputs)},
@@ -192,6 +196,11 @@ class Written:
                 yield Cut(name, place, None, ids(bits))
 
 
-def _frozen(tensor: Tensor) -> Tensor:
-    """A constant of the tape: detached where that changes nothing, so that no graph is kept alive."""
-    return tensor if tensor.requires_grad else tensor.detach()
+def _frozen(tensor: Tensor, *, own: bool) -> Tensor:
+    """A constant of the tape: detached where that changes nothing, so that no graph is kept alive.
+
+    A small one that the step made of its ``own`` is copied: a loop may fill it anew, as the labels of a GAN's next loss.
+    """
+    if tensor.requires_grad:
+        return tensor
+    return tensor.detach().clone() if own and tensor.layout is torch.strided and tensor.numel() <= _SMALL else tensor.detach()
