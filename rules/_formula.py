@@ -37,7 +37,7 @@ def formula_fault(loss: Loss, answers: Answers) -> Verdict | None:
         )
     good = answers.inverse - answers.exact
     right, beyond = losses[-1] - answers.exact, answers.exact - answers.beyond
-    if answers.outside and good > 0 and right > TENTH * good and beyond > TENTH * good:
+    if answers.outside and not answers.activated and good > 0 and right > TENTH * good and beyond > TENTH * good:
         return failed(
             f"This loss takes probabilities but gets raw scores: it is {answers.exact:.3g} for scores equal to the targets, {losses[-1]:.3g} for "
             f"clearly right ones of ±{answers.scores[-1]:g}, and {answers.beyond:.3g}, lower still, for 3 in place of 1.",

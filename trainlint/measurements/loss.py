@@ -107,6 +107,8 @@ class Answers:
     """The same with 0 and 3: what no probability can be."""
     outside: bool = False
     """The scores that the model gave lie outside of 0 to 1."""
+    activated: bool = False
+    """A sigmoid, a softmax or the like stands between the scores and the loss, as in a cross entropy that is written out."""
     where: Location | None = None
     """Where the scores are first used."""
 

@@ -17,6 +17,9 @@ __all__ = ["answers"]
 
 #: Scores of clear and of slight answers, for and against the targets; 8 is a probability of 0.9997.
 _SCORES = (-8.0, -1.0, 1.0, 8.0)
+#: Operations that make something of raw scores, by name or by a part of it.
+_TAKES_SCORES = frozenset({"exp", "erf", "tanh", "logsumexp", "logaddexp", "softplus", "normalize", "soft_margin_loss"})
+_ACTIVATIONS = ("softmax", "sigmoid", "cross_entropy", "with_logits")
 #: How far scores must leave [0, 1] to be none that an activation makes.
 _OUTSIDE = 0.01
 
@@ -59,6 +62,7 @@ def _answers(trial: Rehearsal) -> Answers | None:
         exact=loss(zero_one),
         inverse=loss(1 - zero_one),
         beyond=loss(3 * zero_one),
+        activated=_is_activated(tape, slot),
         outside=bool(given.min() < -_OUTSIDE or given.max() > 1 + _OUTSIDE),
         where=_consumer(trial, tape, slot),
     )
@@ -76,6 +80,8 @@ def _signs(tape: Tape, slot: int, given: Tensor) -> Tensor | None:
     """1 where the one target says yes and -1 elsewhere, in the shape of the scores; None for other targets and where there are several."""
     inputs = {s for position in tape.upstream(slot) for s in tape.operations[position].inputs}
     leaves = [tape.outside[s] for s in dict.fromkeys(tape.batch.values()) if s not in inputs]  # what the scores are not made of
+    if any(t.is_floating_point() and t.numel() and float(t.min()) < 0 for t in leaves):
+        return None  # weights of samples, as the advantages of a policy, may make the right answer the one to avoid
     same = [t for t in leaves if t.numel() == given.numel() and t.shape[:1] == given.shape[:1]]
     classes = {axis: [t for t in leaves if _names_classes(t, given, axis)] for axis in (1, given.dim() - 1) if 0 < axis < given.dim()}
     several = {id(t) for found in classes.values() for t in found}
@@ -98,6 +104,17 @@ def _names_classes(leaf: Tensor, given: Tensor, axis: int) -> bool:
     """Whether a leaf of the batch has a class index for each of the scores but for their class axis."""
     integer = not leaf.is_floating_point() and leaf.dtype is not torch.bool and not leaf.is_complex()
     return integer and given.shape[axis] > 1 and leaf.numel() * given.shape[axis] == given.numel() and leaf.shape[:1] == given.shape[:1]
+
+
+def _is_activated(tape: Tape, slot: int) -> bool:
+    """Whether what becomes of the scores passes an operation that takes raw ones."""
+    after = {slot}
+    for op in tape.operations:
+        if any(s in after for s in op.inputs):
+            if op.name.strip("_") in _TAKES_SCORES or any(word in op.name for word in _ACTIVATIONS):
+                return True
+            after.update(op.outputs)
+    return False
 
 
 def _consumer(trial: Rehearsal, tape: Tape, slot: int) -> Location | None:
