@@ -30,3 +30,18 @@ def crossed(loss) -> tuple[int, ...]:
 )
 def test_a_column_of_a_layer_that_meets_a_row(loss, found):
     assert crossed(loss) == found
+
+
+def test_a_model_may_multiply_a_column_by_a_row_of_its_own():
+    class Waves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("frequencies", torch.arange(8.0))
+            self.head = nn.Linear(8, 1)
+
+        def forward(self, x):
+            return self.head((x * self.frequencies).sin())
+
+    loader = [(torch.randn(8, 1), torch.randn(8)) for _ in range(8)]
+    loss = lambda m, b: (m(b[0]).squeeze(1) - b[1]).square().mean()  # noqa: E731
+    assert measured(measure_loss, train(Waves(), loader, loss)).crossed == ()

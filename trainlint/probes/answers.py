@@ -9,6 +9,7 @@ from trainlint.location import Location
 from trainlint.measurements import Answers
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.replay import Rehearsal, rehearsal
+from trainlint.record.parameters import owns_parameters
 from trainlint.record.recording import Recording
 from trainlint.record.snapshot import put, state_tensors
 from trainlint.record.tape import Tape
@@ -124,7 +125,7 @@ def _consumer(trial: Rehearsal, tape: Tape, slot: int) -> Location | None:
         op = tape.operations[positions[0]] if positions else None
         if op is None:
             return None
-        inside = op.module is not None and next(op.module.parameters(), None) is not None
+        inside = op.module is not None and owns_parameters(op.module)
         if not inside or op.name not in ("squeeze", "view", "reshape", "flatten", "contiguous", "float") or not op.outputs:
             return trial.recording.frames.location(op.place)
         slot = op.outputs[0]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from trainlint.probes.loss_input import PASS_THROUGH
 from trainlint.record.operation import Operation
+from trainlint.record.parameters import owns_parameters
 from trainlint.record.tape import Tape
 
 __all__ = ["Crossed", "crossed_pairs"]
@@ -28,9 +29,12 @@ class Crossed:
 def crossed_pairs(tape: Tape) -> Crossed | None:
     """The first operation that makes (N, N) of a layer's (N, 1), or of such a tensor of the batch, and an (N,).
 
-    A column that was made on purpose, by ``unsqueeze``, an index or ``keepdim``, comes from none of these.
+    A column that was made on purpose, by ``unsqueeze``, an index or ``keepdim``, comes from none of these; a model may well multiply a column
+    by a row of frequencies or centres of its own.
     """
     for op in tape.operations:
+        if op.module is not None and owns_parameters(op.module):
+            continue
         if op.name.strip("_") not in _ARITHMETIC or len(op.inputs) != 2:
             continue
         one, other = (tape.shapes.get(slot, ()) for slot in op.inputs)
