@@ -58,6 +58,17 @@ def test_actions_of_a_policy_with_their_advantages_are_not_asked():
     assert found.answers is None
 
 
+def test_an_attack_on_a_trained_model_is_not_asked():
+    torch.manual_seed(0)
+    model, noise = nn.Linear(6, 3).requires_grad_(False), nn.Parameter(torch.zeros(6))
+    loader = DataLoader(TensorDataset(torch.randn(64, 6), torch.arange(64) % 3), 8)
+
+    def attack(m, b):
+        return m(b[0] + noise).log_softmax(1).gather(1, b[1][:, None]).mean()
+
+    assert measured(measure_loss, train(model, loader, attack, torch.optim.SGD([noise], 0.1))).answers is None
+
+
 @pytest.mark.parametrize("formula", [bce, lambda z, t: (z - t).square().mean(), lambda z, t: dice(z.sigmoid(), t)])
 def test_formulas_that_fall_with_right_answers_pass(formula):
     assert verdict(formula).kind == "pass"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
@@ -44,7 +46,7 @@ def answers(recording: Recording) -> Answers | None:
 
 def _answers(trial: Rehearsal) -> Answers | None:
     tape = trial.tape
-    slot = _output(tape)
+    slot = _output(tape, {id(t) for t in trial.leaves})
     if slot is None:
         return None
     given = trial.replay(grad=False, keep=(slot,)).get(slot)
@@ -69,11 +71,12 @@ def _answers(trial: Rehearsal) -> Answers | None:
     )
 
 
-def _output(tape: Tape) -> int | None:
-    """The result of the last operation with a matrix or filter of weights."""
+def _output(tape: Tape, trained: Collection[int]) -> int | None:
+    """The result of the last operation with a matrix or filter of weights; None where these are not trained, as of a model that is attacked."""
     for op in reversed(tape.operations):
-        if len(op.outputs) == 1 and any(isinstance(tape.outside.get(s), nn.Parameter) and tape.outside[s].dim() > 1 for s in op.inputs):
-            return op.outputs[0]
+        weights = [t for s in op.inputs if isinstance(t := tape.outside.get(s), nn.Parameter) and t.dim() > 1]
+        if len(op.outputs) == 1 and weights:
+            return op.outputs[0] if any(id(t) in trained for t in weights) else None
     return None
 
 
