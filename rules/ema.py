@@ -1,4 +1,4 @@
-"""An averaged copy of the weights follows them within the run.
+"""Averaged and kept copies of the weights are what they are meant to be.
 
 ## What it checks
 
@@ -78,7 +78,7 @@ class EmaRule(Rule):
     name = "ema"
     stage = Stage.RECIPE
     severity = Severity.WARNING
-    summary = "Averaged weights follow the model within the run"
+    summary = "Averaged and kept copies of the weights are what they are meant to be"
     why = (
         "An average that is slower than the run, or never updated, is mostly the initial weights: it evaluates badly whatever was learned."
     )

@@ -196,7 +196,7 @@ class Assertions:
     assert_over_regularized: _RuleAssertion
     """TL505: Regularisation leaves the model able to learn."""
     assert_ema: _RuleAssertion
-    """TL506: Averaged weights follow the model within the run."""
+    """TL506: Averaged and kept copies of the weights are what they are meant to be."""
     assert_batch_size: _RuleAssertion
     """TL507: The batch suits batch normalisation, the data and the gradient's noise."""
     assert_curve_shape: _RuleAssertion
