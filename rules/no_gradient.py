@@ -63,6 +63,8 @@ from trainlint.rule import Rule, Verdict, failed, not_run, passed
 SHARE = 0.1
 #: Cuts that are also used on purpose, to keep loaded weights as they are.
 DELIBERATE = ("detach", "no_grad")
+#: Cuts that leave numbers, of which a tensor was made that requires_grad is set on.
+NUMBERS = ("item", "numpy", "tolist")
 #: Rows of the table.
 LISTED = 30
 
@@ -169,13 +171,13 @@ def _no_graph(parameters: Parameters) -> Verdict:
             code="with torch.no_grad():\n    validate(model)",
             edit=Edit(kind="allow-gradients"),
         )
-    elif parameters.forced_where is not None and (cut is None or cut.where is None):
+    elif parameters.forced_where is not None and (cut is None or cut.where is None or cut.kind in NUMBERS):
         where, reason = parameters.forced_where, "requires_grad is set here on a tensor that comes from numbers, not from the model"
         advice = Fix(
             summary="Keep the loss as torch computed it: a new tensor has no graph, and requires_grad on it only silences the error.",
             code="loss = torch.stack(losses).mean()  # not torch.tensor(losses, requires_grad=True)",
         )
-    elif parameters.no_grad_calls:
+    elif parameters.no_grad_calls and (cut is None or cut.where is None or cut.kind == "no_grad"):
         where, reason = parameters.no_grad_calls[0], "the training forward ran without gradients"
         advice = Fix(
             summary="Call the model outside no_grad when training.",

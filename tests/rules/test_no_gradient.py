@@ -114,6 +114,16 @@ def test_names_the_line_that_forces_requires_grad():
     assert "requires_grad is set here" in verdict.message
 
 
+def test_a_tensor_made_of_numbers_is_named_before_the_numbers_and_before_a_validation_without_gradients():
+    line, validation = Location("train.py", 40), Location("train.py", 60)
+    verdict = judge(
+        parameter("a.weight", "none"), loss_has_graph=False, forced_where=line, no_grad_calls=(validation,), cuts=(cut("item", "a.weight"),)
+    )
+    assert verdict.location == line
+    verdict = judge(parameter("a.weight", "none"), loss_has_graph=False, no_grad_calls=(validation,), cuts=(cut("item", "a.weight"),))
+    assert verdict.location == CUT
+
+
 def test_warns_of_weights_behind_a_softmax_over_one_entry():
     verdict = judge(parameter("score.weight", norms=(0.0, 0.0)), parameter("head.weight"), constant=cut("softmax", "score.weight"))
     assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, CUT)
