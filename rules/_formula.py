@@ -29,7 +29,7 @@ def formula_fault(loss: Loss, answers: Answers) -> Verdict | None:
             f"This loss is {losses[0]:.3g} when all answers are wrong and {losses[-1]:.3g} when all are right, and rises all the way between: its "
             "sign is wrong, and training drives the predictions away from the targets.",
             severity=Severity.ERROR,
-            evidence={**evidence, "measured": spread, "expected": "less than 0", "threshold": CLEAR * abs(loss.first)},
+            evidence={**evidence, "formula": "sign", "measured": spread, "expected": "less than 0", "threshold": CLEAR * abs(loss.first)},
             location=loss.formula_where or answers.where,
             fix=Fix(
                 summary="Minimise what falls as answers become right: the negative of a log-likelihood or of a score.", code="loss = -loss"
@@ -42,7 +42,7 @@ def formula_fault(loss: Loss, answers: Answers) -> Verdict | None:
             f"This loss takes probabilities but gets raw scores: it is {answers.exact:.3g} for scores equal to the targets, {losses[-1]:.3g} for "
             f"clearly right ones of ±{answers.scores[-1]:g}, and {answers.beyond:.3g}, lower still, for 3 in place of 1.",
             severity=Severity.ERROR,
-            evidence={**evidence, "measured": answers.beyond, "expected": answers.exact, "threshold": TENTH * good},
+            evidence={**evidence, "formula": "scores", "measured": answers.beyond, "expected": answers.exact, "threshold": TENTH * good},
             location=answers.where or loss.formula_where,
             fix=Fix(summary="Apply a sigmoid (or softmax over classes) before the formula.", code="probabilities = torch.sigmoid(logits)"),
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import torch
 from torch import Tensor, nn
 
@@ -11,12 +9,13 @@ from trainlint.location import Location
 from trainlint.measurements import Answers
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.replay import Rehearsal, rehearsal
+from trainlint.record.operation import Operation
 from trainlint.record.parameters import owns_parameters
 from trainlint.record.recording import Recording
 from trainlint.record.snapshot import put, state_tensors
 from trainlint.record.tape import Tape
 
-__all__ = ["answers"]
+__all__ = ["answers", "scores_of"]
 
 #: Scores of clear and of slight answers, for and against the targets; 8 is a probability of 0.9997.
 _SCORES = (-8.0, -1.0, 1.0, 8.0)
@@ -46,9 +45,10 @@ def answers(recording: Recording) -> Answers | None:
 
 def _answers(trial: Rehearsal) -> Answers | None:
     tape = trial.tape
-    slot = _output(tape, {id(t) for t in trial.leaves})
-    if slot is None:
+    made = scores_of(trial)
+    if made is None:
         return None
+    slot = made.outputs[0]
     given = trial.replay(grad=False, keep=(slot,)).get(slot)
     signs = _signs(tape, slot, given) if given is not None and given.is_floating_point() else None
     if given is None or signs is None:
@@ -71,12 +71,13 @@ def _answers(trial: Rehearsal) -> Answers | None:
     )
 
 
-def _output(tape: Tape, trained: Collection[int]) -> int | None:
-    """The result of the last operation with a matrix or filter of weights; None where these are not trained, as of a model that is attacked."""
-    for op in reversed(tape.operations):
-        weights = [t for s in op.inputs if isinstance(t := tape.outside.get(s), nn.Parameter) and t.dim() > 1]
+def scores_of(trial: Rehearsal) -> Operation | None:
+    """The last operation with a matrix or filter of weights; None where these are not trained, as of a model that is attacked."""
+    trained = {id(t) for t in trial.leaves}
+    for op in reversed(trial.tape.operations):
+        weights = [t for s in op.inputs if isinstance(t := trial.tape.outside.get(s), nn.Parameter) and t.dim() > 1]
         if len(op.outputs) == 1 and weights:
-            return op.outputs[0] if any(id(t) in trained for t in weights) else None
+            return op if any(id(t) in trained for t in weights) else None
     return None
 
 

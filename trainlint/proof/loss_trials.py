@@ -9,6 +9,8 @@ from torch import Tensor
 
 from trainlint.finding import Proof
 from trainlint.measurements import DataScan, Loss, Padding, SampleOrder
+from trainlint.probes.answers import scores_of
+from trainlint.probes.crossed import crossed_pairs
 from trainlint.probes.regularisers import Change, without
 from trainlint.proof.changes import calls, from_logits, log_probabilities, logarithm_first, loss_call, removed, with_arguments
 from trainlint.proof.runs import Bench, Condition, compared, not_tried, then
@@ -19,10 +21,15 @@ __all__ = ["class_imbalance", "label_range", "loss_reduction", "loss_shape", "ou
 
 #: Calls that hand values on unchanged, between an activation and the loss.
 _LOOK_THROUGH = 12
+#: Losses over pairs, and the position of their target.
+_PAIR_TARGETS = {"cosine_embedding_loss": 2, "margin_ranking_loss": 2, "hinge_embedding_loss": 1, "soft_margin_loss": 1}
 
 
 def output_activation(bench: Bench) -> Proof:
     """Without the activation, or with the loss that fits it."""
+    formula = bench.finding.evidence.get("formula")
+    if formula:
+        return _formula(bench, turned=formula == "sign")
     kind, activation = str(bench.finding.evidence.get("loss")), bench.finding.evidence.get("activation")
     with bench.rehearsal() as trial:
         op, bound = loss_call(trial.tape)
@@ -43,6 +50,25 @@ def output_activation(bench: Bench) -> Proof:
         if change is None:
             return not_tried(f"the {activation} could not be found among the recorded operations")
         return _against(bench, trial, change, words)
+
+
+def _formula(bench: Bench, *, turned: bool) -> Proof:
+    """With the sign of the script's own formula turned, or with the probabilities that it takes."""
+    with bench.rehearsal() as trial:
+        if turned:
+            op = trial.tape.operations[trial.tape.producers[trial.tape.loss]]
+            return _against(
+                bench,
+                trial,
+                calls(op, lambda *a, **k: -op.call(*a, **k)),
+                "With its sign turned",
+                "loss, sign turned, on the recorded batches",
+            )
+        made = scores_of(trial)
+        if made is None:
+            return not_tried("the operation that makes the scores could not be found")
+        change = calls(made, lambda *a, **k: made.call(*a, **k).sigmoid())
+        return _against(bench, trial, change, "With a sigmoid before the formula", "loss of the probabilities on the recorded batches")
 
 
 def _against(bench: Bench, trial: Any, change: Change, words: str, measure: str = "loss on the recorded batches") -> Proof:
@@ -66,6 +92,8 @@ def _activation(tape: Tape, loss: Operation, name: str) -> Operation | None:
 
 def loss_shape(bench: Bench) -> Proof:
     """With input and target in the same shape."""
+    if "column" in bench.finding.evidence:
+        return _uncrossed(bench)
     with bench.rehearsal() as trial:
         op, bound = loss_call(trial.tape)
         given, target = bound["input"], bound["target"]
@@ -73,6 +101,23 @@ def loss_shape(bench: Bench) -> Proof:
             return not_tried(f"shapes {tuple(given.shape)} and {tuple(target.shape)} cannot be made equal without knowing what is meant")
         change = calls(op, lambda x, y, *a, **k: op.call(x.reshape(y.shape), y, *a, **k))
         return _against(bench, trial, change, "With prediction and target in one shape", "loss, rightly paired, on the recorded batches")
+
+
+def _uncrossed(bench: Bench) -> Proof:
+    """With the column that met a row as a row too."""
+    with bench.rehearsal() as trial:
+        found = crossed_pairs(trial.tape)
+        if found is None:
+            return not_tried("the operation that crosses samples is not among the replayed ones")
+        op = found.operation
+
+        def paired(*values: Any, **options: Any) -> Any:
+            rows = [v.squeeze(-1) if isinstance(v, Tensor) and v.dim() == 2 and v.shape[1] == 1 else v for v in values]
+            return op.call(*rows, **options)
+
+        return _against(
+            bench, trial, calls(op, paired), "With each sample beside its own value", "loss, rightly paired, on the recorded batches"
+        )
 
 
 def loss_reduction(bench: Bench) -> Proof:
@@ -152,7 +197,9 @@ def _label_counts(bench: Bench, bound: dict[str, Any]) -> dict[float, int]:
 
 
 def label_range(bench: Bench) -> Proof:
-    """With labels counted from zero."""
+    """With labels counted from zero, or with pairs told apart by 1 and -1."""
+    if bench.finding.evidence.get("loss") in _PAIR_TARGETS:
+        return _plus_and_minus(bench)
     with bench.rehearsal() as trial:
         op, bound = loss_call(trial.tape)
         target = bound["target"]
@@ -162,6 +209,23 @@ def label_range(bench: Bench) -> Proof:
             return not_tried("the fix changes the number of outputs, which a replay cannot")
         change = calls(op, lambda given, aim, *a, **k: op.call(given, aim - 1, *a, **k))
         return _against(bench, trial, change, "With labels counted from zero")
+
+
+def _plus_and_minus(bench: Bench) -> Proof:
+    with bench.rehearsal() as trial:
+        op = next((o for o in trial.tape.operations if o.name in _PAIR_TARGETS), None)
+        if op is None:
+            return not_tried("the loss is not among the replayed operations")
+        at = _PAIR_TARGETS[op.name]
+
+        def told_apart(*values: Any, **options: Any) -> Any:
+            if "target" in options:
+                return op.call(*values, **{**options, "target": 2 * options["target"] - 1})
+            return op.call(*values[:at], 2 * values[at] - 1, *values[at + 1 :], **options)
+
+        return _against(
+            bench, trial, calls(op, told_apart), "With targets of 1 and -1", "loss with targets of 1 and -1 on the recorded batches"
+        )
 
 
 def soft_targets(bench: Bench) -> Proof:
