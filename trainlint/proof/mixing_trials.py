@@ -26,6 +26,8 @@ def sample_mixing(bench: Bench) -> Proof:
     found = bench.measure(Mixing)
     if not isinstance(found, Mixing):
         return not_tried("where samples are mixed is not known")
+    if found.unshifted:
+        return not_tried("which token each prediction is to be compared with is for the loop to say")
     return _mixed_by_reshape(bench, found) if found.across_samples else _masked(bench)
 
 
