@@ -157,6 +157,8 @@ def headline(report: Report) -> Headline:
         return Headline("note", f"{none}, {tally['note']}", f"{checked}.{ended}")
     if known:
         return Headline("pass", "Nothing new found", f"{checked}.")
+    if ignored and not passed and not unseen:
+        return Headline("pass", "Nothing left to report", f"{count(ignored, 'failure')} ignored by comments, and no other check ran.")
     if not passed:
         return Headline("not-run", "Nothing could be judged", f"{count(unseen, 'check')} could not run; the reasons are below.")
     if unseen > _MOSTLY * passed:

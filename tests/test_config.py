@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trainlint.cli import main
 from trainlint.config import find_config, read_config
 from trainlint.engine import Judge
-from trainlint.errors import UsageError
+from trainlint.errors import UnknownRuleError, UsageError
 from trainlint.finding import Fix, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Loop
@@ -190,3 +190,17 @@ def test_a_file_that_is_not_python_holds_no_comments(tmp_path_factory: pytest.Te
     path = tmp_path_factory.mktemp("s") / "x.py"
     path.write_text(text, "utf-8", errors="ignore")
     assert isinstance(suppressions(path), list)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("warmup", "did you mean 'warmup-missing'?"),
+        ("Leak", "did you mean 'split-leak'?"),
+        ("shufle", "did you mean 'shuffle'?"),
+        ("nosuchrule", "`trainlint rules` lists them"),
+    ],
+)
+def test_the_rule_that_holds_the_word_is_proposed_before_one_that_reads_like_it(name, hint):
+    known = ("amp", "shuffle", "split-leak", "warmup-missing")
+    assert str(UnknownRuleError(name, known)).endswith(hint)

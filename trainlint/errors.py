@@ -36,9 +36,12 @@ class UsageError(TrainlintError):
 
 
 class UnknownRuleError(UsageError):
-    """No rule has that name or code."""
+    """No rule has that name or code; of ``known``, the shortest that holds it is meant, or else the one that reads most like it."""
 
-    def __init__(self, name: str, near: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, known: Sequence[str] = ()) -> None:
+        low = name.lower()
+        holds = sorted((k for k in known if len(low) > 1 and low in k), key=len)
+        near = holds or difflib.get_close_matches(low, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "; `trainlint rules` lists them"
         super().__init__(f"there is no rule {name!r}{hint}")
 

@@ -262,9 +262,7 @@ class Report:
         try:
             finding = self[name]
         except KeyError:
-            import difflib
-
-            raise UnknownRuleError(name, difflib.get_close_matches(name, [f.name for f in self.findings], n=1, cutoff=0.5)) from None
+            raise UnknownRuleError(name, [f.name for f in self.findings]) from None
         if finding.outcome is Outcome.BLOCKED:
             raise FindingsError(f"{brief(finding)}\n{brief(self[str(finding.blocked_by)])}")
         if finding.outcome is not Outcome.PASS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,7 +28,7 @@ class Catalogue:
         for rule in self.rules:
             if name.lower() in (rule.name, rule.code.lower()):
                 return rule
-        raise UnknownRuleError(name, difflib.get_close_matches(name.lower(), [r.name for r in self.rules], n=1, cutoff=0.5))
+        raise UnknownRuleError(name, [r.name for r in self.rules])
 
     def choose(
         self, select: Iterable[str] = (), ignore: Iterable[str] = (), options: Mapping[str, Mapping[str, Any]] | None = None

@@ -138,6 +138,33 @@ def test_a_language_model_without_a_loader():
     assert (found.future_tokens, found.across_samples) == (True, False)
 
 
+@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize(("given", "hide"), [(False, 0.0), (True, float("-inf")), (True, -1e9), (True, torch.finfo(torch.float16).min)])
+def test_a_mask_of_another_length_than_the_batch_is_no_sample(shift, given, hide):
+    """Neither one that the model makes, nor one that it is given beside tokens drawn from one long text."""
+
+    def forward(net, ids, mask):
+        return net.head(net.block(net.embed(ids), mask=mask))
+
+    model = language_model()
+    if given:
+        model.run = forward
+    stream, mask = torch.randint(1, V, (400,)), torch.triu(torch.full((L, L), hide), diagonal=1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def run():
+        for _ in range(8):
+            starts = torch.randint(0, 400 - L - 1, (B,)).tolist()
+            ids = torch.stack([stream[i : i + L] for i in starts])
+            targets = torch.stack([stream[i + shift : i + shift + L] for i in starts])
+            optimizer.zero_grad()
+            F.cross_entropy(model(ids, *((mask,) if given else ())).flatten(0, 1), targets.flatten()).backward()
+            optimizer.step()
+
+    found = measured(measure_mixing, record(run))
+    assert (found.future_tokens, found.unshifted, found.across_samples) == (not shift, not shift, False)
+
+
 def test_targets_that_are_the_input_as_it_stands_are_copied_by_a_causal_model():
     ids = text(L)
     found = mix(language_model(), loader(ids, ids), shifted_pair)

@@ -190,6 +190,28 @@ def test_attention_that_sees_later_tokens_gets_a_mask():
     assert found.helped
 
 
+def test_targets_that_were_not_shifted_are_no_matter_of_a_mask():
+    tokens = torch.randint(0, 12, (96, 8), generator=torch.Generator().manual_seed(0))
+    mask = nn.Transformer.generate_square_subsequent_mask(8)
+
+    class Causal(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Embedding(12, 16), nn.Linear(16, 12)
+            self.block = nn.TransformerEncoderLayer(16, 2, 32, 0.0, batch_first=True)
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return self.head(self.block(self.embed(ids), src_mask=mask, is_causal=True))
+
+    def own_token(model: nn.Module, batch: list[torch.Tensor]) -> torch.Tensor:
+        return F.cross_entropy(model(batch[0]).flatten(0, 1), batch[0].flatten())
+
+    model = Causal()
+    found = proof(record(lambda: fit(model, DataLoader(TensorDataset(tokens), 16, shuffle=True), own_token, adam(model))), "sample-mixing")
+    assert not found.tried
+    assert "compared" in found.summary
+
+
 def test_what_a_replay_cannot_show_is_not_tried_and_says_why():
     model = mlp(nn.Softmax(1))
     session = ProbeSession(

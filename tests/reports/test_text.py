@@ -134,6 +134,13 @@ def test_verdict(report: Report, verdict: str) -> None:
     assert verdict in render(report)
 
 
+def test_what_comments_took_back_is_not_said_to_be_unjudged() -> None:
+    ignored = replace(FAILURE, outcome=Outcome.NOT_RUN, ignored=True, reason="ignored by a comment")
+    verdict = headline(replace(REPORT, findings=(ignored,), start_here=None))
+    assert (verdict.state, verdict.title) == ("pass", "Nothing left to report")
+    assert verdict.text == "1 failure ignored by comments, and no other check ran."
+
+
 def test_a_change_is_promised_only_where_fix_makes_it() -> None:
     diff = "--- train.py\n+++ train.py\n@@ -1,3 +1,3 @@\n \n-a\n+b\n \n"
     fix = Fix(summary="Do.", diff=diff)

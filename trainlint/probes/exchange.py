@@ -46,6 +46,8 @@ _ELEMENTWISE = frozenset({
 })  # fmt: skip
 #: Batches with more elements are not labelled element by element.
 _MOST_LABELLED = 2**24
+#: What an additive mask puts where nothing may be seen is at most this (half precision holds no less than -65504).
+_HIDDEN = -1e4
 _BATCH_NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 
 
@@ -58,6 +60,7 @@ class Exchange:
         if not tensors or not trace(tape, tensors).inputs:  # a loop without a loader, or one that converts its batches outside of torch
             own = {b.data_ptr() for m in recording.models() for b in m.buffers() if b.layout is torch.strided}
             loose = {s: t for s, t in tape.constants.items() if t.layout is torch.strided and t.numel() > 1 and t.data_ptr() not in own}
+            loose = {s: t for s, t in loose.items() if not _is_mask(t)}
             tensors |= {s: tape.pristine.get(s, t) for s, t in loose.items()}
         self.samples, self.certain = _samples(tape, backward, tensors)
         """Samples in the batch, and whether the loader says so."""
@@ -240,6 +243,14 @@ class Exchange:
                 yield Source(slot, True, values, labels, self.origin[ids])
 
 
+def _is_mask(tensor: Tensor) -> bool:
+    """Whether a tensor only hides positions from an attention: zeros, and minus infinity or what stands for it."""
+    if not tensor.is_floating_point():
+        return False
+    hidden = tensor <= _HIDDEN
+    return bool(hidden.any()) and bool((hidden | (tensor == 0)).all())
+
+
 def _samples(tape: Tape, backward: Backward, tensors: Mapping[int, Tensor]) -> tuple[int, bool]:
     """Number of samples in the batch, and whether the loader says so."""
     batch = backward.batch
@@ -251,5 +262,5 @@ def _samples(tape: Tape, backward: Backward, tensors: Mapping[int, Tensor]) -> t
         told = len(chosen) if isinstance(chosen, list) else loader.batch_size or getattr(loader.batch_sampler, "batch_size", None)
         if told in sizes:
             return int(told), True
-    given = {name: t for name, t in backward.inputs if t.dim() and not t.requires_grad}
+    given = {name: t for name, t in backward.inputs if t.dim() and not t.requires_grad and not _is_mask(t)}
     return batch_size(given if given and not tape.batch else {str(s): t for s, t in tensors.items()}), False

@@ -30,6 +30,8 @@ def sample_mixing(bench: Bench) -> Proof:
     found = bench.measure(Mixing)
     if not isinstance(found, Mixing):
         return not_tried("where samples are mixed is not known")
+    if found.unshifted:
+        return not_tried("which token each prediction is to be compared with is for the loop to say")
     if not found.across_samples:
         return _masked(bench)
     name = found.operation.strip("_")
