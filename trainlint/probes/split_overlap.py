@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 import statistics
 import time
 import zlib
@@ -93,7 +94,10 @@ def measure_split_overlap(recording: Recording, deadline: float, settings: Setti
         until = time.monotonic() + max(end - time.monotonic(), 0.0) / (len(val) - place)
         try:
             with randomness_kept(), torch.no_grad():
-                pairs.append(_compare(recording, flow, other, entry, until))
+                pair = _compare(recording, flow, other, entry, until)
+            if not any(i.phase for i in entry.iterations) and pair.found == pair.val_read and pair.train_total == pair.val_total:
+                raise CannotMeasureError("the one other DataLoader reads the training data, and the script has not come to use it")
+            pairs.append(pair)
         except CannotMeasureError as error:
             reason = str(error)
     return SplitOverlap(pairs=tuple(pairs), reason=reason)
@@ -101,7 +105,7 @@ def measure_split_overlap(recording: Recording, deadline: float, settings: Setti
 
 def _before(val: Loader, train: Sequence[Loader]) -> Loader:
     """The training loader whose pass began last before the validation's first: folds follow each other."""
-    first = min((i.begun for i in val.iterations), default=0.0)
+    first = min((i.begun for i in val.iterations), default=math.inf)
     begun = {id(t): [i.begun for i in t.iterations if i.begun <= first] for t in train}
     return max(train, key=lambda t: max(begun[id(t)], default=-1.0))
 
