@@ -93,9 +93,10 @@ def _may_validate(entry: Loader) -> bool:
 
 def _words(entry: Loader) -> frozenset[str]:
     """Words of the one name that the line which built the loader assigns to."""
-    tree = source_tree(entry.place[0]) if entry.place is not None else None
-    for node in ast.walk(tree) if tree is not None and entry.place is not None else ():
-        if isinstance(node, ast.Assign) and node.lineno <= entry.place[1] <= (node.end_lineno or 0) and isinstance(node.value, ast.Call):
+    file, line, _ = entry.place or ("", 0, "")
+    tree = source_tree(file) if file else None
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.Assign) and node.lineno <= line <= (node.end_lineno or 0) and isinstance(node.value, ast.Call):
             target = node.targets[0]
             name = target.id if isinstance(target, ast.Name) else target.attr if isinstance(target, ast.Attribute) else ""
             if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
