@@ -108,6 +108,8 @@ class Lesson:
     """It got them by heart."""
     z: float
     """How far the loss on the held-out samples came to lie below that with exchanged targets, in standard deviations, at best."""
+    relational: bool = False
+    """Inputs are ids, or several of one kind that labels may compare: such a relation takes more samples than knowing some by heart."""
 
 
 @dataclass(frozen=True, kw_only=True)
