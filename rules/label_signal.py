@@ -55,6 +55,8 @@ self.labels = table["label"].tolist()
 - Drowned by augmentation: 20 standard deviations expected from validation, less than 2.33 found.
 - The model itself: less than 2.33 standard deviations below the loss with exchanged labels, after it has halved its loss on the
   samples that it was trained on; from 4 on it has learned something.
+- Where inputs are ids, or several of one kind that a label may compare, nothing is concluded from fewer than half of the training samples: a
+  matching task that a model learns from 4,000 pairs (AUC 0.72 on others) shows nothing in 448 of them.
 
 ## References
 
@@ -85,6 +87,8 @@ DROWNED_Z = 20.0
 SAMPLES, CLOSE, NEAR = 500, 100, 0.5
 #: Standard deviations from which the model's own training shows a relation, and the fewest samples that it must have learned by heart.
 LEARNED_Z, LEARNED = 4.0, 100
+#: Share of the training samples that must be learned where labels may compare inputs: a judgement.
+PART = 0.5
 #: How far the agreement of close neighbours may lie above chance.
 BY_CHANCE = 0.05
 
@@ -305,6 +309,11 @@ def _lesson(labels: Labels, train: Signal, lesson: Lesson) -> Verdict | None:
         )
     if not lesson.by_heart or lesson.z >= SIGNAL_Z or lesson.learned < LEARNED:
         return None
+    if lesson.relational and lesson.learned < PART * train.total:
+        return not_run(
+            f"neither a cheap probe nor the model itself, {ways}, finds a relation between labels and inputs, but one between ids, or between "
+            f"two inputs, may take more of the {train.total:,} samples"
+        )
     return failed(
         f"Labels show no relation to the inputs of {train.samples:,} {WHAT[train.phase]} samples (p = {train.p:.2g}), and the model itself, {ways} "
         f"until it knew them by heart, does no better than chance on {lesson.held_out:,} others: each label may belong to another sample.",

@@ -6,7 +6,8 @@ Each validation loader against the training loader that ran before it: by index 
 by the content of samples, before any transform where the datasets can do without theirs.
 
 - **Error**: some or all validation samples are training samples too, while the two parts are not the same.
-- **Warning**: validation runs over exactly the training data; or few samples are in both.
+- **Warning**: validation runs over exactly the training data; or few samples are in both; or many, where the script has built the loader
+  but not come to use it.
 - **Warning**: half or more of the validation windows of a series share half of their steps with a training window. They were cut
   before the split, with a step shorter than themselves, and split at random.
 - **Note**: small samples that repeat about as often within the training data are in both.
@@ -120,7 +121,7 @@ def _same(pair: Shared) -> Verdict:
 
 def _leak(pair: Shared) -> Verdict:
     by_nature = pair.how == "content" and pair.size < SMALL and pair.distinct < MEASURED and _share(pair) < TIMES * pair.repeated
-    severity = Severity.NOTE if by_nature else Severity.ERROR if _share(pair) >= LEAK else Severity.WARNING
+    severity = Severity.NOTE if by_nature else Severity.ERROR if _share(pair) >= LEAK and not pair.waiting else Severity.WARNING
     note = f" Within the training data {pair.repeated:.1%} repeat as well." if pair.repeated >= SOME else ""
     return failed(
         f"{_words(pair)}{note}",

@@ -53,3 +53,16 @@ def test_labels_of_other_samples_are_learned_by_heart_only(classes: bool) -> Non
 
 def test_too_few_samples_say_nothing() -> None:
     assert lesson(torch.randn(96, 6), torch.randint(0, 2, (96,)), F.cross_entropy) is None
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_ids_are_told_from_measured_rows(ids: bool) -> None:
+    inputs = torch.randint(3, 50, (400, 6)) if ids else torch.randn(400, 6)
+    model = nn.Sequential(nn.Embedding(50, 8) if ids else nn.Unflatten(1, (6, 1)), nn.Flatten(), nn.LazyLinear(2))
+    model(inputs[:2])
+    loader = DataLoader(TensorDataset(inputs, torch.randint(0, 2, (400,))), 32, shuffle=True)
+    recording = train(model, loader, lambda m, b: F.cross_entropy(m(b[0]), b[1]))
+    end = time.monotonic() + 60
+    found = train_a_while(recording, read_split(recording, "train", end), end)
+    assert found is not None
+    assert found.relational == ids

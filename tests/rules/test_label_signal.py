@@ -124,6 +124,13 @@ def test_cannot_tell_when_the_model_fitted_nothing_or_little():
         assert lesson(**change).kind == "not-run", change
 
 
+def test_a_relation_between_inputs_may_take_more_samples_than_were_learned():
+    verdict = lesson(relational=True)
+    assert verdict.kind == "not-run"
+    assert "5,000 samples" in verdict.message
+    assert lesson(relational=True, learned=2_500).severity is Severity.WARNING
+
+
 def test_the_sentences_of_an_absent_signal_are_whole_and_their_numbers_match():
     verdict = judge(replace(NOTHING, pictures=True, nearest=0.42))
     assert verdict.message == (

@@ -29,6 +29,7 @@ def test_errs_when_validation_holds_training_samples():
     assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.ERROR, DATA)
     assert "40.0%" in verdict.message
     assert judge(replace(LEAK, how="indices")).severity is Severity.ERROR
+    assert judge(replace(LEAK, waiting=True)).severity is Severity.WARNING
 
 
 def test_warns_of_few_and_forgives_fewer():

@@ -108,6 +108,8 @@ class Lesson:
     """It got them by heart."""
     z: float
     """How far the loss on the held-out samples came to lie below that with exchanged targets, in standard deviations, at best."""
+    relational: bool = False
+    """Inputs are ids, or several of one kind that labels may compare: such a relation takes more samples than knowing some by heart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +246,8 @@ class Shared:
     val_read: int
     found: int
     """Validation samples, of those read, that are training samples too."""
+    waiting: bool = False
+    """The script has not come to use this loader yet, so that it may be for something else than validation."""
     repeated: float = 0.0
     """Share of the training samples read that occur there more than once."""
     distinct: float = 0.0

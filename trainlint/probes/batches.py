@@ -74,7 +74,7 @@ def _is_pretrained(recording: Recording) -> bool:
 
 
 def _views(flow: DataFlow, phase: str, most: int, deadline: float) -> tuple[BatchView, ...]:
-    chosen = [b for b in flow.recording.batches if flow.phase(b) == phase and b.leaves][:most]
+    chosen = [b for b in flow.batches if flow.phase(b) == phase and b.leaves][:most]
     views: list[BatchView] = []
     for batch in chosen:
         if views and time.monotonic() > deadline:

@@ -64,7 +64,7 @@ def measure_data_scan(recording: Recording, deadline: float, settings: Settings)
 
 def loaders_in(flow: DataFlow, phase: str) -> list[Loader]:
     """Loaders whose batches were used in a phase, each once though it may be built anew in each epoch."""
-    kept = [b for b in flow.recording.batches if b.iteration is not None and flow.phase(b) == phase]
+    kept = [b for b in flow.batches if b.iteration is not None and flow.phase(b) == phase]
     found = [b.iteration.loader for b in kept if b.iteration is not None] or flow.recording.loaders_of(phase)
     unique: list[Loader] = []
     for entry in found:
@@ -75,7 +75,7 @@ def loaders_in(flow: DataFlow, phase: str) -> list[Loader]:
 
 def _targets(flow: DataFlow, phase: str, entry: Loader) -> set[str]:
     """Paths of the targets that have countable labels."""
-    batch = next((b for b in flow.recording.batches if b.iteration is not None and b.iteration.loader is entry), None)
+    batch = next((b for b in flow.batches if b.iteration is not None and b.iteration.loader is entry), None)
     if batch is None:
         return set()
     found = {path: t for path, t in batch.leaves.items() if flow.role(entry.index, path) == "target"}

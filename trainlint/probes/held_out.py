@@ -73,7 +73,21 @@ def _lesson(trial: Rehearsal, split: Split, deadline: float) -> Lesson | None:
         best = max(best, _z(*_losses(trial, held, slot, _EXCHANGES)))
         if share <= _BY_HEART or late:
             break
-    return Lesson(steps=steps, learned=len(learned) * size, held_out=len(held) * size, left=share, by_heart=share <= _BY_HEART, z=best)
+    return Lesson(
+        steps=steps,
+        learned=len(learned) * size,
+        held_out=len(held) * size,
+        left=share,
+        by_heart=share <= _BY_HEART,
+        z=best,
+        relational=_is_relational(split),
+    )
+
+
+def _is_relational(split: Split) -> bool:
+    """Ids are alike or not, without a measure in between, and pairs ask what one input has to do with the other: neither shows in neighbours."""
+    kinds = list(split.kinds.values())
+    return "tokens" in kinds or len(set(kinds)) < len(kinds)
 
 
 def _in_parts(trial: Rehearsal, fills: Sequence[dict[int, Tensor]], size: int) -> Sequence[dict[int, Tensor]]:

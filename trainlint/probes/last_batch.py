@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 from trainlint.measurements import LastBatch, LoaderEnd
 from trainlint.probes.datasets import is_rebuilt, sampler_of, size_of
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.roles import DataFlow
 from trainlint.record.frames import Place
 from trainlint.record.operation import Operation
 from trainlint.record.recording import Recording
@@ -21,8 +22,9 @@ __all__ = ["measure_last_batch"]
 
 
 def measure_last_batch(recording: Recording, deadline: float, settings: Settings) -> LastBatch:
-    """Describe every loader that was iterated and that makes batches of one size."""
-    begun = [entry for entry in recording.loaders if entry.iterations]
+    """Describe every loader that was iterated, or waits for validation, and that makes batches of one size."""
+    waiting = {id(b.iteration.loader) for b in DataFlow(recording).unseen if b.iteration is not None}
+    begun = [entry for entry in recording.loaders if entry.iterations or id(entry) in waiting]
     if not begun:
         msg = "the script iterates no DataLoader"
         raise CannotMeasureError(msg)
@@ -38,7 +40,7 @@ def measure_last_batch(recording: Recording, deadline: float, settings: Settings
         chosen = single if math.prod(shape[2:]) == 1 else several
         chosen[names.get(id(op.module), op.name)] = recording.places.get(id(op.module), op.place)
     return LastBatch(
-        loaders=tuple(end for entry in unique if (end := _end(recording, entry)) is not None),
+        loaders=tuple(end for entry in unique if (end := _end(recording, entry, waits=id(entry) in waiting)) is not None),
         single=tuple(single),
         several=tuple(several),
         norm_where=recording.frames.location(next(iter({**several, **single}.values()), None)),
@@ -55,7 +57,7 @@ def _norms(recording: Recording) -> Iterator[tuple[Tape, Operation]]:
                 yield tape, op
 
 
-def _end(recording: Recording, entry: Loader) -> LoaderEnd | None:
+def _end(recording: Recording, entry: Loader, *, waits: bool) -> LoaderEnd | None:
     loader: DataLoader[object] = entry.loader
     size, drops = loader.batch_size, loader.drop_last
     if size is None and loader.batch_sampler is not None:
@@ -66,7 +68,7 @@ def _end(recording: Recording, entry: Loader) -> LoaderEnd | None:
     phases = {i.phase for i in entry.iterations}
     nothing = not any(i.batches for i in entry.iterations)
     return LoaderEnd(
-        phase="train" if "train" in phases else "val" if "val" in phases else "empty" if nothing else "",
+        phase="train" if "train" in phases else "val" if waits or "val" in phases else "empty" if nothing else "",
         samples=samples,
         batch_size=size,
         drop_last=drops,

@@ -66,7 +66,7 @@ def _measure(
     readings, by_collate = _read(samples, end)
     if not readings:
         return None
-    batch = next((b for b in recording.batches if b.iteration is not None and b.iteration.loader is entry), None)
+    batch = next((b for b in flow.batches if b.iteration is not None and b.iteration.loader is entry), None)
     known = batch.leaves if batch is not None else readings[0][0]
     leaves = tuple(_compare(path, flow, entry, known, readings) for path in readings[0][0])
     varies = any(leaf.varied for leaf in leaves)

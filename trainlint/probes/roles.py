@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from trainlint.probes.flow import trace
 from trainlint.probes.leaves import Role
+from trainlint.probes.unseen import unseen_batches
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Backward, Batch, Call
 from trainlint.record.tape import Tape
@@ -44,6 +45,8 @@ class DataFlow:
     """The loop changes inputs between the loader and the model."""
     first_layer: str = ""
     rescaled: bool = False
+    unseen: list[Batch] = field(default_factory=list)
+    """Batches of validation data that the script has not come to, drawn after recording."""
 
     def __post_init__(self) -> None:
         self._examples = {(_loader(b), path): t for b in self.recording.batches for path, t in b.leaves.items()}
@@ -76,6 +79,13 @@ class DataFlow:
             if len(rest) == 1:  # of the usual pair one went into the model
                 self.roles[rest[0]] = "target"
         self._validation()
+        self.unseen = unseen_batches(self.recording, [b for b in self.recording.batches if self.phase(b) == "train"])
+        self._examples |= {(_loader(b), path): t for b in self.unseen for path, t in b.leaves.items()}
+
+    @property
+    def batches(self) -> list[Batch]:
+        """All batches of which something is known."""
+        return [*self.recording.batches, *self.unseen]
 
     def role(self, loader: int, path: str) -> Role:
         """What a loader's tensor is used for; for a loader that was not trained on, what its namesake of the same kind was used for."""
@@ -88,6 +98,8 @@ class DataFlow:
         """``train``, ``val`` or empty; the first loader's batches count as training when nothing was trained yet."""
         if batch.iteration is None:
             return "train"
+        if batch in self.unseen:
+            return "val"
         phase = batch.iteration.phase
         if not phase and id(batch) in self.trained:  # of several loaders side by side only the last is seen training
             return "train"

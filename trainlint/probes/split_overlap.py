@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 import statistics
 import time
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -93,7 +94,11 @@ def measure_split_overlap(recording: Recording, deadline: float, settings: Setti
         until = time.monotonic() + max(end - time.monotonic(), 0.0) / (len(val) - place)
         try:
             with randomness_kept(), torch.no_grad():
-                pairs.append(_compare(recording, flow, other, entry, until))
+                pair = _compare(recording, flow, other, entry, until)
+            waiting = not any(i.phase for i in entry.iterations)
+            if waiting and pair.found == pair.val_read and pair.train_total == pair.val_total:
+                raise CannotMeasureError("the one other DataLoader reads the training data, and the script has not come to use it")
+            pairs.append(replace(pair, waiting=waiting))
         except CannotMeasureError as error:
             reason = str(error)
     return SplitOverlap(pairs=tuple(pairs), reason=reason)
@@ -101,7 +106,7 @@ def measure_split_overlap(recording: Recording, deadline: float, settings: Setti
 
 def _before(val: Loader, train: Sequence[Loader]) -> Loader:
     """The training loader whose pass began last before the validation's first: folds follow each other."""
-    first = min((i.begun for i in val.iterations), default=0.0)
+    first = min((i.begun for i in val.iterations), default=math.inf)
     begun = {id(t): [i.begun for i in t.iterations if i.begun <= first] for t in train}
     return max(train, key=lambda t: max(begun[id(t)], default=-1.0))
 

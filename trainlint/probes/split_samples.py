@@ -84,7 +84,7 @@ class Split:
 
 def loaders_of(flow: DataFlow, phase: str) -> list[Loader]:
     """Loaders whose batches were trained on, or only looked at, each once."""
-    kept = [b.iteration.loader for b in flow.recording.batches if b.iteration is not None and flow.phase(b) == phase]
+    kept = [b.iteration.loader for b in flow.batches if b.iteration is not None and flow.phase(b) == phase]
     unique: list[Loader] = []
     for entry in kept or flow.recording.loaders_of(phase):
         if not any(is_rebuilt(entry, other) for other in unique):
@@ -160,7 +160,7 @@ def _read(flow: DataFlow, phase: str, end: float) -> Split:
 
 
 def _described(flow: DataFlow, entry: Loader) -> list[Leaf]:
-    batch = next((b for b in flow.recording.batches if b.iteration is not None and b.iteration.loader is entry), None)
+    batch = next((b for b in flow.batches if b.iteration is not None and b.iteration.loader is entry), None)
     if batch is None:
         return []
     roles = {path: flow.role(entry.index, path) for path in batch.leaves}
