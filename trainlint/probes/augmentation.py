@@ -18,7 +18,7 @@ from torch import Tensor
 
 from trainlint.location import Location
 from trainlint.measurements import Augmentation, ShortRun
-from trainlint.probes.datasets import Samples, size_of
+from trainlint.probes.datasets import TRANSFORMS, Samples, size_of
 from trainlint.probes.generators import generators_kept
 from trainlint.probes.made import made_at
 from trainlint.probes.parts import batch_rows
@@ -42,8 +42,7 @@ _FASTER = 4
 _WORTH_ASKING = 1.5
 #: Samples that are read several times, how often, and the seconds that reading may take.
 _LOOKED_AT, _TIMES, _SECONDS = 6, 3, 4.0
-#: Attributes under which datasets keep what changes a sample after it was read.
-_TRANSFORMS = ("transform", "transforms", "augment", "augmentation", "augmentations", "augmentor", "preprocess", "tfm", "tfms", "aug")
+
 
 Fill = dict[int, Tensor]
 
@@ -165,7 +164,7 @@ def _decides(name: str, mine: Any, theirs: Any) -> bool:
     """Whether an attribute says how samples are read, rather than which there are, and differs."""
     if mine is theirs:
         return False
-    if name.strip("_") in _TRANSFORMS:
+    if name.strip("_") in TRANSFORMS:
         return True
     kinds = (bool, float, type(None))
     if isinstance(mine, kinds) and isinstance(theirs, kinds):

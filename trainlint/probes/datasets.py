@@ -19,6 +19,7 @@ from trainlint.record.seen import Loader
 from trainlint.record.structure import tensor_leaves
 
 __all__ = [
+    "TRANSFORMS",
     "Samples",
     "class_names",
     "is_rebuilt",
@@ -34,6 +35,8 @@ __all__ = [
 
 #: Attributes under which datasets keep one label a sample (torchvision and its imitators).
 _LABEL_NAMES = ("targets", "labels", "target", "label", "y", "_labels", "_targets")
+#: Attributes under which datasets keep what changes a sample after it was read.
+TRANSFORMS = ("transform", "transforms", "augment", "augmentation", "augmentations", "augmentor", "aug", "preprocess", "tfm", "tfms")
 #: Labels that are looked at as one array; longer lists are read sample by sample.
 _MOST_LABELS = 10_000_000
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from trainlint.measurements import Shared, SplitOverlap
-from trainlint.probes.datasets import Samples, spread
+from trainlint.probes.datasets import TRANSFORMS, Samples, spread
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.randomness import draws_samples, randomness_kept
 from trainlint.probes.roles import DataFlow
@@ -44,8 +44,6 @@ _RICH = 512
 _MUCH_SMALLER = 8
 #: Places in a sample whose numbers are looked at.
 _PLACES = 16
-#: Attributes under which datasets keep what changes a sample after it was read.
-_TRANSFORMS = ("transform", "transforms", "augment", "augmentation", "augmentations", "augmentor", "preprocess")
 
 
 @dataclass(frozen=True)
@@ -205,7 +203,7 @@ def _without_transforms(dataset: Any, depth: int = 8) -> Any:
     if depth == 0 or not isinstance(held, dict):
         return dataset
     inner = held.get("dataset")
-    names = [name for name in _TRANSFORMS if callable(held.get(name))]
+    names = [name for name in TRANSFORMS if callable(held.get(name))]
     parts = held.get("datasets") if isinstance(dataset, ConcatDataset) else None
     if inner is None and not names and parts is None:
         return dataset
