@@ -9,7 +9,7 @@ that a loss which is only less noisy does not count.
 - **Warning**: the free run learns at least four times as much in the same steps, and stands after a quarter of them
   where the configured one ends. The single regulariser that makes the most of the difference is named, when there are
   several.
-- **Warning**: the same of augmentation. Where training samples change with each reading and a copy of their dataset can
+- **Note**: the same of augmentation, since a model may only start later under it than 80 steps show. Where training samples change with each reading and a copy of their dataset can
   read them as the validation data is read (with its transform, its flags, its amounts), one run sees the samples
   augmented and one sees them plain, in the same order from the same weights. Both are compared on other training
   samples, read plainly. Augmentation in the loop itself, after the loader, is not taken away.
@@ -134,7 +134,7 @@ def _augmented(runs: ShortRuns) -> Verdict | None:
     return failed(
         f"On samples augmented{by}, {len(own.losses)} steps bring the loss on other, plain samples from {found.initial:.3g} to "
         f"{own.clean[-1]:.3g}; on the same samples read as the validation data is, to {free.clean[-1]:.3g}.",
-        severity=Severity.WARNING,
+        severity=Severity.NOTE,
         evidence={"measured": found.initial - own.clean[-1], "without": possible, "threshold": FASTER, "culprit": "augmentation"},
         location=found.where,
         fix=Fix(

@@ -79,7 +79,7 @@ def augmentation(plain: tuple[float, ...] | None) -> ShortRuns:
 
 def test_augmentation_that_hides_what_there_is_to_learn_is_named():
     verdict = OverRegularized().judge(augmentation((2.2, 1.9, 1.0, 0.6)))
-    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, Location("data.py", 7))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.NOTE, Location("data.py", 7))
     assert "RandomErasing" in verdict.message
 
 
