@@ -60,7 +60,7 @@ EQUAL, EQUAL_GRADIENTS = 1e-6, 1e-4
 SILENCING = ("relu", "relu_", "relu6", "threshold", "threshold_", "hardtanh", "hardtanh_", "relu6_", "max_pool2d", "clamp", "clamp_min")
 
 #: Operations that pass ever less on where many of them follow each other.
-FADING = ("sigmoid", "sigmoid_", "tanh", "tanh_", "hardsigmoid", "hardtanh", "softmax", "softsign", "linear")
+FADING = ("sigmoid", "sigmoid_", "tanh", "tanh_", "hardsigmoid", "hardtanh", "softsign")
 
 
 class InputIgnored(Rule):

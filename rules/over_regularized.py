@@ -9,10 +9,11 @@ that a loss which is only less noisy does not count.
 - **Warning**: the free run learns at least four times as much in the same steps, and stands after a quarter of them
   where the configured one ends. The single regulariser that makes the most of the difference is named, when there are
   several.
-- **Note**: the same of augmentation, since a model may only start later under it than 80 steps show. Where training samples change with each reading and a copy of their dataset can
-  read them as the validation data is read (with its transform, its flags, its amounts), one run sees the samples
-  augmented and one sees them plain, in the same order from the same weights. Both are compared on other training
-  samples, read plainly. Augmentation in the loop itself, after the loader, is not taken away.
+- **Note**: the same of augmentation, since a model may only start later under it than 80 steps show. Where training
+  samples change with each reading and a copy of their dataset can read them as the validation data is read (with its
+  transform, its flags, its amounts), one run sees the samples augmented and one sees them plain, in the same order from
+  the same weights. Both are compared on other training samples, read plainly. Augmentation in the loop itself, after the
+  loader, is not taken away.
 
 Half as many steps settle it when they learn more than a quarter of the loss, or more than a quarter of them do without
 regularisation. Where little is learned in 32 steps, both are run for 80. Passed when the free run learns less than 10 %

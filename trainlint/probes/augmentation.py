@@ -43,7 +43,6 @@ _WORTH_ASKING = 1.5
 #: Samples that are read several times, how often, and the seconds that reading may take.
 _LOOKED_AT, _TIMES, _SECONDS = 6, 3, 4.0
 
-
 Fill = dict[int, Tensor]
 
 
