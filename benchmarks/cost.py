@@ -1,10 +1,11 @@
 """What a full preflight costs, in steps of the user's own, beside what others take for a part of the same checks.
 
-    nice -n -10 python benchmarks/cost.py [--quick] [MODEL ...]
+    OMP_NUM_THREADS=1 nice -n -10 python benchmarks/cost.py [--quick] [MODEL ...]
 
 For a small CNN, resnet18, ViT-tiny and a 4-layer GPT (the models of overhead.py, on digits and text, 32 samples a batch) it runs everything
 that ``trainlint.check`` does, its own training steps included, and prints **step-equivalents**: CPU time of the process over the median
-CPU time of a bare training step. Beside it, in the same process:
+CPU time of a bare training step. What imports left in memory is kept from Python's garbage collector, whose one look at it takes a
+quarter of a second of whatever runs then. Beside it, in the same process:
 
 - a floor: one recorded step, 4 samples overfitted by a plain loop until 8 % of the loss is left, a range test of 50 steps;
 - what others take: torch-lr-finder's range test of 100 steps, 200 steps on one batch, preflight-ml, and Lightning's lr_find followed
@@ -15,6 +16,7 @@ Then keeping and putting back the weights, in steps. ``memory.py`` measures what
 
 from __future__ import annotations
 
+import gc
 import os
 import statistics
 import sys
@@ -66,6 +68,8 @@ def bare_step(name: str, data: TensorDataset) -> float:
 
 def cpu(run: Callable[[], object]) -> float:
     """CPU seconds of a call."""
+    gc.collect()
+    gc.freeze()
     began = time.process_time()
     run()
     return time.process_time() - began
@@ -240,6 +244,8 @@ def main() -> None:
     load_catalogue()  # importing the rules is no part of a preflight, as importing other tools is none of theirs
     words = [word.lower() for word in sys.argv[1:] if not word.startswith("-")]
     chosen = [m for m in MODELS if not words or any(word in m.lower() for word in words)]
+    if not chosen:
+        sys.exit(f"no model is called like {', '.join(words)}: {', '.join(MODELS)}")
     table: dict[str, dict[str, float]] = {}
     loads = []
     for name in chosen:

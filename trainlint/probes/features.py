@@ -14,6 +14,8 @@ __all__ = ["features_of"]
 
 #: Side of the grid that pictures are pooled to; the side at which edges and textures are looked for; filters that look for them.
 _GRID, _SIDE, _FILTERS = 8, 32, 32
+#: Pixels from one place where a filter is asked to the next: they are pooled anyway.
+_STRIDE = 2
 #: Pictures that are looked at in one go.
 _AT_ONCE = 64
 #: Buckets for tokens and for pairs of tokens; stretches that a signal is cut into, and bands of its spectrum.
@@ -48,7 +50,7 @@ def _pictures(images: Tensor) -> Rows:
     grey = F.interpolate(images.mean(1, keepdim=True), size=side, mode="bilinear", antialias=True, align_corners=False)
     spread = grey.std((1, 2, 3), keepdim=True)
     plain = (grey - grey.mean((1, 2, 3), keepdim=True)) / torch.where(spread > 0, spread, torch.ones_like(spread))
-    answers = F.conv2d(F.pad(plain, (2, 2, 2, 2), mode="replicate"), _filters()).abs()
+    answers = F.conv2d(F.pad(plain, (2, 2, 2, 2), mode="replicate"), _filters(), stride=_STRIDE).abs()
     parts = [grid.flatten(1), F.adaptive_avg_pool2d(answers, 4).flatten(1), answers.amax((2, 3)), answers.mean((2, 3))]
     parts += [images.mean((2, 3)), images.flatten(2).std(dim=2)]
     rows: Rows = torch.cat(parts, dim=1).double().numpy()

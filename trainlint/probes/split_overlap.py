@@ -38,12 +38,13 @@ __all__ = ["measure_split_overlap"]
 _SECONDS, _MOST, _EXAMPLES, _TWICE = 3.0, 1000, 12, 4
 #: Compressed bytes below which equal samples mean nothing: blank pictures, short texts, a few whole numbers.
 _POOR = 40
-#: Compressed bytes that are far from being few.
-_RICH = 512
+#: Compressed bytes from which a sample is far from saying little, and how much of it is compressed to see so, in turn.
+_RICH, _HEADS = 256, (2**9, 2**11, 2**14)
 #: A part of a sample that is this much smaller than the largest, such as a label, says nothing of what it is.
 _MUCH_SMALLER = 8
 #: Places in a sample whose numbers are looked at.
 _PLACES = 16
+_STEPS = np.arange(_PLACES)
 
 
 @dataclass(frozen=True)
@@ -243,13 +244,13 @@ def _content(sample: Any) -> _Content:
     data = b"".join(np.ascontiguousarray(part).tobytes() for part in large)
     values: list[float] = []
     if largest.dtype.kind == "f" and largest.size:
-        values = largest.reshape(-1)[np.arange(_PLACES) * (largest.size - 1) // (_PLACES - 1)].astype(np.float64).tolist()
+        values = largest.reshape(-1)[_STEPS * (largest.size - 1) // (_PLACES - 1)].astype(np.float64).tolist()
     return _Content(hashlib.blake2b(data, digest_size=16).digest(), _compressed(data), tuple(values))
 
 
 def _compressed(data: bytes) -> int:
-    """Bytes of the first few kilobytes, compressed; of more of them only where those are nearly blank."""
-    for most in (2**11, 2**14):
+    """Bytes of the beginning, compressed; of more of it only where that is nearly blank."""
+    for most in _HEADS:
         size = min(len(zlib.compress(data[:most], 1)), len(data))
         if size >= _RICH:
             break
