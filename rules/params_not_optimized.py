@@ -183,7 +183,7 @@ def _missing(
     weights = [p for p in missing if not p.norm_or_bias]
     replaced = bool(parameters.foreign) and (trainable[-1] in missing or not parameters.pretrained)
     meant = by_hand or (parameters.pretrained and not replaced)
-    names = ", ".join(p.name for p in (weights or missing)[:NAMED]) + (", …" if len(weights or missing) > NAMED else "")
+    names = ", ".join(p.name for p in sorted(missing, key=lambda p: p.norm_or_bias)[:NAMED]) + (", …" if len(missing) > NAMED else "")
     share = sum(p.size for p in missing) / max(1, sum(p.size for p in trainable))
     old = f"; it holds {parameters.foreign} tensors of a module that is not in use instead" if replaced else ""
     if meant:

@@ -97,7 +97,7 @@ SCANS: dict[str, Fault] = {
     "never trains": Fault(source="import torch\nprint(torch.ones(2))\n", code=2, says="without training anything", status="never-trained"),
     "is empty": Fault(source="\n", code=2, says="without training anything", status="never-trained"),
     "is a folder": Fault(source="", files={"train.py/model.py": ""}, code=2, says=r"train\.py is a folder", status=""),
-    "is not there": Fault(source="", files={"trains.py": ""}, code=2, says=r"no such file; that folder has trains\.py", status=""),
+    "is not there": Fault(source="", files={"trains.py": ""}, code=2, says=r"no such file; did you mean .*trains\.py\?", status=""),
     "is no Python": Fault(source=b"\x7fELF\x00\x01\xff\xfe", code=2, says=r"(SyntaxError|ValueError|null bytes)", status="crashed"),
     "has a syntax error": Fault(source="def broken(:\n", code=2, says=r"train\.py\", line 1.*SyntaxError", status="crashed"),
     "imports what is not there": Fault(source="import not_a_module_at_all\n", code=2, says=r"not_a_module_at_all", status="crashed"),

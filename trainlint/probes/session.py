@@ -130,6 +130,8 @@ _SHARE = {
     DataScan: 0.25, Labels: 0.25, SplitOverlap: 0.25, Influence: 0.3, Mixing: 0.3, Padding: 0.3, SoftTargets: 0.2, BatchSize: 0.1, Overfit: 0.4,
     ShortRuns: 0.4, LearningRate: 0.9,
 }  # fmt: skip
+#: Seconds in which a probe may find something; a step of the script's, where that is longer.
+_LEAST = 1.0
 #: Share of the budget that trying fixes may take when measuring has left less.
 _FOR_PROOFS = 0.2
 #: The same for comparing configurations, which was asked for.
@@ -148,6 +150,7 @@ class ProbeSession:
         self.proofs: dict[str, Proof] = {}
         """What came of trying the fixes, by rule."""
         self._deadline = time.monotonic() + max(settings.budget - recording.seconds, 0.0)
+        self._least = max(_LEAST, recording.step_time or 0.0)
         self._state = state_tensors(recording.models())
         self._found: Snapshot | None = None
         """The state that probes find, kept before the first that changes it."""
@@ -224,7 +227,7 @@ class ProbeSession:
         snapshot: Snapshot | None = None
         result: Measurement | Unmeasured
         try:
-            if kind in _SHARE and left < 1.0:
+            if kind in _SHARE and left < self._least:
                 result = Unmeasured(
                     name=kind.name, reason=f"the budget of {self.settings.budget:g} s was spent before this could be measured"
                 )

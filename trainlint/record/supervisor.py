@@ -6,6 +6,7 @@ Imports no torch, so that it is up at once and survives whatever happens to the 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import os
 import signal
@@ -39,6 +40,8 @@ _MUCH_OUTPUT = 16 * 2**20
 #: Variable in the environment of all processes of a scan.
 _MARK = "TRAINLINT_SCAN"
 _POLL = 0.05
+#: Scripts named in place of one that is not there.
+_LISTED = 6
 _BOOT = "import sys; sys.path[:] = [p for p in sys.path if p]; from trainlint.record.child import main; main(sys.argv[1])"
 
 
@@ -122,10 +125,7 @@ def check_script(script: str) -> None:
     """Raise UsageError with a hint when there is no such script or notebook, or it cannot be read."""
     path = Path(script)
     if not path.exists():
-        near = [p.name for p in sorted(path.parent.glob("*.py"))[:6]] if path.parent.is_dir() else []
-        hint = f"; that folder has {', '.join(near)}" if near else ""
-        msg = f"{script}: no such file{hint}"
-        raise UsageError(msg)
+        raise UsageError(f"{script}: no such file{_instead(path)}")
     if path.is_dir():
         msg = f"{script} is a folder; name the script in it that trains"
         raise UsageError(msg)
@@ -134,6 +134,15 @@ def check_script(script: str) -> None:
         raise UsageError(msg)
     if is_notebook(script):
         read_notebook(script)
+
+
+def _instead(path: Path) -> str:
+    """The file that may be meant, else those that lie in its folder."""
+    names = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+    if near := difflib.get_close_matches(path.name, names, n=1):
+        return f"; did you mean {path.parent / near[0]}?"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"; that folder has {', '.join(names[:_LISTED])}{more}" if names else ""
 
 
 def _follow(child: subprocess.Popen[bytes], scratch: Path, settings: Settings, began: float, progress: Callable[[str], None]) -> Run:
