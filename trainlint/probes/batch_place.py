@@ -36,7 +36,7 @@ class Placed:
     share: float
     """Median change of a prediction by its place, over that between samples."""
     operation: Operation | None
-    """The first operation whose rows did not move along."""
+    """The first operation whose rows did not move along; None where predictions did."""
 
 
 def depends_on_place(exchange: Exchange, judged: list[Prediction], recording: Recording) -> Placed | None:
@@ -72,12 +72,15 @@ def depends_on_place(exchange: Exchange, judged: list[Prediction], recording: Re
             if slot in before and before[slot].shape == tensor.shape:
                 moved[slot] = _share(before[slot], tensor.detach()) < _ALIKE
 
-    kept = exchange.again(tuple(rows), remember)
-    after = exchange.replayed(
-        {s: t.roll(1, exchange.axes[s]) for s, t in exchange.tensors.items() if s in exchange.axes}, tuple(rows), compare
-    )
+    others = {s: t.roll(1, exchange.axes[s]) for s, t in exchange.tensors.items() if s in exchange.axes}
+    kept, after = exchange.again(tuple(rows)), exchange.replayed(others, tuple(rows))
     slot = max(rows, key=lambda s: _share(kept[s], after[s]))
-    return Placed(_share(kept[slot], after[slot]), _first(tape, slot, moved))
+    share = _share(kept[slot], after[slot])
+    if share < _ALIKE:
+        return Placed(share, None)
+    exchange.again((), remember)  # once more, to find the operation: what each has made takes much memory
+    exchange.replayed(others, (), compare)
+    return Placed(share, _first(tape, slot, moved))
 
 
 def _are_fixed(own: dict[int, Tensor], tape: Tape, recording: Recording) -> bool:

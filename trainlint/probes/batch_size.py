@@ -86,7 +86,8 @@ def _noise_scale(recording: Recording, size: int | None, deadline: float) -> tup
     """The simple noise scale tr(S) / |G|^2, from the gradients of batches of equal size, or of their halves; None when they are too few or all noise."""
     if not size:
         return None, 0
-    count, lengths, total = 0, 0.0, None
+    count, lengths = 0, 0.0
+    total: list[Tensor] = []
     try:
         with rehearsal(recording, batches=True) as trial:
             whole = trial.fills = trial.fills[:_GRADIENTS]
@@ -97,14 +98,14 @@ def _noise_scale(recording: Recording, size: int | None, deadline: float) -> tup
                     break
                 torch.manual_seed(0)
                 gradients = trial.gradients(trial.loss(fill, change=unregularised))
-                flat = torch.cat([_flat(g, t) for g, t in zip(gradients, trial.leaves, strict=True)])
-                count, lengths = count + 1, lengths + float(flat.square().sum())
-                total = flat if total is None else total + flat
+                flat = [_flat(g, t) for g, t in zip(gradients, trial.leaves, strict=True)]
+                count, lengths = count + 1, lengths + sum(float(g.dot(g)) for g in flat)
+                total = [t + g for t, g in zip(total, flat, strict=True)] if total else flat
     except (CannotMeasureError, RuntimeError):
         return None, 0
-    if total is None or count < _GRADIENTS:
+    if count < _GRADIENTS:
         return None, count
-    mean = float((total / count).square().sum())
+    mean = sum(float(t.dot(t)) for t in total) / count**2
     single = lengths / count
     noise = size * count / (count - 1) * (single - mean)
     signal = (count * mean - single) / (count - 1)

@@ -6,6 +6,7 @@ import inspect
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -94,7 +95,11 @@ class _Step:
             msg = "all samples of the recorded batch have the same inputs"
             raise CannotMeasureError(msg)
         self.before = self.exchange.replayed({}, self.slots)
-        self.gradients = self.exchange.gradients({})
+
+    @cached_property
+    def gradients(self) -> dict[int, Tensor]:
+        """Of the loss, by slot; needed where no prediction changes."""
+        return self.exchange.gradients({})
 
     def differs(self, slot: int) -> bool:
         """Whether another sample's input is another one."""
@@ -113,17 +118,21 @@ class _Step:
                 fill = {s: other(s) for s in slots}
                 after = self.exchange.replayed(fill, self.slots)
                 change = max(change, *(_relative(self.before[s], after[s]) for s in self.slots))
-        gradients = self.exchange.gradients(fill) if change <= _EQUAL else {}
-        norm = sum(float(g.double().pow(2).sum()) for g in self.gradients.values()) ** 0.5
-        apart = sum(float((g.double() - gradients[s].double()).pow(2).sum()) for s, g in self.gradients.items() if s in gradients) ** 0.5
         tensor = self.exchange.tensors[slots[0]]
         return InputEffect(
             path=path,
             shape=tuple(tensor.shape),
             dtype=str(tensor.dtype).removeprefix("torch."),
             change=change,
-            gradient_change=apart / norm if norm else 0.0,
+            gradient_change=self._gradient_change(fill) if change <= _EQUAL else 0.0,
         )
+
+    def _gradient_change(self, fill: Mapping[int, Tensor]) -> float:
+        """How far the gradients are apart, over their length."""
+        after = self.exchange.gradients(fill)
+        norm = sum(float(g.double().pow(2).sum()) for g in self.gradients.values()) ** 0.5
+        apart = sum(float((g.double() - after[s].double()).pow(2).sum()) for s, g in self.gradients.items() if s in after) ** 0.5
+        return apart / norm if norm else 0.0
 
     def lost(self) -> Operation | None:
         """The last operation on the way to a prediction that is given something that depends on the inputs and passes nothing on."""
