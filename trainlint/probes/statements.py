@@ -1,0 +1,65 @@
+"""Finds statements of the user's functions by reading their source: where samples are given out, where a step returns."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from types import CodeType
+
+from trainlint.record.frames import Place
+from trainlint.record.planned import source_tree
+
+__all__ = ["given_out_at", "step_returns_at"]
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def given_out_at(code: CodeType) -> Place:
+    """The loop of a generator function around its ``yield``, the outermost ``for``; without a loop the ``yield`` or ``return`` itself.
+
+    The function's first line where its source cannot be read, or has none of them.
+    """
+    function = next(
+        (f for f in _functions(code.co_filename) if code.co_firstlineno in (f.lineno, *(d.lineno for d in f.decorator_list))), None
+    )
+    line = None
+    if function is not None:
+        own = list(_own(function))
+        loops = [n for n in own if isinstance(n, ast.For | ast.AsyncFor | ast.While) and any(map(_gives, ast.walk(n)))]
+        given = [n for n in own if _gives(n)] or [n for n in own if isinstance(n, ast.Return) and n.value is not None]
+        counted = [n for n in loops if not isinstance(n, ast.While)]
+        line = min((n.lineno for n in counted or loops[-1:] or given), default=None)
+    return code.co_filename, line or code.co_firstlineno, code.co_name
+
+
+def step_returns_at(filenames: Iterable[str], name: str) -> Place | None:
+    """Where the one function of this name in some files returns nothing, else where it returns its result, else where it begins.
+
+    None where there is no such function, or several.
+    """
+    found = [(filename, f) for filename in dict.fromkeys(filenames) for f in _functions(filename) if f.name == name]
+    if len(found) != 1:
+        return None
+    filename, function = found[0]
+    returns = [n for n in _own(function) if isinstance(n, ast.Return)]
+    bare = [n for n in returns if n.value is None or (isinstance(n.value, ast.Constant) and n.value.value is None)]
+    return filename, min((n.lineno for n in bare or returns), default=function.lineno), name
+
+
+def _functions(filename: str) -> Iterator[_Function]:
+    tree = source_tree(filename)
+    yield from (n for n in ast.walk(tree) if isinstance(n, _Function)) if tree is not None else ()
+
+
+def _own(function: _Function) -> Iterator[ast.AST]:
+    """Yield what a function runs itself, without the bodies of functions that it defines; outer statements first."""
+    queue: list[ast.AST] = list(function.body)
+    while queue:
+        node = queue.pop(0)
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            queue += ast.iter_child_nodes(node)
+
+
+def _gives(node: ast.AST) -> bool:
+    return isinstance(node, ast.Yield | ast.YieldFrom)
