@@ -1,0 +1,273 @@
+"""Finds the line that makes the labels of one part and not of the other, by following both back from their loaders through the source.
+
+What a loader reads is followed through variables, arguments, attributes of self, and functions and datasets of the same file. Nothing is
+run; where the source does not tell, the way ends.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from trainlint.record.frames import Place
+from trainlint.record.planned import source_tree
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Loader
+
+__all__ = ["made_apart"]
+
+#: Steps that a way back may have.
+_STEPS = 40
+#: Calls that give values another type or form, and calls that look them up in a table.
+_CONVERSIONS = frozenset({
+    "FloatTensor", "LongTensor", "Tensor", "array", "as_tensor", "asarray", "astype", "clone", "contiguous", "copy", "float", "flatten",
+    "from_numpy", "int", "item", "list", "long", "numpy", "ravel", "reset_index", "reshape", "squeeze", "tensor", "to", "to_list", "to_numpy",
+    "tolist", "tuple", "unsqueeze", "view",
+})  # fmt: skip
+_LOOKED_UP = frozenset({"map", "replace", "get"})
+_MODULES = frozenset({"np", "numpy", "torch", "pd"})
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+Arguments = dict[str, tuple[ast.expr, "_Scope"]]
+Wanted = tuple[ast.expr, "_Scope", str | None]
+"""An expression, the scope that it is written in, and the place of the wanted value in a sample; see :func:`_follow`."""
+
+
+@dataclass
+class _Scope:
+    """A function's body, or a file's."""
+
+    filename: str
+    body: ast.Module | _Function
+    owner: ast.ClassDef | None = None
+    arguments: Arguments = field(default_factory=dict)
+    """What its parameters were given, with the scope that this is written in."""
+    built: Arguments = field(default_factory=dict)
+    """What the constructor of its class was given."""
+    callers: list[Place] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return "<module>" if isinstance(self.body, ast.Module) else self.body.name
+
+
+@dataclass(frozen=True)
+class _Step:
+    place: Place
+    works: bool
+    """A value is worked out there, and not only handed on."""
+    within: bool
+    """It is in a function or dataset that the way goes into by a call."""
+
+
+def made_apart(recording: Recording, train: tuple[Loader, str], val: tuple[Loader, str]) -> Place | None:
+    """The last line on the way back from the validation labels that is not on the way from those of training.
+
+    Where validation only hands on what it has, and training works its labels out on a line of its own, that one. Where a function or
+    dataset that both go through works them out, for each part by itself, its line.
+    """
+    ways = [_way(recording, entry, path) for entry, path in (train, val)]
+    lines = [{step.place[:2] for step in way} for way in ways]
+    if ways[1] and (last := ways[1][-1]).works and last.within and last.place[:2] in lines[0]:
+        return last.place
+    own = [[s for s in way if s.place[:2] not in other] for way, other in zip(ways, reversed(lines), strict=True)]
+    mine, theirs = own
+    chosen = mine if any(s.works for s in mine) and not any(s.works for s in theirs) else theirs
+    return chosen[-1].place if chosen else None
+
+
+def _way(recording: Recording, entry: Loader, path: str) -> list[_Step]:
+    if entry.place is None or not recording.frames.is_user(entry.place[0]):
+        return []
+    scope = _scope_at(entry.place, entry.callers)
+    calls = [c for c in _calls_at(scope, entry.place[1]) if _last(c).endswith("DataLoader")] if scope is not None else []
+    alike = [one for one in recording.loaders if one.place == entry.place]
+    call = calls[0] if len(calls) == 1 else calls[alike.index(entry)] if len(calls) == len(alike) else None
+    if call is None or scope is None:
+        return []
+    steps: list[_Step] = []
+    _follow(call, scope, path, steps)
+    return steps
+
+
+def _follow(value: ast.expr, scope: _Scope, path: str | None, steps: list[_Step]) -> None:
+    """Go back from an expression; ``path`` is the place of the wanted value in a sample, None where the expression is the value itself."""
+    while len(steps) < _STEPS:
+        steps.append(
+            _Step((scope.filename, value.lineno, scope.name), path is None and _works(value), bool(scope.arguments or scope.built))
+        )
+        following = _before(value, scope, path)
+        if following is None:
+            return
+        value, scope, path = following
+
+
+def _before(value: ast.expr, scope: _Scope, path: str | None) -> Wanted | None:
+    """What an expression takes its value from, the scope of that, and what is wanted of it."""
+    if isinstance(value, ast.Name | ast.Attribute):
+        return _assigned(value, scope, path)
+    if isinstance(value, ast.Subscript):
+        return (value.value, scope, path) if path is None else None
+    if isinstance(value, ast.ListComp | ast.GeneratorExp):
+        return (value.elt, scope, path) if isinstance(value.elt, ast.Subscript | ast.Call) else None
+    if not isinstance(value, ast.Call):
+        return None
+    called, first = _last(value), value.args[0] if value.args else None
+    if path is not None and called.endswith("DataLoader"):
+        given = first or next((k.value for k in value.keywords if k.arg == "dataset"), None)
+        return (given, scope, path) if given is not None else None
+    if path is not None and called == "TensorDataset":
+        place = path.strip("[]")
+        return (value.args[int(place)], scope, None) if place.isdigit() and int(place) < len(value.args) else None
+    if path is not None and called == "Subset":
+        return (first, scope, path) if first is not None else None
+    if path is None and called in _CONVERSIONS:
+        method = isinstance(value.func, ast.Attribute) and not (isinstance(value.func.value, ast.Name) and value.func.value.id in _MODULES)
+        source = value.func.value if method and isinstance(value.func, ast.Attribute) else first
+        return (source, scope, None) if source is not None else None
+    if path is None and called in _LOOKED_UP:
+        table = value.func.value if called == "get" and isinstance(value.func, ast.Attribute) else first
+        return (table, scope, None) if isinstance(table, ast.Name | ast.Attribute) else None
+    return _inside(value, called, scope, path)
+
+
+def _inside(call: ast.Call, called: str, scope: _Scope, path: str | None) -> Wanted | None:
+    """Go into a function of the same file, or the way of a sample through a dataset of the same file."""
+    tree = source_tree(scope.filename)
+    for node in tree.body if tree is not None else ():
+        if isinstance(node, _Function) and node.name == called and path is not None:
+            inner = _Scope(scope.filename, node, arguments=_bound(call, node, scope))
+            return _returned(node, inner, path)
+        if isinstance(node, ast.ClassDef) and node.name == called and path is not None:
+            methods = {f.name: f for f in node.body if isinstance(f, _Function)}
+            reader, init = methods.get("__getitem__"), methods.get("__init__")
+            if reader is None or init is None:
+                return None
+            given = _bound(call, init, scope, method=True)
+            found = _returned(reader, _Scope(scope.filename, reader, node, built=given), None)
+            part = _part(found[0], path) if found is not None else None
+            return (part, found[1], None) if part is not None and found is not None else None
+    return None
+
+
+def _returned(function: _Function, scope: _Scope, path: str | None) -> Wanted | None:
+    returns = [n.value for n in _own(function) if isinstance(n, ast.Return) and n.value is not None]
+    return (max(returns, key=lambda n: n.lineno), scope, path) if returns else None
+
+
+def _assigned(value: ast.Name | ast.Attribute, scope: _Scope, path: str | None) -> Wanted | None:
+    """What a variable or an attribute of self was set to last, before this line."""
+    if isinstance(value, ast.Attribute):
+        if not (isinstance(value.value, ast.Name) and value.value.id == "self"):
+            return (value.value, scope, path) if path is None else None
+        owner = scope.owner or _owner_of(scope)
+        for function in (f for f in owner.body if isinstance(f, _Function)) if owner is not None else ():
+            inner = _Scope(scope.filename, function, owner, scope.built if function.name == "__init__" else {}, scope.built)
+            if (found := _set_last(inner, value, None)) is not None:
+                return found, inner, path
+        return None
+    if (found := _set_last(scope, value, value.lineno)) is not None:
+        return found, scope, path
+    if value.id in scope.arguments:
+        given, outer = scope.arguments[value.id]
+        return given, outer, path
+    if isinstance(scope.body, ast.Module):
+        return None
+    if value.id in {a.arg for a in _parameters(scope.body)}:
+        outer_scope = _scope_at(scope.callers[0], scope.callers[1:]) if scope.callers else None
+        calls = [c for c in _calls_at(outer_scope, scope.callers[0][1]) if _last(c) == scope.body.name] if outer_scope is not None else []
+        if len(calls) != 1 or outer_scope is None:
+            return None
+        handed = _bound(calls[0], scope.body, outer_scope, method=_owner_of(scope) is not None).get(value.id)
+        return (*handed, path) if handed is not None else None
+    tree = source_tree(scope.filename)
+    module = _Scope(scope.filename, tree) if tree is not None else None
+    found = _set_last(module, value, None) if module is not None else None
+    return (found, module, path) if found is not None and module is not None else None
+
+
+def _set_last(scope: _Scope, wanted: ast.expr, before: int | None) -> ast.expr | None:
+    """The value of the last statement of a scope, above a line, that sets a variable, an attribute or elements of either."""
+    name, found = ast.dump(_target(wanted)), []
+    for node in _own(scope.body):
+        if before is not None and getattr(node, "lineno", before) >= before:
+            continue
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                parts = list(target.elts) if isinstance(target, ast.Tuple | ast.List) else [target]
+                values = node.value.elts if isinstance(node.value, ast.Tuple) and len(parts) > 1 else [node.value] * len(parts)
+                found += [v for t, v in zip(parts, values, strict=False) if ast.dump(_target(t)) == name]
+        elif isinstance(node, ast.AugAssign) and ast.dump(_target(node.target)) == name:
+            found.append(ast.copy_location(ast.BinOp(node.target, node.op, node.value), node))
+    return max(found, key=lambda v: v.lineno, default=None)
+
+
+def _target(target: ast.expr) -> ast.expr:
+    """The variable or attribute of self that is set, be it by its elements, in the form in which it is read."""
+    while isinstance(target, ast.Subscript):
+        target = target.value
+    if isinstance(target, ast.Attribute):
+        return ast.Attribute(target.value, target.attr, ast.Load())
+    return ast.Name(target.id, ast.Load()) if isinstance(target, ast.Name) else target
+
+
+def _part(returned: ast.expr, path: str) -> ast.expr | None:
+    place = path.strip("[]")
+    if isinstance(returned, ast.Tuple | ast.List):
+        return returned.elts[int(place)] if place.isdigit() and int(place) < len(returned.elts) else None
+    if isinstance(returned, ast.Dict):
+        pairs = zip(returned.keys, returned.values, strict=True)
+        return next((v for k, v in pairs if isinstance(k, ast.Constant) and path.startswith(f"[{k.value!r}]")), None)
+    return None
+
+
+def _works(value: ast.expr) -> bool:
+    if isinstance(value, ast.Call):
+        return _last(value) not in _CONVERSIONS
+    return not isinstance(value, ast.Name | ast.Attribute | ast.Subscript)
+
+
+def _bound(call: ast.Call, function: _Function, scope: _Scope, *, method: bool = False) -> Arguments:
+    names = [a.arg for a in (*function.args.posonlyargs, *function.args.args)][int(method) :]
+    plain = [] if any(isinstance(a, ast.Starred) for a in call.args) else call.args
+    found = dict(zip(names, plain, strict=False)) | {k.arg: k.value for k in call.keywords if k.arg}
+    return {name: (value, scope) for name, value in found.items()}
+
+
+def _parameters(function: _Function) -> Iterator[ast.arg]:
+    yield from (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)
+
+
+def _last(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call.func, ast.Name) else ""
+
+
+def _scope_at(place: Place, callers: list[Place]) -> _Scope | None:
+    """The innermost function around a line."""
+    tree = source_tree(place[0])
+    if tree is None:
+        return None
+    around = [n for n in ast.walk(tree) if isinstance(n, _Function) and n.lineno <= place[1] <= (n.end_lineno or n.lineno)]
+    return _Scope(place[0], max(around, key=lambda n: n.lineno, default=tree), callers=callers)  # type: ignore[arg-type, type-var]
+
+
+def _owner_of(scope: _Scope) -> ast.ClassDef | None:
+    tree = source_tree(scope.filename)
+    return next((n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and scope.body in n.body), None) if tree is not None else None
+
+
+def _calls_at(scope: _Scope, line: int) -> list[ast.Call]:
+    """Calls that a line is part of, in the order in which they are written."""
+    calls = [n for n in _own(scope.body) if isinstance(n, ast.Call) and n.lineno <= line <= (n.end_lineno or n.lineno)]
+    return sorted(calls, key=lambda n: (n.lineno, n.col_offset))
+
+
+def _own(body: ast.Module | _Function) -> Iterator[ast.AST]:
+    """Yield what a body runs itself, without the functions and classes that it defines."""
+    queue: list[ast.AST] = list(body.body)
+    while queue:
+        node = queue.pop(0)
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node
+            queue += ast.iter_child_nodes(node)
