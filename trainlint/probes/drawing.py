@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import CodeType, FrameType
 from typing import Any
 
@@ -30,7 +31,7 @@ def lines_that_draw(samples: Samples, frames: Frames) -> list[Place]:
     """Lines of the user's outermost function on the way to a sample, in order, during which a generator moved on."""
     watch = _Watch(frames, global_state, outermost=True)
     for index in list(samples.pool[:_SAMPLES]):
-        if not watch.during(lambda index=index: samples.raw(index)):
+        if not watch.during(partial(samples.raw, index)):
             return []
     return sorted({place for place, _ in watch.found}, key=lambda place: place[1])
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def changed_in_place(samples: Samples, frames: Frames) -> Place | None:
                 before = [part.clone() if isinstance(part, Tensor) else part.copy() for part in parts]
             except Exception:
                 return None
-            changes = lines_that_change(lambda index=index: samples.raw(index), frames, lambda parts=parts: tuple(map(_digest, parts)))
+            changes = lines_that_change(partial(samples.raw, index), frames, partial(_digests, parts))
             for part, value in zip(parts, before, strict=True) if changes else ():
                 part[...] = value
         if changes:
@@ -93,6 +94,10 @@ def _members(value: Any, row: int) -> Iterator[Any]:
         return
     for member in value if len(value) <= _MEMBERS else value[row : row + 1]:
         yield from member if isinstance(member, list | tuple) and len(member) <= 8 else (member,)
+
+
+def _digests(parts: Sequence[Array]) -> tuple[int, ...]:
+    return tuple(map(_digest, parts))
 
 
 def _digest(part: Array) -> int:

@@ -59,6 +59,8 @@ class _Step:
     """A value is worked out there, and not only handed on."""
     within: bool
     """It is in a function or dataset that the way goes into by a call."""
+    beyond: bool
+    """It is on the way of what the value is worked out from, and only tells what both parts share."""
 
 
 def made_apart(recording: Recording, train: tuple[Loader, str], val: tuple[Loader, str]) -> Place | None:
@@ -68,11 +70,13 @@ def made_apart(recording: Recording, train: tuple[Loader, str], val: tuple[Loade
     dataset that both go through works them out, for each part by itself, its line.
     """
     ways = [_way(recording, entry, path) for entry, path in (train, val)]
+    if not all(ways):
+        return None
     lines = [{step.place[:2] for step in way} for way in ways]
-    if ways[1] and (last := ways[1][-1]).works and last.within and last.place[:2] in lines[0]:
+    mine, theirs = ([s for s in way if not s.beyond] for way in ways)
+    if (last := theirs[-1]).works and last.within and last.place[:2] in lines[0]:
         return last.place
-    own = [[s for s in way if s.place[:2] not in other] for way, other in zip(ways, reversed(lines), strict=True)]
-    mine, theirs = own
+    mine, theirs = [s for s in mine if s.place[:2] not in lines[1]], [s for s in theirs if s.place[:2] not in lines[0]]
     chosen = mine if any(s.works for s in mine) and not any(s.works for s in theirs) else theirs
     return chosen[-1].place if chosen else None
 
@@ -87,20 +91,36 @@ def _way(recording: Recording, entry: Loader, path: str) -> list[_Step]:
     if call is None or scope is None:
         return []
     steps: list[_Step] = []
-    _follow(call, scope, path, steps)
-    return steps
+    return steps if _follow(call, scope, path, steps) else []
 
 
-def _follow(value: ast.expr, scope: _Scope, path: str | None, steps: list[_Step]) -> None:
-    """Go back from an expression; ``path`` is the place of the wanted value in a sample, None where the expression is the value itself."""
+def _follow(value: ast.expr, scope: _Scope, path: str | None, steps: list[_Step]) -> bool:
+    """Go back from an expression; ``path`` is the place of the wanted value in a sample, None where the expression is the value itself.
+
+    False when the way ends before that.
+    """
+    beyond = False
     while len(steps) < _STEPS:
-        steps.append(
-            _Step((scope.filename, value.lineno, scope.name), path is None and _works(value), bool(scope.arguments or scope.built))
-        )
+        within = bool(scope.arguments or scope.built)
+        steps.append(_Step((scope.filename, value.lineno, scope.name), path is None and _works(value), within, beyond))
         following = _before(value, scope, path)
+        if following is None and path is None and (operand := _operand(value)) is not None:
+            following, beyond = (operand, scope, None), True
         if following is None:
-            return
+            break
         value, scope, path = following
+    return path is None
+
+
+def _operand(value: ast.expr) -> ast.expr | None:
+    """The first of what a value is worked out from."""
+    if isinstance(value, ast.BinOp):
+        return value.right if isinstance(value.left, ast.Constant) else value.left
+    if isinstance(value, ast.ListComp | ast.GeneratorExp | ast.DictComp | ast.SetComp):
+        return value.generators[0].iter
+    if isinstance(value, ast.Call):
+        return value.args[0] if value.args else value.func.value if isinstance(value.func, ast.Attribute) else None
+    return None
 
 
 def _before(value: ast.expr, scope: _Scope, path: str | None) -> Wanted | None:
@@ -249,7 +269,7 @@ def _scope_at(place: Place, callers: list[Place]) -> _Scope | None:
     if tree is None:
         return None
     around = [n for n in ast.walk(tree) if isinstance(n, _Function) and n.lineno <= place[1] <= (n.end_lineno or n.lineno)]
-    return _Scope(place[0], max(around, key=lambda n: n.lineno, default=tree), callers=callers)  # type: ignore[arg-type, type-var]
+    return _Scope(place[0], max(around, key=lambda n: n.lineno, default=tree), callers=callers)
 
 
 def _owner_of(scope: _Scope) -> ast.ClassDef | None:

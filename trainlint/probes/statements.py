@@ -26,9 +26,10 @@ def given_out_at(code: CodeType) -> Place:
     if function is not None:
         own = list(_own(function))
         loops = [n for n in own if isinstance(n, ast.For | ast.AsyncFor | ast.While) and any(map(_gives, ast.walk(n)))]
-        given = [n for n in own if _gives(n)] or [n for n in own if isinstance(n, ast.Return) and n.value is not None]
-        counted = [n for n in loops if not isinstance(n, ast.While)]
-        line = min((n.lineno for n in counted or loops[-1:] or given), default=None)
+        counted = [n.lineno for n in loops if not isinstance(n, ast.While)]
+        given = [n.lineno for n in own if isinstance(n, ast.Yield | ast.YieldFrom)]
+        returned = [n.lineno for n in own if isinstance(n, ast.Return) and n.value is not None]
+        line = min(counted or [n.lineno for n in loops[-1:]] or given or returned, default=None)
     return code.co_filename, line or code.co_firstlineno, code.co_name
 
 

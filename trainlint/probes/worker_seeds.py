@@ -7,6 +7,7 @@ import itertools
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,7 @@ def _seeded_at(recording: Recording, samples: Samples, indices: Sequence[int], k
     after: dict[Place, list[Any]] = {}
     for turn, index in enumerate(indices[:3]):
         seed_all(6000 + turn)
-        for place, states in lines_that_change(lambda index=index: samples.raw(index), recording.frames, global_state):
+        for place, states in lines_that_change(partial(samples.raw, index), recording.frames, global_state):
             after.setdefault(place, []).append(states[kinds[0]])
     return next((place for place, states in after.items() if len(states) > 1 and all(s == states[0] for s in states)), None)
 
@@ -106,14 +107,14 @@ def _seeded_at(recording: Recording, samples: Samples, indices: Sequence[int], k
 def _drawn_at(recording: Recording, samples: Samples, indices: Sequence[int], by_init: bool) -> Place | None:
     """The first line that draws from a generator that the dataset holds; the one that seeds, when it is ``worker_init_fn`` that does."""
     loader, frames = samples.loader, recording.frames
-    if by_init:
+    if by_init and loader.worker_init_fn is not None:
         dataset = _twin(loader.dataset)
         with _worker(dataset, 0, loader.num_workers, 41):
-            changes = lines_that_change(lambda: loader.worker_init_fn(0), frames, global_state)
+            changes = lines_that_change(partial(loader.worker_init_fn, 0), frames, global_state)
         return changes[0][0] if changes else None
     held = held_generators(loader.dataset, loader.collate_fn)
     for index in indices:
-        if changes := lines_that_change(lambda index=index: samples[index], frames, lambda: states_of(held)):
+        if changes := lines_that_change(partial(samples.__getitem__, index), frames, partial(states_of, held)):
             return changes[0][0]
     return None
 
