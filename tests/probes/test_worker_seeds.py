@@ -182,7 +182,7 @@ class Reseeded(Rows):
 
 
 def seeding(worker: int) -> None:
-    worker += 1
+    torch.manual_seed(worker)
     np.random.seed(7)  # init
 
 

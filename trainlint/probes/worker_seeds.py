@@ -109,14 +109,25 @@ def _drawn_at(recording: Recording, samples: Samples, indices: Sequence[int], by
     loader, frames = samples.loader, recording.frames
     if by_init and loader.worker_init_fn is not None:
         dataset = _twin(loader.dataset)
+        drawn = _drawn_from(samples, indices)
         with _worker(dataset, 0, loader.num_workers, 41):
-            changes = lines_that_change(partial(loader.worker_init_fn, 0), frames, global_state)
+            changes = lines_that_change(
+                partial(loader.worker_init_fn, 0), frames, lambda: {k: v for k, v in global_state().items() if k in drawn}
+            )
         return changes[0][0] if changes else None
     held = held_generators(loader.dataset, loader.collate_fn)
     for index in indices:
         if changes := lines_that_change(partial(samples.__getitem__, index), frames, partial(states_of, held)):
             return changes[0][0]
     return None
+
+
+def _drawn_from(samples: Samples, indices: Sequence[int]) -> set[str]:
+    """The global generators that samples draw from."""
+    before = global_state()
+    for index in indices:
+        samples[index]
+    return {kind for kind, state in global_state().items() if state != before[kind]}
 
 
 def _begins_again(entry: Loader) -> tuple[tuple[str, ...], Place | None]:
