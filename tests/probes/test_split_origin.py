@@ -75,6 +75,23 @@ train = DataLoader(TensorDataset(x_train, y_train))  # train
 val = DataLoader(TensorDataset(x_val, y_val))  # val
 """
 
+READ = """
+def read(part):
+    x, y = load()
+    if part == "train":
+        return x[:10], y[:10] + 1  # HERE
+    return x[10:], y[10:]
+
+def both():
+    x, y = read("train")
+    other, labels = read("val")
+    return TensorDataset(x, y), TensorDataset(other, labels)
+
+train_set, val_set = both()
+train = DataLoader(train_set)  # train
+val = DataLoader(val_set)  # val
+"""
+
 
 def entries(script: Path, text: str) -> list[Loader]:
     script.write_text(text)
@@ -89,7 +106,7 @@ def apart(loaders: list[Loader], path: str = "[1]") -> Any:
 
 
 @pytest.mark.parametrize(
-    ("text", "path"), [(HELPER, "[1]"), (TABLES, "['labels']"), (OF_TRAINING, "[1]"), (SHARED, "[1]"), (SCALED, "[1]")]
+    ("text", "path"), [(HELPER, "[1]"), (TABLES, "['labels']"), (OF_TRAINING, "[1]"), (SHARED, "[1]"), (SCALED, "[1]"), (READ, "[1]")]
 )
 def test_the_line_of_the_part_that_differs(tmp_path: Path, text: str, path: str) -> None:
     found = apart(entries(tmp_path / "script.py", text), path)

@@ -7,9 +7,9 @@ run; where the source does not tell, the way ends.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from trainlint.probes.scopes import Function, Scope, bound, called, calls_at, own_nodes, owner_of, parameters, scope_at, set_last
 from trainlint.record.frames import Place
 from trainlint.record.planned import source_tree
 from trainlint.record.recording import Recording
@@ -28,28 +28,8 @@ _CONVERSIONS = frozenset({
 _LOOKED_UP = frozenset({"map", "replace", "get"})
 _MODULES = frozenset({"np", "numpy", "torch", "pd"})
 
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
-Arguments = dict[str, tuple[ast.expr, "_Scope"]]
-Wanted = tuple[ast.expr, "_Scope", str | None]
+Wanted = tuple[ast.expr, Scope, str | None]
 """An expression, the scope that it is written in, and the place of the wanted value in a sample; see :func:`_follow`."""
-
-
-@dataclass
-class _Scope:
-    """A function's body, or a file's."""
-
-    filename: str
-    body: ast.Module | _Function
-    owner: ast.ClassDef | None = None
-    arguments: Arguments = field(default_factory=dict)
-    """What its parameters were given, with the scope that this is written in."""
-    built: Arguments = field(default_factory=dict)
-    """What the constructor of its class was given."""
-    callers: list[Place] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return "<module>" if isinstance(self.body, ast.Module) else self.body.name
 
 
 @dataclass(frozen=True)
@@ -84,8 +64,8 @@ def made_apart(recording: Recording, train: tuple[Loader, str], val: tuple[Loade
 def _way(recording: Recording, entry: Loader, path: str) -> list[_Step]:
     if entry.place is None or not recording.frames.is_user(entry.place[0]):
         return []
-    scope = _scope_at(entry.place, entry.callers)
-    calls = [c for c in _calls_at(scope, entry.place[1]) if _last(c).endswith("DataLoader")] if scope is not None else []
+    scope = scope_at(entry.place, entry.callers)
+    calls = [c for c in calls_at(scope, entry.place[1]) if called(c).endswith("DataLoader")] if scope is not None else []
     alike = [one for one in recording.loaders if one.place == entry.place]
     call = calls[0] if len(calls) == 1 else calls[alike.index(entry)] if len(calls) == len(alike) else None
     if call is None or scope is None:
@@ -94,7 +74,7 @@ def _way(recording: Recording, entry: Loader, path: str) -> list[_Step]:
     return steps if _follow(call, scope, path, steps) else []
 
 
-def _follow(value: ast.expr, scope: _Scope, path: str | None, steps: list[_Step]) -> bool:
+def _follow(value: ast.expr, scope: Scope, path: str | None, steps: list[_Step]) -> bool:
     """Go back from an expression; ``path`` is the place of the wanted value in a sample, None where the expression is the value itself.
 
     False when the way ends before that.
@@ -123,113 +103,103 @@ def _operand(value: ast.expr) -> ast.expr | None:
     return None
 
 
-def _before(value: ast.expr, scope: _Scope, path: str | None) -> Wanted | None:
+def _before(value: ast.expr, scope: Scope, path: str | None) -> Wanted | None:
     """What an expression takes its value from, the scope of that, and what is wanted of it."""
     if isinstance(value, ast.Name | ast.Attribute):
         return _assigned(value, scope, path)
     if isinstance(value, ast.Subscript):
-        return (value.value, scope, path) if path is None else None
+        item = _item(value.value, value.slice, scope, path)
+        return item or ((value.value, scope, path) if path is None else None)
     if isinstance(value, ast.ListComp | ast.GeneratorExp):
         return (value.elt, scope, path) if isinstance(value.elt, ast.Subscript | ast.Call) else None
     if not isinstance(value, ast.Call):
         return None
-    called, first = _last(value), value.args[0] if value.args else None
-    if path is not None and called.endswith("DataLoader"):
+    name, first = called(value), value.args[0] if value.args else None
+    if path is not None and name.endswith("DataLoader"):
         given = first or next((k.value for k in value.keywords if k.arg == "dataset"), None)
         return (given, scope, path) if given is not None else None
-    if path is not None and called == "TensorDataset":
+    if path is not None and name == "TensorDataset":
         place = path.strip("[]")
         return (value.args[int(place)], scope, None) if place.isdigit() and int(place) < len(value.args) else None
-    if path is not None and called == "Subset":
+    if path is not None and name == "Subset":
         return (first, scope, path) if first is not None else None
-    if path is None and called in _CONVERSIONS:
+    if path is None and name in _CONVERSIONS:
         method = isinstance(value.func, ast.Attribute) and not (isinstance(value.func.value, ast.Name) and value.func.value.id in _MODULES)
         source = value.func.value if method and isinstance(value.func, ast.Attribute) else first
         return (source, scope, None) if source is not None else None
-    if path is None and called in _LOOKED_UP:
-        table = value.func.value if called == "get" and isinstance(value.func, ast.Attribute) else first
+    if path is None and name in _LOOKED_UP:
+        table = value.func.value if name == "get" and isinstance(value.func, ast.Attribute) else first
         return (table, scope, None) if isinstance(table, ast.Name | ast.Attribute) else None
-    return _inside(value, called, scope, path)
+    return _inside(value, name, scope, path)
 
 
-def _inside(call: ast.Call, called: str, scope: _Scope, path: str | None) -> Wanted | None:
+def _inside(call: ast.Call, name: str, scope: Scope, path: str | None) -> Wanted | None:
     """Go into a function of the same file, or the way of a sample through a dataset of the same file."""
     tree = source_tree(scope.filename)
     for node in tree.body if tree is not None else ():
-        if isinstance(node, _Function) and node.name == called and path is not None:
-            inner = _Scope(scope.filename, node, arguments=_bound(call, node, scope))
+        if isinstance(node, Function) and node.name == name and path is not None:
+            inner = Scope(scope.filename, node, arguments=bound(call, node, scope))
             return _returned(node, inner, path)
-        if isinstance(node, ast.ClassDef) and node.name == called and path is not None:
-            methods = {f.name: f for f in node.body if isinstance(f, _Function)}
+        if isinstance(node, ast.ClassDef) and node.name == name and path is not None:
+            methods = {f.name: f for f in node.body if isinstance(f, Function)}
             reader, init = methods.get("__getitem__"), methods.get("__init__")
             if reader is None or init is None:
                 return None
-            given = _bound(call, init, scope, method=True)
-            found = _returned(reader, _Scope(scope.filename, reader, node, built=given), None)
+            given = bound(call, init, scope, method=True)
+            found = _returned(reader, Scope(scope.filename, reader, node, built=given), None)
             part = _part(found[0], path) if found is not None else None
             return (part, found[1], None) if part is not None and found is not None else None
     return None
 
 
-def _returned(function: _Function, scope: _Scope, path: str | None) -> Wanted | None:
-    returns = [n.value for n in _own(function) if isinstance(n, ast.Return) and n.value is not None]
+def _item(call: ast.expr, place: ast.expr, scope: Scope, path: str | None) -> Wanted | None:
+    """One of the values that a function of the same file returns; of several returns, the last that works it out."""
+    tree = source_tree(scope.filename)
+    if tree is None or not isinstance(call, ast.Call) or not isinstance(place, ast.Constant) or not isinstance(place.value, int):
+        return None
+    function = next((f for f in tree.body if isinstance(f, Function) and f.name == called(call)), None)
+    returns = [n.value for n in own_nodes(function) if isinstance(n, ast.Return) and n.value is not None] if function is not None else []
+    items = [r.elts[place.value] for r in returns if isinstance(r, ast.Tuple) and -len(r.elts) <= place.value < len(r.elts)]
+    if function is None or not items:
+        return None
+    chosen = max(items, key=lambda item: (_works(item), item.lineno))
+    return chosen, Scope(scope.filename, function, arguments=bound(call, function, scope)), path
+
+
+def _returned(function: Function, scope: Scope, path: str | None) -> Wanted | None:
+    returns = [n.value for n in own_nodes(function) if isinstance(n, ast.Return) and n.value is not None]
     return (max(returns, key=lambda n: n.lineno), scope, path) if returns else None
 
 
-def _assigned(value: ast.Name | ast.Attribute, scope: _Scope, path: str | None) -> Wanted | None:
+def _assigned(value: ast.Name | ast.Attribute, scope: Scope, path: str | None) -> Wanted | None:
     """What a variable or an attribute of self was set to last, before this line."""
     if isinstance(value, ast.Attribute):
         if not (isinstance(value.value, ast.Name) and value.value.id == "self"):
             return (value.value, scope, path) if path is None else None
-        owner = scope.owner or _owner_of(scope)
-        for function in (f for f in owner.body if isinstance(f, _Function)) if owner is not None else ():
-            inner = _Scope(scope.filename, function, owner, scope.built if function.name == "__init__" else {}, scope.built)
-            if (found := _set_last(inner, value, None)) is not None:
+        owner = scope.owner or owner_of(scope)
+        for function in (f for f in owner.body if isinstance(f, Function)) if owner is not None else ():
+            inner = Scope(scope.filename, function, owner, scope.built if function.name == "__init__" else {}, scope.built)
+            if (found := set_last(inner, value, None)) is not None:
                 return found, inner, path
         return None
-    if (found := _set_last(scope, value, value.lineno)) is not None:
+    if (found := set_last(scope, value, value.lineno)) is not None:
         return found, scope, path
     if value.id in scope.arguments:
         given, outer = scope.arguments[value.id]
         return given, outer, path
     if isinstance(scope.body, ast.Module):
         return None
-    if value.id in {a.arg for a in _parameters(scope.body)}:
-        outer_scope = _scope_at(scope.callers[0], scope.callers[1:]) if scope.callers else None
-        calls = [c for c in _calls_at(outer_scope, scope.callers[0][1]) if _last(c) == scope.body.name] if outer_scope is not None else []
+    if value.id in {a.arg for a in parameters(scope.body)}:
+        outer_scope = scope_at(scope.callers[0], scope.callers[1:]) if scope.callers else None
+        calls = [c for c in calls_at(outer_scope, scope.callers[0][1]) if called(c) == scope.body.name] if outer_scope is not None else []
         if len(calls) != 1 or outer_scope is None:
             return None
-        handed = _bound(calls[0], scope.body, outer_scope, method=_owner_of(scope) is not None).get(value.id)
+        handed = bound(calls[0], scope.body, outer_scope, method=owner_of(scope) is not None).get(value.id)
         return (*handed, path) if handed is not None else None
     tree = source_tree(scope.filename)
-    module = _Scope(scope.filename, tree) if tree is not None else None
-    found = _set_last(module, value, None) if module is not None else None
+    module = Scope(scope.filename, tree) if tree is not None else None
+    found = set_last(module, value, None) if module is not None else None
     return (found, module, path) if found is not None and module is not None else None
-
-
-def _set_last(scope: _Scope, wanted: ast.expr, before: int | None) -> ast.expr | None:
-    """The value of the last statement of a scope, above a line, that sets a variable, an attribute or elements of either."""
-    name, found = ast.dump(_target(wanted)), []
-    for node in _own(scope.body):
-        if before is not None and getattr(node, "lineno", before) >= before:
-            continue
-        if isinstance(node, ast.Assign):
-            for target in node.targets:
-                parts = list(target.elts) if isinstance(target, ast.Tuple | ast.List) else [target]
-                values = node.value.elts if isinstance(node.value, ast.Tuple) and len(parts) > 1 else [node.value] * len(parts)
-                found += [v for t, v in zip(parts, values, strict=False) if ast.dump(_target(t)) == name]
-        elif isinstance(node, ast.AugAssign) and ast.dump(_target(node.target)) == name:
-            found.append(ast.copy_location(ast.BinOp(node.target, node.op, node.value), node))
-    return max(found, key=lambda v: v.lineno, default=None)
-
-
-def _target(target: ast.expr) -> ast.expr:
-    """The variable or attribute of self that is set, be it by its elements, in the form in which it is read."""
-    while isinstance(target, ast.Subscript):
-        target = target.value
-    if isinstance(target, ast.Attribute):
-        return ast.Attribute(target.value, target.attr, ast.Load())
-    return ast.Name(target.id, ast.Load()) if isinstance(target, ast.Name) else target
 
 
 def _part(returned: ast.expr, path: str) -> ast.expr | None:
@@ -244,50 +214,5 @@ def _part(returned: ast.expr, path: str) -> ast.expr | None:
 
 def _works(value: ast.expr) -> bool:
     if isinstance(value, ast.Call):
-        return _last(value) not in _CONVERSIONS
+        return called(value) not in _CONVERSIONS
     return not isinstance(value, ast.Name | ast.Attribute | ast.Subscript)
-
-
-def _bound(call: ast.Call, function: _Function, scope: _Scope, *, method: bool = False) -> Arguments:
-    names = [a.arg for a in (*function.args.posonlyargs, *function.args.args)][int(method) :]
-    plain = [] if any(isinstance(a, ast.Starred) for a in call.args) else call.args
-    found = dict(zip(names, plain, strict=False)) | {k.arg: k.value for k in call.keywords if k.arg}
-    return {name: (value, scope) for name, value in found.items()}
-
-
-def _parameters(function: _Function) -> Iterator[ast.arg]:
-    yield from (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)
-
-
-def _last(call: ast.Call) -> str:
-    return call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call.func, ast.Name) else ""
-
-
-def _scope_at(place: Place, callers: list[Place]) -> _Scope | None:
-    """The innermost function around a line."""
-    tree = source_tree(place[0])
-    if tree is None:
-        return None
-    around = [n for n in ast.walk(tree) if isinstance(n, _Function) and n.lineno <= place[1] <= (n.end_lineno or n.lineno)]
-    return _Scope(place[0], max(around, key=lambda n: n.lineno, default=tree), callers=callers)
-
-
-def _owner_of(scope: _Scope) -> ast.ClassDef | None:
-    tree = source_tree(scope.filename)
-    return next((n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and scope.body in n.body), None) if tree is not None else None
-
-
-def _calls_at(scope: _Scope, line: int) -> list[ast.Call]:
-    """Calls that a line is part of, in the order in which they are written."""
-    calls = [n for n in _own(scope.body) if isinstance(n, ast.Call) and n.lineno <= line <= (n.end_lineno or n.lineno)]
-    return sorted(calls, key=lambda n: (n.lineno, n.col_offset))
-
-
-def _own(body: ast.Module | _Function) -> Iterator[ast.AST]:
-    """Yield what a body runs itself, without the functions and classes that it defines."""
-    queue: list[ast.AST] = list(body.body)
-    while queue:
-        node = queue.pop(0)
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield node
-            queue += ast.iter_child_nodes(node)

@@ -6,12 +6,11 @@ import ast
 from collections.abc import Iterable, Iterator
 from types import CodeType
 
+from trainlint.probes.scopes import Function, own_nodes
 from trainlint.record.frames import Place
 from trainlint.record.planned import source_tree
 
 __all__ = ["given_out_at", "step_returns_at"]
-
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def given_out_at(code: CodeType) -> Place:
@@ -24,7 +23,7 @@ def given_out_at(code: CodeType) -> Place:
     )
     line = None
     if function is not None:
-        own = list(_own(function))
+        own = list(own_nodes(function))
         loops = [n for n in own if isinstance(n, ast.For | ast.AsyncFor | ast.While) and any(map(_gives, ast.walk(n)))]
         counted = [n.lineno for n in loops if not isinstance(n, ast.While)]
         given = [n.lineno for n in own if isinstance(n, ast.Yield | ast.YieldFrom)]
@@ -42,24 +41,14 @@ def step_returns_at(filenames: Iterable[str], name: str) -> Place | None:
     if len(found) != 1:
         return None
     filename, function = found[0]
-    returns = [n for n in _own(function) if isinstance(n, ast.Return)]
+    returns = [n for n in own_nodes(function) if isinstance(n, ast.Return)]
     bare = [n for n in returns if n.value is None or (isinstance(n.value, ast.Constant) and n.value.value is None)]
     return filename, min((n.lineno for n in bare or returns), default=function.lineno), name
 
 
-def _functions(filename: str) -> Iterator[_Function]:
+def _functions(filename: str) -> Iterator[Function]:
     tree = source_tree(filename)
-    yield from (n for n in ast.walk(tree) if isinstance(n, _Function)) if tree is not None else ()
-
-
-def _own(function: _Function) -> Iterator[ast.AST]:
-    """Yield what a function runs itself, without the bodies of functions that it defines; outer statements first."""
-    queue: list[ast.AST] = list(function.body)
-    while queue:
-        node = queue.pop(0)
-        yield node
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            queue += ast.iter_child_nodes(node)
+    yield from (n for n in ast.walk(tree) if isinstance(n, Function)) if tree is not None else ()
 
 
 def _gives(node: ast.AST) -> bool:
