@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import CodeType, FrameType
@@ -20,8 +21,8 @@ __all__ = ["global_state", "lines_that_change", "lines_that_draw", "states_of"]
 
 #: Samples read: a transform may draw for some only.
 _SAMPLES = 4
-#: Lines after which no more are watched.
-_LINES = 5000
+#: Lines and seconds after which no more are watched.
+_LINES, _SECONDS = 5000, 2.0
 
 State = Callable[[], Any]
 Changes = list[tuple[Place, Any]]
@@ -57,6 +58,13 @@ class _Watch:
         self.at: Place | None = None
         self.before: Any = None
         self.lines = 0
+        self.spent = 0.0
+        """Seconds that comparing took."""
+
+    @property
+    def tired(self) -> bool:
+        """Whether enough was compared."""
+        return self.lines > _LINES or self.spent > _SECONDS
 
     def during(self, read: Callable[[], object]) -> bool:
         """Watch while this runs; False when it cannot be watched, or fails."""
@@ -75,7 +83,7 @@ class _Watch:
     def enter(self, frame: FrameType, _event: str, _argument: Any) -> Any:
         """Take functions of the user that are called."""
         code = frame.f_code
-        if not self.frames.is_user(code.co_filename) or self.lines > _LINES:
+        if not self.frames.is_user(code.co_filename) or self.tired:
             return None
         self.code = self.code or code
         if self.outermost and code is not self.code:
@@ -86,10 +94,12 @@ class _Watch:
     def step(self, frame: FrameType, event: str, _argument: Any) -> Any:
         """Compare after each line; a return goes back to the line of the caller."""
         self._look(frame.f_back if event == "return" else frame)
-        return self.step if self.lines <= _LINES else None
+        return None if self.tired else self.step
 
     def _look(self, frame: FrameType | None) -> None:
+        begun = time.perf_counter()
         now = self.state()
+        self.spent += time.perf_counter() - begun
         if self.at is not None and now != self.before:
             self.found.append((self.at, now))
         self.before, self.lines = now, self.lines + 1

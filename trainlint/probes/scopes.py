@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -62,9 +63,9 @@ def calls_at(scope: Scope, line: int) -> list[ast.Call]:
 
 def own_nodes(body: ast.Module | Function) -> Iterator[ast.AST]:
     """Yield what a body runs itself, without the functions and classes that it defines; outer statements first."""
-    queue: list[ast.AST] = list(body.body)
+    queue: deque[ast.AST] = deque(body.body)
     while queue:
-        node = queue.pop(0)
+        node = queue.popleft()
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
             yield node
             queue += ast.iter_child_nodes(node)
