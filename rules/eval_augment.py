@@ -6,7 +6,8 @@ A few validation samples are read three times under different seeds of torch, nu
 Training data is expected to vary, so only data that is not trained on is read.
 
 - **Warning**: inputs vary while what the model is to say about them stays: random crops, flips, erasing, noise, dropped words.
-  Also a class label that varies while its input stays.
+  Also a class label that varies while its input stays, and samples that change because reading them changes the stored data in place
+  (`x = self.data[i]; x -= mean`): then the line that does so is named.
 - **Note**: an index gives another sample each time, or a picture and its target-picture vary together: the validation loss then is
   an estimate with noise.
 
@@ -112,6 +113,8 @@ def _varies(leaf: Repeat) -> bool:
 
 
 def _augmented(repeats: Repeats, main: Repeat) -> Verdict:
+    if repeats.changed_where is not None:
+        return _changed(repeats, main)
     named = ", ".join(repeats.random_transforms[:4])
     by = f" by {named}" if named else " by the collate function" if repeats.by_collate else ""
     return failed(
@@ -124,7 +127,24 @@ def _augmented(repeats: Repeats, main: Repeat) -> Verdict:
     )
 
 
+def _changed(repeats: Repeats, main: Repeat) -> Verdict:
+    """Samples that are other ones at each reading because reading leaves its mark on the data."""
+    return failed(
+        f"Reading a sample changes the data that the dataset holds, in place, so the next reading gets something else: {main.varied} of "
+        f"{main.samples} validation samples differ between readings, {main.change:.2g} times as much as different samples do.",
+        severity=Severity.WARNING,
+        evidence={**_evidence([main]), "measured": main.change, "expected": 0, "threshold": NEGLIGIBLE},
+        location=repeats.changed_where,
+        fix=Fix(
+            summary="Change a copy: rows of arrays and tensors are views, and -=, /= and functions that work in place write through them.",
+            code="image = self.images[index].copy()  # clone() for a tensor",
+        ),
+    )
+
+
 def _where(repeats: Repeats) -> Location | None:
+    if repeats.changed_where is not None:
+        return repeats.changed_where
     return repeats.loader_where if repeats.by_collate else repeats.where or repeats.loader_where
 
 

@@ -117,7 +117,7 @@ def _by_name(labels: Labels) -> Verdict | None:
         f"{len(differ)} class{'es have' if len(differ) > 1 else ' has'} another label in validation than in training: {named}.",
         severity=Severity.ERROR,
         evidence={"measured": len(differ), "expected": 0, "threshold": 0},
-        location=(labels.where or {}).get("val"),
+        location=labels.apart or (labels.where or {}).get("val"),
         fix=_FIX,
         details=(_table(labels, match),) if match is not None else (),
     )
@@ -151,7 +151,7 @@ def _by_looks(labels: Labels, match: ClassMatch) -> Verdict:
             "samples": match.samples,
             "moved": len(pairs),
         },
-        location=(labels.where or {}).get("val"),
+        location=labels.apart or (labels.where or {}).get("val"),
         fix=_FIX,
         details=(_table(labels, match),),
     )
@@ -207,7 +207,7 @@ def _shifted(labels: Labels, shift: float) -> Verdict:
         f"Training labels run from {train[0]:g} to {train[-1]:g}, validation labels from {val[0]:g} to {val[-1]:g}: they are shifted by {shift:+g}.",
         severity=Severity.WARNING,
         evidence={"measured": shift, "expected": 0, "threshold": 0},
-        location=(labels.where or {}).get("val"),
+        location=labels.apart or (labels.where or {}).get("val"),
         fix=_FIX,
     )
 

@@ -162,7 +162,7 @@ def _without_loss(loop: Loop) -> Verdict:
         + (", although one is computed." if losses else "."),
         severity=Severity.ERROR,
         evidence={"measured": 0, "expected": len(loop.steps), "steps": len(loop.steps), "losses": len(losses)},
-        location=losses[-1].where if losses else loop.steps[-1].where,
+        location=loop.step_returns_where or (losses[-1].where if losses else loop.steps[-1].where),
         fix=Fix(summary="Return the loss on every path through the training step: what returns None is skipped.", code="return loss"),
         details=(_timeline(loop, "step"),),
     )

@@ -114,7 +114,7 @@ class NoGradient(Rule):
                 return _one_entry(parameters.constant, behind)
         share = _share(silent, trainable)
         if share >= SHARE:
-            return _unexplained(parameters, silent, trainable)
+            return _unexplained(parameters, silent, trainable, loop.step_returns_where)
         return passed(
             f"{len(trainable) - len(silent)} of {len(trainable)} trainable parameters received a gradient"
             + (f"; the others are {share:.1%} of the elements." if silent else "."),
@@ -230,7 +230,9 @@ def _one_entry(cut: GraphCut, behind: Sequence[ParameterInfo]) -> Verdict:
     )
 
 
-def _unexplained(parameters: Parameters, silent: Sequence[ParameterInfo], trainable: Sequence[ParameterInfo]) -> Verdict:
+def _unexplained(
+    parameters: Parameters, silent: Sequence[ParameterInfo], trainable: Sequence[ParameterInfo], returns: Location | None
+) -> Verdict:
     used = [p for p in silent if p.used]
     severe = _share(used, trainable) >= SHARE
     shown = used if severe else silent
@@ -240,7 +242,7 @@ def _unexplained(parameters: Parameters, silent: Sequence[ParameterInfo], traina
         f"{len(shown)} of {len(trainable)} trainable parameters ({share:.0%} of the elements, {shown[0].name} first) {what}.",
         severity=Severity.WARNING if severe else Severity.NOTE,
         evidence={"measured": share, "expected": 0.0, "threshold": SHARE, "parameters": len(shown)},
-        location=parameters.model_where,
+        location=returns or parameters.model_where,
         fix=Fix(summary="Use their output in the loss, or remove or freeze them.", code="model.unused_part.requires_grad_(False)"),
         details=(_table(shown),),
     )

@@ -125,7 +125,7 @@ def _stream(seeds: WorkerSeeds) -> Verdict:
         f"so every sample is seen {seeds.workers} times an epoch.",
         severity=Severity.WARNING,
         evidence=evidence,
-        location=seeds.where,
+        location=seeds.drawn_where or seeds.where,
         fix=Fix(
             summary="Let each worker read its own share.",
             code="info = torch.utils.data.get_worker_info()\nif info is not None:\n    items = items[info.id :: info.num_workers]",
@@ -139,7 +139,7 @@ def _reset(seeds: WorkerSeeds, evidence: dict[str, Json]) -> Verdict:
         f"Reading a sample seeds the generator of {names} by a constant, so every sample is changed in the same way, in every epoch.",
         severity=Severity.WARNING,
         evidence={**evidence, "measured": "one state after every sample", "expected": "a state that runs on", "threshold": "equal"},
-        location=seeds.where,
+        location=seeds.drawn_where or seeds.where,
         fix=Fix(
             summary="Seed once, at the start of the script, and not where samples are read.",
             code="torch.manual_seed(seed)\ndataset = MyDataset()",
@@ -176,19 +176,19 @@ def _repeated(seeds: WorkerSeeds, evidence: dict[str, Json], *, workers: bool, e
         Fix(
             summary="Leave seeding to torch, which seeds torch, numpy and random in each worker, or derive seeds from torch.initial_seed().",
             code="def worker_init_fn(worker_id):\n    np.random.seed(torch.initial_seed() % 2**32)",
-            edit=Edit(kind="reseed-workers"),
+            edit=Edit(kind="reseed-workers", at=seeds.where),
         )
         if seeds.by_init
         else Fix(
             summary="Draw from the global generators, or build the generator in each worker from the seed that torch gives it.",
             code="def worker_init_fn(worker_id):\n    info = torch.utils.data.get_worker_info()\n    info.dataset.rng = np.random.default_rng(info.seed)",
-            edit=Edit(kind="seed-workers") if seeds.held else None,
+            edit=Edit(kind="seed-workers", at=seeds.where) if seeds.held else None,
         )
     )
     return failed(
         f"The same random numbers are drawn {where}: {cause}. All {seeds.samples} samples that vary were changed in the same way.",
         severity=Severity.WARNING,
         evidence={**evidence, "measured": "the same", "expected": "different draws", "threshold": "equal"},
-        location=seeds.where,
+        location=seeds.drawn_where or seeds.where,
         fix=fix,
     )

@@ -162,3 +162,57 @@ def test_streams_cannot_be_read_twice():
 
     with pytest.raises(CannotMeasureError, match="IterableDataset"):
         repeats(DataLoader(TensorDataset(torch.randn(40, 6), torch.ones(40).long()), 10), DataLoader(Stream(), 10))
+
+
+class Stored(Dataset):
+    def __init__(self, rows, change) -> None:
+        self.rows, self.change = rows, change
+
+    def __len__(self) -> int:
+        return 200
+
+    def __getitem__(self, index: int):
+        return torch.as_tensor(self.change(self.rows[index])), index % 5
+
+
+def normalised(row):
+    row -= 0.5  # first change
+    row /= 0.7
+    return row
+
+
+def normalised_in_torch(row):
+    centre = row.mean()
+    row.sub_(centre + 1).mul_(2)  # change in torch
+    return row
+
+
+def stored(kind: str):
+    rows = torch.randn(200, 6, generator=torch.Generator().manual_seed(0))
+    return rows if kind == "tensor" else list(rows.numpy().copy()) if kind == "list" else rows.numpy()
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "mark"),
+    [("array", normalised, "first change"), ("list", normalised, "first change"), ("tensor", normalised_in_torch, "change in torch")],
+)
+def test_data_that_reading_changes_is_told_from_randomness(kind: str, change, mark: str):
+    found = repeats(*halves(Stored(stored(kind), change)))
+    assert found.leaves[0].varied == 32
+    assert found.changed_where is not None
+    assert found.changed_where.text.endswith(f"# {mark}")
+    assert not found.by_collate
+
+
+def test_a_buffer_that_is_filled_anew_is_no_data_that_wears():
+    buffer = torch.zeros(6)
+
+    def noisy(row):
+        buffer.copy_(row)
+        return buffer + 0.1 * torch.randn(6)
+
+    data = Stored(stored("tensor"), noisy)
+    data.buffer = buffer
+    found = repeats(*halves(data))
+    assert found.leaves[0].varied == 32
+    assert found.changed_where is None

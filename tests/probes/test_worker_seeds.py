@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,3 +153,73 @@ class Seeded:
     def __iter__(self):
         self.first()
         return iter(self.loader)
+
+
+def line_of(mark: str) -> int:
+    return next(n for n, text in enumerate(Path(__file__).read_text().splitlines(), 1) if text.endswith(f"# {mark}"))
+
+
+def jitter(row, rng):
+    return row * rng.uniform(0.9, 1.1)  # held
+
+
+class Jittered(Rows):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rng = np.random.default_rng(0)
+
+    def __getitem__(self, index: int):
+        noise = torch.randn(6)
+        row = jitter(self.rows[index], self.rng)
+        return row + noise * 0, index % 4
+
+
+class Reseeded(Rows):
+    def __getitem__(self, index: int):
+        row = self.rows[index]
+        np.random.seed(3)  # reset
+        return row + np.random.rand() + torch.rand(()), index % 4
+
+
+def seeding(worker: int) -> None:
+    torch.manual_seed(worker)
+    np.random.seed(7)  # init
+
+
+class Sharded(IterableDataset):
+    def __init__(self) -> None:
+        self.shards = torch.arange(64.0).view(16, 4)
+
+    def __iter__(self):
+        shards = list(self.shards)
+        for shard in shards:  # stream
+            for row in shard:
+                yield row, 0
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "mark"),
+    [
+        (Jittered(), {}, "held"),
+        (Reseeded(), {}, "reset"),
+        (Rows(lambda data, index: np.random.rand()), {"worker_init_fn": seeding}, "init"),
+    ],
+)
+def test_the_line_that_draws_or_seeds(data: Dataset, options: dict, mark: str):
+    found = seeds(data, **options)
+    assert found.drawn_where is not None
+    assert found.drawn_where.line == line_of(mark)
+
+
+def test_the_loop_of_a_stream_that_gives_out_samples():
+    loader = DataLoader(Sharded(), 4, num_workers=0)
+    recording = train(nn.Linear(1, 4), loader, lambda m, b: F.cross_entropy(m(b[0][:, None]), b[1]))
+    loader.num_workers = 2
+    found = measured(measure_worker_seeds, recording)
+    assert found.stream_shared == found.stream
+    assert found.drawn_where is not None
+    assert found.drawn_where.line == line_of("stream")
+
+
+def test_no_line_is_named_where_nothing_repeats():
+    assert seeds(Rows(GLOBAL[1])).drawn_where is None

@@ -91,3 +91,11 @@ def test_passes_randomness_that_is_the_task(leaves: tuple[Repeat, ...]):
 )
 def test_notes_samples_that_are_drawn_anew(leaves: tuple[Repeat, ...]):
     assert judge(*leaves).severity is Severity.NOTE
+
+
+def test_data_that_is_changed_in_place_is_named_at_the_line_that_does_it():
+    line = Location("train.py", 18)
+    verdict = judge(PICTURE, LABEL, changed_where=line)
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, line)
+    assert "in place" in verdict.message
+    assert "random" not in verdict.message

@@ -131,3 +131,10 @@ def test_errs_when_closures_step_and_no_loss_comes_back():
     assert verdict.severity is Severity.ERROR
     assert "although one is computed" in verdict.message
     assert judge(*[GOOD] * 4, closure=True, events=events("batch", "forward", "loss", "clear", "backward", "step")).kind == "pass"
+
+
+def test_a_step_that_returns_no_loss_is_named_where_it_returns():
+    returns = Location("train.py", 30)
+    steps = [Step(optimizer=0, where=STEP)] * 4
+    verdict = judge(*steps, closure=True, step_returns_where=returns, events=events("batch", "clear", "forward", "loss", "step"))
+    assert (verdict.severity, verdict.location) == (Severity.ERROR, returns)

@@ -201,6 +201,8 @@ class Labels(Measurement):
     """Made where no signal was found."""
     where: dict[str, Location] | None = None
     """Where each phase's dataset was built."""
+    apart: Location | None = None
+    """The line that makes one part's labels and not the other's, traced back from the loaders; None where they share all lines."""
     reordered: dict[str, Location] | None = None
     """Where a phase's dataset puts only one of its inputs and labels in another order, by its source."""
     reasons: dict[str, str] | None = None

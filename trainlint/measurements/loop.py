@@ -132,6 +132,8 @@ class Loop(Measurement):
     """Parameters change between steps without any optimizer."""
     closure: bool = False
     """step() is called with a closure."""
+    step_returns_where: Location | None = None
+    """Where the training step that a framework calls returns nothing, or its loss, when no loss ever comes back; else where it begins."""
     ours: bool = False
     """The loop is trainlint's own, around a model and a loader in hand: its order says nothing about the user's code."""
 

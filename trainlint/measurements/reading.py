@@ -42,6 +42,8 @@ class Repeats(Measurement):
     where: Location | None = None
     """Where the validation dataset was built."""
     loader_where: Location | None = None
+    changed_where: Location | None = None
+    """The line that changes what the dataset holds, in place, whenever a sample is read."""
     by_collate: bool = False
     """The dataset returns the same each time; the collate function draws."""
     random_transforms: tuple[str, ...] = ()
@@ -123,3 +125,5 @@ class WorkerSeeds(Measurement):
     """Workers live on from epoch to epoch, so that a generator of their own runs on."""
     where: Location | None = None
     """Where the dataset was built; the loader's place when it is ``worker_init_fn``."""
+    drawn_where: Location | None = None
+    """The first line of the user's that draws what is the same, or that seeds by a constant; for streams, the loop that gives out samples."""

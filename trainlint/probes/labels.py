@@ -27,6 +27,7 @@ from trainlint.probes.pictures import draw
 from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.ridge import Ridge, Rows
 from trainlint.probes.roles import DataFlow
+from trainlint.probes.split_origin import made_apart
 from trainlint.probes.split_samples import Split, read_split, root_of, samples_of
 from trainlint.probes.value_source import reordered_alone, value_source
 from trainlint.record.frames import Frames, Place
@@ -58,8 +59,10 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
     built = {p: place for p, s in splits.items() if (place := recording.frames.location(recording.dataset_place(s.entry))) is not None}
     alone = {p: reordered_alone(s.samples, recording.frames) for p, s in splits.items()}
     reordered = {p: place for p, found in alone.items() if (place := recording.frames.location(found)) is not None}
+    apart = made_apart(recording, *((splits[p].entry, splits[p].target) for p in ("train", "val"))) if len(splits) == 2 else None
     found = Labels(
         built=built or None,
+        apart=recording.frames.location(apart),
         torn=torn,
         given_away=_given_away(recording, splits["train"]) if "train" in splits else None,
         where=where or None,

@@ -13,6 +13,8 @@ from torch import nn
 from trainlint.measurements import Event, Loop, Step, ValidationPass
 from trainlint.probes.eval_dropout import dropout_in_evaluation
 from trainlint.probes.loss import is_mean_reduced
+from trainlint.probes.statements import step_returns_at
+from trainlint.record.frames import Place
 from trainlint.record.modes import depends_on_mode
 from trainlint.record.parameters import parameters_of
 from trainlint.record.recording import Recording
@@ -57,8 +59,17 @@ def measure_loop(recording: Recording, deadline: float, settings: Settings) -> L
         loss_needs_divisor=_needs_divisor(recording),
         manual_updates=bool(recording.backwards) and not steps and _changed(recording, models),
         closure=any(s.closure for s in steps),
+        step_returns_where=at(_step_returns(recording)),
         ours=recording.own_loop,
     )
+
+
+def _step_returns(recording: Recording) -> Place | None:
+    """Where Lightning's training step of the user's returns, when steps are taken by its closure and none goes backward."""
+    if recording.backwards or not any(s.closure for s in recording.steps):
+        return None
+    seen = [h.place for h in recording.happenings if h.place is not None] + [c.place for c in recording.calls if c.place is not None]
+    return step_returns_at((place[0] for place in seen), "training_step")
 
 
 def _event(recording: Recording, happening: Happening, index: int) -> Event:

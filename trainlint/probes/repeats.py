@@ -18,6 +18,7 @@ from trainlint.probes.data_scan import loaders_in
 from trainlint.probes.datasets import Samples, wrapped
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.generators import generators_kept
+from trainlint.probes.in_place import changed_in_place
 from trainlint.probes.leaves import describe
 from trainlint.probes.randomness import differ, randomness_kept
 from trainlint.probes.roles import DataFlow
@@ -71,11 +72,13 @@ def _measure(
     leaves = tuple(_compare(path, flow, entry, known, readings) for path in readings[0][0])
     varies = any(leaf.varied for leaf in leaves)
     again = _read(training[0], end + 1.0)[0] if varies and training and not training[0].iterable else []
+    changed = changed_in_place(samples, recording.frames) if varies else None
     return Repeats(
         leaves=leaves,
+        changed_where=recording.frames.location(changed),
         where=recording.frames.location(recording.dataset_place(entry)),
         loader_where=recording.frames.location(entry.place),
-        by_collate=varies and by_collate,
+        by_collate=varies and by_collate and changed is None,
         random_transforms=tuple(random_transforms(samples.dataset)),
         shared=any(set(map(id, wrapped(samples.dataset))) & set(map(id, wrapped(other.dataset))) for other in training),
         training_varies=any(_differs(r, path) for r in again for path in r[0]) if again else None,

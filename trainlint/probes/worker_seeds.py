@@ -7,6 +7,7 @@ import itertools
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,13 @@ from torch.utils.data._utils import worker as torch_worker
 from trainlint.measurements import WorkerSeeds
 from trainlint.probes.data_scan import loaders_in
 from trainlint.probes.datasets import Samples, is_used_up
+from trainlint.probes.drawing import global_state, lines_that_change, states_of
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.generators import generators_kept, held_generators
 from trainlint.probes.randomness import differ, randomness_kept
 from trainlint.probes.repeats import seed_all
 from trainlint.probes.roles import DataFlow
+from trainlint.probes.statements import given_out_at
 from trainlint.record.frames import Place
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Loader
@@ -64,6 +67,9 @@ def measure_worker_seeds(recording: Recording, deadline: float, settings: Settin
                 plain = [_play(loader, chosen, base=base, worker=worker, init=None) for base, worker in ((41, 0), (41, 1), (97, 0))]
                 by_init = not (_same(plain[0], plain[1], telling, len(chosen)) and _same(plain[0], plain[2], telling, len(chosen)))
             resets = tuple(_resets(samples, chosen))
+            drawn = None
+            if resets or same_in_workers or same_in_epochs:
+                drawn = _seeded_at(recording, samples, chosen, resets) if resets else _drawn_at(recording, samples, chosen, by_init)
         except Exception as error:
             msg = f"the training samples could not be read as a worker does ({type(error).__name__})"
             raise CannotMeasureError(msg) from error
@@ -84,7 +90,44 @@ def measure_worker_seeds(recording: Recording, deadline: float, settings: Settin
         by_init=by_init,
         persistent=loader.persistent_workers,
         where=recording.frames.location(entry.place if by_init else recording.dataset_place(entry)),
+        drawn_where=recording.frames.location(drawn),
     )
+
+
+def _seeded_at(recording: Recording, samples: Samples, indices: Sequence[int], kinds: Sequence[str]) -> Place | None:
+    """The line that leaves a global generator in one state, whichever it had before and whatever sample is read."""
+    after: dict[Place, list[Any]] = {}
+    for turn, index in enumerate(indices[:3]):
+        seed_all(6000 + turn)
+        for place, states in lines_that_change(partial(samples.raw, index), recording.frames, global_state):
+            after.setdefault(place, []).append(states[kinds[0]])
+    return next((place for place, states in after.items() if len(states) > 1 and all(s == states[0] for s in states)), None)
+
+
+def _drawn_at(recording: Recording, samples: Samples, indices: Sequence[int], by_init: bool) -> Place | None:
+    """The first line that draws from a generator that the dataset holds; the one that seeds, when it is ``worker_init_fn`` that does."""
+    loader, frames = samples.loader, recording.frames
+    if by_init and loader.worker_init_fn is not None:
+        dataset = _twin(loader.dataset)
+        drawn = _drawn_from(samples, indices)
+        with _worker(dataset, 0, loader.num_workers, 41):
+            changes = lines_that_change(
+                partial(loader.worker_init_fn, 0), frames, lambda: {k: v for k, v in global_state().items() if k in drawn}
+            )
+        return changes[0][0] if changes else None
+    held = held_generators(loader.dataset, loader.collate_fn)
+    for index in indices:
+        if changes := lines_that_change(partial(samples.__getitem__, index), frames, partial(states_of, held)):
+            return changes[0][0]
+    return None
+
+
+def _drawn_from(samples: Samples, indices: Sequence[int]) -> set[str]:
+    """The global generators that samples draw from."""
+    before = global_state()
+    for index in indices:
+        samples[index]
+    return {kind for kind, state in global_state().items() if state != before[kind]}
 
 
 def _begins_again(entry: Loader) -> tuple[tuple[str, ...], Place | None]:
@@ -117,7 +160,11 @@ def _streams(recording: Recording, entry: Loader) -> WorkerSeeds:
         raise CannotMeasureError(msg)
     shared = sum(any(not _differ(sample, other) for other in twin) for sample in one)
     return WorkerSeeds(
-        workers=loader.num_workers, stream=min(len(one), len(twin)), stream_shared=shared, where=recording.frames.location(where)
+        workers=loader.num_workers,
+        stream=min(len(one), len(twin)),
+        stream_shared=shared,
+        where=recording.frames.location(where),
+        drawn_where=recording.frames.location(given_out_at(code)) if code is not None and own else None,
     )
 
 

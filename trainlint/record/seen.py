@@ -28,6 +28,8 @@ class Loader:
     set_epoch: bool = False
     planned: int | None = None
     """Passes that the loop around it means to make."""
+    callers: list[Place] = field(default_factory=list)
+    """The lines that the function which built it was called from, the nearest first."""
 
 
 @dataclass(eq=False)

@@ -26,13 +26,13 @@ class Blobs(Dataset):
         return len(self.counts)
 
     def __getitem__(self, index):
-        top, left = self.rng.integers(0, 5, 2) if self.crop else (2, 2)
+        top, left = self.rng.integers(0, 5, 2) if self.crop else (2, 2)  # fault: worker-seed
         return torch.from_numpy(self.pictures[index, None, top : top + 20, left : left + 20]), int(self.counts[index])
 
 
 def main():
     torch.manual_seed(0)
-    train_set = Blobs(1000, 1, crop=True)  # fault: worker-seed
+    train_set = Blobs(1000, 1, crop=True)
     val_set = Blobs(200, 2, crop=False)
     train_loader = DataLoader(train_set, batch_size=50, shuffle=True, num_workers=2)
     val_loader = DataLoader(val_set, batch_size=100)

@@ -27,7 +27,7 @@ class LoaderListener(Ending):
     def loader_built(self, loader: DataLoader[Any]) -> None:
         """A DataLoader was constructed."""
         if loader not in self._loaders:
-            entry = Loader(loader, len(self.recording.loaders), self.frames.here())
+            entry = Loader(loader, len(self.recording.loaders), self.frames.here(), callers=self.frames.stack()[1:])
             self._loaders[loader] = entry
             self.recording.loaders.append(entry)
 
