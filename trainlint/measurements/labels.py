@@ -18,6 +18,7 @@ __all__ = [
     "Mismatch",
     "Repair",
     "Shared",
+    "ShiftedTags",
     "Signal",
     "SplitOverlap",
     "Suspect",
@@ -186,6 +187,25 @@ class GivenAway:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShiftedTags:
+    """Tags of sequences that are told by a token beside theirs, and not by their own."""
+
+    phase: str
+    shift: int
+    """The token's place less the tag's: -1 where each tag belongs to the token before."""
+    accuracy: float
+    own_accuracy: float
+    base: float
+    """Held-out shares of right tags of a table from token to tag: for the token at ``shift``, for the tag's own, and by the most frequent tag."""
+    z: float
+    """How much better the former is, in standard deviations between sequences."""
+    sequences: int
+    places: int
+    where: Location | None = None
+    """The line that makes the tags."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Labels(Measurement):
     """A cheap probe on samples of both parts, without the model."""
 
@@ -195,6 +215,8 @@ class Labels(Measurement):
     """In the training masks; None for other targets, and fewer than four classes."""
     given_away: GivenAway | None = None
     """In the training data."""
+    shifted: ShiftedTags | None = None
+    """The first part of which that is so."""
     torn: TornPairs | None = None
     """What the training loader's collate function tears apart; None when nothing, or when that is not known."""
     lesson: Lesson | None = None

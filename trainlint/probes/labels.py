@@ -27,6 +27,7 @@ from trainlint.probes.pictures import draw
 from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.ridge import Ridge, Rows
 from trainlint.probes.roles import DataFlow
+from trainlint.probes.shifted_tags import shifted_tags
 from trainlint.probes.split_samples import Split, read_split, root_of, samples_of
 from trainlint.probes.value_source import reordered_alone, value_source
 from trainlint.record.frames import Frames, Place
@@ -50,8 +51,8 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
             splits[phase] = read_split(recording, phase, deadline)
         except CannotMeasureError as error:
             reasons[phase] = str(error)
-    torn = _torn(recording)
-    if not splits and torn is None:
+    torn, shifted = _torn(recording), shifted_tags(recording, deadline)
+    if not splits and torn is None and shifted is None:
         raise CannotMeasureError(reasons["train"])
     where = {p: place for p, s in splits.items() if (place := recording.frames.location(_where(recording, s))) is not None}
     names = {p: {f"{k}": v for k, v in class_names(s.samples.dataset).items()} for p, s in splits.items()}
@@ -60,6 +61,7 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
     reordered = {p: place for p, found in alone.items() if (place := recording.frames.location(found)) is not None}
     found = Labels(
         built=built or None,
+        shifted=shifted,
         torn=torn,
         given_away=_given_away(recording, splits["train"]) if "train" in splits else None,
         where=where or None,
