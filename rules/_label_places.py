@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from trainlint.finding import Fix, Severity
-from trainlint.measurements import ShiftedTags
+from trainlint.measurements import MirroredPictures, ShiftedTags
 from trainlint.rule import Verdict, failed
 
-__all__ = ["shifted"]
+__all__ = ["mirrored", "shifted"]
 
 _WHAT = {"train": "training", "val": "validation"}
 
@@ -35,5 +35,24 @@ def shifted(tags: ShiftedTags) -> Verdict:
             summary=f"Line tags up with their tokens: the {extra} hold {steps} more at the front than the {missing}, such as [CLS] or BOS, or one of "
             "the two was cut or rolled.",
             code="tokens = [CLS, *tokens, SEP]\ntags = [-100, *tags, -100]  # what is added to tokens is added to tags; the loss ignores -100",
+        ),
+    )
+
+
+def mirrored(pictures: MirroredPictures) -> Verdict:
+    """Coordinates that stay where they are when their picture is mirrored."""
+    upright = pictures.way == "upside down"
+    end, low, high = ("height", 1, 3) if upright else ("width", 0, 2)
+    boxes = f"boxes[..., [{low}, {high}]] = {end} - boxes[..., [{high}, {low}]]"
+    points = f"points[..., {low}] = {end} - 1 - points[..., {low}]"
+    return failed(
+        f"When a training picture is {pictures.way} at random, its {pictures.kind} stay where they were: so in {pictures.stayed} of the "
+        f"{pictures.mirrored} pictures that were read both ways.",
+        severity=Severity.ERROR,
+        evidence={"measured": pictures.stayed, "expected": 0, "threshold": 4, "read_both_ways": pictures.mirrored, "way": pictures.way},
+        location=pictures.where,
+        fix=Fix(
+            summary=f"Draw once, and move the {pictures.kind} along with the picture, as torchvision.transforms.v2 does for tv_tensors.",
+            code=f"if torch.rand(1) < 0.5:\n    picture = picture.flip({-2 if upright else -1})\n    {boxes if pictures.kind == 'boxes' else points}",
         ),
     )

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import GivenAway, Labels, Lesson, Mismatch, Repair, ShiftedTags, Signal
+from trainlint.measurements import GivenAway, Labels, Lesson, MirroredPictures, Mismatch, Repair, ShiftedTags, Signal
 from trainlint.rule import Verdict
 from trainlint_rules.label_signal import LabelSignal
 
@@ -170,3 +170,13 @@ def test_errs_when_tags_belong_to_the_token_beside_theirs():
     verdict = LabelSignal().judge(Labels(shifted=replace(tags, shift=2)))
     assert "the token 2 places after its own" in verdict.message
     assert "tokens hold 2 more at the front than the tags" in verdict.fix.summary
+
+
+def test_errs_when_places_stay_behind_mirrored_pictures():
+    pictures = MirroredPictures(kind="boxes", way="mirrored", mirrored=11, stayed=10, where=DATA)
+    verdict = LabelSignal().judge(Labels(mirrored=pictures))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.ERROR, DATA)
+    assert "its boxes stay where they were: so in 10 of the 11 pictures" in verdict.message
+    assert "boxes[..., [0, 2]] = width - boxes[..., [2, 0]]" in verdict.fix.code
+    verdict = LabelSignal().judge(Labels(mirrored=replace(pictures, kind="points", way="upside down")))
+    assert "points[..., 1] = height - 1 - points[..., 1]" in verdict.fix.code

@@ -15,6 +15,7 @@ __all__ = [
     "GivenAway",
     "Labels",
     "Lesson",
+    "MirroredPictures",
     "Mismatch",
     "Repair",
     "Shared",
@@ -206,6 +207,22 @@ class ShiftedTags:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MirroredPictures:
+    """Boxes or points that stay where they are when the dataset mirrors their picture at random."""
+
+    kind: str
+    """``boxes`` or ``points``."""
+    way: str
+    """``mirrored``, ``upside down`` or ``turned by 180°``; the most frequent one."""
+    mirrored: int
+    """Training pictures of which one reading was another mirrored."""
+    stayed: int
+    """Of these, those whose coordinates were the same in both, and do not lie alike on both sides."""
+    where: Location | None = None
+    """The line of the dataset's own code that draws whether to mirror."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Labels(Measurement):
     """A cheap probe on samples of both parts, without the model."""
 
@@ -214,6 +231,8 @@ class Labels(Measurement):
     between: BetweenLabels | None = None
     """In the training masks; None for other targets, and fewer than four classes."""
     given_away: GivenAway | None = None
+    """In the training data."""
+    mirrored: MirroredPictures | None = None
     """In the training data."""
     shifted: ShiftedTags | None = None
     """The first part of which that is so."""
