@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from trainlint.finding import Fix, Severity
-from trainlint.measurements import MirroredPictures, ShiftedTags
+from trainlint.location import Location
+from trainlint.measurements import GivenAway, MirroredPictures, ShiftedTags
 from trainlint.rule import Verdict, failed
 
-__all__ = ["mirrored", "shifted"]
+__all__ = ["given_away", "mirrored", "shifted"]
 
 _WHAT = {"train": "training", "val": "validation"}
+
+
+def given_away(given: GivenAway, where: Location | None) -> Verdict:
+    """The target stands in its own input; ``where`` is the line of the labels, for when that of the target is not known."""
+    at, shape = (", ".join(map(str, values)) for values in (given.at, given.shape))
+    return failed(
+        f"The target stands in the input: in all of {given.samples:,} training samples it equals the input's value at [{at}] of ({shape}). The model "
+        "learns to copy it, and has nothing to copy when it is used.",
+        severity=Severity.WARNING,
+        evidence={"measured": given.samples, "expected": 0, "threshold": given.samples, "input": given.path, "at": list(given.at)},
+        location=given.where or where,
+        fix=Fix(
+            summary="Take the target from after the window, and leave columns that are made from it out of the input.",
+            code="x, y = series[i : i + window], series[i + window]  # the last value of x is series[i + window - 1]",
+        ),
+    )
 
 
 def shifted(tags: ShiftedTags) -> Verdict:

@@ -82,9 +82,9 @@ import math
 from trainlint.details import Bars, Mark
 from trainlint.finding import Fix, Json, Severity, Stage
 from trainlint.location import Location
-from trainlint.measurements import GivenAway, Labels, Lesson, Mismatch, Repair, Signal, TornPairs
+from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal, TornPairs
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
-from trainlint_rules._label_places import mirrored, shifted
+from trainlint_rules._label_places import given_away, mirrored, shifted
 
 #: Standard deviations from permuted labels that are a signal (p < 0.01).
 SIGNAL_Z = 2.33
@@ -127,7 +127,7 @@ class LabelSignal(Rule):
         if labels.mirrored is not None:
             return mirrored(labels.mirrored)
         if labels.given_away is not None:
-            return _given_away(labels, labels.given_away)
+            return given_away(labels.given_away, (labels.where or {}).get("train"))
         for signal in labels.signals:
             if signal.repair is not None and _is_proof(signal, signal.repair):
                 return _repaired(labels, signal, signal.repair)
@@ -163,21 +163,6 @@ def _torn(torn: TornPairs) -> Verdict:
         fix=Fix(
             summary="Sort whole samples, before inputs and labels are taken apart.",
             code="batch = sorted(batch, key=lambda sample: len(sample[0]), reverse=True)\ninputs, labels = zip(*batch)",
-        ),
-    )
-
-
-def _given_away(labels: Labels, given: GivenAway) -> Verdict:
-    at, shape = (", ".join(map(str, values)) for values in (given.at, given.shape))
-    return failed(
-        f"The target stands in the input: in all of {given.samples:,} training samples it equals the input's value at [{at}] of ({shape}). The model "
-        "learns to copy it, and has nothing to copy when it is used.",
-        severity=Severity.WARNING,
-        evidence={"measured": given.samples, "expected": 0, "threshold": given.samples, "input": given.path, "at": list(given.at)},
-        location=given.where or (labels.where or {}).get("train"),
-        fix=Fix(
-            summary="Take the target from after the window, and leave columns that are made from it out of the input.",
-            code="x, y = series[i : i + window], series[i + window]  # the last value of x is series[i + window - 1]",
         ),
     )
 

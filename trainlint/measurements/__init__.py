@@ -27,11 +27,9 @@ from trainlint.measurements.labels import (
     GivenAway,
     Labels,
     Lesson,
-    MirroredPictures,
     Mismatch,
     Repair,
     Shared,
-    ShiftedTags,
     Signal,
     SplitOverlap,
     Suspect,
@@ -41,6 +39,7 @@ from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, O
 from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
 from trainlint.measurements.padding import Padding
+from trainlint.measurements.places import MirroredPictures, ShiftedTags
 from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats, WorkerSeeds
 from trainlint.measurements.recipe import (
     Augmentation,
