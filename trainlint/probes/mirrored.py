@@ -25,8 +25,10 @@ from trainlint.record.recording import Recording
 
 __all__ = ["mirrored_pictures"]
 
-#: Pictures that are read, readings of each, the seconds for it, and pictures whose coordinates must have stayed.
-_PICTURES, _READINGS, _SECONDS, _STAYED = 12, 4, 0.5, 4
+#: Pictures that are read, readings of each, and pictures whose coordinates must have stayed.
+_PICTURES, _READINGS, _STAYED = 12, 4, 4
+#: Seconds for reading, and for more of it once some have stayed.
+_SECONDS, _LONGER = 0.5, 2.0
 #: Side of the grid on which readings are compared; correlation with the mirrored one, and how much less with the other as it is.
 _SIDE, _ALIKE, _LESS = 16, 0.95, 0.1
 #: Ways to mirror a picture: the axes that are flipped.
@@ -97,7 +99,8 @@ def _read(samples: Samples, end: float) -> dict[str, list[_Picture]]:
     pool = samples.pool
     with suppress(Exception):
         for number, index in enumerate(pool[:: max(1, len(pool) // _PICTURES)][:_PICTURES]):
-            if number >= _STAYED and time.monotonic() > end:
+            suspected = any(one.stayed for pictures in found.values() for one in pictures)
+            if number and time.monotonic() > end + (_LONGER if suspected else 0.0):
                 break
             first, *others = [samples[index] for _ in range(_READINGS)]
             image = next((path for path, t in first.items() if _is_image(t)), None)
