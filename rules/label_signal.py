@@ -57,8 +57,8 @@ self.labels = table["label"].tolist()
 - Tags: a table from token to tag, made from half of the sequences and tried on the others, must tell 40 % of what the most frequent tag leaves open
   by the token beside, at most half of that by the tag's own, and be 8 standard deviations (between sequences) better; no two tokens may
   tell half of it, as a space tells where words begin. Of 132 sets of tags by class, by context, from a hidden chain, as B and I of names, of
-  letters and by the syntax of Python none was taken for shifted; of 100 by class or from a chain, moved by one, 94 were. Tags as many as
-  tokens, next tokens, tags that a loop cuts to fit, and those of tokens that a model has not seen yet are left alone.
+  letters and by the syntax of Python none was taken for shifted; of 100 by class or from a chain, moved by one, 94 were. Tags are moved
+  as the loop moves them before the loss. Tags as many as tokens, next tokens, and tags of tokens that a model has not seen yet are left alone.
 - Mirrored: two readings of one picture, on a grid of 16 by 16, correlate by 0.95 once one is mirrored and by 0.1 less as they are; in four
   pictures or more, and half of those read both ways, coordinates are equal that would have to move by a tenth of the picture. Boxes are
   four columns whose first corner lies before the second in all samples, points at least three pairs, all within the picture.

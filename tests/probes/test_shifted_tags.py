@@ -80,6 +80,25 @@ def test_a_loop_that_lines_up_what_it_was_given_is_let_be():
     assert shifted(tagger(), Sentences(1), cut) is None
 
 
+def test_a_loop_that_moves_tags_as_for_a_language_model_is_told():
+    def moved(model, batch):
+        scores = model(batch["ids"])[:, :-1]
+        return F.cross_entropy(scores.flatten(0, 1), batch["tags"][:, 1:].flatten())  # the cut
+
+    found = shifted(tagger(), Sentences(0), moved)
+    assert found.shift == 1
+    assert found.where.text.endswith("# the cut")
+    assert shifted(tagger(two_ways=False), Sentences(0), moved) is None
+
+
+def test_a_loop_that_takes_the_same_stretch_of_both_is_let_be():
+    def both(model, batch):
+        return F.cross_entropy(model(batch["ids"][:, 1:]).flatten(0, 1), batch["tags"][:, 1:].flatten())
+
+    assert shifted(tagger(), Sentences(0), both) is None
+    assert shifted(tagger(), Sentences(1), both).shift == -1
+
+
 def test_places_that_a_mask_picks_are_judged_too():
     def masked(model, batch):
         known = batch["ids"] > 5

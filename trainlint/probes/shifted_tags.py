@@ -1,6 +1,6 @@
-"""Whether each tag of a sequence stands beside its own token, in the samples as the loader hands them out.
+"""Whether each tag of a sequence stands beside its own token, in samples as the loader hands them out and the loss takes them.
 
-Only what the loss sees as it comes is judged: a script that cuts its tags or its predictions to fit each other knows what it does.
+Tags are moved against tokens as the loop does it, where it cuts tokens, predictions or tags before the loss compares them.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,11 +22,11 @@ from trainlint.probes.made import made_at
 from trainlint.probes.predictions import Prediction, predictions
 from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.roles import DataFlow
-from trainlint.probes.sources import position_of
+from trainlint.probes.sources import looked_up, position_of
 from trainlint.probes.split_samples import loaders_of, samples_of
 from trainlint.probes.spread import NOISE
+from trainlint.probes.stretches import Stretch, stretch_of
 from trainlint.probes.tag_table import Ids, displaced_tags
-from trainlint.record.operation import Ref
 from trainlint.record.recording import Recording
 from trainlint.record.tape import Tape
 
@@ -33,19 +34,22 @@ __all__ = ["shifted_tags"]
 
 #: Samples that are read of a part, the fewest, and seconds for them.
 _MOST, _FEWEST, _SECONDS = 300, 30, 0.3
-#: Operations that leave each element beside the same others.
-_STILL = frozenset({
-    "bfloat16", "clone", "contiguous", "cpu", "cuda", "detach", "double", "flatten", "float", "half", "int", "log_softmax", "long",
-    "masked_select", "movedim", "permute", "reshape", "squeeze", "swapaxes", "t", "to", "transpose", "type", "unsqueeze", "view",
-})  # fmt: skip
-#: Operations that may take another stretch of a sequence.
-_CUTS = frozenset({"__getitem__", "cat", "chunk", "index_select", "narrow", "pad", "roll", "select", "split", "tensor_split", "unbind"})
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Tags of the batch that a loss compares with predictions, and the places that it takes of both."""
+
+    path: str
+    prediction: Prediction
+    tags: Stretch
+    scores: Stretch
 
 
 def shifted_tags(recording: Recording, deadline: float) -> ShiftedTags | None:
     """The first part whose tags belong to the tokens beside theirs; None where they do not, or where that cannot be known."""
     tape = recording.tape
-    scored = [(path, prediction) for path, prediction, tags in _scored(recording, tape) if tags.dim() == 2] if tape is not None else []
+    scored = list(_scored(recording, tape)) if tape is not None else []
     if tape is None or not scored:
         return None
     flow = DataFlow(recording)
@@ -55,7 +59,8 @@ def shifted_tags(recording: Recording, deadline: float) -> ShiftedTags | None:
         if entry is None or batch is None:
             continue
         samples = samples_of(entry)
-        for target, prediction in scored:
+        for one in scored:
+            target = one.path
             words = [
                 path
                 for path, t in batch.leaves.items()
@@ -66,10 +71,15 @@ def shifted_tags(recording: Recording, deadline: float) -> ShiftedTags | None:
             with randomness_kept(), torch.no_grad(), suppress(CannotMeasureError):
                 read = _read(samples, [*words, target], min(deadline, time.monotonic() + _SECONDS))
                 for path in words:
-                    found = displaced_tags(read[path], read[target])
-                    if found is None or (found.shift > 0 and not _looks_ahead(recording, tape, path, prediction)):
+                    taken = _taken(tape, path)
+                    tokens = [one.scores.of(taken.of(row)) for row in read[path]] if taken is not None else []
+                    tags = [one.tags.of(row) for row in read[target]]
+                    if not tokens or len(tokens[0]) != len(tags[0]):
+                        continue
+                    found = displaced_tags(tokens, tags)
+                    if found is None or (found.shift > 0 and not _looks_ahead(recording, tape, path, one.prediction)):
                         continue  # of a token that the model has not seen yet, tags are a forecast
-                    where = made_at(recording, entry).get(target) or recording.dataset_place(entry)
+                    where = one.tags.place or one.scores.place or made_at(recording, entry).get(target) or recording.dataset_place(entry)
                     return ShiftedTags(
                         phase=phase,
                         shift=found.shift,
@@ -110,29 +120,26 @@ def _read(samples: Samples, paths: Sequence[str], end: float) -> dict[str, list[
     return found
 
 
-def _scored(recording: Recording, tape: Tape) -> Iterator[tuple[str, Prediction, Tensor]]:
-    """Tensors of the batch that a loss compares, all of them or what a mask leaves, with predictions for the same places."""
+def _scored(recording: Recording, tape: Tape) -> Iterator[_Scored]:
+    """What losses compare: all places, those that a mask leaves, or one stretch."""
     backward = recording.tape_backward
     leaves = backward.batch.leaves if backward is not None and backward.batch is not None else {}
-    paths = {slot: path for path, slot in tape.batch.items() if path in leaves}
+    paths = {slot: path for path, slot in tape.batch.items() if path in leaves and leaves[path].dim() == 2}
     for prediction in predictions(tape, max((len(t) for t in leaves.values() if t.dim()), default=1)):
-        origin = _uncut(tape, prediction.target) if prediction.target is not None else None
-        if origin in paths and _uncut(tape, prediction.slot) is not None:
-            yield paths[origin], prediction, leaves[paths[origin]]
+        tags = stretch_of(tape, prediction.target) if prediction.target is not None else None
+        scores = stretch_of(tape, prediction.slot)
+        if tags is not None and scores is not None and tags.origin in paths:
+            yield _Scored(paths[tags.origin], prediction, tags, scores)
 
 
-def _uncut(tape: Tape, slot: int) -> int | None:
-    """The slot that holds the same places before they were rearranged; None where a stretch of them was taken."""
-    for _ in range(32):
-        op = tape.operations[tape.producers[slot]] if slot in tape.producers else None
-        if op is None or not op.inputs:
-            return slot
-        by_mask = op.name == "__getitem__" and isinstance(op.args[1], Ref) and tape.shapes.get(op.args[1].slot) is not None
-        if op.name in _CUTS and not by_mask:
-            return None
-        if op.name not in _STILL and not by_mask:
-            return slot
-        slot = op.inputs[0]
+def _taken(tape: Tape, path: str) -> Stretch | None:
+    """The places of a token tensor that are looked up."""
+    leaf = tape.batch.get(path)
+    for op in tape.operations:
+        ids = looked_up(op, tape)
+        stretch = stretch_of(tape, ids) if ids is not None else None
+        if stretch is not None and stretch.origin == leaf:
+            return stretch
     return None
 
 
