@@ -97,7 +97,9 @@ class LabelMapping(Rule):
             return passed("The class names of training and validation agree.")
         if match is None:
             return not_run(
-                next(iter((labels.reasons or {}).values()), "there are no classes in training and validation that could be compared")
+                next(
+                    filter(None, (labels.reasons or {}).values()), "there are no classes in training and validation that could be compared"
+                )
             )
         return not_run("a cheap probe cannot tell the classes apart, and the datasets do not name them")
 

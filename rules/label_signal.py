@@ -12,6 +12,8 @@ finds nothing, the model itself is trained for a while on some samples and judge
   pictures once they are mirrored or turned; or a probe fitted on the other part of the data, or on the rest of the same
   dataset, where it works, predicts nothing here although the inputs look alike.
 - **Error**: the collate function, handed the same samples in two orders, gives an input another label: it sorts one of the two alone.
+- **Error**: the tags of sequences are told by the token before or after theirs, and not by their own.
+- **Error**: the dataset mirrors pictures at random, and the boxes or points in them stay where they were.
 - **Warning**: a measured target stands in the input itself, at the same place in every sample: a window that is one step too long, a column that is
   the target.
 - **Warning**: labels show clearly in validation samples, and not at all in training samples after their random augmentation.
@@ -52,6 +54,14 @@ self.labels = table["label"].tolist()
 - Warning: 500 samples, of which 100 have a neighbour at less than a fifth of the median distance with labels that agree as by
   chance, or pictures whose median neighbour lies within 0.5. Digits of scikit-learn lie at 0.42, bars at random places at 0.77.
 
+- Tags: a table from token to tag, made from half of the sequences and tried on the others, must tell 40 % of what the most frequent tag leaves open
+  by the token beside, at most half of that by the tag's own, and be 8 standard deviations (between sequences) better; no two tokens may
+  tell half of it, as a space tells where words begin. Of 132 sets of tags by class, by context, from a hidden chain, as B and I of names, of
+  letters and by the syntax of Python none was taken for shifted; of 100 by class or from a chain, moved by one, 94 were. Tags are moved
+  as the loop moves them before the loss. Tags as many as tokens, next tokens, and tags of tokens that a model has not seen yet are left alone.
+- Mirrored: two readings of one picture, on a grid of 16 by 16, correlate by 0.95 once one is mirrored and by 0.1 less as they are; in four
+  pictures or more, and half of those read both ways, coordinates are equal that would have to move by a tenth of the picture. Boxes are
+  four columns whose first corner lies before the second in all samples, points at least three pairs, all within the picture.
 - Drowned by augmentation: 20 standard deviations expected from validation, less than 2.33 found.
 - The model itself: less than 2.33 standard deviations below the loss with exchanged labels, after it has halved its loss on the
   samples that it was trained on; from 4 on it has learned something.
@@ -72,8 +82,9 @@ import math
 from trainlint.details import Bars, Mark
 from trainlint.finding import Fix, Json, Severity, Stage
 from trainlint.location import Location
-from trainlint.measurements import GivenAway, Labels, Lesson, Mismatch, Repair, Signal, TornPairs
+from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal, TornPairs
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint_rules._label_places import given_away, mirrored, shifted
 
 #: Standard deviations from permuted labels that are a signal (p < 0.01).
 SIGNAL_Z = 2.33
@@ -111,8 +122,12 @@ class LabelSignal(Rule):
         """Proof first, then absence."""
         if labels.torn is not None:
             return _torn(labels.torn)
+        if labels.shifted is not None:
+            return shifted(labels.shifted)
+        if labels.mirrored is not None:
+            return mirrored(labels.mirrored)
         if labels.given_away is not None:
-            return _given_away(labels, labels.given_away)
+            return given_away(labels.given_away, (labels.where or {}).get("train"))
         for signal in labels.signals:
             if signal.repair is not None and _is_proof(signal, signal.repair):
                 return _repaired(labels, signal, signal.repair)
@@ -148,21 +163,6 @@ def _torn(torn: TornPairs) -> Verdict:
         fix=Fix(
             summary="Sort whole samples, before inputs and labels are taken apart.",
             code="batch = sorted(batch, key=lambda sample: len(sample[0]), reverse=True)\ninputs, labels = zip(*batch)",
-        ),
-    )
-
-
-def _given_away(labels: Labels, given: GivenAway) -> Verdict:
-    at, shape = (", ".join(map(str, values)) for values in (given.at, given.shape))
-    return failed(
-        f"The target stands in the input: in all of {given.samples:,} training samples it equals the input's value at [{at}] of ({shape}). The model "
-        "learns to copy it, and has nothing to copy when it is used.",
-        severity=Severity.WARNING,
-        evidence={"measured": given.samples, "expected": 0, "threshold": given.samples, "input": given.path, "at": list(given.at)},
-        location=given.where or (labels.where or {}).get("train"),
-        fix=Fix(
-            summary="Take the target from after the window, and leave columns that are made from it out of the input.",
-            code="x, y = series[i : i + window], series[i + window]  # the last value of x is series[i + window - 1]",
         ),
     )
 

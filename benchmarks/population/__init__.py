@@ -13,7 +13,7 @@ from timm.models.mlp_mixer import MlpMixer
 from torch import nn
 from torch.optim import Adam, AdamW, RMSprop
 
-from population.data import digits, flat_digits, forecasts, masks, odd_even, photos, reviews, sequences, table, tags, text
+from population.data import digits, flat_digits, forecasts, masks, odd_even, photos, reviews, sentences, sequences, spots, table, tags, text
 from population.losses import (
     classify,
     contrast,
@@ -29,7 +29,7 @@ from population.losses import (
     squared,
     yes_no,
 )
-from population.models import GPT, VAE, Reader, Recurrent, Tower, UNet, cnn, fine_tuned, mlp, timm_model
+from population.models import GPT, VAE, Reader, Recurrent, Tagger, Tower, UNet, cnn, fine_tuned, mlp, timm_model
 from population.optimizers import cosine, decayed, one_cycle, sgd, third
 from population.pipeline import Pipeline
 
@@ -61,6 +61,7 @@ POPULATION: dict[str, Callable[[], None]] = {
     "cnn odd or even": Pipeline(odd_even, cnn(1), yes_no),
     "cnn tags": Pipeline(tags, cnn(5), yes_no),
     "cnn digits, mixup, cosine": Pipeline(digits, cnn(), mixup, decayed(2e-3), schedule=cosine),
+    "cnn boxes": Pipeline(spots, cnn(4), squared, epochs=8),
     "resnet10t": Pipeline(photos(), timm_model("resnet10t"), classify, sgd(0.05), schedule=cosine),
     "vit": Pipeline(photos(), timm_model("vit_tiny_patch16_224", **SMALL_VIT), smoothed, decayed(1e-3), schedule=one_cycle(1e-3)),
     "vit, drop path": Pipeline(
@@ -78,6 +79,7 @@ POPULATION: dict[str, Callable[[], None]] = {
     "lstm forecast": Pipeline(forecasts, lambda: Recurrent(nn.LSTM, 1), squared, lambda p: Adam(p, 3e-3)),
     "transformer on padded text": Pipeline(reviews, Reader, classify, decayed(1e-3), schedule=one_cycle(1e-3)),
     "gru on packed text": Pipeline(reviews, lambda: Reader(packed=True), classify, lambda p: Adam(p, 2e-3)),
+    "gru tagger": Pipeline(sentences, Tagger, classify, decayed(3e-3)),
     "gpt": Pipeline(text, GPT, next_token, decayed(1e-3), clip=1.0, schedule=one_cycle(1e-3)),
     "gpt, adam, batch 16": Pipeline(text, GPT, next_token, lambda p: Adam(p, 5e-4), batch_size=16),
     "vae": Pipeline(flat_digits, VAE, evidence_bound),

@@ -14,7 +14,21 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-__all__ = ["digits", "flat_digits", "forecasts", "masks", "odd_even", "photos", "reviews", "sequences", "table", "tags", "text"]
+__all__ = [
+    "digits",
+    "flat_digits",
+    "forecasts",
+    "masks",
+    "odd_even",
+    "photos",
+    "reviews",
+    "sentences",
+    "sequences",
+    "spots",
+    "table",
+    "tags",
+    "text",
+]
 
 
 @lru_cache(maxsize=1)
@@ -117,3 +131,24 @@ def reviews(count: int = 800) -> Dataset[Any]:
         own = rng.random(lengths[i]) < 0.6
         ids[i, : lengths[i]] = np.where(own, 1 + 20 * labels[i] + rng.integers(0, 20, lengths[i]), rng.integers(1, 80, lengths[i]))
     return TensorDataset(torch.tensor(ids), torch.tensor(lengths), torch.tensor(labels))
+
+
+def sentences(count: int = 600) -> Dataset[Any]:
+    """20 tokens each of 200; a tag for each by its class, every tenth by chance."""
+    rng = np.random.default_rng(3)
+    ids = rng.integers(0, 200, (count, 20))
+    kinds = rng.integers(0, 6, 200)[ids]
+    tags = np.where(rng.random(ids.shape) < 0.1, rng.integers(0, 6, ids.shape), kinds)
+    return TensorDataset(torch.tensor(ids), torch.tensor(tags))
+
+
+def spots(count: int = 480) -> Dataset[Any]:
+    """A bright box on noise, 1x24x24, with its corners as shares of the picture."""
+    rng = np.random.default_rng(4)
+    pictures, corners = rng.normal(0, 0.3, (count, 1, 24, 24)), np.empty((count, 4))
+    for i in range(count):
+        width, height = rng.integers(5, 12, 2)
+        x, y = rng.integers(0, 24 - width), rng.integers(0, 24 - height)
+        pictures[i, 0, y : y + height, x : x + width] += 1.5
+        corners[i] = np.array([x, y, x + width, y + height]) / 24
+    return TensorDataset(torch.tensor(pictures, dtype=torch.float32), torch.tensor(corners, dtype=torch.float32))

@@ -19,6 +19,7 @@ __all__ = [
     "all_zero",
     "as_if_channels_last",
     "below_zero",
+    "beside",
     "blank",
     "body_and_head",
     "detached",
@@ -30,6 +31,7 @@ __all__ = [
     "jittered",
     "large_head",
     "leaked",
+    "mirrored_alone",
     "next_class",
     "no_mask",
     "noisy_labels",
@@ -191,6 +193,18 @@ def relu_recurrence(model: nn.Module) -> None:
 def noisy_labels(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Every twelfth label is another one."""
     y[::12] = (y[::12] + 3) % 10
+    return x, y
+
+
+def beside(step: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Tags that lie this many places further on than their tokens."""
+    return lambda x, y: (x, y.roll(step, 1))
+
+
+def mirrored_alone(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The picture is mirrored at random, and what lies in it is told as before."""
+    if torch.rand(()) < 0.5:
+        x = x.flip(-1)
     return x, y
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["GPT", "VAE", "Reader", "Recurrent", "Tower", "UNet", "cnn", "fine_tuned", "mlp", "timm_model"]
+__all__ = ["GPT", "VAE", "Reader", "Recurrent", "Tagger", "Tower", "UNet", "cnn", "fine_tuned", "mlp", "timm_model"]
 
 
 def mlp(*widths: int, activation: type[nn.Module] = nn.ReLU, norm: bool = False, dropout: float = 0.0) -> Callable[[], nn.Module]:
@@ -56,6 +56,20 @@ class Recurrent(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, 3) -> (B, outputs)."""
         return self.head(self.rnn(x)[0].mean(1))
+
+
+class Tagger(nn.Module):
+    """A GRU over token ids, both ways, with scores for six tags at each place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(200, 32)
+        self.rnn = nn.GRU(32, 32, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(64, 6)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(B, T) -> (B, 6, T)."""
+        return self.head(self.rnn(self.embed(ids))[0]).transpose(1, 2)
 
 
 class Reader(nn.Module):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import GivenAway, Labels, Lesson, Mismatch, Repair, Signal
+from trainlint.measurements import GivenAway, Labels, Lesson, MirroredPictures, Mismatch, Repair, ShiftedTags, Signal
 from trainlint.rule import Verdict
 from trainlint_rules.label_signal import LabelSignal
 
@@ -159,3 +159,24 @@ def test_warns_of_a_target_that_stands_in_its_input():
     verdict = LabelSignal().judge(Labels(given_away=GivenAway(path="[0]", at=(23, 0), shape=(24, 1), samples=800, where=line)))
     assert (verdict.severity, verdict.location) == (Severity.WARNING, line)
     assert "[23, 0]" in verdict.message
+
+
+def test_errs_when_tags_belong_to_the_token_beside_theirs():
+    tags = ShiftedTags(phase="train", shift=-1, accuracy=0.92, own_accuracy=0.15, base=0.2, z=50.0, sequences=300, places=4000, where=DATA)
+    verdict = LabelSignal().judge(Labels(shifted=tags))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.ERROR, DATA)
+    assert "belongs to the token before its own" in verdict.message
+    assert "tags hold 1 more at the front than the tokens" in verdict.fix.summary
+    verdict = LabelSignal().judge(Labels(shifted=replace(tags, shift=2)))
+    assert "the token 2 places after its own" in verdict.message
+    assert "tokens hold 2 more at the front than the tags" in verdict.fix.summary
+
+
+def test_errs_when_places_stay_behind_mirrored_pictures():
+    pictures = MirroredPictures(kind="boxes", way="mirrored", mirrored=11, stayed=10, where=DATA)
+    verdict = LabelSignal().judge(Labels(mirrored=pictures))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.ERROR, DATA)
+    assert "its boxes stay where they were: so in 10 of the 11 pictures" in verdict.message
+    assert "boxes[..., [0, 2]] = width - boxes[..., [2, 0]]" in verdict.fix.code
+    verdict = LabelSignal().judge(Labels(mirrored=replace(pictures, kind="points", way="upside down")))
+    assert "points[..., 1] = height - 1 - points[..., 1]" in verdict.fix.code

@@ -39,6 +39,7 @@ from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, O
 from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
 from trainlint.measurements.padding import Padding
+from trainlint.measurements.places import MirroredPictures, ShiftedTags
 from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats, WorkerSeeds
 from trainlint.measurements.recipe import (
     Augmentation,
@@ -105,6 +106,7 @@ __all__ = [
     "Loss",
     "LossCall",
     "Measurement",
+    "MirroredPictures",
     "Mismatch",
     "Mixing",
     "NonFinite",
@@ -129,6 +131,7 @@ __all__ = [
     "SampleOrder",
     "SchedulerInfo",
     "Shared",
+    "ShiftedTags",
     "ShortRun",
     "ShortRuns",
     "Signal",

@@ -8,6 +8,7 @@ from typing import ClassVar
 from trainlint.details import ImageGrid
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
+from trainlint.measurements.places import MirroredPictures, ShiftedTags
 
 __all__ = [
     "BetweenLabels",
@@ -195,6 +196,10 @@ class Labels(Measurement):
     """In the training masks; None for other targets, and fewer than four classes."""
     given_away: GivenAway | None = None
     """In the training data."""
+    mirrored: MirroredPictures | None = None
+    """In the training data."""
+    shifted: ShiftedTags | None = None
+    """The first part of which that is so."""
     torn: TornPairs | None = None
     """What the training loader's collate function tears apart; None when nothing, or when that is not known."""
     lesson: Lesson | None = None

@@ -22,11 +22,13 @@ from trainlint.probes.given_away import given_away, picked_at
 from trainlint.probes.held_out import train_a_while
 from trainlint.probes.made import made_at
 from trainlint.probes.mask_fit import MaskProbe, mask_signal, probe_masks
+from trainlint.probes.mirrored import mirrored_pictures
 from trainlint.probes.pairing import Probed, find_mismatch, find_repair, find_stretch
 from trainlint.probes.pictures import draw
 from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.ridge import Ridge, Rows
 from trainlint.probes.roles import DataFlow
+from trainlint.probes.shifted_tags import shifted_tags
 from trainlint.probes.split_origin import made_apart
 from trainlint.probes.split_samples import Split, read_split, root_of, samples_of
 from trainlint.probes.value_source import reordered_alone, value_source
@@ -51,8 +53,8 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
             splits[phase] = read_split(recording, phase, deadline)
         except CannotMeasureError as error:
             reasons[phase] = str(error)
-    torn = _torn(recording)
-    if not splits and torn is None:
+    torn, shifted, mirrored = _torn(recording), shifted_tags(recording, deadline), mirrored_pictures(recording, deadline)
+    if not splits and torn is None and shifted is None and mirrored is None:
         raise CannotMeasureError(reasons["train"])
     where = {p: place for p, s in splits.items() if (place := recording.frames.location(_where(recording, s))) is not None}
     names = {p: {f"{k}": v for k, v in class_names(s.samples.dataset).items()} for p, s in splits.items()}
@@ -63,6 +65,8 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
     found = Labels(
         built=built or None,
         apart=recording.frames.location(apart),
+        shifted=shifted,
+        mirrored=mirrored,
         torn=torn,
         given_away=_given_away(recording, splits["train"]) if "train" in splits else None,
         where=where or None,
