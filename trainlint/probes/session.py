@@ -18,6 +18,7 @@ from trainlint.evidence import EvidenceWriter
 from trainlint.finding import Finding, Proof
 from trainlint.measurements import (
     Activations,
+    AxisOrder,
     Batches,
     BatchSize,
     Comparison,
@@ -50,6 +51,7 @@ from trainlint.measurements import (
     WorkerSeeds,
 )  # fmt: skip
 from trainlint.probes.activations import measure_activations
+from trainlint.probes.axis_order import measure_axis_order
 from trainlint.probes.batch_size import measure_batch_size
 from trainlint.probes.batches import measure_batches
 from trainlint.probes.curves import measure_curves
@@ -99,6 +101,7 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     Loss: measure_loss,
     Batches: measure_batches,
     Parameters: measure_parameters,
+    AxisOrder: measure_axis_order,
     Activations: measure_activations,
     NonFinite: measure_non_finite,
     Replay: measure_replay,
