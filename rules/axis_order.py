@@ -36,7 +36,8 @@ y = y.transpose(1, 2).reshape(B, T, C)
 
 ## Thresholds
 
-None: sizes either have the one reading or they have not. Over the models of timm, torchvision and transformers (docs/calibration.md) it was right to be silent.
+None: sizes have one reading or they have not. Steps of 98 families of timm's models, 30 of torchvision's and 170 small ones of transformers' show none
+that is taken for a slip; relative positions of four of them and two padded windows were turned by a reshape, and are told by their slices and padding.
 
 ## References
 
@@ -68,7 +69,9 @@ class AxisOrder(Rule):
     def judge(self, found: Reshapes) -> Verdict:
         """The first reshape that scrambles is told, with the lines of the others."""
         if not found.slips:
-            return passed(f"None of {found.reshapes} reshapes brings axes into another order.", evidence={"measured": 0, "reshapes": found.reshapes})
+            return passed(
+                f"None of {found.reshapes} reshapes brings axes into another order.", evidence={"measured": 0, "reshapes": found.reshapes}
+            )
         first, others = found.slips[0], found.slips[1:]
         lines = [f"{o.where.file}:{o.where.line}" for o in others if o.where is not None]
         more = f" So do {len(others)} more: {', '.join(lines[:3])}{', ...' if len(lines) > 3 else ''}." if others else ""
@@ -95,7 +98,9 @@ class AxisOrder(Rule):
 
 def _with(first: Reshape, other: Reshape) -> bool:
     """Whether both stand in one file."""
-    return first.where is not None and other.where is not None and (first.where.file, first.where.cell) == (other.where.file, other.where.cell)
+    return (
+        first.where is not None and other.where is not None and (first.where.file, first.where.cell) == (other.where.file, other.where.cell)
+    )
 
 
 def _place(slip: Reshape) -> Json:

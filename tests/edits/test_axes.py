@@ -20,7 +20,11 @@ FOLDED = {"line": 1, "before": [8, 16, 128], "after": [32, 16, 32], "opened": [8
     ],
 )
 def test_axes_are_swapped_where_they_lie(place, before, after):
-    assert edited("swap-axes", f"{before}  # here\n" if "return" not in before else f"def f():\n    {before}  # here\n", places=[place]).strip().endswith(after)
+    assert (
+        edited("swap-axes", f"{before}  # here\n" if "return" not in before else f"def f():\n    {before}  # here\n", places=[place])
+        .strip()
+        .endswith(after)
+    )
 
 
 def test_every_line_of_the_file_is_edited():

@@ -16,7 +16,9 @@ JOINED = Reshape(
     operation="reshape", before=(8, 4, 16, 32), after=(8, 16, 128), opened=(8, 4, 16, 32), order=(0, 2, 1, 3), reader="linear",
     where=Location("model.py", 25),
 )  # fmt: skip
-PICTURES = Reshape(operation="reshape", before=(8, 32, 32, 3), after=(8, 3, 32, 32), opened=(8, 32, 32, 3), order=(0, 3, 1, 2), reader="conv2d")
+PICTURES = Reshape(
+    operation="reshape", before=(8, 32, 32, 3), after=(8, 3, 32, 32), opened=(8, 32, 32, 3), order=(0, 3, 1, 2), reader="conv2d"
+)
 FOLDED = Reshape(operation="view", before=(8, 16, 128), after=(32, 16, 32), opened=(8, 16, 4, 32), order=(0, 2, 1, 3), reader="bmm")
 
 

@@ -45,7 +45,9 @@ _LAST = frozenset({
     "embedding", "gru", "layer_norm", "linear", "lstm", "multi_head_attention_forward", "rms_norm", "rnn_relu", "rnn_tanh",
     "scaled_dot_product_attention",
 })  # fmt: skip
-_PRODUCTS = frozenset({"__matmul__", "__rmatmul__", "addmm", "baddbmm", "bmm", "einsum", "matmul", "mm", "normalize", "softmax", "log_softmax"})
+_PRODUCTS = frozenset(
+    {"__matmul__", "__rmatmul__", "addmm", "baddbmm", "bmm", "einsum", "matmul", "mm", "normalize", "softmax", "log_softmax"}
+)
 _ATTENTION = frozenset({"__matmul__", "baddbmm", "bmm", "einsum", "matmul", "scaled_dot_product_attention"})
 #: Operations that read an axis when they are given one.
 _REDUCES = frozenset({"amax", "amin", "argmax", "cumsum", "logsumexp", "max", "mean", "min", "std", "sum", "var"})
@@ -107,8 +109,8 @@ def slips(tape: Tape) -> Iterator[Slip]:
         if instead is None or not _of_the_batch(tape, position) or _turned_before(tape, op):
             continue
         if not followed:
-            for place, reader in enumerate(tape.operations):
-                for slot in set(reader.inputs):
+            for place, taker in enumerate(tape.operations):
+                for slot in set(taker.inputs):
                     followed.setdefault(slot, []).append(place)
         reader = _reader(tape, followed, op, before)
         if reader is not None and (instead.certain or _moved(tape, op, reader, instead)):
