@@ -40,7 +40,6 @@ def attend(q: Tensor) -> Tensor:
         ("heads", lambda n, x: n.head(attend(n.inner(x).view(-1, H, T, D)).transpose(1, 2).flatten(2).mean(1)), (B, H, T, D)),
         ("heads in the batch", lambda n, x: n.head(attend(n.inner(x).view(-1, T, D)).view(-1, H, T, D).transpose(1, 2).flatten(2).mean(1)), (B * H, T, D)),
         ("heads joined", lambda n, x: n.head(attend(n.inner(x).view(-1, T, H, D).transpose(1, 2)).reshape(-1, T, C).mean(1)), (B, T, C)),
-        ("flattened between", lambda n, x: n.head(attend(n.inner(x).flatten(1).view(-1, H, T, D)).transpose(1, 2).flatten(2).mean(1)), (B, H, T, D)),
         ("unflattened", lambda n, x: n.head(attend(n.inner(x).reshape(-1, H, T, D).relu()).transpose(1, 2).flatten(2).mean(1)), (B, H, T, D)),
     ],
 )  # fmt: skip
@@ -113,6 +112,12 @@ def windows(n, x):
     return n.head(attend(h).view(-1, 2, 2, 3, 5, C).permute(0, 1, 3, 2, 4, 5).reshape(-1, 60, C).mean(1))
 
 
+def windows_anew(n, x):
+    """Windows of three rows are joined, and cut in five."""
+    h = n.inner(x.view(-1, 5, 3, C)).view(-1, 15, C).view(-1, 3, 5, C)
+    return n.head(attend(h).view(-1, 15, C).mean(1))
+
+
 def grouped(n, x):
     """Fewer keys than queries."""
     q, k = n.inner(x).view(-1, T, H, D).transpose(1, 2), n.keys(x).view(-1, T, 2, D).transpose(1, 2)
@@ -136,6 +141,7 @@ def states(n, x):
         (shifted_joined, (T, C), {}),
         (shuffled, (3, T), {"conv": nn.Conv1d(3, C, 1), "after": nn.Conv1d(C, C, 3)}),
         (windows, (60, C), {}),
+        (windows_anew, (15, C), {}),
         (grouped, (T, C), {"keys": nn.Linear(C, 2 * D)}),
         (brought_back, (T, C), {}),
         (states, (T, C), {"gru": nn.GRU(C, D, 2, bidirectional=True, batch_first=True)}),

@@ -104,8 +104,8 @@ def slips(tape: Tape) -> Iterator[Slip]:
     for position, op in enumerate(tape.operations):
         if op.name not in RESHAPES or not op.inputs or not op.outputs:
             continue
-        before, after = _written(tape, op), tape.shapes[op.outputs[0]]
-        instead = next((r for b in before if (r := reordering(b, after)) is not None), None)
+        before, after = tape.shapes[op.inputs[0]], tape.shapes[op.outputs[0]]
+        instead = reordering(before, after)  # of this one alone: windows are joined by one reshape and cut anew by the next
         if instead is None or not _of_the_batch(tape, position) or _turned_before(tape, op):
             continue
         if not followed:
@@ -114,17 +114,7 @@ def slips(tape: Tape) -> Iterator[Slip]:
                     followed.setdefault(slot, []).append(place)
         reader = _reader(tape, followed, op, before)
         if reader is not None and (instead.certain or _moved(tape, op, reader, instead)):
-            yield Slip(op, before[0], after, instead, reader.name)
-
-
-def _written(tape: Tape, op: Operation) -> list[tuple[int, ...]]:
-    """Shapes that the memory of a reshape's input has had, the last first: it may have been flattened on the way."""
-    shapes = [tape.shapes[op.inputs[0]]]
-    slot = op.inputs[0]
-    while (place := tape.producers.get(slot)) is not None and tape.operations[place].name in RESHAPES | {"contiguous"}:
-        slot = tape.operations[place].inputs[0]
-        shapes.append(tape.shapes[slot])
-    return shapes
+            yield Slip(op, before, after, instead, reader.name)
 
 
 def _turned_before(tape: Tape, op: Operation) -> bool:
@@ -153,7 +143,7 @@ def _of_the_batch(tape: Tape, position: int) -> bool:
     return op.inputs[0] in given or any(given.intersection(tape.operations[p].inputs) for p in tape.upstream(op.inputs[0]))
 
 
-def _reader(tape: Tape, followed: dict[int, list[int]], slip: Operation, before: list[tuple[int, ...]]) -> Operation | None:
+def _reader(tape: Tape, followed: dict[int, list[int]], slip: Operation, before: tuple[int, ...]) -> Operation | None:
     """The first operation on the way of the result to which the order of its axes matters; None where it is sliced or none is met."""
     queue, seen, found = [(slip.outputs[0], True)], set[int](), None
     while queue and len(seen) < _MOST_STEPS:
@@ -166,8 +156,7 @@ def _reader(tape: Tape, followed: dict[int, list[int]], slip: Operation, before:
             if op.name in _READERS or (op.name in _REDUCES and isinstance(op.argument(1, "dim"), int)):
                 found = found or op
             elif op.name in RESHAPES and still:
-                now = tape.shapes[op.outputs[0]]
-                if any(reordering(b, now) is not None for b in before):  # else it is brought back
+                if reordering(before, tape.shapes[op.outputs[0]]) is not None:  # else it is brought back
                     queue.append((op.outputs[0], True))
             elif (op.name == "__getitem__" and _cuts_off(op)) or op.name in ("narrow", "as_strided", "roll", "flip"):
                 return None
