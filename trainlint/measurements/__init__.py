@@ -21,7 +21,7 @@ from trainlint.measurements.gradients import (
     RebuiltLayer,
     UnregisteredModule,
 )
-from trainlint.measurements.influence import Influence, InputEffect
+from trainlint.measurements.influence import Influence, InputEffect, TokenOrder
 from trainlint.measurements.labels import (
     BetweenLabels,
     ClassMatch,
@@ -62,7 +62,7 @@ MEASUREMENTS: dict[str, type[Measurement]] = {
     kind.name: kind
     for kind in (
         Loop, Optimizers, Retained, Loss, Batches, Parameters, AxisOrder, Activations, NonFinite, DataScan, SampleOrder, Repeats, WorkerSeeds, LastBatch,
-        Labels, SplitOverlap, Replay, Influence, Mixing, Padding, SoftTargets, BatchSize, Ema, Overfit, ShortRuns, LearningRate,
+        Labels, SplitOverlap, Replay, Influence, Mixing, TokenOrder, Padding, SoftTargets, BatchSize, Ema, Overfit, ShortRuns, LearningRate,
         Comparison, Curves, WatchedRun, Ranks,
     )
 }  # fmt: skip
@@ -140,6 +140,7 @@ __all__ = [
     "Step",
     "Suspect",
     "TargetCall",
+    "TokenOrder",
     "TornPairs",
     "Trial",
     "Unmeasured",
