@@ -109,7 +109,7 @@ def _in_order(values: Tensor, order: Tensor, samples: int) -> Tensor:
     if values.dim() >= 2 and values.shape[:2] == (samples, length):
         return values[:, order]
     if values.dim() >= 2 and values.shape[0] == samples * length:
-        return values.unflatten(0, (samples, length))[:, order].flatten(0, 1)
+        return values.reshape(samples, length, *values.shape[1:])[:, order].reshape(values.shape)
     if values.dim() == 3 and values.shape[2] == length:
         return values[:, :, order]
     return values
