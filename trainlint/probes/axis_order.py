@@ -69,13 +69,14 @@ class Slip:
 
 
 def measure_axis_order(recording: Recording, deadline: float, settings: Settings) -> AxisOrder:
-    """Look at every reshape of the recorded step. Nothing is run again."""
-    tape = recording.tape
-    if tape is None:
+    """Look at every reshape of the recorded step, and of those of other optimizers. Nothing is run again."""
+    seen = [recording.tape, *(backward.tape for backward in (*recording.turn_tapes, *recording.first_tapes))]
+    tapes = list({id(tape): tape for tape in seen if tape is not None}.values())
+    if not tapes:
         msg = f"no step was recorded: {recording.trust_reason}"
         raise CannotMeasureError(msg)
     found: dict[object, Reshape] = {}
-    for slip in slips(tape):
+    for slip in (slip for tape in tapes for slip in slips(tape)):
         where = recording.frames.location(slip.operation.place)
         if where is not None and where not in found and _own(recording.frames, slip.operation.module):
             found[where] = Reshape(
@@ -87,7 +88,7 @@ def measure_axis_order(recording: Recording, deadline: float, settings: Settings
                 reader=slip.reader.strip("_"),
                 where=where,
             )
-    return AxisOrder(reshapes=sum(op.name in RESHAPES for op in tape.operations), slips=tuple(found.values()))
+    return AxisOrder(reshapes=sum(op.name in RESHAPES for op in tapes[0].operations), slips=tuple(found.values()))
 
 
 def _own(frames: Frames, module: nn.Module | None) -> bool:
