@@ -80,7 +80,7 @@ def _tokens(exchange: Exchange) -> Source:
     """What was looked up for the tokens, the only tensor that enters the model."""
     made = [s for s in exchange.sources if s.made]
     if len(exchange.leaves) != 1 or len({s.leaf for s in made}) != 1 or len(made) != len(exchange.sources):
-        msg = "the model is given more than one tensor of tokens, which may hold their places"
+        msg = "the model is not given one tensor of tokens alone; another may hold their places"
         raise CannotMeasureError(msg)
     ids = exchange.tensors[made[0].leaf]
     if ids.dim() != 2 or ids.is_floating_point() or ids.shape[1] < _LEAST or exchange.axes.get(made[0].leaf) != 0 or not exchange.certain:
