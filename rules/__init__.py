@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trainlint.rule import Rule
 from trainlint_rules.amp import Amp
+from trainlint_rules.axis_order import AxisOrder
 from trainlint_rules.batch_size import BatchSizeRule
 from trainlint_rules.batch_view import BatchView
 from trainlint_rules.capacity import Capacity
@@ -55,6 +56,7 @@ from trainlint_rules.schedule_order import ScheduleOrder
 from trainlint_rules.shuffle import Shuffle
 from trainlint_rules.soft_targets import SoftTargetsRule
 from trainlint_rules.split_leak import SplitLeak
+from trainlint_rules.token_order import TokenOrder
 from trainlint_rules.train_mode import TrainMode
 from trainlint_rules.update_ratio import UpdateRatio
 from trainlint_rules.warmup_missing import WarmupMissing
@@ -64,7 +66,7 @@ __all__ = ["EXPLAINS", "RULES"]
 
 #: In the order of the playbook's stages; within a stage a cause stands before its symptoms.
 RULES: tuple[type[Rule], ...] = (
-    LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, InputIgnored, SampleMixing,
+    LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, InputIgnored, AxisOrder, SampleMixing, TokenOrder,
     BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, LabelSignal, LabelMapping, LabelNoise, Padding, ClassImbalance, SplitLeak, Shuffle, WorkerSeed, EvalAugment, LastBatchRule, RankData,
     NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, GraphRetained, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch, RankSync, MemoryGrowth,
     WarmupMissing, LearningRateRange, ScheduleCadence, ScheduleOrder, LearningRateGroups,
@@ -84,7 +86,9 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "output-activation": (*_NO_SIGNAL, "dead-units", "loss-shape", "class-imbalance"),
     "loss-shape": (*_NO_SIGNAL, "class-imbalance"),
     "input-ignored": ("sample-mixing", "no-gradient", "dead-units", *_NO_SIGNAL),
+    "axis-order": ("sample-mixing", "channel-order", "capacity", *_SLOW),
     "sample-mixing": ("overfit-batch", "init-loss"),
+    "token-order": ("capacity",),
     "loss-reduction": ("gradient-exploding", "lr-range", "non-finite", "grad-clip", "update-ratio", "init-loss", "overfit-batch"),
     "init-scale": ("input-ignored", "init-loss", "gradient-exploding", "gradient-vanishing", "dead-units", "lr-range", "update-ratio", "overfit-batch", "non-finite", "grad-clip"),
     "init-loss": ("gradient-exploding", "lr-range", "update-ratio", "grad-clip"),

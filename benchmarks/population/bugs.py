@@ -24,6 +24,7 @@ from population.faults import (
     drowned,
     freeze_body,
     hardened_mixup,
+    heads_by_view,
     in_training,
     in_validation,
     jittered,
@@ -39,6 +40,7 @@ from population.faults import (
     relu_recurrence,
     reversed_channels,
     root_of_zero,
+    rows_as_features,
     scaled,
     shuffled_labels,
     smoothed_twice,
@@ -76,6 +78,11 @@ BUGS: dict[str, list[Broken]] = {
         model_with("gpt", no_mask),
         model_with("mlp digits, sgd", lambda m: Ended(m, across_batch)),
         model_with("cnn digits, no norm", lambda m: Begun(m, lambda x: x.reshape(8, 8, 1, -1).permute(3, 2, 0, 1))),
+    ],
+    "axis-order": [
+        model_with("lstm waves", lambda m: Begun(m, rows_as_features)),
+        model_with("gru waves, two ways", lambda m: Begun(m, rows_as_features)),
+        model_with("vit", heads_by_view),
     ],
     "input-finite": [data_with("mlp breast cancer", with_nan), data_with("cnn digits, sgd, cosine", with_nan)],
     "input-scale": [

@@ -26,6 +26,7 @@ __all__ = [
     "drowned",
     "freeze_body",
     "hardened_mixup",
+    "heads_by_view",
     "in_training",
     "in_validation",
     "jittered",
@@ -41,6 +42,7 @@ __all__ = [
     "relu_recurrence",
     "reversed_channels",
     "root_of_zero",
+    "rows_as_features",
     "scaled",
     "shuffled_labels",
     "smoothed_twice",
@@ -270,6 +272,30 @@ def jittered(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def reversed_channels(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """BGR for RGB."""
     return x.flip(0), y
+
+
+class SplitByView(nn.Module):
+    """Attention whose heads are cut out of time steps."""
+
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.qkv, self.proj, self.heads = attention.qkv, attention.proj, attention.num_heads
+
+    def forward(self, x: Tensor, **_: Any) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        q, k, v = (part.reshape(len(x), self.heads, x.shape[1], -1) for part in self.qkv(x).chunk(3, dim=-1))
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape))
+
+
+def heads_by_view(model: nn.Module) -> None:
+    """Every attention of a vision transformer splits its heads by a reshape alone."""
+    for block in model.blocks:  # type: ignore[union-attr]
+        block.attn = SplitByView(block.attn)
+
+
+def rows_as_features(x: Tensor) -> Tensor:
+    """Sequences (B, T, C) handed on as (B, C, T) by a reshape, and turned back."""
+    return x.reshape(len(x), x.shape[2], x.shape[1]).transpose(1, 2)
 
 
 def hardened_mixup(model: nn.Module, batch: Any) -> Tensor:

@@ -275,3 +275,25 @@ def test_nothing_is_said_of_a_fix_that_has_no_trial(name: str) -> None:
 def test_what_has_no_trial_is_a_rule_of_ours_and_has_none() -> None:
     assert {rule.name for rule in load_catalogue().rules} > ELSEWHERE
     assert not TRIALS.keys() & ELSEWHERE
+
+
+def test_heads_that_are_cut_out_of_time_steps_are_split_where_they_lie():
+    generator = torch.Generator().manual_seed(0)
+    asked, values = torch.randint(5, (96,), generator=generator), torch.randint(3, (96, 5), generator=generator)
+    ids = torch.cat([15 + asked[:, None], 3 * torch.arange(5) + values], dim=1)
+
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Embedding(20, 16), nn.Linear(16, 3)
+            self.q, self.k, self.v = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            x = self.embed(ids)
+            q, k, v = (f(x).view(len(x), 4, 6, 4) for f in (self.q, self.k, self.v))
+            return self.head(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)[:, 0])
+
+    model, data = Heads(), TensorDataset(ids, values[torch.arange(96), asked])
+    found = proof(record(lambda: fit(model, DataLoader(data, 32, shuffle=True), classify, adam(model, 0.01))), "axis-order")
+    assert found.helped
+    assert "swapped by transposing" in found.summary

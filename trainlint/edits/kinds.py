@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from trainlint.edits import activation, data, gradients, loader, loop, loss, mixing, modes, module, optimizer, schedule
+from trainlint.edits import activation, axes, data, gradients, loader, loop, loss, mixing, modes, module, optimizer, schedule
 from trainlint.edits.changes import Changes
 from trainlint.edits.script import Script
 from trainlint.finding import Json
@@ -73,6 +73,7 @@ KINDS: Mapping[str, Kind] = {
     "allow-gradients": Kind(gradients.allow_gradients),
     "batch-first": Kind(module.batch_first),
     "batch-axis-first": Kind(module.batch_axis_first),
+    "swap-axes": Kind(axes.swap),
     "causal-mask": Kind(module.causal),
     "off-the-edge": Kind(module.off_the_edge),
     "dropout": Kind(module.lower_dropout),

@@ -6,6 +6,7 @@ so a rule can be tested with a measurement written by hand, and a saved one can 
 
 from __future__ import annotations
 
+from trainlint.measurements.axes import AxisOrder, Reshape
 from trainlint.measurements.base import OUT_OF_BUDGET, Measurement, Unmeasured
 from trainlint.measurements.batches import Batches, BatchView, DataScan, LabelCount, Leaf, NonFiniteSample, SampleOrder
 from trainlint.measurements.curves import CurveRun, Curves
@@ -20,7 +21,7 @@ from trainlint.measurements.gradients import (
     RebuiltLayer,
     UnregisteredModule,
 )
-from trainlint.measurements.influence import Influence, InputEffect
+from trainlint.measurements.influence import Influence, InputEffect, TokenOrder
 from trainlint.measurements.labels import (
     BetweenLabels,
     ClassMatch,
@@ -61,8 +62,8 @@ from trainlint.measurements.run import Fingerprint, RankFacts, Ranks, WatchedRun
 MEASUREMENTS: dict[str, type[Measurement]] = {
     kind.name: kind
     for kind in (
-        Loop, Optimizers, Retained, Loss, Batches, Parameters, Activations, NonFinite, DataScan, SampleOrder, Repeats, WorkerSeeds, LastBatch,
-        Labels, SplitOverlap, Replay, Influence, Mixing, Padding, SoftTargets, BatchSize, Ema, Overfit, ShortRuns, LearningRate,
+        Loop, Optimizers, Retained, Loss, Batches, Parameters, AxisOrder, Activations, NonFinite, DataScan, SampleOrder, Repeats, WorkerSeeds, LastBatch,
+        Labels, SplitOverlap, Replay, Influence, Mixing, TokenOrder, Padding, SoftTargets, BatchSize, Ema, Overfit, ShortRuns, LearningRate,
         Comparison, Curves, WatchedRun, Ranks,
     )
 }  # fmt: skip
@@ -75,6 +76,7 @@ __all__ = [
     "Answers",
     "Attempt",
     "Augmentation",
+    "AxisOrder",
     "BatchSize",
     "BatchView",
     "Batches",
@@ -126,6 +128,7 @@ __all__ = [
     "Repeat",
     "Repeats",
     "Replay",
+    "Reshape",
     "Retained",
     "RunningStatistics",
     "SampleOrder",
@@ -140,6 +143,7 @@ __all__ = [
     "Step",
     "Suspect",
     "TargetCall",
+    "TokenOrder",
     "TornPairs",
     "Trial",
     "Unmeasured",

@@ -8,7 +8,7 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["Influence", "InputEffect"]
+__all__ = ["Influence", "InputEffect", "TokenOrder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,3 +41,21 @@ class Influence(Measurement):
     """Operation whose result does not depend on the inputs though what it is given does; empty when there is none."""
     where: Location | None = None
     """That operation, else the first of the model's, else where the model is called."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenOrder(Measurement):
+    """What another order of the tokens of each row changes in the predictions of a model with attention."""
+
+    name: ClassVar[str] = "token_order"
+    attends: bool = False
+    """Attention runs among the positions of a sequence; else nothing was tried."""
+    tokens: int = 0
+    """Positions of a row; the first and the last token stay."""
+    samples: int = 0
+    change: float = 0.0
+    """Largest change of a prediction by the order."""
+    effect: float = 0.0
+    """The same by another sample's tokens."""
+    where: Location | None = None
+    """Where tokens are looked up."""

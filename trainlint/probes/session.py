@@ -18,6 +18,7 @@ from trainlint.evidence import EvidenceWriter
 from trainlint.finding import Finding, Proof
 from trainlint.measurements import (
     Activations,
+    AxisOrder,
     Batches,
     BatchSize,
     Comparison,
@@ -45,11 +46,13 @@ from trainlint.measurements import (
     ShortRuns,
     SoftTargets,
     SplitOverlap,
+    TokenOrder,
     Unmeasured,
     WatchedRun,
     WorkerSeeds,
 )  # fmt: skip
 from trainlint.probes.activations import measure_activations
+from trainlint.probes.axis_order import measure_axis_order
 from trainlint.probes.batch_size import measure_batch_size
 from trainlint.probes.batches import measure_batches
 from trainlint.probes.curves import measure_curves
@@ -75,6 +78,7 @@ from trainlint.probes.sample_order import measure_sample_order
 from trainlint.probes.short_runs import measure_short_runs
 from trainlint.probes.soft_targets import measure_soft_targets
 from trainlint.probes.split_overlap import measure_split_overlap
+from trainlint.probes.token_order import measure_token_order
 from trainlint.probes.whole_run import measure_ranks, measure_watched_run
 from trainlint.probes.worker_seeds import measure_worker_seeds
 from trainlint.proof.comparing import compare_configurations
@@ -99,6 +103,7 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     Loss: measure_loss,
     Batches: measure_batches,
     Parameters: measure_parameters,
+    AxisOrder: measure_axis_order,
     Activations: measure_activations,
     NonFinite: measure_non_finite,
     Replay: measure_replay,
@@ -111,6 +116,7 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     SplitOverlap: measure_split_overlap,
     Influence: measure_influence,
     Mixing: measure_mixing,
+    TokenOrder: measure_token_order,
     Padding: measure_padding,
     SoftTargets: measure_soft_targets,
     BatchSize: measure_batch_size,
@@ -127,7 +133,7 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
 _ALWAYS: tuple[type[Measurement], ...] = (Loop, Optimizers, Batches, Replay)
 #: Share of what is left of the budget that one probe may take.
 _SHARE = {
-    DataScan: 0.25, Labels: 0.25, SplitOverlap: 0.25, Influence: 0.3, Mixing: 0.3, Padding: 0.3, SoftTargets: 0.2, BatchSize: 0.1, Overfit: 0.4,
+    DataScan: 0.25, Labels: 0.25, SplitOverlap: 0.25, Influence: 0.3, Mixing: 0.3, TokenOrder: 0.2, Padding: 0.3, SoftTargets: 0.2, BatchSize: 0.1, Overfit: 0.4,
     ShortRuns: 0.4, LearningRate: 0.9,
 }  # fmt: skip
 #: Seconds in which a probe may find something; a step of the script's, where that is longer.

@@ -10,7 +10,7 @@ import torch
 from trainlint.finding import Finding, Proof, Severity
 from trainlint.measurements import Measurement, Unmeasured
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.proof import data_trials, loop_trials, loss_trials, mixing_trials, optimizer_trials
+from trainlint.proof import axes_trials, data_trials, loop_trials, loss_trials, mixing_trials, optimizer_trials
 from trainlint.proof.runs import Bench, Condition, not_tried
 from trainlint.record.recording import Recording
 from trainlint.record.snapshot import Snapshot, state_tensors
@@ -26,6 +26,7 @@ TRIALS: dict[str, Callable[[Bench], Proof]] = {
     "class-imbalance": loss_trials.class_imbalance,
     "label-range": loss_trials.label_range,
     "soft-targets": loss_trials.soft_targets,
+    "axis-order": axes_trials.axis_order,
     "sample-mixing": mixing_trials.sample_mixing,
     "gradient-accumulation": loop_trials.gradient_accumulation,
     "loop-order": loop_trials.loop_order,

@@ -125,6 +125,10 @@ class Assertions:
     """TL107: Predictions depend on the inputs."""
     assert_sample_mixing: _RuleAssertion
     """TL108: The loss of one sample does not depend on the others, nor on tokens to come."""
+    assert_axis_order: _RuleAssertion
+    """TL109: Axes are swapped by transposing, not by reshaping."""
+    assert_token_order: _RuleAssertion
+    """TL110: The order of tokens reaches the prediction."""
     assert_batch_view: _RuleAssertion
     """TL201: The batch that enters the model looks as it should."""
     assert_input_finite: _RuleAssertion

@@ -1,0 +1,29 @@
+"""Attention without positions, by measurements written by hand."""
+
+import pytest
+
+from trainlint.finding import Severity
+from trainlint.location import Location
+from trainlint.measurements import TokenOrder as Order
+from trainlint_rules.token_order import TokenOrder
+
+LINE = Location("model.py", 12)
+
+
+def judge(**facts):
+    return TokenOrder().judge(Order(**{"attends": True, "tokens": 10, "samples": 8, "effect": 0.5, "where": LINE} | facts))
+
+
+def test_what_no_order_changes_is_a_warning():
+    verdict = judge(change=1e-7)
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, LINE)
+    assert "8 inner tokens of each of 8 rows" in verdict.message
+
+
+@pytest.mark.parametrize("facts", [{"change": 0.01}, {"change": 1e-4}, {"attends": False}])
+def test_an_order_that_counts_or_no_attention_passes(facts):
+    assert judge(**facts).kind == "pass"
+
+
+def test_predictions_that_no_token_changes_are_not_judged():
+    assert judge(effect=0.0).kind == "not-run"
