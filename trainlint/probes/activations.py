@@ -122,10 +122,15 @@ class _Layers:
         if math.isfinite(loss) and not math.isclose(loss, self.tape.value, rel_tol=_SAME_LOSS, abs_tol=1e-6):
             msg = f"calling the first step's operations again gave the loss {loss:.4g} instead of {self.tape.value:.4g}"
             raise CannotMeasureError(msg)
-        if self.silent and self.tape is self.recording.tape and self.recording.trust == "next step":
-            for fill in self._other_batches():
+        if self.tape is self.recording.tape and self.recording.trust == "next step":
+            for fill in self._other_batches() if self._has_silent() else ():
                 self.tape.replay(fill, observe=self._watch, grad=False)
+                if not self._has_silent():
+                    break
         return [self._with_dead_units(p, a) for p, a in self.found.items()]
+
+    def _has_silent(self) -> bool:
+        return any(bool(silent.any()) for silent in self.silent.values())
 
     def replay(self) -> float:
         """The loss, with what the layers give on the way to it noted in ``found``."""

@@ -39,8 +39,8 @@ class Placed:
     """The first operation whose rows did not move along; None where predictions did."""
 
 
-def depends_on_place(exchange: Exchange, judged: list[Prediction], recording: Recording) -> Placed | None:
-    """The prediction that depends most on its place; None where that cannot be told."""
+def depends_on_place(exchange: Exchange, judged: list[Prediction], kept: dict[int, Tensor], recording: Recording) -> Placed | None:
+    """The prediction that depends most on its place; None where that cannot be told. ``kept``: the predictions as recorded, by slot."""
     tape, count = exchange.tape, exchange.samples
     rows = [p.slot for p in judged if tape.shapes.get(p.slot, ())[:1] == (count,)]
     held = [t for s, t in exchange.tensors.items() if s not in exchange.axes and t.numel() > 1]
@@ -73,7 +73,7 @@ def depends_on_place(exchange: Exchange, judged: list[Prediction], recording: Re
                 moved[slot] = _share(before[slot], tensor.detach()) < _ALIKE
 
     others = {s: t.roll(1, exchange.axes[s]) for s, t in exchange.tensors.items() if s in exchange.axes}
-    kept, after = exchange.again(tuple(rows)), exchange.replayed(others, tuple(rows))
+    after = exchange.replayed(others, tuple(rows))
     slot = max(rows, key=lambda s: _share(kept[s], after[s]))
     share = _share(kept[slot], after[slot])
     if share < _ALIKE:

@@ -190,8 +190,7 @@ class Exchange:
         """Batch norm by the statistics of the first run."""
         x: Tensor = given["input"]
         if id(op) not in self._statistics:
-            axes = [a for a in range(x.dim()) if a != 1]
-            self._statistics[id(op)] = x.detach().float().mean(axes), x.detach().float().var(axes, correction=0)
+            self._statistics[id(op)] = _statistics(x.detach().float())
         mean, variance = self._statistics[id(op)]
         if x.dtype is torch.float64:
             mean, variance = mean.double(), variance.double()
@@ -249,6 +248,13 @@ def _is_mask(tensor: Tensor) -> bool:
         return False
     hidden = tensor <= _HIDDEN
     return bool(hidden.any()) and bool((hidden | (tensor == 0)).all())
+
+
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel (axis 1), as batch norm takes them."""
+    mean, variance, count = x.new_zeros(x.shape[1]), x.new_ones(x.shape[1]), x.numel() // x.shape[1]
+    F.batch_norm(x, mean, variance, training=True, momentum=1.0)
+    return mean, variance * ((count - 1) / count)  # running variances are those of a sample
 
 
 def _samples(tape: Tape, backward: Backward, tensors: Mapping[int, Tensor]) -> tuple[int, bool]:

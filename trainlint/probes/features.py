@@ -52,7 +52,8 @@ def _pictures(images: Tensor) -> Rows:
     plain = (grey - grey.mean((1, 2, 3), keepdim=True)) / torch.where(spread > 0, spread, torch.ones_like(spread))
     answers = F.conv2d(F.pad(plain, (2, 2, 2, 2), mode="replicate"), _filters(), stride=_STRIDE).abs()
     parts = [grid.flatten(1), F.adaptive_avg_pool2d(answers, 4).flatten(1), answers.amax((2, 3)), answers.mean((2, 3))]
-    parts += [images.mean((2, 3)), images.flatten(2).std(dim=2)]
+    means = images.mean((2, 3))
+    parts += [means, (images - means[..., None, None]).flatten(2).norm(dim=2) / max(height * width - 1, 1) ** 0.5]
     rows: Rows = torch.cat(parts, dim=1).double().numpy()
     return rows
 

@@ -57,7 +57,7 @@ def describe(path: str, role: Role, tensor: Tensor, *, beside_tokens: bool = Fal
         std=float(known.std(dtype=np.float64)),
         channel_mean=means,
         channel_std=stds,
-        distinct=min(np.unique(known[:_COUNTED]).size, _MOST_DISTINCT),
+        distinct=_distinct(known),
         nonfinite=broken,
         nonfinite_rows=_broken_rows(finite) if broken else (),
         constant_rows=constant,
@@ -128,6 +128,12 @@ def _rows(values: Values) -> tuple[int, int]:
     rows = values.reshape(values.shape[0], -1)
     constant = int((rows == rows[:, :1]).all(axis=1).sum()) if rows.shape[1] > 1 else 0
     return constant, len(rows) - len({row.tobytes() for row in rows})
+
+
+def _distinct(values: Values) -> int:
+    """Different values, up to a limit; most are counted after a few."""
+    few = np.unique(values[: 4 * _MOST_DISTINCT]).size
+    return min(few if few >= _MOST_DISTINCT else np.unique(values[:_COUNTED]).size, _MOST_DISTINCT)
 
 
 def _interleaved(pictures: Values) -> float:

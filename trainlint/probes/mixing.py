@@ -81,15 +81,17 @@ def measure_mixing(recording: Recording, deadline: float, settings: Settings) ->
     leak = sees_next_token(exchange, judged, kept, noise, deadline)
     if across is None and leak is None:
         raise CannotMeasureError(reason)
-    return _measurement(recording, exchange, across, leak, _placed(exchange, judged, across, recording))
+    return _measurement(recording, exchange, across, leak, _placed(exchange, judged, kept, across, recording))
 
 
-def _placed(exchange: Exchange, judged: list[Prediction], across: _Across | None, recording: Recording) -> Placed | None:
+def _placed(
+    exchange: Exchange, judged: list[Prediction], kept: dict[int, Tensor], across: _Across | None, recording: Recording
+) -> Placed | None:
     """How predictions depend on the place, of samples that do not depend on each other."""
     if across is None or across.mixed or across.contrastive:
         return None
     try:
-        return depends_on_place(exchange, judged, recording)
+        return depends_on_place(exchange, judged, kept, recording)
     except CannotMeasureError:
         return None
 

@@ -39,7 +39,7 @@ _SECONDS, _MOST, _EXAMPLES, _TWICE = 3.0, 1000, 12, 4
 #: Compressed bytes below which equal samples mean nothing: blank pictures, short texts, a few whole numbers.
 _POOR = 40
 #: Compressed bytes from which a sample is far from saying little, and how much of it is compressed to see so, in turn.
-_RICH, _HEADS = 256, (2**9, 2**11, 2**14)
+_RICH, _HEADS = 256, (2**10, 2**14)
 #: A part of a sample that is this much smaller than the largest, such as a label, says nothing of what it is.
 _MUCH_SMALLER = 8
 #: Places in a sample whose numbers are looked at.
