@@ -68,6 +68,27 @@ def test_a_softmax_over_the_batch(inside):
     assert found.operation in ("softmax", "log_softmax")
 
 
+@pytest.mark.parametrize(
+    "mixed",
+    [
+        lambda x: x + x.roll(len(x) // 2, 0),
+        lambda x: x + x.flip(0),
+        lambda x: x + x.view(-1, 2, D).flip(1).view(-1, D),
+        lambda x: torch.cat([x[:-2], x[-2:].flip(0)]),
+        lambda x: x.roll(1, 0),
+        lambda x: x + x[-1],
+    ],
+    ids=["halves", "both ends", "neighbours", "the last two", "all moved on by one", "one for all"],
+)
+def test_samples_of_a_larger_batch_that_meet_are_not_called_apart(mixed):
+    data = DataLoader(TensorDataset(torch.randn(64, D), torch.randint(0, K, (64,))), 16)
+    net = Net(lambda net, x: net.head(mixed(net.body(x))), body=nn.Linear(D, D), head=nn.Linear(D, K))
+    try:
+        assert mix(net, data).share > 0.1
+    except CannotMeasureError as error:
+        assert "combined by an index" in str(error)  # they were seen to meet, by an operation that may mean it
+
+
 def test_a_reshape_in_the_loop_where_a_transpose_was_meant():
     net = Net(lambda net, x: net.head(net.rnn(x)[0][-1]), rnn=nn.LSTM(D, 7), head=nn.Linear(7, K))
     found = mix(net, sequences(), lambda model, batch: F.cross_entropy(model(batch[0].reshape(T, B, D)), batch[1]))

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import zlib
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from trainlint.measurements import SplitOverlap
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.split_overlap import measure_split_overlap
+from trainlint.probes.split_overlap import _POOR, _is_varied, measure_split_overlap
 
 from .recorded import measured, record
 
@@ -159,3 +163,17 @@ def test_samples_with_equal_edges_and_other_nodes_are_other_samples() -> None:
 
     assert compared(Graphs(0), Graphs(1)) == 0
     assert compared(Graphs(0), Graphs(0)) == 100
+
+
+@given(st.integers(64, 256), st.integers(0, 2000))
+def test_a_sample_that_is_rich_at_a_glance_is_rich_when_it_is_compressed(different: int, blank: int) -> None:
+    data = bytes(range(different)) + bytes(blank)
+    assert not _is_varied(data) or len(zlib.compress(data, 9)) > _POOR
+    assert not _is_varied(bytes(blank))
+
+
+def test_samples_that_hardly_say_anything_are_no_overlap_however_many_of_training_are_glanced_at() -> None:
+    varied, labels = rows(300)
+    blank = torch.zeros(40, 16)
+    (pair,) = overlap(TensorDataset(torch.cat([varied, blank]), torch.cat([labels, labels[:40]])), TensorDataset(blank, labels[:40])).pairs
+    assert (pair.found, pair.poor) == (0, 40)

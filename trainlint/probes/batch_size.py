@@ -13,7 +13,7 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.regularisers import unregularised
 from trainlint.probes.replay import rehearsal
 from trainlint.probes.schedulers import steps_per_epoch
-from trainlint.probes.short_training import part_of
+from trainlint.probes.short_training import PARTS, part_of
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Loader
 from trainlint.record.structure import batch_size as size_of
@@ -22,8 +22,8 @@ from trainlint.settings import Settings
 
 __all__ = ["measure_batch_size"]
 
-#: Batches whose gradients are compared.
-_GRADIENTS = 4
+#: Batches whose gradients are compared, and the fewest that say something.
+_GRADIENTS, _FEWEST = 6, 4
 
 
 def measure_batch_size(recording: Recording, deadline: float, settings: Settings) -> BatchSize:
@@ -83,7 +83,7 @@ def _norms(recording: Recording, tape: Tape) -> Iterator[NormLayer]:
 
 
 def _noise_scale(recording: Recording, size: int | None, deadline: float) -> tuple[float | None, int]:
-    """The simple noise scale tr(S) / |G|^2, from the gradients of batches of equal size, or of their halves; None when they are too few or all noise."""
+    """The simple noise scale tr(S) / |G|^2, from the gradients of batches of equal size, or of their quarters; None when they are too few or all noise."""
     if not size:
         return None, 0
     count, lengths = 0, 0.0
@@ -91,8 +91,8 @@ def _noise_scale(recording: Recording, size: int | None, deadline: float) -> tup
     try:
         with rehearsal(recording, batches=True) as trial:
             whole = trial.fills = trial.fills[:_GRADIENTS]
-            trial.fills = part_of(trial, 2) or whole
-            size = size if trial.fills is whole else size // 2
+            trial.fills = part_of(trial) or whole
+            size = size if trial.fills is whole else size // PARTS
             for fill in trial.fills:
                 if time.monotonic() > deadline:
                     break
@@ -103,7 +103,7 @@ def _noise_scale(recording: Recording, size: int | None, deadline: float) -> tup
                 total = [t + g for t, g in zip(total, flat, strict=True)] if total else flat
     except (CannotMeasureError, RuntimeError):
         return None, 0
-    if count < _GRADIENTS:
+    if count < _FEWEST:
         return None, count
     mean = sum(float(t.dot(t)) for t in total) / count**2
     single = lengths / count

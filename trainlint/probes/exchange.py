@@ -6,7 +6,7 @@ recorded batch, and random draws are repeated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.flow import trace
-from trainlint.probes.sources import Source, labelled, looked_up, with_another, with_noise
+from trainlint.probes.sources import Source, labelled, looked_up, with_noise, with_others
 from trainlint.record.operation import Operation, tensors_in, without_regularisation
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Backward
@@ -106,9 +106,9 @@ class Exchange:
         """Run as recorded once more."""
         return self._replay({}, {}, keep, observe)
 
-    def without(self, sample: int, keep: tuple[int, ...], observe: Any = None) -> dict[int, Tensor]:
-        """Run with the input of one sample exchanged for that of another."""
-        return self.with_values({s.slot: with_another(s, sample) for s in self.sources}, keep, observe)
+    def without(self, samples: Collection[int], keep: tuple[int, ...], observe: Any = None) -> dict[int, Tensor]:
+        """Run with the input of each of these samples exchanged for that of another."""
+        return self.with_values({s.slot: with_others(s, samples) for s in self.sources}, keep, observe)
 
     def disturbed(self, leaf: int, position: int, keep: tuple[int, ...], observe: Any = None) -> dict[int, Tensor]:
         """Run with what was looked up for one position of a token tensor disturbed, in every sample."""

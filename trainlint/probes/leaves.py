@@ -20,8 +20,8 @@ Truth = npt.NDArray[np.bool_]
 
 #: Different values that are counted, channels or columns that are described, rows that are named.
 _MOST_DISTINCT, _MOST_CHANNELS, _MOST_ROWS = 1000, 64, 64
-#: Elements among which different values are counted.
-_COUNTED = 2**18
+#: Elements among which different values are counted, in turn.
+_COUNTED = (2**12, 2**14, 2**18)
 #: Pictures whose neighbouring pixels are compared.
 _MOST_PICTURES = 32
 #: Shorter side from which a (B, H, W, 3) tensor is taken for pictures rather than for points or small feature maps.
@@ -131,9 +131,12 @@ def _rows(values: Values) -> tuple[int, int]:
 
 
 def _distinct(values: Values) -> int:
-    """Different values, up to a limit; most are counted after a few."""
-    few = np.unique(values[: 4 * _MOST_DISTINCT]).size
-    return min(few if few >= _MOST_DISTINCT else np.unique(values[:_COUNTED]).size, _MOST_DISTINCT)
+    """Different values, up to a limit; most are counted after a few, from all over the batch."""
+    for counted in _COUNTED:
+        found = np.unique(values[:: max(1, values.size // counted)]).size
+        if found >= _MOST_DISTINCT or counted >= values.size:
+            break
+    return min(found, _MOST_DISTINCT)
 
 
 def _interleaved(pictures: Values) -> float:

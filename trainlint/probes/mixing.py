@@ -6,6 +6,7 @@ those that may. When others change too, each operation's output is looked at, fr
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -118,12 +119,15 @@ def _measurement(recording: Recording, exchange: Exchange, across: _Across | Non
 def _across(
     exchange: Exchange, judged: list[Prediction], kept: dict[int, Tensor], noise: dict[Prediction, float], deadline: float
 ) -> _Across:
+    chosen = {0, 1, exchange.samples // 2, exchange.samples - 1}
+    # Where others are left, what any of these does to a second one shows in them too: one run is enough to see that it does nothing.
+    if 2 * len(chosen) <= exchange.samples and _are_apart(exchange, judged, kept, noise, chosen):
+        return _Across(0.0)
     worst: dict[Prediction, tuple[float, int]] = {}
-    for sample in sorted({0, 1, exchange.samples // 2, exchange.samples - 1}):
-        after = exchange.without(sample, tuple(kept))
+    for sample in sorted(chosen):
+        after = exchange.without({sample}, tuple(kept))
         for prediction in judged:
-            change = prediction.changes(kept[prediction.slot], after[prediction.slot])
-            effects = prediction.effects(exchange, change, sample) or effects_by_rows(change, exchange.samples, {sample})
+            effects = _effects(exchange, prediction, kept, after, {sample})
             if effects is not None and max(effects) > noise[prediction]:
                 share = _share(effects) if effects[1] > noise[prediction] else 0.0
                 worst[prediction] = max(worst.get(prediction, (0.0, sample)), (share, sample))
@@ -142,6 +146,22 @@ def _across(
     return result
 
 
+def _are_apart(
+    exchange: Exchange, judged: list[Prediction], kept: dict[int, Tensor], noise: dict[Prediction, float], samples: set[int]
+) -> bool:
+    """Whether these samples, exchanged at once, change predictions of their own and of nobody else."""
+    after = exchange.without(samples, tuple(kept))
+    found = [(_effects(exchange, prediction, kept, after, samples) or (0.0, math.inf), noise[prediction]) for prediction in judged]
+    return all(others <= least for (_, others), least in found) and any(own > least for (own, _), least in found)
+
+
+def _effects(
+    exchange: Exchange, prediction: Prediction, kept: dict[int, Tensor], after: dict[int, Tensor], samples: set[int]
+) -> tuple[float, float] | None:
+    change = prediction.changes(kept[prediction.slot], after[prediction.slot])
+    return prediction.effects(exchange, change, samples) or effects_by_rows(change, exchange.samples, samples)
+
+
 def _share(effects: tuple[float, float]) -> float:
     own, others = effects
     return others / own if own else float(others > 0)
@@ -154,7 +174,7 @@ def _explain(exchange: Exchange, prediction: Prediction, sample: int, kept: dict
         exchange.tape,
         exchange.samples,
         lambda observe: exchange.again((), observe),
-        lambda observe: after.update(exchange.without(sample, (prediction.slot,), observe)),
+        lambda observe: after.update(exchange.without({sample}, (prediction.slot,), observe)),
     )
     rows, reorder = _allowed(exchange.tape, spread, sample)
     change = prediction.changes(kept[prediction.slot], after[prediction.slot])
@@ -186,7 +206,7 @@ def _among(rows: set[int]) -> Callable[[Tensor], Tensor]:
 
 def _misplaced(exchange: Exchange, prediction: Prediction, change: Tensor, sample: int, reorder: Operation | None) -> _Across:
     """Find out whether the one row that each sample keeps to (or those it was mixed into by an index) is its target's."""
-    effects = prediction.effects(exchange, change, sample)
+    effects = prediction.effects(exchange, change, {sample})
     if effects is None or not exchange.certain or (reorder is not None and effects[0] > NOISE * effects[1]):
         return _Across()
     moves = [exchange.tape.operations[p] for p in exchange.tape.upstream(prediction.slot)]

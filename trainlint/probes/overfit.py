@@ -188,17 +188,19 @@ def _floor(trial: Rehearsal) -> tuple[float, bool]:
     slot = op.outputs[0]
     with torch.no_grad():
         perfect = _perfect(op, bound)
-        kept = tape.replay(grad=False, keep=(slot,)).get(slot)
-        if kept is None:
-            return 0.0, False
-        nothing = tape.replay(replace={slot: torch.zeros_like(kept)}, grad=False)[tape.loss]
-        if abs(float(nothing.sum())) > 1e-6 * max(abs(tape.value), 1e-6):
-            return 0.0, False
+        if slot != tape.loss:
+            kept = tape.replay(grad=False, keep=(slot,)).get(slot)
+            if kept is None:
+                return 0.0, False
+            nothing = tape.replay(replace={slot: torch.zeros_like(kept)}, grad=False)[tape.loss]
+            if abs(float(nothing.sum())) > 1e-6 * max(abs(tape.value), 1e-6):
+                return 0.0, False
         if perfect is None:
             return 0.0, op.name in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "cross_entropy", "nll_loss")
         arguments = tape.observed[position][0]
         value = op.call(perfect, *arguments[1:], **tape.observed[position][1]) if arguments else op.call(**{**bound, "input": perfect})
-        return float(tape.replay(replace={slot: value}, grad=False)[tape.loss].sum()) / tape.scale, True
+        lowest = value if slot == tape.loss else tape.replay(replace={slot: value}, grad=False)[tape.loss]
+        return float(lowest.sum()) / tape.scale, True
 
 
 def next_token_floor(trial: Rehearsal, fill: dict[int, Tensor]) -> float:

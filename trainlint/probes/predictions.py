@@ -44,13 +44,14 @@ class Prediction:
         change = torch.nan_to_num((after.detach() - before.detach()).abs().float(), 0.0, 0.0, 0.0)
         return change.amax(1) if self.classes and change.dim() > 1 else change
 
-    def effects(self, exchange: Exchange, change: Tensor, sample: int) -> tuple[float, float] | None:
-        """The largest change of the sample's own predictions and of others', by the samples that the targets belong to."""
+    def effects(self, exchange: Exchange, change: Tensor, samples: set[int]) -> tuple[float, float] | None:
+        """The largest change of these samples' own predictions and of others', by the samples that the targets belong to."""
         labels = exchange.labels.get(self.target) if self.target is not None else None
         if labels is None or labels.shape != change.shape:
             return None
         owner = sample_of(labels)
-        return _largest(change[owner == sample]), _largest(change[(owner >= 0) & (owner != sample)])
+        own = torch.isin(owner, torch.tensor(sorted(samples), device=owner.device))
+        return _largest(change[own]), _largest(change[(owner >= 0) & ~own])
 
 
 def effects_by_rows(change: Tensor, count: int, samples: set[int]) -> tuple[float, float] | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 __all__ = ["Fit", "Ridge", "correlations", "targets_of"]
 
@@ -66,7 +67,7 @@ class Ridge:
         self.rows = self.scale(features)
         squares = _squares(self.rows, self.rows)
         np.fill_diagonal(squares, 0.0)
-        self._width = max(float(np.median(squares[np.triu_indices(len(squares), 1)])), 1e-12)
+        self._width = max(float(np.median(squares[np.tri(len(squares), k=-1, dtype=bool)])), 1e-12)
         distances = squares.copy()
         np.fill_diagonal(distances, np.inf)
         self.neighbour = distances.argmin(1)
@@ -78,8 +79,8 @@ class Ridge:
         self._kernel_mean = kernel.mean(0)
         centred = kernel - self._kernel_mean - self._kernel_mean[:, None] + self._kernel_mean.mean()
         self._diagonal = max(float(np.trace(centred)) / len(centred), 1e-12)
-        values, vectors = np.linalg.eigh(centred / self._diagonal)
-        self._values, self._vectors = values.astype(np.float64).clip(min=0.0), vectors.astype(np.float64)
+        self._kernel_centred: Single = centred / self._diagonal
+        self._inverses: dict[float, Single] = {}
 
     def scale(self, features: Rows) -> Single:
         """Standardise by the statistics of the samples that the probe was built on.
@@ -112,30 +113,39 @@ class Ridge:
     def _best(self, tested: Rows) -> tuple[Rows, float, Rows]:
         """Best scores of several targets ``(n, several, columns)``, and the strength and held-out predictions of the first."""
         best, scores, kept = _STRENGTHS[0], np.full(tested.shape[1], -np.inf), tested[:, 0]
-        flat = tested.reshape(len(tested), -1)
-        turned = self._vectors.T @ flat
+        narrow: Single = tested.astype(np.float32)
         for strength in _STRENGTHS:
-            predicted = self._held_out(flat, turned, strength).reshape(tested.shape)
-            found = correlations(predicted, tested).mean(1)
+            predicted = self._held_out(narrow.reshape(len(narrow), -1), strength).reshape(narrow.shape)
+            found = correlations(predicted, narrow).mean(1)
             if found[0] > scores[0]:
-                best, kept = strength, predicted[:, 0].copy()
+                best, kept = strength, predicted[:, 0].astype(np.float64)
             scores = np.maximum(scores, found)
         return scores, best, kept
 
-    def _held_out(self, targets: Rows, turned: Rows, strength: float) -> Rows:
-        """Leave-one-out predictions of ``targets`` (n, columns), which are given in the kernel's eigenvectors too."""
-        shrunk = self._values / (self._values + strength)
-        fitted = self._vectors @ (shrunk[:, None] * turned) + targets.mean(0)
-        leverage = (self._vectors**2) @ shrunk + 1 / len(targets)
-        left: Rows = targets - (targets - fitted) / (1 - leverage).clip(min=1e-6)[:, None]
+    def _held_out(self, targets: Single, strength: float) -> Single:
+        """Leave-one-out predictions of ``targets`` (n, columns): what is left of each, by what its own target weighs in its prediction."""
+        inverse = self._inverse(strength)
+        missed = strength * (inverse @ targets) - targets.mean(0)
+        apart = strength * np.diagonal(inverse) - 1 / len(targets)
+        left: Single = targets - missed / apart.clip(min=1e-6)[:, None]
         return left
+
+    def _inverse(self, strength: float) -> Single:
+        """The inverse of the regularised kernel. Raises LinAlgError where features were not finite."""
+        if strength not in self._inverses:
+            kernel = torch.from_numpy(self._kernel_centred + strength * np.eye(len(self.rows), dtype=np.float32))
+            factor, failed = torch.linalg.cholesky_ex(kernel)
+            if failed:
+                msg = "the kernel is not positive definite"
+                raise np.linalg.LinAlgError(msg)
+            self._inverses[strength] = torch.cholesky_inverse(factor).numpy()
+        return self._inverses[strength]
 
     def predict(self, features: Rows, targets: Rows, strength: float) -> Rows:
         """Predictions ``(m, columns)`` for other samples after learning this set's ``targets``."""
         kernel = self._kernel(self.scale(features))
         centred = kernel - kernel.mean(1, keepdims=True) - self._kernel_mean + self._kernel_mean.mean()
-        weights = self._vectors @ ((self._vectors.T @ (targets - targets.mean(0))) / (self._values + strength)[:, None])
-        predicted: Rows = centred / self._diagonal @ weights + targets.mean(0)
+        predicted: Rows = centred / self._diagonal @ (self._inverse(strength) @ (targets - targets.mean(0))) + targets.mean(0)
         return predicted
 
     def _kernel(self, rows: Single, squares: Single | None = None) -> Single:
@@ -157,7 +167,7 @@ def _squares(one: Single, other: Single) -> Single:
     return found.clip(min=0.0)
 
 
-def correlations(one: Rows, other: Rows) -> Rows:
+def correlations(one: Rows | Single, other: Rows | Single) -> Rows:
     """Correlations along the first axis."""
     a, b = one - one.mean(0), other - other.mean(0)
     scale = np.sqrt((a**2).sum(0) * (b**2).sum(0))

@@ -25,8 +25,10 @@ from trainlint.probes.regularisers import Change, unregularised
 from trainlint.probes.replay import Rehearsal
 from trainlint.record.recording import Recording
 
-__all__ = ["CHECKS", "FIRST_STEPS", "WARM_UP", "Bench", "first_run", "is_warmed", "part_of"]
+__all__ = ["CHECKS", "FIRST_STEPS", "PARTS", "WARM_UP", "Bench", "first_run", "is_warmed", "part_of"]
 
+#: Parts of a batch, of which the first is fed where that will do.
+PARTS = 4
 #: Steps after which the clean loss is measured, and the batches it is measured on.
 CHECKS = (1, 2, 4, 8, 16, 20, *range(24, 81, 8))
 _CHECKED = 2
@@ -101,6 +103,8 @@ class Bench:
 
 
 _FIRST: WeakKeyDictionary[Recording, ShortRun] = WeakKeyDictionary()
+#: Whether batches can be divided into so many parts.
+_FITTING: WeakKeyDictionary[Recording, dict[int, bool]] = WeakKeyDictionary()
 
 
 def first_run(bench: Bench) -> ShortRun:
@@ -116,18 +120,24 @@ def first_run(bench: Bench) -> ShortRun:
     return run
 
 
-def part_of(trial: Rehearsal, parts: int = 4) -> list[dict[int, Tensor]] | None:
+def part_of(trial: Rehearsal, parts: int = PARTS) -> list[dict[int, Tensor]] | None:
     """The first of so many parts of each batch; None when batches are small, the step is fixed to their size, or the loss is no mean over samples."""
     fills = divided(trial.tape, trial.fills, parts)
     if fills is None:
         return None
+    fitting = _FITTING.setdefault(trial.recording, {})
+    if parts not in fitting:
+        fitting[parts] = _fits(trial, fills[0])
+    return fills if fitting[parts] else None
+
+
+def _fits(trial: Rehearsal, part: dict[int, Tensor]) -> bool:
     try:
-        fits = alike(float(trial.loss(fills[0], grad=False)), float(trial.loss(trial.fills[0], grad=False)), _ALIKE)
+        return alike(float(trial.loss(part, grad=False)), float(trial.loss(trial.fills[0], grad=False)), _ALIKE)
     except (RuntimeError, IndexError, ValueError, TypeError, ArithmeticError):
-        return None
+        return False
     finally:
         trial.rewind()
-    return fills if fits else None
 
 
 def is_warmed(recording: Recording) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from trainlint.record.operation import Operation, Ref
 from trainlint.record.tape import Tape
 
-__all__ = ["Source", "labelled", "looked_up", "position_of", "sample_of", "with_another", "with_noise"]
+__all__ = ["Source", "labelled", "looked_up", "position_of", "sample_of", "with_noise", "with_others"]
 
 _SPAN = 2**20
 
@@ -60,17 +61,21 @@ def looked_up(op: Operation, tape: Tape) -> int | None:
     return ids.slot if isinstance(ids, Ref) else None
 
 
-def with_another(source: Source, sample: int) -> Tensor:
-    """The values with those of another sample in one sample's place; with noise where all others are the same."""
+def with_others(source: Source, samples: Collection[int]) -> Tensor:
+    """The values with those of another sample in the place of each of these; with noise where all others are the same."""
     owner = sample_of(source.labels)
     values = source.values.clone()
-    mine = values[owner == sample]
-    for other in sorted(set(owner.flatten().tolist()) - {sample, -1}, key=lambda k: (k <= sample, k))[:8]:
-        theirs = values[owner == other]
-        if theirs.shape == mine.shape and not torch.equal(theirs, mine):
-            values[owner == sample] = theirs
-            return values
-    return _noisy(values, owner == sample)
+    known = sorted(set(owner.flatten().tolist()) - {-1})
+    for sample in sorted(samples):
+        mine = source.values[owner == sample]
+        for other in sorted((k for k in known if k != sample), key=lambda k: (k < sample, k))[:8]:
+            theirs = source.values[owner == other]
+            if theirs.shape == mine.shape and not torch.equal(theirs, mine):
+                values[owner == sample] = theirs
+                break
+        else:
+            values = _noisy(values, owner == sample)
+    return values
 
 
 def with_noise(source: Source, position: int) -> Tensor:

@@ -40,6 +40,8 @@ _SECONDS, _MOST, _EXAMPLES, _TWICE = 3.0, 1000, 12, 4
 _POOR = 40
 #: Compressed bytes from which a sample is far from saying little, and how much of it is compressed to see so, in turn.
 _RICH, _HEADS = 256, (2**10, 2**14)
+#: Bytes from all over a sample, and how many different ones take more than the poor bytes however they are coded: 64 of 6 bits each.
+_GLANCE, _VARIED = 512, 64
 #: A part of a sample that is this much smaller than the largest, such as a label, says nothing of what it is.
 _MUCH_SMALLER = 8
 #: Places in a sample whose numbers are looked at.
@@ -146,7 +148,7 @@ def _by_content(where: Any, mine: Samples, theirs: Samples, end: float) -> Share
     now = time.monotonic()
     get, get_other = _readers(mine, theirs)
     val = _read(get_other, theirs.pool, _MOST, now + (end - now) / 3)
-    train = _read(get, mine.pool, len(mine.pool), end)
+    train = _read(get, mine.pool, len(mine.pool), end, glance=True)
     known = train.by_digest
     overlaps, windows = overlapping(get, mine.pool, get_other, theirs.pool, end + _SECONDS / 2)
     hits = [(index, known[c.digest]) for index, c in val.contents.items() if c.size >= _POOR and c.digest in known]
@@ -221,19 +223,20 @@ def _without_transforms(dataset: Any, depth: int = 8) -> Any:
     return bare
 
 
-def _read(get: Any, pool: Sequence[int], most: int, end: float) -> _Read:
+def _read(get: Any, pool: Sequence[int], most: int, end: float, *, glance: bool = False) -> _Read:
+    """Contents of the samples, of ``most`` at most; by a ``glance`` their sizes are exact only for those that say little."""
     found = _Read()
     for position in spread(len(pool)):
         if len(found.contents) >= most or (time.monotonic() > end and len(found.contents) >= _TWICE):
             break
         try:
-            found.contents[pool[position]] = _content(get(pool[position]))
+            found.contents[pool[position]] = _content(get(pool[position]), glance=glance)
         except Exception as error:
             raise CannotMeasureError(f"sample {pool[position]} could not be read: {type(error).__name__}") from error
     return found
 
 
-def _content(sample: Any) -> _Content:
+def _content(sample: Any, *, glance: bool = False) -> _Content:
     """The large parts of a sample: its picture, its row, its text, a graph's nodes and edges; labels are smaller."""
     parts = _parts(sample)
     if not parts:
@@ -245,7 +248,11 @@ def _content(sample: Any) -> _Content:
     values: list[float] = []
     if largest.dtype.kind == "f" and largest.size:
         values = largest.reshape(-1)[_STEPS * (largest.size - 1) // (_PLACES - 1)].astype(np.float64).tolist()
-    return _Content(hashlib.blake2b(data, digest_size=16).digest(), _compressed(data), tuple(values))
+    return _Content(hashlib.sha256(data).digest(), _RICH if glance and _is_varied(data) else _compressed(data), tuple(values))
+
+
+def _is_varied(data: bytes) -> bool:
+    return len(set(data[:: len(data) // _GLANCE | 1])) >= _VARIED  # an odd stride takes each byte of a number in turn
 
 
 def _compressed(data: bytes) -> int:

@@ -128,7 +128,7 @@ def _loop(
     model: nn.Module, loader: Iterable[Any], val_loader: Iterable[Any] | None, optimizers: list[Optimizer], loss: Callable[[nn.Module, Any], Tensor],
     val_loss: Callable[[nn.Module, Any], Any], device: torch.device, settings: Settings,
 ) -> None:  # fmt: skip
-    """A short epoch, a validation pass, and a shorter epoch: the order of the second shows in its first batches."""
+    """A short epoch, a validation pass, and the beginning of another epoch: its order shows in its first batches."""
     seen = 0
     for epoch, most in enumerate((settings.train_batches, _SECOND)):
         model.train()
@@ -149,7 +149,7 @@ def _loop(
                 "the loader gave no batch: is its dataset empty, smaller than a batch with drop_last=True, or a generator that was used up?"
             )
             raise InputError(msg)
-        if val_loader is not None:
+        if val_loader is not None and not epoch:
             model.eval()
             with torch.no_grad():
                 for batch in itertools.islice(_batches(val_loader, "val_loader"), settings.val_batches):
