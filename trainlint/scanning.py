@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from trainlint.edits import with_diffs
 from trainlint.engine import Judge, root_cause
 from trainlint.errors import TrainlintError, UnknownRuleError, UsageError
-from trainlint.evidence import Evidence
+from trainlint.evidence import Evidence, EvidenceWriter
 from trainlint.finding import Cost, Finding, Outcome, Report, Subject
 from trainlint.measurements import OUT_OF_BUDGET
+from trainlint.notebook import is_notebook
 from trainlint.overview import overview
 from trainlint.record.supervisor import Run, run_script
 from trainlint.registry import Catalogue, load_catalogue
+from trainlint.rerun import again
 from trainlint.settings import Settings
 from trainlint.source import in_context, traceback_shown
 from trainlint.suppression import heard, suppressions
@@ -48,6 +52,7 @@ def scan(
     show_output: bool = False,
     progress: Callable[[str], None] = lambda text: None,
     save_evidence: Path | None = None,
+    rerun: bool = True,
 ) -> Report:
     """Run an unmodified training script for a few steps, and report what is wrong with it.
 
@@ -58,6 +63,8 @@ def scan(
         show_output: Pass what the script prints on to stderr.
         progress: Told in a few words what is going on.
         save_evidence: Where to write the measurements for ``trainlint judge``.
+        rerun: Run the script once more with the edits of the fixes that no replayed step could try, where there are any and half of the
+            budget is left.
 
     Raises:
         UsageError: There is no such script, or a selected rule does not exist.
@@ -71,11 +78,33 @@ def scan(
     run = run_script(name, args, settings, module=module, show_output=show_output, progress=progress, save=save_evidence)
     command = shlex.join(["python", *(["-m"] if module else []), name, *args])
     status = "never-trained" if run.ended == "ended" and not _trained(run) else run.ended
-    report = judge(run.evidence, settings, name=name, command=command, seconds=run.seconds, status=status, crash=run.crash)
+    told = partial(judge, run.evidence, settings, name=name, command=command, status=status, crash=run.crash)
+    report = told(seconds=run.seconds)
     problem = _problem(name, run)
     if problem is not None:
         raise ScanError(problem, report if run.evidence.measurements else None)
-    return report
+    if not (rerun and settings.prove) or 2 * run.seconds > settings.budget or is_notebook(name):
+        return report
+
+    def edited(files: Mapping[Path, bytes], rules: Sequence[str]) -> Report | str:
+        progress(f"running the script with the fix for {', '.join(rules)}")
+        fewer = replace(settings, select=tuple(rules), ignore=(), prove=False, compare=False)
+        second = run_script(name, args, fewer, module=module, edited=files)
+        if (stopped := _problem(name, second)) is not None:
+            return second.crash.strip().splitlines()[-1] if second.crash.strip() else stopped
+        return judge(second.evidence, fewer)
+
+    began = time.monotonic()
+    proofs = again(report, load_catalogue().explains, edited)
+    if not proofs:
+        return report
+    for evidence in (run.evidence, run.evidence.earlier):
+        if evidence is not None:
+            evidence.proofs.update(proofs)
+    if save_evidence is not None:
+        for rule, proof in proofs.items():
+            EvidenceWriter(save_evidence).proof(rule, proof)
+    return told(seconds=run.seconds + time.monotonic() - began)
 
 
 def judge(

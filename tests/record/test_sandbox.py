@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import inspect
 import os
+import py_compile
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from trainlint.record.edited import edited
 from trainlint.record.sandbox import clean_up, sandboxed
 
 
@@ -102,3 +107,38 @@ def test_nothing_of_the_users_changes(deed: Callable[[], None], tmp_path: Path, 
         deed()
     clean_up(scratch)
     assert fingerprint(project) == before
+
+
+def test_looking_at_files_after_a_write_costs_no_more_than_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path.joinpath(*"abcdefgh")
+    deep.mkdir(parents=True)
+    (deep / "data.txt").write_text("mine")
+    (deep / "same.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    looked: list[object] = []
+    lstat = os.lstat
+    monkeypatch.setattr(os, "lstat", lambda *args, **kwargs: (looked.append(args), lstat(*args, **kwargs))[1])
+    with sandboxed(tmp_path.parent / f"{tmp_path.name}-scratch", [str(tmp_path)]):
+        Path("same.txt").write_text("written")
+        looked.clear()
+        os.stat(deep / "data.txt")
+        assert looked == []  # no file of that name was written
+        assert (deep / "same.txt").read_text() == "mine"
+        assert len(looked) <= 4 * len(deep.parts)  # each folder once for each question, not once for each folder below it
+
+
+def test_an_edited_file_is_read_imported_and_looked_at_in_the_place_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "edited_module.py"
+    module.write_text("VALUE = 1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = tmp_path.parent / f"{tmp_path.name}-text.py"
+    text.write_text("VALUE = 2222\n")
+    py_compile.compile(str(module))
+    with sandboxed(tmp_path.parent / f"{tmp_path.name}-scratch", [str(tmp_path)]) as overlay, edited(overlay, {str(module): str(text)}):
+        assert importlib.import_module("edited_module").VALUE == 2222
+        assert inspect.getsource(sys.modules["edited_module"]) == "VALUE = 2222\n"
+        assert os.path.getsize("edited_module.py") == len("VALUE = 2222\n")
+    del sys.modules["edited_module"]
+    assert importlib.import_module("edited_module").VALUE == 1
+    assert module.read_text() == "VALUE = 1\n"

@@ -72,8 +72,9 @@ def scan(
     def scan_once() -> Report:
         with live_progress(quiet=quiet, shown=sys.stderr.isatty() and not verbose) as progress:
             return run_scan(
-                script, args, settings=settings, module=module, show_output=verbose, progress=progress, save_evidence=save_evidence
-            )
+                script, args, settings=settings, module=module, show_output=verbose, progress=progress, save_evidence=save_evidence,
+                rerun=not (fix or diff),
+            )  # fmt: skip
 
     if fix and not diff:
         check_clean(start, allow_dirty=allow_dirty)

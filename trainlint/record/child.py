@@ -56,6 +56,7 @@ def _run(job: dict[str, Any], folder: Path) -> None:
     no_core()
     leave_stack(folder / "stack")
     from trainlint.probes.session import ProbeSession
+    from trainlint.record.edited import edited
     from trainlint.record.environment import environment
     from trainlint.record.frames import Frames
     from trainlint.record.hooks import listening, note_datasets
@@ -118,7 +119,7 @@ def _run(job: dict[str, Any], folder: Path) -> None:
     status, crash, place = "ended", "", ""
     project = [os.getcwd(), *([] if job["module"] else [os.path.dirname(os.path.realpath(job["script"]))])]
     before = _time_of_children()
-    with sandboxed(folder, project), listening(recorder), one_process(recorder):
+    with sandboxed(folder, project) as overlay, edited(overlay, job["edited"]), listening(recorder), one_process(recorder):
         try:
             try:
                 run_as_main(job)

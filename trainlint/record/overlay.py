@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ class Overlay:
         self.journal = scratch / "folders"
         self.files: dict[str, str] = {}
         self.gone: set[str] = set()
+        self._names: set[str] = set()
+        """Last parts of all paths that were ever in one of the two: nothing else needs a second look."""
+        self._asking = threading.local()
         self.made: list[str] = []
         home = Path.home()
         free = [
@@ -48,15 +52,36 @@ class Overlay:
             text = os.fsdecode(os.fspath(path))
         except TypeError:
             return None
-        full = os.path.join(os.path.realpath(os.path.dirname(text) or "."), os.path.basename(text))
+        full = os.path.join(self._resolved(os.path.dirname(text) or "."), os.path.basename(text))
         mine = full.startswith(tuple(p.rstrip(os.sep) + os.sep for p in self.project)) and not full.startswith(self.scratch_root)
         if not mine and (full.startswith(tuple(f + os.sep for f in self.free)) or full in self.free):
             return None
         return None if full.startswith(tuple(m + os.sep for m in self.made)) else full
 
+    def _resolved(self, folder: str) -> str:
+        """The folder without links, which are looked up where they really are."""
+        self._asking.now = True
+        try:
+            return os.path.realpath(folder)
+        finally:
+            self._asking.now = False
+
+    def read_as(self, path: str, text: str) -> None:
+        """From now on another file is read in the place of one."""
+        key = self.key(path)
+        if key is not None:
+            self._names.add(os.path.basename(key))
+            self.files[key] = text
+
     def for_reading(self, path: Any) -> Any:
         """The path to read in its place."""
-        if not self.files and not self.gone:
+        if not self._names or getattr(self._asking, "now", False):
+            return path
+        try:
+            known = os.path.basename(os.fsdecode(path)) in self._names
+        except TypeError:
+            return path
+        if not known:
             return path
         key = self.key(path)
         if key in self.gone:
@@ -76,7 +101,7 @@ class Overlay:
             target = inner / os.path.basename(key)
             if keep and key not in self.gone and REAL["isfile"](key):
                 shutil.copyfile(key, target)
-            self.files[key] = str(target)
+            self.read_as(key, str(target))
         self.gone.discard(key)
         return self.files[key]
 
@@ -85,6 +110,7 @@ class Overlay:
         root = os.path.realpath(path)
         for folder, _, names in os.walk(root):
             self.gone |= {folder, *(os.path.join(folder, name) for name in names)}
+            self._names |= {os.path.basename(folder), *names}
         for key in [k for k in self.files if k.startswith(root + os.sep)]:
             REAL["remove"](self.files.pop(key))
         for made in [m for m in self.made if m.startswith(root + os.sep)]:
@@ -102,6 +128,7 @@ class Overlay:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         if REAL["exists"](key):
             self.gone.add(key)
+            self._names.add(os.path.basename(key))
         return True
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,9 +65,9 @@ class Run:
 
 def run_script(
     script: str, args: Sequence[str], settings: Settings, *, module: bool = False, show_output: bool = False, progress: Callable[[str], None] = lambda text: None,
-    save: Path | None = None,
+    save: Path | None = None, edited: Mapping[Path, bytes] | None = None,
 ) -> Run:  # fmt: skip
-    """Run a script under the recorder in a child process and collect its evidence.
+    """Run a script under the recorder in a child process and collect its evidence; with ``edited`` as if these were the files' bytes.
 
     Raises UsageError when the script is not there, or there is no room for temporary files. Nothing that the script writes stays,
     and none of its processes, whatever way it ends.
@@ -81,6 +81,7 @@ def run_script(
     try:
         try:
             scratch = Path(tempfile.mkdtemp(prefix="trainlint-"))
+            job["edited"] = _written(scratch / "edited", edited or {})
             (scratch / "job.json").write_text(json.dumps(job), "utf-8")
             output = open(scratch / "output", "ab")  # appending, so that it can be cut while the script writes  # noqa: SIM115
         except OSError as error:
@@ -101,6 +102,17 @@ def run_script(
             end_marked(f"{_MARK}={scratch}")
         if scratch != Path():
             clean_up(scratch)
+
+
+def _written(folder: Path, files: Mapping[Path, bytes]) -> dict[str, str]:
+    """Write what files are to be read as, each under its own name; returns where, by absolute path."""
+    found: dict[str, str] = {}
+    for number, (path, content) in enumerate(files.items()):
+        target = folder / str(number) / path.name
+        target.parent.mkdir(parents=True)
+        target.write_bytes(content)
+        found[os.path.abspath(path)] = str(target)
+    return found
 
 
 def _environment(scratch: Path) -> dict[str, str]:
