@@ -16,7 +16,7 @@ from trainlint.measurements import Repair, Signal
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.split_samples import Split
 
-__all__ = ["MaskProbe", "mask_signal", "probe_masks"]
+__all__ = ["MaskProbe", "mask_signal", "probe_masks", "turned_upright"]
 
 Maps = npt.NDArray[np.float64]
 
@@ -102,8 +102,41 @@ def mask_signal(split: Split, probe: MaskProbe, guide: MaskProbe | None) -> Sign
     )
 
 
-def _turned(probe: MaskProbe, guide: MaskProbe | None) -> Repair | None:
-    """How many masks fit their picture clearly better when turned, and how well."""
+def turned_upright(split: Split, other: Split | None) -> list[Tensor]:
+    """The masks of a part, those that fit their picture clearly better when turned turned so; ``other`` is the other part, if it has masks."""
+    fit = _fitted(probe_masks(split), probe_masks(other) if other is not None and other.kind == "masks" else None)
+    way = fit.scores.argmax(0)
+    turns = list(fit.ways.values())
+    return [
+        torch.from_numpy(np.ascontiguousarray(turns[way[i]](mask.detach().cpu().numpy()))).to(mask.dtype) if fit.better[i] else mask
+        for i, mask in enumerate(split.masks)
+    ]
+
+
+@dataclass(eq=False)
+class _Fitted:
+    """How well masks fit their pictures turned in each way."""
+
+    ways: dict[str, Callable[[Maps], Maps]]
+    scores: Maps
+    """``(ways, n)``."""
+    upright: Maps
+    well: float
+    """What counts as a good fit."""
+    predicted: Maps
+
+    @property
+    def better(self) -> npt.NDArray[np.bool_]:
+        """Masks that fit well, and clearly better than upright, in one of the ways."""
+        return self.are_better(self.scores.max(0))
+
+    def are_better(self, scores: Maps) -> npt.NDArray[np.bool_]:
+        """The same for other best scores."""
+        found: npt.NDArray[np.bool_] = (scores > self.upright + _BETTER) & (scores > self.well)
+        return found
+
+
+def _fitted(probe: MaskProbe, guide: MaskProbe | None) -> _Fitted:
     predicted = probe.predicted
     if (
         guide is not None
@@ -116,16 +149,21 @@ def _turned(probe: MaskProbe, guide: MaskProbe | None) -> Repair | None:
     upright = _agreement(predicted, probe.maps)
     ways = {name: turn for name, turn in _TURNS.items() if name != _UPRIGHT and (probe.square or name in _ANY_SHAPE)}
     scores = np.stack([_agreement(predicted, turn(probe.maps)) for turn in ways.values()])
-    best = scores.max(0)
-    well = max(_WELL, _OF_USUAL * float(np.quantile(np.maximum(best, upright), 0.8)))
-    better = (best > upright + _BETTER) & (best > well)
+    well = max(_WELL, _OF_USUAL * float(np.quantile(np.maximum(scores.max(0), upright), 0.8)))
+    return _Fitted(ways, scores, upright, well, predicted)
+
+
+def _turned(probe: MaskProbe, guide: MaskProbe | None) -> Repair | None:
+    """How many masks fit their picture clearly better when turned, and how well."""
+    fit = _fitted(probe, guide)
+    best, better = fit.scores.max(0), fit.better
     if not better.any():
         return None
     others = np.roll(probe.maps, 1, axis=0)  # masks of other pictures fit by chance, the best of all ways to turn them too
-    chance = np.stack([_agreement(predicted, turn(others)) for turn in ways.values()]).max(0)
-    share, usual = float(better.mean()), float(((chance > upright + _BETTER) & (chance > well)).mean())
+    chance = np.stack([_agreement(fit.predicted, turn(others)) for turn in fit.ways.values()]).max(0)
+    share, usual = float(better.mean()), float(fit.are_better(chance).mean())
     wide = math.sqrt(max(usual * (1 - usual), 1 / len(best)) / len(best))
-    names = np.array(list(ways))[scores.argmax(0)[better]]
+    names = np.array(list(fit.ways))[fit.scores.argmax(0)[better]]
     common = max(set(names.tolist()), key=names.tolist().count)
     name = f"masks {common}" if (names == common).mean() > 0.8 else "masks mirrored or turned, each in its own way"
     return Repair(name=name, score=float(best[better].mean()), z=(share - usual) / wide, share=share)

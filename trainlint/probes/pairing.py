@@ -10,10 +10,11 @@ import numpy as np
 
 from trainlint.measurements import Mismatch, Repair
 from trainlint.probes.datasets import size_of
+from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.ridge import Fit, Ridge, Rows, correlations
 from trainlint.probes.split_samples import Indices, Split, labels_by_root, root_of
 
-__all__ = ["Probed", "find_mismatch", "find_repair", "find_stretch", "pairings"]
+__all__ = ["Probed", "find_mismatch", "find_repair", "find_stretch", "paired", "pairings"]
 
 #: How far labels may have slipped.
 _SHIFTS = (-5, -4, -3, -2, -1, 1, 2, 3, 4, 5)
@@ -61,23 +62,36 @@ def pairings(dataset: Any, size: int) -> Iterator[tuple[str, Indices]]:
 
 def find_repair(probed: Probed, others: list[Split]) -> Repair | None:
     """The pairing under which labels fit best, far from chance or not."""
-    split = probed.split
+    best: Repair | None = None
+    for name, given in _repaired(probed.split, others):
+        known = np.isfinite(given).reshape(len(given), -1).all(1)
+        if known.mean() < _KNOWN or np.array_equal(given[known], probed.split.labels[known]):
+            continue
+        score = probed.ridge.score(probed.split.columns(given))
+        if best is None or score > best.score:
+            best = Repair(name=name, score=score, z=probed.fit.z_of(score))
+    return best
+
+
+def paired(split: Split, others: list[Split], name: str) -> Rows:
+    """The labels that the samples of a part have under a pairing, NaN where there is none. Raises CannotMeasureError for an unknown one."""
+    found = next((given for known, given in _repaired(split, others) if known == name), None)
+    if found is None:
+        msg = f"the labels cannot be paired again ({name})"
+        raise CannotMeasureError(msg)
+    return found
+
+
+def _repaired(split: Split, others: list[Split]) -> Iterator[tuple[str, Rows]]:
+    """Yield ``(name, labels)`` of the samples under each pairing."""
     root, _ = root_of(split.samples.dataset, split.indices)
     labels = labels_by_root([split, *others]).get(id(root))
     size = size_of(root)
     if labels is None or size is None or len(labels) != size or size < 3:
-        return None
-    best: Repair | None = None
+        return
     for name, order in pairings(root, size):
         wanted = order[split.roots]
-        given = np.where((wanted >= 0).reshape(-1, *[1] * (labels.ndim - 1)), labels[wanted], np.nan)
-        known = np.isfinite(given).reshape(len(given), -1).all(1)
-        if known.mean() < _KNOWN or np.array_equal(given[known], split.labels[known]):
-            continue
-        score = probed.ridge.score(split.columns(given))
-        if best is None or score > best.score:
-            best = Repair(name=name, score=score, z=probed.fit.z_of(score))
-    return best
+        yield name, np.where((wanted >= 0).reshape(-1, *[1] * (labels.ndim - 1)), labels[wanted], np.nan)
 
 
 def find_mismatch(sure: Probed, doubtful: Probed, other: str, generator: np.random.Generator) -> Mismatch:

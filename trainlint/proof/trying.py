@@ -10,7 +10,7 @@ import torch
 from trainlint.finding import Finding, Proof, Severity
 from trainlint.measurements import Measurement, Unmeasured
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.proof import axes_trials, data_trials, loop_trials, loss_trials, mixing_trials, optimizer_trials
+from trainlint.proof import axes_trials, data_trials, label_trials, loop_trials, loss_trials, mixing_trials, optimizer_trials
 from trainlint.proof.runs import Bench, Condition, not_tried
 from trainlint.record.recording import Recording
 from trainlint.record.snapshot import Snapshot, state_tensors
@@ -47,6 +47,8 @@ TRIALS: dict[str, Callable[[Bench], Proof]] = {
     "input-scale": data_trials.input_scale,
     "input-finite": data_trials.input_finite,
     "non-finite": data_trials.non_finite,
+    "label-mapping": label_trials.label_mapping,
+    "label-signal": label_trials.label_signal,
     "init-loss": data_trials.init_loss,
     "init-scale": data_trials.init_weights,
     "dead-units": data_trials.init_weights,
@@ -56,7 +58,7 @@ TRIALS: dict[str, Callable[[Bench], Proof]] = {
 
 #: Rules whose fix changes what no training step does: which samples are read, how the model is validated, what is kept of a step.
 ELSEWHERE = frozenset({
-    "ema", "eval-augment", "eval-mode", "graph-retained", "input-degenerate", "label-mapping", "label-noise", "label-signal", "last-batch",
+    "ema", "eval-augment", "eval-mode", "graph-retained", "input-degenerate", "label-noise", "last-batch",
     "memory-growth", "split-leak", "worker-seed",
 })  # fmt: skip
 
