@@ -152,3 +152,49 @@ def test_embeddings_that_are_summed_keep_one_scale() -> None:
         "        self.e = nn.Embedding(9, 4)\n        nn.init.normal_(self.e.weight, std=0.02)\n"
         "        self.p = nn.Embedding(5, 4)\n        nn.init.normal_(self.p.weight, std=0.02)\n"
     )
+
+
+def test_samples_that_two_networks_learn_from_stay_detached_for_the_first():
+    becomes(
+        "keep-gradients",
+        """
+        for real in loader:
+            fake = G(z).detach()  # here
+            opt_d.zero_grad()
+            loss_d = bce(D(real), one) + bce(D(fake), zero)
+            loss_d.backward()
+            opt_d.step()
+            loss_g = bce(D(fake), one)
+            loss_g.backward()
+        """,
+        """
+        for real in loader:
+            fake = G(z)
+            opt_d.zero_grad()
+            loss_d = bce(D(real), one) + bce(D(fake.detach()), zero)
+            loss_d.backward()
+            opt_d.step()
+            loss_g = bce(D(fake), one)
+            loss_g.backward()
+        """,
+        cut="detach",
+    )
+
+
+def test_what_is_used_before_one_backward_alone_keeps_its_graph():
+    becomes(
+        "keep-gradients",
+        """
+        h = body(x).detach()  # here
+        loss = criterion(head(h), y)
+        loss.backward()
+        print(loss)
+        """,
+        """
+        h = body(x)
+        loss = criterion(head(h), y)
+        loss.backward()
+        print(loss)
+        """,
+        cut="detach",
+    )

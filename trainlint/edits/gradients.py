@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import libcst as cst
 
 from trainlint.edits.changes import Changes
-from trainlint.edits.script import Script, Unsure, dotted
+from trainlint.edits.script import Script, Statement, Unsure, dotted
 from trainlint.finding import Json
 
 __all__ = ["allow_gradients", "keep_gradients", "thaw"]
@@ -59,7 +59,30 @@ def keep_gradients(script: Script, line: int, values: dict[str, Json]) -> Change
         raise Unsure(f"{cut}() does not stand on the line just once")
     receiver = script.receiver(calls[0])
     assert receiver is not None
-    return Changes(script).replace(calls[0], receiver)
+    changes = Changes(script).replace(calls[0], receiver)
+    for earlier in _needed_once_more(script, script.statement(line), calls[0]) if cut == "detach" else ():
+        changes.replace(earlier, earlier.with_changes(value=cst.Call(cst.Attribute(earlier.value, cst.Name("detach")))))
+    return changes
+
+
+def _needed_once_more(script: Script, place: Statement, cut: cst.Call) -> list[cst.Arg]:
+    """Where what was detached is handed on before a first backward(), if it is handed on after that as well.
+
+    The first graph is freed by then: a discriminator learns from detached samples, its generator from the same ones with their graph.
+    """
+    made = place.body[0] if isinstance(place, cst.SimpleStatementLine) and len(place.body) == 1 else None
+    if not isinstance(made, cst.Assign) or len(made.targets) != 1 or made.value is not cut:
+        return []
+    name, rows = made.targets[0].target, list(script.block(place).body)
+    behind = rows[rows.index(place) + 1 :]
+    first = next((i for i, row in enumerate(behind) if any(script.last(c) == "backward" for c in script.all(cst.Call, row))), None)
+    if first is None or not isinstance(name, cst.Name):
+        return []
+
+    def handed_on(some: Sequence[cst.CSTNode]) -> list[cst.Arg]:
+        return [a for row in some for a in script.all(cst.Arg, row) if isinstance(a.value, cst.Name) and a.value.value == name.value]
+
+    return handed_on(behind[: first + 1]) if handed_on(behind[first + 1 :]) else []
 
 
 _OFF = ("no_grad", "inference_mode")
