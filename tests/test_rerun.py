@@ -35,12 +35,14 @@ def report(*findings: Finding) -> Report:
 class Runs:
     """Answers every run alike, and keeps what was asked."""
 
-    def __init__(self, *answer: Finding, stopped: str = "") -> None:
+    def __init__(self, *answer: Finding, stopped: str | None = "") -> None:
         self.answer, self.stopped = answer, stopped
         self.asked: list[tuple[dict[Path, bytes], list[str]]] = []
 
-    def __call__(self, files: dict[Path, bytes], rules: Sequence[str]) -> Report | str:
+    def __call__(self, files: dict[Path, bytes], rules: Sequence[str]) -> Report | str | None:
         self.asked.append((dict(files), list(rules)))
+        if self.stopped is None:
+            return None
         return self.stopped or Report(subject=Subject(kind="script", name="train.py"), findings=self.answer)
 
 
@@ -87,6 +89,10 @@ def test_a_change_that_breaks_the_script_did_not_help(script: Path) -> None:
     proof = again(report(finding(script)), {}, Runs(stopped="NameError: name 'held' is not defined"))["shuffle"]
     assert (proof.tried, proof.helped) == (True, False)
     assert "the script stopped: NameError" in proof.summary
+
+
+def test_a_run_that_the_user_ended_says_nothing(script: Path) -> None:
+    assert again(report(finding(script)), {}, Runs(stopped=None)) == {}
 
 
 def test_of_two_changes_it_is_not_said_which_broke_the_script(script: Path) -> None:

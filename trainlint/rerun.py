@@ -16,8 +16,9 @@ from trainlint.finding import Finding, Outcome, Proof, Report, Severity
 
 __all__ = ["again"]
 
-#: What runs the script with other bytes for some files, judges it by some rules, and returns the report, or why there is none.
-Run = Callable[[Mapping[Path, bytes], Sequence[str]], Report | str]
+#: What runs the script with other bytes for some files and judges it by some rules: the report, how the script stopped, or None when the user,
+#: or a fault of our own, ended it.
+Run = Callable[[Mapping[Path, bytes], Sequence[str]], Report | str | None]
 
 
 #: Characters of an error that are shown.
@@ -38,7 +39,7 @@ def again(report: Report, explains: Mapping[str, tuple[str, ...]], run: Run) -> 
     if not waiting:
         return {}
     after = run({path: file.source.encode(file.text) for path, file in planned.files.items()}, [f.name for f in waiting])
-    return {f.name: _proof(f, planned.chosen, after) for f in waiting}
+    return {f.name: _proof(f, planned.chosen, after) for f in waiting} if after is not None else {}
 
 
 def _waits(finding: Finding) -> bool:

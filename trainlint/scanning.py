@@ -86,10 +86,12 @@ def scan(
     if not (rerun and settings.prove) or 2 * run.seconds > settings.budget or is_notebook(name):
         return report
 
-    def edited(files: Mapping[Path, bytes], rules: Sequence[str]) -> Report | str:
+    def edited(files: Mapping[Path, bytes], rules: Sequence[str]) -> Report | str | None:
         progress(f"running the script with the fix for {', '.join(rules)}")
         fewer = replace(settings, select=tuple(rules), ignore=(), prove=False, compare=False)
         second = run_script(name, args, fewer, module=module, edited=files)
+        if second.ended == "interrupted" or second.evidence.status.get("internal"):
+            return None
         if (stopped := _problem(name, second)) is not None:
             return second.crash.strip().splitlines()[-1] if second.crash.strip() else stopped
         return judge(second.evidence, fewer)
