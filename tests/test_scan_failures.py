@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -108,6 +109,36 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+SLOW = """
+import sys, time
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            open({mark!r}, "w").close()
+            time.sleep(600)
+sys.meta_path.insert(0, Slow())
+"""
+
+
+def test_ctrl_c_before_the_script_begins_is_no_fault_of_ours(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    (tmp_path / "train.py").write_text(HEALTHY)
+    aside = tmp_path_factory.mktemp("aside")
+    (aside / "sitecustomize.py").write_text(SLOW.format(mark=str(aside / "importing")))
+    scan = subprocess.Popen(
+        [sys.executable, "-m", "trainlint", "scan", "train.py", "--no-html"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONPATH": str(aside)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell has it ignored
+    )  # fmt: skip
+    while not (aside / "importing").exists():
+        assert scan.poll() is None
+        time.sleep(0.05)
+    scan.send_signal(signal.SIGINT)
+    said, _ = scan.communicate(timeout=60)
+    assert scan.returncode == 2
+    assert "interrupted" in said
+    assert "Traceback" not in said
 
 
 def test_a_script_that_swallows_every_exception_is_ended_all_the_same(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ def main(job_file: str) -> None:
     folder = Path(job_file).parent
     try:
         _run(json.loads(Path(job_file).read_text("utf-8")), folder)
+    except KeyboardInterrupt:  # before the script began; whoever sent it says so
+        _leave(1)
     except BaseException:
         from trainlint.evidence import EvidenceWriter
 
@@ -50,7 +52,7 @@ def _run(job: dict[str, Any], folder: Path) -> None:
     import msgspec
 
     from trainlint.evidence import EvidenceWriter
-    from trainlint.record.lastwords import die_with_parent, leave_stack, nearest_line, no_core
+    from trainlint.record.lastwords import die_with_parent, leave_stack, nearest_line, no_core, time_of_children
 
     die_with_parent(signal.SIGKILL)
     no_core()
@@ -118,7 +120,7 @@ def _run(job: dict[str, Any], folder: Path) -> None:
     broken_threads = _note_threads()
     status, crash, place = "ended", "", ""
     project = [os.getcwd(), *([] if job["module"] else [os.path.dirname(os.path.realpath(job["script"]))])]
-    before = _time_of_children()
+    before = time_of_children()
     with sandboxed(folder, project) as overlay, edited(overlay, job["edited"]), listening(recorder), one_process(recorder):
         try:
             try:
@@ -157,7 +159,7 @@ def _run(job: dict[str, Any], folder: Path) -> None:
                 recorder.finish()
     with contextlib.suppress(KeyboardInterrupt), measuring:  # a thread of the script may be at it
         pass
-    evidence.line("status", ended=status, crash=crash, place=place, children_seconds=_time_of_children() - before, done=True)
+    evidence.line("status", ended=status, crash=crash, place=place, children_seconds=time_of_children() - before, done=True)
     _leave(0)
 
 
@@ -262,14 +264,6 @@ def _join_threads() -> None:
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()
-
-
-def _time_of_children() -> float:
-    """Processor seconds of the processes that this one has started and seen end."""
-    import resource
-
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def _measure_before_hard_exit(recorder: Any) -> None:

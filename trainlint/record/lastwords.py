@@ -19,7 +19,7 @@ from types import TracebackType
 
 from trainlint.record.frames import Frames
 
-__all__ = ["die_with_parent", "end_marked", "leave_stack", "nearest_line", "no_core", "place_left"]
+__all__ = ["die_with_parent", "end_marked", "leave_stack", "nearest_line", "no_core", "place_left", "time_of_children"]
 
 #: prctl's option for the signal that a process gets when its parent is gone (Linux).
 _PARENT_DEATH = 1
@@ -109,3 +109,11 @@ def _marked(mark: bytes) -> Iterator[int]:
             with contextlib.suppress(OSError):
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
                     yield int(entry.name)
+
+
+def time_of_children() -> float:
+    """Processor seconds of the processes that this one has started and seen end."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
