@@ -122,3 +122,24 @@ def test_labels_without_any_known_pairing_are_not_tried() -> None:
     found = tried("label-signal", TensorDataset(inputs, shuffled), TensorDataset(*clouds(300, 1)), mlp())
     assert not found.tried
     assert found.summary == "which label belongs to which input is not known"
+
+
+class Tagger(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.rnn, self.head = nn.Embedding(40, 16), nn.GRU(16, 8, batch_first=True, bidirectional=True), nn.Linear(16, 4)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.head(self.rnn(self.embed(ids))[0])
+
+
+def test_tags_beside_their_tokens_are_lined_up() -> None:
+    tokens = torch.randint(2, 40, (300, 12), generator=torch.Generator().manual_seed(0))
+
+    def loss(scores: Tensor, tags: Tensor) -> Tensor:
+        return F.cross_entropy(scores.flatten(0, 1), tags.flatten())
+
+    beside = TensorDataset(tokens, (tokens % 4).roll(1, 1))
+    found = tried("label-signal", beside, beside, Tagger(), loss)
+    assert found.helped
+    assert found.summary.startswith("With each tag beside its own token, ")

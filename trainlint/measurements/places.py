@@ -26,6 +26,8 @@ class ShiftedTags:
     places: int
     where: Location | None = None
     """The line that makes the tags."""
+    path: str = ""
+    """The tags, in the loader's batch."""
 
 
 @dataclass(frozen=True, kw_only=True)

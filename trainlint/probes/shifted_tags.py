@@ -90,6 +90,7 @@ def shifted_tags(recording: Recording, deadline: float) -> ShiftedTags | None:
                         sequences=found.sequences,
                         places=found.places,
                         where=recording.frames.location(where),
+                        path=target,
                     )
     return None
 

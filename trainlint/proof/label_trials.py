@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainlint.finding import Proof
-from trainlint.measurements import Labels
+from trainlint.measurements import Labels, ShiftedTags
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.mask_fit import turned_upright
 from trainlint.probes.pairing import paired
@@ -26,8 +26,10 @@ _KEPT_BACK, _JUDGED = 0.4, 4
 
 
 def label_signal(bench: Bench) -> Proof:
-    """With the pairing of labels and inputs under which a cheap probe finds that they fit."""
+    """With the pairing of labels and inputs, or of tags and tokens, under which a cheap probe finds that they fit."""
     labels = bench.measure(Labels)
+    if isinstance(labels, Labels) and labels.torn is None and labels.shifted is not None and labels.shifted.phase == "train":
+        return _lined_up(bench, labels.shifted)
     wanted = bench.finding.evidence.get("repair")
     signal = next((s for s in labels.signals if s.repair and s.repair.name == wanted), None) if isinstance(labels, Labels) else None
     if signal is None or signal.repair is None:
@@ -46,6 +48,19 @@ def label_signal(bench: Bench) -> Proof:
             return not_tried("too few samples were read to train on some and judge on others")
         trial.fills = [dict(f) for f in fills[back:]]
         return _judged(bench, trial, swapped, fills[:back], words, "loss on held-out samples")
+
+
+def _lined_up(bench: Bench, tags: ShiftedTags) -> Proof:
+    """With each tag moved to the token that it belongs to; what is moved over an end comes in at the other."""
+    with bench.rehearsal() as trial:
+        slot = trial.tape.batch.get(tags.path)
+        if slot is None:
+            return not_tried("the tags that the step compares are not those of the batch")
+
+        def mend(fill: Fill) -> Fill:
+            return {**fill, slot: fill.get(slot, trial.tape.outside[slot]).roll(tags.shift, 1)}
+
+        return compared(bench, trial, before=Condition(), after=Condition(feed=mend), words="With each tag beside its own token")
 
 
 def _others(bench: Bench) -> list[Split]:
