@@ -20,7 +20,6 @@ __all__ = ["again"]
 #: or a fault of our own, ended it.
 Run = Callable[[Mapping[Path, bytes], Sequence[str]], Report | str | None]
 
-
 #: Characters of an error that are shown.
 _LONGEST = 160
 #: Rules about what a script does with its steps: that it passes them says more than that some replayed steps made no difference to the loss.

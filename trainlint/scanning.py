@@ -86,18 +86,9 @@ def scan(
     if not (rerun and settings.prove) or 2 * run.seconds > settings.budget or is_notebook(name):
         return report
 
-    def edited(files: Mapping[Path, bytes], rules: Sequence[str]) -> Report | str | None:
-        progress(f"running the script with the fix for {', '.join(rules)}")
-        fewer = replace(settings, select=tuple(rules), ignore=(), prove=False, compare=False)
-        second = run_script(name, args, fewer, module=module, edited=files)
-        if second.ended == "interrupted" or second.evidence.status.get("internal"):
-            return None
-        if (stopped := _problem(name, second)) is not None:
-            return second.crash.strip().splitlines()[-1] if second.crash.strip() else stopped
-        return judge(second.evidence, fewer)
-
     began = time.monotonic()
-    proofs = again(report, load_catalogue().explains, edited)
+    once_more = partial(run_script, name, args, module=module)
+    proofs = again(report, load_catalogue().explains, partial(_with_edits, name, once_more, settings, progress))
     if not proofs:
         return report
     for evidence in (run.evidence, run.evidence.earlier):
@@ -107,6 +98,28 @@ def scan(
         for rule, proof in proofs.items():
             EvidenceWriter(save_evidence).proof(rule, proof)
     return told(seconds=run.seconds + time.monotonic() - began)
+
+
+def _with_edits(
+    name: str,
+    run: Callable[..., Run],
+    settings: Settings,
+    progress: Callable[[str], None],
+    files: Mapping[Path, bytes],
+    rules: Sequence[str],
+) -> Report | str | None:
+    """What some rules say of the script with other bytes for some files, or how it stopped; None when that is not its own doing."""
+    progress(f"running the script with the fix for {', '.join(rules)}")
+    fewer = replace(settings, select=tuple(rules), ignore=(), prove=False, compare=False)
+    try:
+        second = run(fewer, edited=files)
+    except UsageError:  # no room for its temporary files
+        return None
+    if second.ended == "interrupted" or second.evidence.status.get("internal"):
+        return None
+    if (stopped := _problem(name, second)) is not None:
+        return second.crash.strip().splitlines()[-1] if second.crash.strip() else stopped
+    return judge(second.evidence, fewer)
 
 
 def judge(
