@@ -138,6 +138,7 @@ def _changed(repeats: Repeats, main: Repeat) -> Verdict:
         fix=Fix(
             summary="Change a copy: rows of arrays and tensors are views, and -=, /= and functions that work in place write through them.",
             code="image = self.images[index].copy()  # clone() for a tensor",
+            edit=Edit(kind="not-in-place"),
         ),
     )
 
