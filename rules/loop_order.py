@@ -163,7 +163,11 @@ def _without_loss(loop: Loop) -> Verdict:
         severity=Severity.ERROR,
         evidence={"measured": 0, "expected": len(loop.steps), "steps": len(loop.steps), "losses": len(losses)},
         location=loop.step_returns_where or (losses[-1].where if losses else loop.steps[-1].where),
-        fix=Fix(summary="Return the loss on every path through the training step: what returns None is skipped.", code="return loss"),
+        fix=Fix(
+            summary="Return the loss on every path through the training step: what returns None is skipped.",
+            code="return loss",
+            edit=Edit(kind="return-loss"),
+        ),
         details=(_timeline(loop, "step"),),
     )
 

@@ -243,9 +243,15 @@ def _unexplained(
         severity=Severity.WARNING if severe else Severity.NOTE,
         evidence={"measured": share, "expected": 0.0, "threshold": SHARE, "parameters": len(shown)},
         location=returns or parameters.model_where,
-        fix=Fix(summary="Use their output in the loss, or remove or freeze them.", code="model.unused_part.requires_grad_(False)"),
+        fix=_RETURN
+        if returns is not None
+        else Fix(summary="Use their output in the loss, or remove or freeze them.", code="model.unused_part.requires_grad_(False)"),
         details=(_table(shown),),
     )
+
+
+#: A framework skips a training step that gives it no loss.
+_RETURN = Fix(summary="Return the loss on every path through the training step.", code="return loss", edit=Edit(kind="return-loss"))
 
 
 def _article(kind: str) -> str:

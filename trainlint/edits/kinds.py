@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from trainlint.edits import activation, axes, data, gradients, in_place, loader, loop, loss, mixing, modes, module, optimizer, schedule
+from trainlint.edits import (
+    activation,
+    axes,
+    data,
+    gradients,
+    in_place,
+    loader,
+    loop,
+    loss,
+    mixing,
+    modes,
+    module,
+    optimizer,
+    returns,
+    schedule,
+)
 from trainlint.edits.changes import Changes
 from trainlint.edits.script import Script
 from trainlint.finding import Json
@@ -84,4 +99,5 @@ KINDS: Mapping[str, Kind] = {
     "count-from-zero": Kind(data.count_from_zero),
     "plain-validation": Kind(data.plain_validation),
     "not-in-place": Kind(in_place.not_in_place),
+    "return-loss": Kind(returns.return_loss),
 }
