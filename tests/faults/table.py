@@ -126,7 +126,7 @@ SCANS: dict[str, Fault] = {
     "leaves a thread running": Fault(source=script(build="import threading\nthreading.Thread(target=time.sleep, args=(10**6,)).start()"), code=0),
     "forks": Fault(source=script(build="pid = os.fork()\nif not pid: time.sleep(10**6)"), code=0),
     "trains in a forked process": Fault(source=script(run="pid = os.fork()\nif not pid:\n    train()\n    os._exit(0)\nos.waitpid(pid, 0)"), code=2, says=r"process.* of its own", status="never-trained"),
-    "trains in a process of multiprocessing": Fault(source=script(run="if __name__ == '__main__':\n    import multiprocessing\n    p = multiprocessing.get_context('spawn').Process(target=train)\n    p.start(); p.join()"), options=("--budget", "20s"), code=2, says=r"process.* of its own", status="never-trained"),
+    "trains in a process of multiprocessing": Fault(source=script(run="if __name__ == '__main__':\n    import multiprocessing\n    p = multiprocessing.get_context('spawn').Process(target=train)\n    p.start(); p.join()"), options=("--budget", "20s"), code=0),
     "trains in a subprocess": Fault(source="import subprocess, sys\nsubprocess.run([sys.executable, 'real.py'], check=True)\n", files={"real.py": "import torch"}, code=2, says=r"process.* of its own", status="never-trained"),
     "leaves a subprocess running": Fault(source=script(build="import subprocess\nsubprocess.Popen(['sleep', '100000'])"), code=0),
     "leaves a subprocess running in a session of its own": Fault(source=script(build="import subprocess\nsubprocess.Popen(['sleep', '100000'], start_new_session=True)"), code=0),
