@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from trainlint.edits import activation, axes, data, gradients, loader, loop, loss, mixing, modes, module, optimizer, schedule
+from trainlint.edits import activation, axes, data, dropout, gradients, loader, loop, loss, mixing, modes, module, optimizer, schedule
 from trainlint.edits.changes import Changes
 from trainlint.edits.script import Script
 from trainlint.finding import Json
@@ -76,6 +76,7 @@ KINDS: Mapping[str, Kind] = {
     "swap-axes": Kind(axes.swap),
     "causal-mask": Kind(module.causal),
     "off-the-edge": Kind(module.off_the_edge),
+    "dropout-flag": Kind(dropout.tell_mode),
     "dropout": Kind(module.lower_dropout),
     "embedding-scale": Kind(module.scale_weights),
     "rescale-input": Kind(data.rescale),
