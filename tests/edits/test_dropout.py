@@ -70,6 +70,13 @@ def test_dropout_in_its_spellings_is_told_the_mode(before: str, after: str) -> N
     assert edited("dropout-flag", f"{HEAD}        return {before}  # here\n").endswith(f"        return {after}\n")
 
 
+def test_layers_built_where_they_are_called_become_functions_in_the_whole_class() -> None:
+    before = f"{HEAD}        x = nn.Dropout(0.7)(x)  # here\n        return nn.Dropout(p=0.5)(x)\n"
+    assert edited("dropout-flag", before).endswith(
+        "        x = F.dropout(x, 0.7, training=self.training)\n        return F.dropout(x, p=0.5, training=self.training)\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("call", "why"),
     [

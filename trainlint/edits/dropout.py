@@ -37,7 +37,8 @@ def tell_mode(script: Script, line: int, values: dict[str, Json]) -> Changes:
         _tell(script, changes, call, mode)
     for call in script.all(cst.Call, owner):
         # What is told True elsewhere may be so on purpose.
-        if call not in calls and _is_functional(script, call) and script.last(call) in _ON and _untold(call):
+        untold = _is_functional(script, call) and script.last(call) in _ON and _untold(call)
+        if call not in calls and (untold or _built(script, call) is not None):
             _tell(script, changes, call, _owner(script, call)[1])
     return changes
 
