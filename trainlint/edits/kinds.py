@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from trainlint.edits import activation, axes, data, dropout, gradients, loader, loop, loss, mixing, modes, module, optimizer, schedule
+from trainlint.edits import (
+    activation,
+    axes,
+    data,
+    dropout,
+    gradients,
+    graph,
+    loader,
+    loop,
+    loss,
+    mixing,
+    modes,
+    module,
+    optimizer,
+    schedule,
+)
 from trainlint.edits.changes import Changes
 from trainlint.edits.script import Script
 from trainlint.finding import Json
@@ -71,6 +86,7 @@ KINDS: Mapping[str, Kind] = {
     "unfreeze": Kind(gradients.thaw),
     "keep-gradients": Kind(gradients.keep_gradients),
     "allow-gradients": Kind(gradients.allow_gradients),
+    "keep-graph": Kind(graph.keep_graph),
     "batch-first": Kind(module.batch_first),
     "batch-axis-first": Kind(module.batch_axis_first),
     "swap-axes": Kind(axes.swap),
