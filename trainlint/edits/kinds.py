@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from trainlint.edits import (
     activation,
+    averages,
     axes,
     data,
     dropout,
@@ -95,6 +96,9 @@ KINDS: Mapping[str, Kind] = {
     "dropout-flag": Kind(dropout.tell_mode),
     "dropout": Kind(module.lower_dropout),
     "embedding-scale": Kind(module.scale_weights),
+    "norm-momentum": Kind(averages.set_momentum),
+    "average-decay": Kind(averages.set_decay),
+    "copy-kept": Kind(averages.copy_kept),
     "rescale-input": Kind(data.rescale),
     "standardise-input": Kind(data.standardise),
     "fill-missing": Kind(data.fill_missing),
