@@ -35,6 +35,11 @@ def test_the_momentum_is_written_where_its_name_gets_it() -> None:
     assert edited("norm-momentum", before, momentum=0.9997, new=0.0003) == after
 
 
+def test_a_momentum_that_the_optimizer_shares_is_left_alone() -> None:
+    before = "M = 0.99\nbn = nn.BatchNorm2d(8, momentum=M)  # here\noptimizer = SGD(bn.parameters(), lr=0.1, momentum=M)\n"
+    assert "SGD takes its momentum" in refused("norm-momentum", before, momentum=0.99, new=0.01)
+
+
 @pytest.mark.parametrize("line", ["bn = nn.BatchNorm2d(8)", "bn = nn.BatchNorm2d(8, momentum=1 - m)", "bn = make_norm(8, momentum=0.99)"])
 def test_a_momentum_that_is_not_written_there_is_left_alone(line: str) -> None:
     assert refused("norm-momentum", f"{line}  # here\n", momentum=0.99, new=0.01)

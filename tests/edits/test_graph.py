@@ -58,6 +58,7 @@ def test_a_sum_of_numbers_stays_a_sum_and_what_silenced_the_error_goes() -> None
             loss = torch.tensor(loss)
             loss.requires_grad = True  # here
             loss.backward()
+        loss = f(x).item()
         """,
         """
         import torch
@@ -67,6 +68,7 @@ def test_a_sum_of_numbers_stays_a_sum_and_what_silenced_the_error_goes() -> None
             for head in heads:
                 loss += head(x, y)
             loss.backward()
+        loss = f(x).item()
         """,
         of="numbers",
     )

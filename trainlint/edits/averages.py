@@ -25,6 +25,11 @@ def set_momentum(script: Script, line: int, values: dict[str, Json]) -> Changes:
     if not given:
         raise Unsure("the line does not build a batch-norm layer with a momentum")
     changes = Changes(script)
+    codes = {script.code(a.value) for a in given if number_at(a.value) is None}
+    for call in script.all(cst.Call):
+        shared = [a for a in call.args if a.keyword is not None and a.keyword.value == "momentum" and script.code(a.value) in codes]
+        if shared and not _is_norm(script, call):
+            raise Unsure(f"{script.last(call)} takes its momentum from the same number")
     for arg in given:
         changes.replace(written(script, arg.value, momentum, new), expression(new))
     for call in script.all(cst.Call):

@@ -138,9 +138,13 @@ class _Path:
             yield receiver
         elif isinstance(node, cst.Name) and names:
             scope = self.script.scope(node)
-            yield from self.script.assigned(node.value, scope)
-            yield from (a.value for a in self.script.own(cst.AugAssign, scope) if dotted(a.target) == node.value)
-            yield from self._appended(node)
+            values = [
+                *self.script.assigned(node.value, scope),
+                *(a.value for a in self.script.own(cst.AugAssign, scope) if dotted(a.target) == node.value),
+                *self._appended(node),
+            ]
+            # What stands further down, as in a validation loop, has the name for something else.
+            yield from (value for value in values if self.script.line(value) <= self.script.line(node))
 
     def _appended(self, name: cst.Name) -> Iterator[cst.BaseExpression]:
         for call in self.script.own(cst.Call, self.script.scope(name)):
