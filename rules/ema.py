@@ -61,7 +61,7 @@ Or warm the decay up: `decay = min(0.9999, (1 + step) / (10 + step))`.
 
 from __future__ import annotations
 
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import Ema, EmaCopy, KeptWeights, RunningStatistics
 from trainlint.rule import Rule, Verdict, failed, passed
 
@@ -128,7 +128,9 @@ def _updates(copy: EmaCopy, steps: int) -> int:
 
 def _slow(copy: EmaCopy, updates: int) -> Verdict:
     decay = min(max(copy.decays), 1.0)
-    better = max(1 - 10 / updates, 0.5)
+    better = 1 - float(f"{min(10 / updates, 0.5):.1g}")
+    # Rounded in what it leaves of the old weights: the numbers of the source are round, the measured one is not.
+    used = copy.declared if copy.declared is not None else 1 - float(f"{1 - decay:.2g}")
     shown = f"{copy.declared:g}" if copy.declared is not None else f"{decay:.5g} (measured)"
     return failed(
         f"The averaged weights ({copy.kind}) have a decay of {shown}: they look back {_horizon(copy):,.0f} updates, but the whole run makes "
@@ -137,8 +139,9 @@ def _slow(copy: EmaCopy, updates: int) -> Verdict:
         evidence=_evidence(copy, updates),
         location=copy.where,
         fix=Fix(
-            summary=f"Use a decay of about {better:.2g}, a horizon of a tenth of the run, or warm it up.",
+            summary=f"Use a decay of about {better:g}, a horizon of a tenth of the run, or warm it up.",
             code=f"decay = min({copy.declared or round(decay, 5):g}, (1 + step) / (10 + step))",
+            edit=Edit(kind="average-decay", values={"decay": round(used, 9), "new": round(better, 9)}),
         ),
     )
 
@@ -170,8 +173,19 @@ def _statistics(norms: RunningStatistics, steps: int | None) -> Verdict:
         severity=Severity.WARNING,
         evidence={"measured": norms.momentum, "expected": DEFAULT, "threshold": LAST, "layers": norms.layers, "run_updates": steps},
         location=norms.where,
-        fix=Fix(summary="Use the default momentum of 0.1, or 0.01 in a long run.", code="nn.BatchNorm2d(channels, momentum=0.1)"),
+        fix=Fix(
+            summary="Use the default momentum of 0.1, or 0.01 in a long run.",
+            code="nn.BatchNorm2d(channels, momentum=0.1)",
+            edit=Edit(kind="norm-momentum", values={"momentum": norms.momentum, "new": _meant(norms.momentum, steps)}),
+        ),
     )
+
+
+def _meant(momentum: float, steps: int | None) -> float:
+    """The momentum that is meant by one of other libraries, where the run is long enough for it; else torch's own."""
+    other = round(1 - momentum, 6)
+    long_enough = steps is None or (1 - other) ** steps <= LEFT
+    return other if momentum >= LAST and other > 0 and long_enough else DEFAULT
 
 
 def _no_copy(kept: KeptWeights) -> Verdict:
@@ -185,12 +199,13 @@ def _no_copy(kept: KeptWeights) -> Verdict:
     else:
         message = f"{kept.what} keeps the model's own tensors, which go on being trained: state_dict() makes no copy, so loading it changes nothing."
         code = f"{kept.what} = copy.deepcopy(model.state_dict())"
+    edit = Edit(kind="copy-kept", values={"what": kept.what}) if kept.kind != "itself" else None
     return failed(
         message,
         severity=Severity.WARNING,
         evidence={"measured": 0, "expected": "a copy of the weights", "threshold": 0},
         location=kept.where,
-        fix=Fix(summary=summary, code=code),
+        fix=Fix(summary=summary, code=code, edit=edit),
     )
 
 

@@ -121,6 +121,7 @@ def _dropping(passes: Sequence[ValidationPass], dropping: Sequence[ValidationPas
             summary="Hand it the mode of the module, or use a layer, which knows it.",
             code="x = F.dropout(x, p=0.5, training=self.training)\n"
             "F.scaled_dot_product_attention(q, k, v, dropout_p=self.p if self.training else 0.0)",
+            edit=Edit(kind="dropout-flag"),
         ),
     )
 

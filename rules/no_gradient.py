@@ -176,6 +176,7 @@ def _no_graph(parameters: Parameters) -> Verdict:
         advice = Fix(
             summary="Keep the loss as torch computed it: a new tensor has no graph, and requires_grad on it only silences the error.",
             code="loss = torch.stack(losses).mean()  # not torch.tensor(losses, requires_grad=True)",
+            edit=Edit(kind="keep-graph", values={"of": "numbers" if cut else "tensors"}),
         )
     elif parameters.no_grad_calls and (cut is None or cut.where is None or cut.kind == "no_grad"):
         where, reason = parameters.no_grad_calls[0], "the training forward ran without gradients"
@@ -261,6 +262,8 @@ def _article(kind: str) -> str:
 def _fix(cut: GraphCut) -> Fix:
     summary, code = _INSTEAD.get(cut.kind, ("Keep every operation from the parameters to the loss differentiable.", ""))
     edit = Edit(kind="keep-gradients", at=cut.where, values={"cut": cut.kind}) if cut.kind in ("detach", "no_grad", "item") else None
+    if cut.kind == "new tensor":
+        edit = Edit(kind="keep-graph", at=cut.where, values={"of": "tensors"})
     return Fix(summary=summary, code=code, edit=edit)
 
 

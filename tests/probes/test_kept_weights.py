@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from trainlint.probes.kept_weights import _in
+from trainlint.probes.kept_weights import _files, _in
+from trainlint.record.frames import Frames
 
 LOOP = """
 for epoch in range(10):
@@ -18,6 +22,13 @@ for epoch in range(10):
 {after}
 optimizer = Adam(model.parameters())
 """
+
+
+def test_the_script_is_known_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").touch()
+    monkeypatch.setitem(sys.modules, "train_of_mine", SimpleNamespace(__file__="train.py"))
+    assert str(tmp_path / "train.py") in _files(Frames())
 
 
 def kinds(source: str) -> list[str]:

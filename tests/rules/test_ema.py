@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from trainlint.finding import Severity
+from trainlint.finding import Edit, Severity
 from trainlint.location import Location
 from trainlint.measurements import Ema, EmaCopy, KeptWeights, RunningStatistics
 from trainlint.rule import Verdict
@@ -98,3 +98,26 @@ def test_warns_of_weights_that_are_kept_without_a_copy(kind):
     verdict = EmaRule().judge(Ema(kept=(kept,)))
     assert (verdict.severity, verdict.location) == (Severity.WARNING, kept.where)
     assert "best_state" in verdict.message
+    assert verdict.fix is not None
+    assert verdict.fix.edit == (Edit(kind="copy-kept", values={"what": "best_state"}) if kind != "itself" else None)
+
+
+@pytest.mark.parametrize(
+    ("declared", "per_epoch", "better"), [(0.9999, 50, 0.98), (None, 50, 0.98), (0.9999, 950, 0.999), (0.9999, 1, 0.5)]
+)
+def test_a_better_decay_is_written_for_the_one_that_is_used(declared, per_epoch, better):
+    measured = (0.99990003,) * 9
+    verdict = judge(replace(SLOW, declared=declared, decays=measured), per_epoch=per_epoch)
+    assert verdict.fix is not None
+    assert verdict.fix.edit == Edit(kind="average-decay", values={"decay": 0.9999, "new": better})
+    assert f"about {better:g}," in verdict.fix.summary
+
+
+@pytest.mark.parametrize(
+    ("momentum", "epochs", "meant"), [(0.99, 10, 0.01), (0.999, 10, 0.1), (0.997, None, 0.003), (1.0, 10, 0.1), (1e-4, 10, 0.1)]
+)
+def test_a_momentum_of_other_libraries_is_translated_where_the_run_is_long_enough(momentum, epochs, meant):
+    norms = RunningStatistics(momentum=momentum, layers=3, fresh=True)
+    verdict = EmaRule().judge(Ema(statistics=(norms,), steps_per_epoch=50, epochs=epochs))
+    assert verdict.fix is not None
+    assert verdict.fix.edit == Edit(kind="norm-momentum", values={"momentum": momentum, "new": meant})

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from trainlint.finding import Severity
+from trainlint.finding import Edit, Severity
 from trainlint.location import Location
 from trainlint.measurements import Loop, ParameterInfo, Parameters, ValidationPass
 from trainlint.rule import Verdict
@@ -59,6 +59,8 @@ def test_is_not_run_without_validation():
 def test_warns_of_dropout_that_does_not_know_the_mode():
     verdict = judge(validation(dropout_where=Location("train.py", 12)))
     assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, Location("train.py", 12))
+    assert verdict.fix is not None
+    assert verdict.fix.edit == Edit(kind="dropout-flag")
 
 
 def test_says_nothing_when_no_training_was_recorded():

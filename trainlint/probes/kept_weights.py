@@ -6,6 +6,7 @@ Nothing but the text tells what a script means to keep: a recording ends before 
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from collections.abc import Iterator
 
@@ -37,7 +38,9 @@ def kept_weights(recording: Recording) -> tuple[KeptWeights, ...]:
 def _files(frames: Frames) -> list[str]:
     """The script and what it imported of its own."""
     names = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    return sorted({name for name in names if isinstance(name, str) and name.endswith(".py") and frames.is_user(name)})[:_FILES]
+    # The script's own name is as it was given; an edited text is known by the whole path alone.
+    whole = {os.path.abspath(name) for name in names if isinstance(name, str) and name.endswith(".py")}
+    return sorted(name for name in whole if frames.is_user(name))[:_FILES]
 
 
 def _in(tree: ast.Module) -> Iterator[tuple[str, ast.stmt | ast.expr, str]]:
