@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from trainlint.edits import activation, axes, data, gradients, loader, loop, loss, mixing, modes, module, optimizer, scaling, schedule
+from trainlint.edits import (
+    activation,
+    axes,
+    data,
+    gradients,
+    loader,
+    loop,
+    loss,
+    mixing,
+    modes,
+    module,
+    optimizer,
+    scaling,
+    schedule,
+    seeding,
+)
 from trainlint.edits.changes import Changes
 from trainlint.edits.script import Script
 from trainlint.finding import Json
@@ -84,4 +99,5 @@ KINDS: Mapping[str, Kind] = {
     "count-from-zero": Kind(data.count_from_zero),
     "plain-validation": Kind(data.plain_validation),
     "transform-only": Kind(scaling.transform_only),
+    "seed-once": Kind(seeding.seed_once),
 }
