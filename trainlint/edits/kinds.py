@@ -17,6 +17,7 @@ from trainlint.edits import (
     modes,
     module,
     optimizer,
+    pairing,
     scaling,
     schedule,
     seeding,
@@ -100,4 +101,5 @@ KINDS: Mapping[str, Kind] = {
     "plain-validation": Kind(data.plain_validation),
     "transform-only": Kind(scaling.transform_only),
     "seed-once": Kind(seeding.seed_once),
+    "natural-order": Kind(pairing.order_by_number),
 }
