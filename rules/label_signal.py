@@ -206,6 +206,7 @@ def _repaired(labels: Labels, signal: Signal, repair: Repair) -> Verdict:
         fix = Fix(
             summary="Draw each random flip or rotation once, and apply it to picture and mask together.",
             code="picture, mask = augment(torch.cat([picture, mask])).split([picture.shape[0], mask.shape[0]])",
+            edit=Edit(kind="draw-once") if repair.stackable else None,
         )
     else:
         message = (

@@ -102,4 +102,5 @@ KINDS: Mapping[str, Kind] = {
     "transform-only": Kind(scaling.transform_only),
     "seed-once": Kind(seeding.seed_once),
     "natural-order": Kind(pairing.order_by_number),
+    "draw-once": Kind(pairing.draw_once),
 }
