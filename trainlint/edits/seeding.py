@@ -77,7 +77,8 @@ def _changing(script: Script, seed: cst.CSTNode, loop: cst.CSTNode) -> bool:
     """Whether a seed is set from what a loop gives names to, or by a call made in it."""
     used = {n.split(".")[0] for n in script.names(seed)}
     targets: list[cst.CSTNode] = [t.target for t in script.all(cst.AssignTarget, loop)]
-    targets += [n.target for n in script.all(cst.CSTNode, loop) if isinstance(n, (cst.For, cst.AugAssign, cst.AnnAssign, cst.NamedExpr))]
+    targets += [n.target for n in script.all(cst.For, loop)] + [n.target for n in script.all(cst.AugAssign, loop)]
+    targets += [n.target for n in script.all(cst.AnnAssign, loop)] + [n.target for n in script.all(cst.NamedExpr, loop)]
     given = {n.value for target in targets for n in script.all(cst.Name, target)}
     return bool(used & given) or len(script.all(cst.Call, seed)) > 1
 
