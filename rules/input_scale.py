@@ -201,6 +201,7 @@ def _alone(batches: Batches) -> Iterator[Verdict]:
             measured=batches.val_scaled_columns,
             threshold=0,
             expected="the scale of the training rows",
+            edit=Edit(kind="transform-only"),
         )
 
 

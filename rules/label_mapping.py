@@ -52,7 +52,7 @@ val_set.samples = val_set.make_dataset(val_set.root, train_set.class_to_idx, IMG
 from __future__ import annotations
 
 from trainlint.details import Detail, Table
-from trainlint.finding import Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import ClassMatch, Labels, Mismatch
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -184,6 +184,7 @@ def _foreign(labels: Labels, transfer: Mismatch) -> Verdict:
         fix=Fix(
             summary="Build vocabularies, encoders and scalers from the training data once, and use them for both parts.",
             code="vocab = build_vocab(train_texts)\ntrain_set, val_set = Texts(train_texts, vocab), Texts(val_texts, vocab)",
+            edit=Edit(kind="transform-only"),
         ),
     )
 
@@ -191,6 +192,7 @@ def _foreign(labels: Labels, transfer: Mismatch) -> Verdict:
 _FIX = Fix(
     summary="Make the table from class to label once, from the training data, and use it for both parts.",
     code="class_to_idx = {name: i for i, name in enumerate(sorted(train_classes))}\nval_set = MyDataset(val_root, class_to_idx=class_to_idx)",
+    edit=Edit(kind="transform-only"),
 )
 
 

@@ -80,7 +80,7 @@ from __future__ import annotations
 import math
 
 from trainlint.details import Bars, Mark
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal, TornPairs
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
@@ -102,6 +102,9 @@ LEARNED_Z, LEARNED = 4.0, 100
 PART = 0.5
 #: How far the agreement of close neighbours may lie above chance.
 BY_CHANCE = 0.05
+
+#: How the name of a pairing ends that undoes an alphabetic order.
+_NUMERIC = "in numeric instead of alphabetic order"
 
 WHAT = {"train": "training", "val": "validation"}
 
@@ -203,13 +206,18 @@ def _repaired(labels: Labels, signal: Signal, repair: Repair) -> Verdict:
         fix = Fix(
             summary="Draw each random flip or rotation once, and apply it to picture and mask together.",
             code="picture, mask = augment(torch.cat([picture, mask])).split([picture.shape[0], mask.shape[0]])",
+            edit=Edit(kind="draw-once") if repair.stackable else None,
         )
     else:
         message = (
             f"The labels of {signal.samples:,} {what} samples have nothing to do with their inputs (p = {signal.p:.2g}), but fit them with "
             f"{repair.name}: held-out correlation {repair.score:.2f} instead of {signal.score:.2f}."
         )
-        fix = Fix(summary="Read each input together with its own label, by one key.", code=_BY_KEY)
+        summary, edit = "Read each input together with its own label, by one key.", None
+        if repair.name.endswith(_NUMERIC):
+            summary = "Read each input together with its own label, by one key; where there is none, sort files by their numbers."
+            edit = Edit(kind="natural-order")
+        fix = Fix(summary=summary, code=_BY_KEY, edit=edit)
     return failed(
         message,
         severity=Severity.ERROR,

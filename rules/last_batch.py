@@ -102,7 +102,11 @@ def _empty(loader: LoaderEnd, facts: LastBatch) -> Verdict:
         severity=Severity.WARNING if facts.trained else Severity.ERROR,
         evidence={**_evidence(loader), "measured": 0, "expected": "one batch at least", "threshold": loader.batch_size},
         location=loader.where,
-        fix=Fix(summary="Use smaller batches, or keep the last one.", code=f"DataLoader(data, batch_size={min(loader.samples, 32)})"),
+        fix=Fix(
+            summary="Use smaller batches, or keep the last one.",
+            code=f"DataLoader(data, batch_size={min(loader.samples, 32)})",
+            edit=Edit(kind="drop-last", values={"drop": False}) if loader.samples > 1 else None,
+        ),
     )
 
 

@@ -222,6 +222,7 @@ def _fix(order: SampleOrder) -> Fix:
         return Fix(
             summary="Seed once, before the first epoch: a seed that is set in each epoch draws the same permutation again.",
             code="torch.manual_seed(seed)\nfor epoch in range(epochs):",
+            edit=Edit(kind="seed-once"),
         )
     return Fix(
         summary="Let the training loader shuffle; validation needs no shuffling.",

@@ -159,6 +159,7 @@ def _begins_again(seeds: WorkerSeeds, evidence: dict[str, Json]) -> Verdict:
         fix=Fix(
             summary="Seed once, before the first epoch, or add the number of the epoch to the seed.",
             code="set_seed(seed + epoch)",
+            edit=Edit(kind="seed-once"),
         ),
     )
 

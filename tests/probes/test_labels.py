@@ -152,6 +152,7 @@ def test_masks_lie_on_their_pictures_or_do_not(turned: bool) -> None:
     if turned:
         assert 0.3 < repair.share < 0.6
         assert "mirrored" in repair.name
+        assert repair.stackable
         assert repair.z > 8
     else:
         assert repair is None or repair.share < 0.05

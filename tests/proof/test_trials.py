@@ -89,6 +89,22 @@ def test_raw_inputs_are_standardised():
     assert found.helped
 
 
+def test_other_inputs_in_training_do_not_try_a_fix_of_validation():
+    model, val = mlp(), X[:48]
+
+    def run() -> None:
+        held = DataLoader(TensorDataset((val - val.mean(0)) / val.std(0), LABELS[:48]), 16)
+        for _ in range(2):
+            fit(model.train(), loader((X - X.mean(0)) / X.std(0)), classify, adam(model))
+            with torch.no_grad():
+                for batch in held:
+                    classify(model.eval(), batch)
+
+    found = proof(record(run), "input-scale")
+    assert not found.tried
+    assert "validation" in found.summary
+
+
 def test_missing_values_are_filled_although_no_step_could_be_checked():
     x = X.clone()
     x[::8, 2] = float("nan")

@@ -220,3 +220,4 @@ def test_warns_of_validation_that_was_scaled_alone():
     verdict = InputScale().judge(batches, Loss(), MLP)
     assert (verdict.severity, verdict.location) == (Severity.WARNING, VAL_LOADER)
     assert "range 0 to 1" in verdict.message
+    assert verdict.fix.edit.kind == "transform-only"

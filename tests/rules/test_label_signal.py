@@ -40,6 +40,12 @@ def test_a_weak_better_pairing_proves_nothing():
     assert judge(replace(NOTHING, repair=replace(REPAIR, z=4.0))).kind == "not-run"
 
 
+def test_an_alphabetic_order_is_made_a_numeric_one():
+    assert judge(replace(NOTHING, repair=REPAIR)).fix.edit is None
+    numeric = replace(REPAIR, name="numbered inputs in numeric instead of alphabetic order")
+    assert judge(replace(NOTHING, repair=numeric)).fix.edit.kind == "natural-order"
+
+
 def test_a_fitting_pairing_is_no_fault_where_labels_fit_as_they_are():
     assert judge(replace(CLEAR, repair=REPAIR)).kind == "pass"
 
@@ -87,6 +93,8 @@ def test_errs_when_masks_lie_on_their_picture_only_when_turned():
     masks = Signal(phase="train", kind="masks", samples=200, total=240, score=0.13, chance=0.0, z=10.0, p=0.0)
     turned = Repair(name="masks mirrored", score=0.95, z=60.0, share=0.5)
     assert judge(replace(masks, repair=turned)).severity is Severity.ERROR
+    assert judge(replace(masks, repair=turned)).fix.edit is None
+    assert judge(replace(masks, repair=replace(turned, stackable=True))).fix.edit.kind == "draw-once"
     assert judge(replace(masks, repair=replace(turned, share=0.1))).kind == "pass"
     assert judge(replace(masks, repair=replace(turned, z=3.0))).kind == "pass"
 

@@ -33,7 +33,9 @@ def test_notes_one_picture():
 
 
 def test_errs_when_all_samples_are_dropped_and_nothing_is_trained():
-    assert judge(end(40, 64, "empty", drop=True), trained=False).severity is Severity.ERROR
+    verdict = judge(end(40, 64, "empty", drop=True), trained=False)
+    assert verdict.severity is Severity.ERROR
+    assert verdict.fix.edit.values == {"drop": False}
     assert judge(end(1000, 10), end(40, 64, "empty", drop=True)).severity is Severity.WARNING
 
 

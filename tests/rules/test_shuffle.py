@@ -108,6 +108,7 @@ def test_a_permutation_that_is_drawn_again_points_at_the_seed():
     verdict = judge(order(MIXED, sampler="RandomSampler", sequential=False))
     assert verdict.severity is Severity.WARNING
     assert "Seed once" in verdict.fix.summary
+    assert verdict.fix.edit.kind == "seed-once"
 
 
 def test_the_first_samples_may_all_be_of_one_class_when_the_rest_is_known():

@@ -61,5 +61,6 @@ def test_warns_of_a_seed_that_is_set_in_each_epoch():
     verdict = judge(workers=0, begins_again=("torch", "numpy"), seeded_where=seed)
     assert (verdict.severity, verdict.location) == (Severity.WARNING, seed)
     assert "same order" in verdict.message
+    assert verdict.fix.edit.kind == "seed-once"
     assert judge(workers=0, begins_again=("torch",), random=False).kind == "pass"
     assert judge(workers=0, begins_again=("torch",), epochs=1).kind == "pass"

@@ -21,8 +21,11 @@ from trainlint.edits import (
     modes,
     module,
     optimizer,
+    pairing,
     returns,
+    scaling,
     schedule,
+    seeding,
 )
 from trainlint.edits.changes import Changes
 from trainlint.edits.script import Script
@@ -108,4 +111,8 @@ KINDS: Mapping[str, Kind] = {
     "plain-validation": Kind(data.plain_validation),
     "not-in-place": Kind(in_place.not_in_place),
     "return-loss": Kind(returns.return_loss),
+    "transform-only": Kind(scaling.transform_only),
+    "seed-once": Kind(seeding.seed_once),
+    "natural-order": Kind(pairing.order_by_number),
+    "draw-once": Kind(pairing.draw_once),
 }

@@ -38,6 +38,8 @@ class Repair:
     """Share of the samples that the change concerns (masks: those that fit better when turned)."""
     where: Location | None = None
     """The last line of the dataset's own code that draws random numbers, for masks of augmented pictures."""
+    stackable: bool = False
+    """Each mask and its picture are floats of one type, with channels first and of one size, so that a transform can take both as one."""
 
 
 @dataclass(frozen=True, kw_only=True)

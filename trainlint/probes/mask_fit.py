@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -88,6 +88,7 @@ def probe_masks(split: Split) -> MaskProbe:
 
 def mask_signal(split: Split, probe: MaskProbe, guide: MaskProbe | None) -> Signal:
     """The signal of a part; ``guide`` is the other part's probe, which knows better what a mask looks like when this one is in doubt."""
+    repair = _turned(probe, guide)
     return Signal(
         phase=split.phase,
         kind="masks",
@@ -98,7 +99,16 @@ def mask_signal(split: Split, probe: MaskProbe, guide: MaskProbe | None) -> Sign
         z=probe.z,
         p=0.5 * math.erfc(probe.z / math.sqrt(2)),
         random=split.random,
-        repair=_turned(probe, guide),
+        repair=replace(repair, stackable=_are_stackable(split)) if repair is not None else None,
+    )
+
+
+def _are_stackable(split: Split) -> bool:
+    """Whether each mask can be put behind the channels of its picture; each is read as a batch of one."""
+    pictures = next(split.inputs[p] for p, kind in split.kinds.items() if kind == "image")
+    return all(
+        p.dim() == m.dim() == 4 and p.dtype == m.dtype and p.is_floating_point() and p.shape[2:] == m.shape[2:]
+        for p, m in zip(pictures, split.masks, strict=True)
     )
 
 

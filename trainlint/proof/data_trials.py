@@ -29,6 +29,9 @@ _EPSILON = 1e-6
 
 def input_scale(bench: Bench) -> Proof:
     """With inputs of mean 0 and standard deviation 1."""
+    fix = bench.finding.fix
+    if fix is not None and fix.edit is not None and fix.edit.kind == "transform-only":
+        return not_tried("its fix changes validation inputs alone, which a training step does not read")
     with bench.rehearsal() as trial:
         slots = _inputs(trial)
         if not slots or "target" in bench.finding.message.split(":")[0].lower():
