@@ -33,4 +33,5 @@ def return_loss(script: Script, line: int, values: dict[str, Json]) -> Changes:
     names = sorted((made & returned) or {name for name in made if "loss" in name.lower()})
     if len(names) != 1:
         raise Unsure("it is not clear which value is the loss")
+    assert isinstance(last, (cst.SimpleStatementLine, cst.BaseCompoundStatement))
     return Changes(script).after(last, f"return {names[0]}")
