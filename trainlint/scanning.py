@@ -81,23 +81,22 @@ def scan(
     told = partial(judge, run.evidence, settings, name=name, command=command, status=status, crash=run.crash)
     report = told(seconds=run.seconds)
     problem = _problem(name, run)
+    # A fault of the data may be why nothing was trained; of a script that crashed or hung another run says no more.
+    judged = problem is None or (status == "never-trained" and not run.unsaved)
+    if judged and rerun and settings.prove and 2 * run.seconds <= settings.budget and not is_notebook(name):
+        began = time.monotonic()
+        once_more = partial(run_script, name, args, module=module)
+        proofs = again(report, load_catalogue().explains, partial(_with_edits, name, once_more, settings, progress))
+        for evidence in (run.evidence, run.evidence.earlier):
+            if evidence is not None:
+                evidence.proofs.update(proofs)
+        if save_evidence is not None:
+            for rule, proof in proofs.items():
+                EvidenceWriter(save_evidence).proof(rule, proof)
+        report = told(seconds=run.seconds + time.monotonic() - began) if proofs else report
     if problem is not None:
         raise ScanError(problem, report if run.evidence.measurements else None)
-    if not (rerun and settings.prove) or 2 * run.seconds > settings.budget or is_notebook(name):
-        return report
-
-    began = time.monotonic()
-    once_more = partial(run_script, name, args, module=module)
-    proofs = again(report, load_catalogue().explains, partial(_with_edits, name, once_more, settings, progress))
-    if not proofs:
-        return report
-    for evidence in (run.evidence, run.evidence.earlier):
-        if evidence is not None:
-            evidence.proofs.update(proofs)
-    if save_evidence is not None:
-        for rule, proof in proofs.items():
-            EvidenceWriter(save_evidence).proof(rule, proof)
-    return told(seconds=run.seconds + time.monotonic() - began)
+    return report
 
 
 def _with_edits(
