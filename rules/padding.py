@@ -173,7 +173,9 @@ def _mask_model(facts: Facts) -> Fix:
     if facts.reader in ("recurrent", "position"):
         return Fix(
             summary="Pack the sequences by their lengths, or take the state at each sequence's last real position.",
-            code="packed = pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)\n_, hidden = rnn(packed)",
+            code="from torch.nn.utils.rnn import pack_padded_sequence\n\n"
+            "packed = pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)\n"
+            "_, (hidden, _) = lstm(packed)  # of nn.GRU and nn.RNN: _, hidden = rnn(packed)\nlast = hidden[-1]  # (batch, features)",
         )
     if facts.reader == "attention":
         keyword = "attention_mask=attention_mask" if facts.masked else f"src_key_padding_mask=ids == {facts.value:g}"

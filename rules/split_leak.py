@@ -43,7 +43,8 @@ speaker or document where there are several samples of each.
   CIFAR-10 and 10 % of those of CIFAR-100 among the training pictures, near copies included; exact copies are far rarer.
 - Samples of less than 40 bytes compressed are not compared. Those of less than 256 must occur in validation twice as often as
   they repeat within the training data: short sentences and rows of a few rounded numbers repeat by nature. Not so when some column
-  has another value in half of the different samples or more: measured numbers.
+  has another value in half of the different samples or more: measured numbers. Small pictures that repeat as often within training are a warning where three
+  in ten of these differ or more (8 x 8 digits, oversampled before the split), and a note where they are a handful of patterns.
 
 - Windows: half of them. A split by time has some at its border, one window's length of them; a random split has nearly all.
 
@@ -69,6 +70,8 @@ SMALL, TIMES = 256, 2.0
 HALF = 0.5
 #: Share of different numbers from which rows are measurements, which never repeat by chance.
 MEASURED = 0.5
+#: Share of different samples from which pictures are not a handful that is drawn again and again.
+MANY = 0.3
 
 
 class SplitLeak(Rule):
@@ -121,7 +124,9 @@ def _same(pair: Shared) -> Verdict:
 
 def _leak(pair: Shared) -> Verdict:
     by_nature = pair.how == "content" and pair.size < SMALL and pair.distinct < MEASURED and _share(pair) < TIMES * pair.repeated
-    severity = Severity.NOTE if by_nature else Severity.ERROR if _share(pair) >= LEAK and not pair.waiting else Severity.WARNING
+    severity = Severity.ERROR if _share(pair) >= LEAK and not pair.waiting else Severity.WARNING
+    if by_nature:  # pictures hardly repeat by chance, but by oversampling before the split
+        severity = Severity.WARNING if pair.pictures and pair.different >= MANY else Severity.NOTE
     note = f" Within the training data {pair.repeated:.1%} repeat as well." if pair.repeated >= SOME else ""
     return failed(
         f"{_words(pair)}{note}",

@@ -99,6 +99,7 @@ def test_the_readme_lists_the_rules_as_they_are() -> None:
 def test_selection_takes_names_codes_and_prefixes_and_ignoring_wins() -> None:
     catalogue: Catalogue = load_catalogue()
     assert {r.code[:3] for r in catalogue.choose(["TL2"]).rules} == {"TL2"}
+    assert catalogue.choose(["t"]).rules == catalogue.rules, "codes of others than trainlint begin with other letters"
     chosen = catalogue.choose(["TL1", "shuffle"], ["init-loss"]).rules
     assert "shuffle" in {r.name for r in chosen}
     assert "init-loss" not in {r.name for r in chosen}

@@ -116,8 +116,8 @@ def test_a_rule_about_the_steps_is_settled_by_the_run_and_keeps_what_the_replay_
     tried = finding(script, "loop-order", proof=Proof(helped=False, summary="No gain.", before=1.0, after=1.0))
     proof = again(report(tried), {}, Runs(answer(tried, Outcome.PASS)))["loop-order"]
     assert proof.helped
-    assert proof.summary.endswith("order differs No gain.")
-    assert (proof.before, proof.after) == (1.0, 1.0)
+    assert proof.summary.endswith("order differs In a replay: No gain.")
+    assert (proof.before, proof.after) == (None, None), "numbers that hardly moved would speak against it"
 
 
 MODULE = """

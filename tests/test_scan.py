@@ -44,6 +44,7 @@ def test_arguments_working_folder_and_sibling_modules_are_as_python_would_set_th
 def test_selected_rules_alone_are_judged(tmp_path: Path) -> None:
     _, report = run(tmp_path, HEALTHY, "--select", "init-loss,TL303", "--ignore", "TL303")
     assert [f["name"] for f in report["findings"]] == ["init-loss"]
+    assert report["subject"]["notes"][-1] == "left out by --ignore or the settings: TL303"
 
 
 WRITES = (

@@ -46,7 +46,7 @@ class Catalogue:
 
     def _matching(self, selector: str) -> Sequence[Rule]:
         prefix = selector.upper()
-        if prefix.startswith("TL") and (group := [r for r in self.rules if r.code.startswith(prefix)]):
+        if prefix and (group := [r for r in self.rules if r.code.startswith(prefix)]):
             return group
         return [self.find(selector)]
 

@@ -6,7 +6,6 @@ Edits are chosen as ``scan --fix --unsafe-fixes`` would choose them, and made to
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from textwrap import shorten
 
@@ -67,5 +66,5 @@ def _proof(finding: Finding, chosen: Sequence[Made], after: Report | str) -> Pro
     helped = verdict.outcome is Outcome.PASS or verdict.severity is Severity.NOTE
     summary = f"Run once more with {change}, the script {said} {verdict.message}"
     if (replayed := finding.proof) is not None and replayed.tried:
-        return replace(replayed, helped=helped, summary=f"{summary} {replayed.summary}")
+        summary = f"{summary} In a replay: {replayed.summary}"
     return Proof(helped=helped, summary=summary)

@@ -156,7 +156,7 @@ def judge(
             command=command,
             status="recorded" if trained == "steps" else status,
             too_little=_too_little(evidence, findings),
-            notes=(*evidence.status.get("notes", ()), *broken),
+            notes=(*evidence.status.get("notes", ()), *broken, *_left_out(settings)),
             environment=dict(evidence.status.get("environment", {})),
         ),
         findings=findings,
@@ -166,6 +166,11 @@ def judge(
         version=__version__,
         fail_on=settings.fail_on,
     )
+
+
+def _left_out(settings: Settings) -> tuple[str, ...]:
+    """What a report of fewer rules says of the others."""
+    return (f"left out by --ignore or the settings: {', '.join(settings.ignore)}",) if settings.ignore else ()
 
 
 def _judged(catalogue: Catalogue, evidence: Evidence, broken: dict[str, None]) -> tuple[Finding, ...]:

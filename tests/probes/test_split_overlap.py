@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from trainlint.measurements import SplitOverlap
+from trainlint.probes.contents import POOR, is_varied
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.split_overlap import _POOR, _is_varied, measure_split_overlap
+from trainlint.probes.split_overlap import measure_split_overlap
 
 from .recorded import measured, record
 
@@ -168,8 +169,8 @@ def test_samples_with_equal_edges_and_other_nodes_are_other_samples() -> None:
 @given(st.integers(64, 256), st.integers(0, 2000))
 def test_a_sample_that_is_rich_at_a_glance_is_rich_when_it_is_compressed(different: int, blank: int) -> None:
     data = bytes(range(different)) + bytes(blank)
-    assert not _is_varied(data) or len(zlib.compress(data, 9)) > _POOR
-    assert not _is_varied(bytes(blank))
+    assert not is_varied(data) or len(zlib.compress(data, 9)) > POOR
+    assert not is_varied(bytes(blank))
 
 
 def test_samples_that_hardly_say_anything_are_no_overlap_however_many_of_training_are_glanced_at() -> None:
@@ -177,3 +178,30 @@ def test_samples_that_hardly_say_anything_are_no_overlap_however_many_of_trainin
     blank = torch.zeros(40, 16)
     (pair,) = overlap(TensorDataset(torch.cat([varied, blank]), torch.cat([labels, labels[:40]])), TensorDataset(blank, labels[:40])).pairs
     assert (pair.found, pair.poor) == (0, 40)
+
+
+def test_small_pictures_that_were_oversampled_before_the_split_are_told_from_rows_that_repeat_by_nature() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(0, 17, (150, 1, 8, 8), generator=generator).float()
+    pictures = torch.cat([drawn, drawn[:60]])[torch.randperm(210, generator=generator)]
+    whole = TensorDataset(pictures.flatten(1)[:, :16].reshape(-1, 16), torch.zeros(210, dtype=torch.long))
+    (rows_,) = overlap(Subset(whole, range(160)), Subset(whole, range(160, 210))).pairs
+    assert not rows_.pictures
+    train_set, val_set = (TensorDataset(p, torch.zeros(len(p), dtype=torch.long)) for p in (pictures[:160], pictures[160:]))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+
+    def run() -> None:
+        for _ in range(2):
+            for inputs, labels in DataLoader(train_set, batch_size=32, shuffle=True):
+                optimizer.zero_grad()
+                F.cross_entropy(model(inputs), labels).backward()
+                optimizer.step()
+            with torch.no_grad():
+                for inputs, _ in DataLoader(val_set, batch_size=64):
+                    model(inputs)
+
+    (pair,) = measured(measure_split_overlap, record(run)).pairs
+    assert pair.pictures
+    assert pair.found > 5
+    assert pair.different > 0.7

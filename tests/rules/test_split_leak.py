@@ -45,6 +45,12 @@ def test_samples_that_repeat_by_nature_are_a_note():
     assert judge(replace(LEAK, size=2000, repeated=0.35)).severity is Severity.ERROR
 
 
+def test_small_pictures_that_repeat_as_often_in_training_were_oversampled_unless_they_are_few_patterns():
+    digits = replace(LEAK, size=60, repeated=0.35, pictures=True)
+    assert judge(replace(digits, different=0.8)).severity is Severity.WARNING
+    assert judge(replace(digits, different=0.05)).severity is Severity.NOTE
+
+
 def test_warns_of_validation_on_the_training_data():
     assert judge(WHOLE).severity is Severity.WARNING
 

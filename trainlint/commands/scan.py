@@ -73,7 +73,7 @@ def scan(
         with live_progress(quiet=quiet, shown=sys.stderr.isatty() and not verbose) as progress:
             return run_scan(
                 script, args, settings=settings, module=module, show_output=verbose, progress=progress, save_evidence=save_evidence,
-                rerun=not (fix or diff),
+                rerun=not diff,
             )  # fmt: skip
 
     if fix and not diff:

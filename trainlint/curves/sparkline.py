@@ -11,6 +11,8 @@ from trainlint.details import Line, Series
 __all__ = ["sparklines"]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
+_WIDE = 5.0
+"""Largest over smallest value from which a curve is seen on a log scale."""
 _FLAT = 1e-3
 """A range below this share of the level is drawn as a level line: magnified noise looks like a fall."""
 
@@ -26,13 +28,19 @@ def sparklines(chart: Series, width: int) -> list[tuple[str, str, float, float]]
     low, high = shown[0], shown[min(int(0.98 * len(shown)), len(shown) - 1)]
     begins = min(x for line in chart.lines for x in line.x)
     ends = max(x for line in chart.lines for x in line.x)
+    log = chart.log_y and all(_is_wide(line) for line in chart.lines)  # else the narrow one would be a level line
     drawn = []
     for line in chart.lines:
         finite = [y for y in line.y if math.isfinite(y)]
         cells = _cells(line, width, begins, ends)
-        text = "".join(_block(cell, low, high, log=chart.log_y) for cell in cells)
+        text = "".join(_block(cell, low, high, log=log) for cell in cells)
         drawn.append((line.name, text, finite[0] if finite else math.nan, line.y[-1] if line.y else math.nan))
     return drawn
+
+
+def _is_wide(line: Line) -> bool:
+    finite = [y for y in line.y if math.isfinite(y)]
+    return not finite or max(finite) > _WIDE * min(finite)
 
 
 def _cells(line: Line, width: int, begins: float, ends: float) -> list[Sequence[float]]:

@@ -65,7 +65,7 @@ def make(finding: Finding) -> Made:
     """Make the edit that a failure's fix names, on the file as it is now. Nothing is written."""
     fix, place = finding.fix, _place(finding)
     if not finding.failed or fix is None or fix.edit is None:
-        return Made(finding, reason="what to change here is for you to decide")
+        return Made(finding, reason="no edit is known for it; follow its help")
     if place is None:
         return Made(finding, reason="no line of the script is known for it")
     from trainlint.edits.kinds import KINDS

@@ -261,6 +261,10 @@ class Shared:
     """Share of the training samples read that occur there more than once."""
     distinct: float = 0.0
     """Different numbers against different samples, at the place of a sample where they differ most; near 1 for measured numbers."""
+    different: float = 0.0
+    """Different training samples against those read."""
+    pictures: bool = False
+    """Samples have two axes of eight or more."""
     poor: int = 0
     """Validation samples with so little content that equal ones mean nothing; not compared."""
     size: int = 0

@@ -20,6 +20,7 @@ __all__ = ["kept_weights"]
 #: Files of the user's that are read at most.
 _FILES = 40
 _COPIES = frozenset({"deepcopy", "clone", "copy"})
+_SAVES = frozenset({"save", "save_file", "save_model"})
 
 
 def kept_weights(recording: Recording) -> tuple[KeptWeights, ...]:
@@ -57,7 +58,7 @@ def _in(tree: ast.Module) -> Iterator[tuple[str, ast.stmt | ast.expr, str]]:
         name = _last(target)
         if not name or name in copied:
             continue
-        if _state_of(value) and name in loaded:
+        if _state_of(value) and (name in loaded or _is_saved_later(tree, branch, name)):
             yield "state", value, ast.unparse(target)
         elif isinstance(value, ast.Name | ast.Attribute) and "best" in name.lower() and name != _last(value):
             text = ast.unparse(value)
@@ -87,6 +88,14 @@ def _is_read_outside(tree: ast.AST, branch: ast.If, name: str) -> bool:
     inside = {id(node) for node in ast.walk(branch)}
     reads = (n for n in ast.walk(tree) if isinstance(n, ast.Name | ast.Attribute) and isinstance(n.ctx, ast.Load) and id(n) not in inside)
     return any(_last(node) == name for node in reads)
+
+
+def _is_saved_later(tree: ast.AST, branch: ast.If, name: str) -> bool:
+    """Whether what the branch sets is written to a file behind the loop around it, when it has changed since."""
+    loops = [n for n in ast.walk(tree) if isinstance(n, ast.For | ast.While) and any(part is branch for part in ast.walk(n))]
+    inside = {id(node) for loop in loops for node in ast.walk(loop)}
+    saves = [c for c in ast.walk(tree) if isinstance(c, ast.Call) and _last(c.func) in _SAVES and id(c) not in inside]
+    return bool(loops) and any(_last(part) == name for c in saves for a in c.args for part in ast.walk(a) if isinstance(part, ast.expr))
 
 
 def _is_made_in_a_loop(tree: ast.AST, branch: ast.If, text: str) -> bool:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import statistics
 import time
-import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from trainlint.measurements import Shared, SplitOverlap
+from trainlint.probes.contents import POOR, Content, content_of
 from trainlint.probes.datasets import TRANSFORMS, Samples, spread
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.randomness import draws_samples, randomness_kept
@@ -29,56 +26,40 @@ from trainlint.probes.split_samples import Indices, loaders_of, root_of, samples
 from trainlint.probes.windows import overlapping
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Loader
-from trainlint.record.structure import tensor_leaves
 from trainlint.settings import Settings
 
 __all__ = ["measure_split_overlap"]
 
 #: Seconds for reading; validation samples read; examples kept; samples that are read twice to see whether they change.
 _SECONDS, _MOST, _EXAMPLES, _TWICE = 3.0, 1000, 12, 4
-#: Compressed bytes below which equal samples mean nothing: blank pictures, short texts, a few whole numbers.
-_POOR = 40
-#: Compressed bytes from which a sample is far from saying little, and how much of it is compressed to see so, in turn.
-_RICH, _HEADS = 256, (2**10, 2**14)
-#: Bytes from all over a sample, and how many different ones take more than the poor bytes however they are coded: 64 of 6 bits each.
-_GLANCE, _VARIED = 512, 64
-#: A part of a sample that is this much smaller than the largest, such as a label, says nothing of what it is.
-_MUCH_SMALLER = 8
-#: Places in a sample whose numbers are looked at.
-_PLACES = 16
-_STEPS = np.arange(_PLACES)
-
-
-@dataclass(frozen=True)
-class _Content:
-    digest: bytes
-    size: int
-    """Bytes, compressed; of the beginning alone where that is enough not to be called little."""
-    values: tuple[float, ...] = ()
-    """Some of its numbers, always from the same places, when these are no whole numbers by type."""
 
 
 @dataclass
 class _Read:
     """Contents of some samples by index, as found."""
 
-    contents: dict[int, _Content] = field(default_factory=dict)
+    contents: dict[int, Content] = field(default_factory=dict)
 
     @property
     def by_digest(self) -> dict[bytes, int]:
         """The first index of each content that says something."""
-        return {c.digest: index for index, c in reversed(self.contents.items()) if c.size >= _POOR}
+        return {c.digest: index for index, c in reversed(self.contents.items()) if c.size >= POOR}
 
     @property
     def repeated(self) -> float:
         """Share of the samples that occur more than once."""
-        counts = Counter(c.digest for c in self.contents.values() if c.size >= _POOR)
+        counts = Counter(c.digest for c in self.contents.values() if c.size >= POOR)
         return sum(n for n in counts.values() if n > 1) / counts.total() if counts else 0.0
+
+    @property
+    def different(self) -> float:
+        """Different contents against samples."""
+        return len({c.digest for c in self.contents.values()}) / max(len(self.contents), 1)
 
     @property
     def distinct(self) -> float:
         """Different values against different samples, in the place where they differ most: 1 for measured numbers."""
-        rows = list({c.digest: c.values for c in self.contents.values() if c.size >= _POOR and c.values}.values())
+        rows = list({c.digest: c.values for c in self.contents.values() if c.size >= POOR and c.values}.values())
         return max((len(set(column)) / len(rows) for column in zip(*rows, strict=False)), default=0.0)
 
 
@@ -126,7 +107,7 @@ def _compare(recording: Recording, flow: DataFlow, train: Loader, val: Loader, e
     (root, rows), (other_root, other_rows) = (root_of(s.dataset, np.asarray(s.pool, dtype=np.int64)) for s in (mine, theirs))
     if root is other_root and len(np.intersect1d(rows, other_rows)):
         return _by_index(where, rows, other_rows)
-    return _by_content(where, mine, theirs, end)
+    return _bycontent_of(where, mine, theirs, end)
 
 
 def _by_index(where: Any, train: Indices, val: Indices) -> Shared:
@@ -144,14 +125,14 @@ def _by_index(where: Any, train: Indices, val: Indices) -> Shared:
     )
 
 
-def _by_content(where: Any, mine: Samples, theirs: Samples, end: float) -> Shared:
+def _bycontent_of(where: Any, mine: Samples, theirs: Samples, end: float) -> Shared:
     now = time.monotonic()
     get, get_other = _readers(mine, theirs)
     val = _read(get_other, theirs.pool, _MOST, now + (end - now) / 3)
     train = _read(get, mine.pool, len(mine.pool), end, glance=True)
     known = train.by_digest
     overlaps, windows = overlapping(get, mine.pool, get_other, theirs.pool, end + _SECONDS / 2)
-    hits = [(index, known[c.digest]) for index, c in val.contents.items() if c.size >= _POOR and c.digest in known]
+    hits = [(index, known[c.digest]) for index, c in val.contents.items() if c.size >= POOR and c.digest in known]
     return Shared(
         where=where,
         how="content",
@@ -162,7 +143,9 @@ def _by_content(where: Any, mine: Samples, theirs: Samples, end: float) -> Share
         found=len(hits),
         repeated=train.repeated,
         distinct=train.distinct,
-        poor=sum(c.size < _POOR for c in val.contents.values()),
+        different=train.different,
+        pictures=all(c.picture for c in val.contents.values()),
+        poor=sum(c.size < POOR for c in val.contents.values()),
         size=int(statistics.median(c.size for c in val.contents.values())),
         examples=tuple(sorted(hits)[:_EXAMPLES]),
         windows=windows,
@@ -195,7 +178,7 @@ class _Reader:
         pool = self.samples.pool
         chosen = [pool[i] for i in np.linspace(0, len(pool) - 1, _TWICE).astype(int)]
         try:
-            return all(_content(self(i)) == _content(self(i)) for i in chosen)
+            return all(content_of(self(i)) == content_of(self(i)) for i in chosen)
         except Exception:
             return False
 
@@ -230,64 +213,7 @@ def _read(get: Any, pool: Sequence[int], most: int, end: float, *, glance: bool 
         if len(found.contents) >= most or (time.monotonic() > end and len(found.contents) >= _TWICE):
             break
         try:
-            found.contents[pool[position]] = _content(get(pool[position]), glance=glance)
+            found.contents[pool[position]] = content_of(get(pool[position]), glance=glance)
         except Exception as error:
             raise CannotMeasureError(f"sample {pool[position]} could not be read: {type(error).__name__}") from error
-    return found
-
-
-def _content(sample: Any, *, glance: bool = False) -> _Content:
-    """The large parts of a sample: its picture, its row, its text, a graph's nodes and edges; labels are smaller."""
-    parts = _parts(sample)
-    if not parts:
-        raise TypeError("a sample holds nothing that can be compared")
-    most = max(part.nbytes for part in parts)
-    large = [part for part in parts if part.nbytes * _MUCH_SMALLER >= most]
-    largest = max(large, key=lambda part: (part.dtype.kind == "f", part.nbytes))
-    data = b"".join(np.ascontiguousarray(part).tobytes() for part in large)
-    values: list[float] = []
-    if largest.dtype.kind == "f" and largest.size:
-        values = largest.reshape(-1)[_STEPS * (largest.size - 1) // (_PLACES - 1)].astype(np.float64).tolist()
-    return _Content(hashlib.sha256(data).digest(), _RICH if glance and _is_varied(data) else _compressed(data), tuple(values))
-
-
-def _is_varied(data: bytes) -> bool:
-    return len(set(data[:: len(data) // _GLANCE | 1])) >= _VARIED  # an odd stride takes each byte of a number in turn
-
-
-def _compressed(data: bytes) -> int:
-    """Bytes of the beginning, compressed; of more of it only where that is nearly blank."""
-    for most in _HEADS:
-        size = min(len(zlib.compress(data[:most], 1)), len(data))
-        if size >= _RICH:
-            break
-    return size
-
-
-def _parts(value: Any, depth: int = 4) -> list[npt.NDArray[Any]]:
-    """The arrays of a sample; text as its bytes. Single numbers are left out."""
-    if isinstance(value, Tensor):
-        return [_plain(value)]
-    if isinstance(value, np.ndarray):
-        return [value] if value.dtype.kind in "biufc" else []
-    if isinstance(value, str | bytes):
-        return [np.frombuffer(value.encode() if isinstance(value, str) else value, np.uint8)]
-    if isinstance(value, bool | int | float | complex | np.generic) or value is None or depth == 0:
-        return []
-    if isinstance(value, Mapping):
-        return [part for item in value.values() for part in _parts(item, depth - 1)]
-    if isinstance(value, list | tuple):
-        if value and all(isinstance(item, int | float) for item in value):
-            return [np.asarray(value)]
-        return [part for item in value for part in _parts(item, depth - 1)]
-    if hasattr(value, "__array_interface__"):  # a picture of Pillow
-        return [np.asarray(value)]
-    return [_plain(tensor) for _, tensor in tensor_leaves(value)]
-
-
-def _plain(tensor: Tensor) -> npt.NDArray[Any]:
-    values = tensor.detach().cpu()
-    if values.layout is not torch.strided:
-        values = values.to_dense()
-    found: npt.NDArray[Any] = (values.float() if values.dtype is torch.bfloat16 else values).numpy()
     return found

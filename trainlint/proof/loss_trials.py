@@ -143,7 +143,7 @@ def padding(bench: Bench) -> Proof:
     """With padding left out of the loss."""
     facts = bench.measure(Padding)
     if not isinstance(facts, Padding) or not facts.counted or "expected" not in bench.finding.evidence:
-        return not_tried("the fix changes the forward, not the loss")
+        return not_tried("the fix changes the forward, which a replay of its operations cannot rewrite")
     return _ignoring(bench, facts.value)
 
 

@@ -40,6 +40,8 @@ _MUCH_OUTPUT = 16 * 2**20
 #: Variable in the environment of all processes of a scan.
 _MARK = "TRAINLINT_SCAN"
 _POLL = 0.05
+#: What logs end in, which `curves` reads.
+_LOGS = frozenset({".csv", ".tsv", ".json", ".jsonl", ".log", ".tfevents"})
 #: Scripts named in place of one that is not there.
 _LISTED = 6
 _BOOT = "import sys; sys.path[:] = [p for p in sys.path if p]; from trainlint.record.child import main; main(sys.argv[1])"
@@ -141,6 +143,8 @@ def check_script(script: str) -> None:
     if path.is_dir():
         msg = f"{script} is a folder; name the script in it that trains"
         raise UsageError(msg)
+    if path.suffix.lower() in _LOGS:
+        raise UsageError(f"{script} is no Python file; `trainlint curves {script}` reads the log of a run")
     if not os.access(path, os.R_OK):
         msg = f"{script} cannot be read (permission denied)"
         raise UsageError(msg)
