@@ -109,7 +109,7 @@ class EmaRule(Rule):
             if slow or norms.momentum >= LAST:
                 return _statistics(norms, total)
         if not moving:
-            return passed("No moving average of the weights is kept.")
+            return passed("No moving average of the weights is kept, and no weights are kept without a copy.")
         worst = max(moving, key=_horizon)
         run = f"of a run of {total:,} steps" if total is not None else "of a run of unknown length"
         return passed(
@@ -197,7 +197,7 @@ def _no_copy(kept: KeptWeights) -> Verdict:
         message = f"{kept.what} is another name for the model that goes on being trained, and no copy of it: it holds the last weights, not the best."
         code = f"{kept.what} = copy.deepcopy(model)"
     else:
-        message = f"{kept.what} keeps the model's own tensors, which go on being trained: state_dict() makes no copy, so loading it changes nothing."
+        message = f"{kept.what} keeps the model's own tensors, which go on being trained: state_dict() makes no copy, so what is loaded or saved later are the last weights."
         code = f"{kept.what} = copy.deepcopy(model.state_dict())"
     edit = Edit(kind="copy-kept", values={"what": kept.what}) if kept.kind != "itself" else None
     return failed(
