@@ -150,12 +150,18 @@ def _read(facts: Facts) -> Verdict | None:
     matters = facts.influence >= least and facts.share >= SOME
     return failed(
         f"Predictions depend on what stands at padded positions ({facts.share:.0%} of all): exchanging it changes them "
-        f"{facts.influence:.2g} times as much as exchanging real positions does. In {facts.operation}, {READERS[facts.reader]}.",
+        f"{facts.influence:.2g} times as much as exchanging real positions does. {_reading(facts)}",
         severity=Severity.WARNING if matters else Severity.NOTE,
         evidence={**_evidence(facts), "measured": facts.influence, "expected": 0, "threshold": least},
         location=facts.reader_where or facts.loss_where,
         fix=_mask_model(facts),
     )
+
+
+def _reading(facts: Facts) -> str:
+    if facts.reader == "position":
+        return "The one position that is read of each sequence is padding in all shorter ones."
+    return f"In {facts.operation}, {READERS[facts.reader]}."
 
 
 def _unmasked(facts: Facts) -> Verdict:

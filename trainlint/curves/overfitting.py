@@ -53,9 +53,13 @@ def overfit(view: View) -> Sign | None:
     if enough and clear and falls and len(after) >= 2:
         while_ = "" if train is None else f", while the training loss goes on to {view.ends(train)}"
         higher = f"{(val.end - val.best_y) / abs(val.best_y):.0%} higher, at {view.ends(val)}" if val.best_y else f"at {view.ends(val)}"
-        return Sign(
-            "overfit", f"The validation loss is lowest at {view.at(val.best_x)} ({val.best_y:.4g}) and ends {higher}{while_}.", evidence
+        other = (
+            " The metric goes on improving after that: choose the checkpoint by what counts for you; the loss then rises over answers that are given too surely."
+            if _metric_gains(view, val.best_x)
+            else ""
         )
+        lowest = f"The validation loss is lowest at {view.at(val.best_x)} ({val.best_y:.4g}) and ends {higher}{while_}."
+        return Sign("overfit", lowest + other, evidence)
     if train is None:
         return None
     # The tail of a run: the gap is wide, only the training loss still moves.
@@ -95,6 +99,13 @@ def _metric_stalls(view: View, x: float) -> bool:
     metric = view.metric
     near = None if metric is None else _level_at(metric, x)
     return metric is not None and near is not None and near - metric.end < 0.2 * metric.fall
+
+
+def _metric_gains(view: View, x: float) -> bool:
+    """Whether a fifth or more of what the metric gains, and more than its noise, comes after a place on the x axis."""
+    metric = view.metric
+    near = None if metric is None else _level_at(metric, x)
+    return metric is not None and near is not None and near - metric.end > max(0.2 * metric.fall, 2 * metric.noise)
 
 
 def _level_at(curve: Curve, x: float) -> float | None:
