@@ -163,6 +163,13 @@ optimizer = torch.optim.Adam(model.parameters())  # trainlint: ignore
 for batch in loader:  # trainlint: ignore[overfit-batch]
     loss = 1
 text = "# trainlint: ignore[lr-range]"
+# trainlint: ignore[padding]
+
+# why
+output = model(
+    batch,
+)
+other = 1
 """
 
 
@@ -177,6 +184,10 @@ text = "# trainlint: ignore[lr-range]"
         (7, ("overfit-batch", "TL301"), True),
         (8, ("overfit-batch", "TL301"), False),
         (9, ("lr-range", "TL401"), False),
+        (13, ("padding", "TL215"), True),
+        (15, ("padding", "TL215"), True),
+        (16, ("padding", "TL215"), False),
+        (13, ("shuffle", "TL210"), False),
     ],
 )
 def test_a_comment_takes_back_what_is_said_of_its_statement(tmp_path: Path, line: int, names: tuple[str, ...], taken_back: bool) -> None:

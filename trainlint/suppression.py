@@ -1,4 +1,4 @@
-"""``# trainlint: ignore[shuffle]`` on a line of the user's code takes back what a rule says about that line."""
+"""``# trainlint: ignore[shuffle]`` on a line of the user's code, or alone on the line above, takes back what a rule says about that line."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from trainlint.notebook import is_notebook, read_notebook
 
 __all__ = ["Suppression", "heard", "suppression_at", "suppressions"]
 
+_NO_CODE = frozenset({tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT})
 _COMMENT = re.compile(r"#\s*trainlint:\s*ignore(?:\[([^\]]*)\])?")
 
 
@@ -84,11 +85,15 @@ def _read(file: str) -> list[tuple[Suppression, range]]:
     except (OSError, UnicodeDecodeError, SyntaxError, ValueError, tokenize.TokenError, UsageError):
         return []
     found = []
-    for token in tokens:
+    for number, token in enumerate(tokens):
         if token.type == tokenize.COMMENT and (match := _COMMENT.search(token.string)):
             line = token.start[0]
             names = tuple(n.strip() for n in (match[1] or "").split(",") if n.strip())
-            span = next((s for s in spans if line in s), range(line, line + 1))
+            span = next((s for s in spans if line in s), None)
+            if span is None and token.line.lstrip().startswith("#"):
+                after = next((t.start[0] for t in tokens[number + 1 :] if t.type not in _NO_CODE), line)
+                span = next((s for s in spans if after in s), range(after, after + 1))
+            span = span or range(line, line + 1)
             cell, at = notebook.place(line) if notebook is not None else (None, line)
             found.append((Suppression(file, at, names, cell), range(span.start - line + at, span.stop - line + at)))
     return found

@@ -52,7 +52,6 @@ def _verdict(scan: Scan) -> str:
         if (n := sum(f.severity.value == word for f in scan.report.failed))
     ]
     passed = sum(f.outcome is Outcome.PASS for f in scan.report)
+    silent = sum(f.outcome is not Outcome.PASS and not f.failed for f in scan.report)
     early = ", but its run ended early" if scan.problem else ""
-    return (
-        f"{', '.join(counted) or 'clean'}; {passed} of {len(scan.report.findings)} rules passed in {scan.report.cost.seconds:.0f} s{early}"
-    )
+    return f"{', '.join(counted) or 'clean'}; {passed} rules passed, {silent} not judged, in {scan.report.cost.seconds:.0f} s{early}"
