@@ -118,7 +118,7 @@ def test_augmentation_that_cannot_be_switched_off_is_named() -> None:
         def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
             return jitter(self.inputs[index]), self.labels[index]
 
-    found = overlap(Always(inputs, labels), Augmented(inputs[200:], labels[200:]))
+    found = overlap(Always(list(inputs), labels), Augmented(inputs[200:], labels[200:]))
     assert found.pairs == ()
     assert "augmented at random" in found.reason
 
@@ -205,3 +205,26 @@ def test_small_pictures_that_were_oversampled_before_the_split_are_told_from_row
     assert pair.pictures
     assert pair.found > 5
     assert pair.different > 0.7
+
+
+class Noisy(Dataset):
+    """Augments in ``__getitem__``, behind a flag."""
+
+    def __init__(self, inputs: Tensor, labels: Tensor, *, train: bool) -> None:
+        self.inputs, self.labels, self.train = inputs, labels, train
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        inputs = self.inputs[index]
+        return jitter(inputs) if self.train else inputs, self.labels[index]
+
+
+def test_samples_that_the_dataset_augments_itself_are_compared_as_it_holds_them() -> None:
+    inputs, labels = rows(300)
+    train_set = Noisy(inputs[:250], labels[:250], train=True)
+    (pair,) = overlap(train_set, Noisy(inputs[200:], labels[200:], train=False)).pairs
+    assert (pair.how, pair.found, pair.val_read) == ("content", 50, 100)
+    (pair,) = overlap(Subset(train_set, range(200)), Noisy(inputs[250:], labels[250:], train=False)).pairs
+    assert pair.found == 0

@@ -7,18 +7,19 @@ import math
 import statistics
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from trainlint.measurements import Shared, SplitOverlap
 from trainlint.probes.contents import POOR, Content, content_of
-from trainlint.probes.datasets import TRANSFORMS, Samples, spread
+from trainlint.probes.datasets import TRANSFORMS, Samples, size_of, spread
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.randomness import draws_samples, randomness_kept
 from trainlint.probes.roles import DataFlow
@@ -154,12 +155,29 @@ def _bycontent_of(where: Any, mine: Samples, theirs: Samples, end: float) -> Sha
 
 
 def _readers(mine: Samples, theirs: Samples) -> tuple[Any, Any]:
-    """Functions from an index to a sample: before any transform where both datasets can do without, else as loaded."""
+    """Functions from an index to a sample: before any transform where both datasets can do without, as loaded, else from an array that both hold."""
     for bare in (True, False):
         readers = [_Reader(s, bare=bare) for s in (mine, theirs)]
         if all(reader.is_steady for reader in readers):
             return readers[0], readers[1]
+    one, other = _arrays(mine), _arrays(theirs)
+    if common := [name for name in one if name in other and one[name].shape[1:] == other[name].shape[1:]]:
+        largest = max(common, key=lambda name: one[name][:1].nbytes)
+        return _row_of(mine, one[largest]), _row_of(theirs, other[largest])
     raise CannotMeasureError("samples are augmented at random each time they are read, so that equal ones cannot be found")
+
+
+def _arrays(samples: Samples) -> dict[str, Any]:
+    """The arrays with a row for each sample that the dataset below all subsets holds, by name."""
+    root, _ = root_of(samples.dataset, samples.pool[:1])
+    held = getattr(root, "__dict__", {})
+    arrays = {n: v for n, v in held.items() if isinstance(v, np.ndarray | Tensor)} if isinstance(held, dict) else {}
+    return {n: v for n, v in arrays.items() if v.ndim > 1 and len(v) == size_of(root)}
+
+
+def _row_of(samples: Samples, array: Any) -> Callable[[int], Any]:
+    rows = dict(zip(samples.pool, root_of(samples.dataset, samples.pool)[1].tolist(), strict=True))
+    return lambda index: array[rows[index]]
 
 
 class _Reader:
