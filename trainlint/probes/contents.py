@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainlint.record.structure import tensor_leaves
 
-__all__ = ["POOR", "Content", "content_of", "is_varied"]
+__all__ = ["POOR", "Content", "content_of", "is_varied", "parts_of"]
 
 #: Compressed bytes below which equal samples mean nothing: blank pictures, short texts, a few whole numbers.
 POOR = 40
@@ -47,7 +47,7 @@ class Content:
 
 def content_of(sample: Any, *, glance: bool = False) -> Content:
     """The large parts of a sample: its picture, its row, its text, a graph's nodes and edges; labels are smaller."""
-    parts = _parts(sample)
+    parts = parts_of(sample)
     if not parts:
         raise TypeError("a sample holds nothing that can be compared")
     most = max(part.nbytes for part in parts)
@@ -80,7 +80,7 @@ def _compressed(data: bytes) -> int:
     return size
 
 
-def _parts(value: Any, depth: int = 4) -> list[npt.NDArray[Any]]:
+def parts_of(value: Any, depth: int = 4) -> list[npt.NDArray[Any]]:
     """The arrays of a sample; text as its bytes. Single numbers are left out."""
     if isinstance(value, Tensor):
         return [_plain(value)]
@@ -91,11 +91,11 @@ def _parts(value: Any, depth: int = 4) -> list[npt.NDArray[Any]]:
     if isinstance(value, bool | int | float | complex | np.generic) or value is None or depth == 0:
         return []
     if isinstance(value, Mapping):
-        return [part for item in value.values() for part in _parts(item, depth - 1)]
+        return [part for item in value.values() for part in parts_of(item, depth - 1)]
     if isinstance(value, list | tuple):
         if value and all(isinstance(item, int | float) for item in value):
             return [np.asarray(value)]
-        return [part for item in value for part in _parts(item, depth - 1)]
+        return [part for item in value for part in parts_of(item, depth - 1)]
     if hasattr(value, "__array_interface__"):  # a picture of Pillow
         return [np.asarray(value)]
     return [_plain(tensor) for _, tensor in tensor_leaves(value)]

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from trainlint.measurements import Shared, SplitOverlap
-from trainlint.probes.contents import POOR, Content, content_of
+from trainlint.probes.contents import POOR, Content, content_of, parts_of
 from trainlint.probes.datasets import TRANSFORMS, Samples, size_of, spread
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.randomness import draws_samples, randomness_kept
@@ -168,11 +168,15 @@ def _readers(mine: Samples, theirs: Samples) -> tuple[Any, Any]:
 
 
 def _arrays(samples: Samples) -> dict[str, Any]:
-    """The arrays with a row for each sample that the dataset below all subsets holds, by name."""
+    """The arrays that the dataset below all subsets holds, by name, with a row for each sample and as many numbers in it as a part of a sample."""
     root, _ = root_of(samples.dataset, samples.pool[:1])
     held = getattr(root, "__dict__", {})
     arrays = {n: v for n, v in held.items() if isinstance(v, np.ndarray | Tensor)} if isinstance(held, dict) else {}
-    return {n: v for n, v in arrays.items() if v.ndim > 1 and len(v) == size_of(root)}
+    try:
+        sizes = {part.size for part in parts_of(samples.raw(samples.pool[0]))} if arrays else set()
+    except Exception:
+        return {}
+    return {n: v for n, v in arrays.items() if v.ndim > 1 and len(v) == size_of(root) and math.prod(v.shape[1:]) in sizes}
 
 
 def _row_of(samples: Samples, array: Any) -> Callable[[int], Any]:
