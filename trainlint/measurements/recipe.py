@@ -164,7 +164,8 @@ class BatchSize(Measurement):
     epochs: int | None = None
     norms: tuple[NormLayer, ...] = ()
     noise_scale: float | None = None
-    """Batch size at which the noise of the gradient equals its length (McCandlish et al.), at the first weights; None when not measured."""
+    """Batch size at which the noise of the gradient equals its length (McCandlish et al.), at the first weights: the least that it may be, by
+    two standard errors. None when not measured."""
     gradients: int = 0
     """Batches whose gradients it was estimated from."""
 

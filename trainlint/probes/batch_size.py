@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sized
 
@@ -83,10 +84,14 @@ def _norms(recording: Recording, tape: Tape) -> Iterator[NormLayer]:
 
 
 def _noise_scale(recording: Recording, size: int | None, deadline: float) -> tuple[float | None, int]:
-    """The simple noise scale tr(S) / |G|^2, from the gradients of batches of equal size, or of their quarters; None when they are too few or all noise."""
+    """The simple noise scale tr(S) / |G|^2, from the gradients of batches of equal size, or of their quarters: the least that it may be.
+
+    |G|^2 is taken at two standard errors above its estimate, which gradients that are nearly all noise leave wide open. None when there are too few.
+    """
     if not size:
         return None, 0
-    count, lengths = 0, 0.0
+    lengths = 0.0
+    dots: list[float] = []
     total: list[Tensor] = []
     try:
         with rehearsal(recording, batches=True) as trial:
@@ -99,17 +104,20 @@ def _noise_scale(recording: Recording, size: int | None, deadline: float) -> tup
                 torch.manual_seed(0)
                 gradients = trial.gradients(trial.loss(fill, change=unregularised))
                 flat = [_flat(g, t) for g, t in zip(gradients, trial.leaves, strict=True)]
-                count, lengths = count + 1, lengths + sum(float(g.dot(g)) for g in flat)
+                lengths += sum(float(g.dot(g)) for g in flat)
+                dots.append(sum(float(t.dot(g)) for t, g in zip(total, flat, strict=False)))
                 total = [t + g for t, g in zip(total, flat, strict=True)] if total else flat
     except (CannotMeasureError, RuntimeError):
         return None, 0
+    count = len(dots)
     if count < _FEWEST:
         return None, count
-    mean = sum(float(t.dot(t)) for t in total) / count**2
-    single = lengths / count
-    noise = size * count / (count - 1) * (single - mean)
-    signal = (count * mean - single) / (count - 1)
-    return (noise / signal if signal > 0 and noise >= 0 else None), count
+    # The k-th gradient's product with the sum of those before it is k times an estimate of |G|^2.
+    pairs = count * (count - 1) / 2
+    signal = sum(dots) / pairs
+    error = math.sqrt(sum(k * (dots[k] / k - signal) ** 2 for k in range(1, count)) / ((count - 2) * pairs))
+    noise, most = size * (lengths / count - signal), signal + 2 * error
+    return (noise / most if most > 0 and noise >= 0 else None), count
 
 
 def _flat(gradient: Tensor | None, leaf: Tensor) -> Tensor:
