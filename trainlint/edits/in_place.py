@@ -12,7 +12,7 @@ __all__ = ["not_in_place"]
 
 
 def not_in_place(script: Script, line: int, values: dict[str, Json]) -> Changes:
-    """Make the result of an operation anew: ``x -= m`` becomes ``x = x - m``, ``x.sub_(m)`` ``x = x.sub(m)``, ``inplace=True`` is left out."""
+    """Make the result of an operation anew: ``x -= m`` becomes ``x = x - m``, ``x.sub_(m)`` ``x = x.sub(m)``, ``inplace=True`` is False."""
     place = script.statement(line)
     part = place.body[0] if isinstance(place, cst.SimpleStatementLine) and len(place.body) == 1 else None
     if isinstance(part, cst.AugAssign):
