@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from trainlint.probes.kept_weights import _files, _in
 from trainlint.record.frames import Frames
@@ -26,9 +26,14 @@ optimizer = Adam(model.parameters())
 
 def test_the_script_is_known_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "train.py").touch()
-    monkeypatch.setitem(sys.modules, "train_of_mine", SimpleNamespace(__file__="train.py"))
-    assert str(tmp_path / "train.py") in _files(Frames())
+    assert _files(Frames(), {"train": SimpleNamespace(__file__="train.py")}) == [str(tmp_path / "train.py")]
+
+
+def test_the_script_is_read_first_of_many_files(tmp_path: Path) -> None:
+    files = [str(tmp_path / f"{name}.py") for name in ["train", *(f"a{i}" for i in range(60))]]
+    modules = {"torch": torch} | {Path(file).stem: SimpleNamespace(__file__=file) for file in files[1:]}
+    modules["__main__"] = SimpleNamespace(__file__=files[0])
+    assert _files(Frames(), modules) == files[:40]
 
 
 def kinds(source: str) -> list[str]:

@@ -6,9 +6,10 @@ Nothing but the text tells what a script means to keep: a recording ends before 
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from trainlint.measurements import KeptWeights
 from trainlint.record.frames import Frames
@@ -26,7 +27,7 @@ _SAVES = frozenset({"save", "save_file", "save_model"})
 def kept_weights(recording: Recording) -> tuple[KeptWeights, ...]:
     """What the script keeps as the best weights, or copies into a second model, without a copy being made."""
     found = []
-    for file in _files(recording.frames):
+    for file in _files(recording.frames, sys.modules):
         tree = source_tree(file)
         if tree is not None:
             for kind, node, what in _in(tree):
@@ -36,12 +37,13 @@ def kept_weights(recording: Recording) -> tuple[KeptWeights, ...]:
     return tuple(found)
 
 
-def _files(frames: Frames) -> list[str]:
-    """The script and what it imported of its own."""
-    names = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+def _files(frames: Frames, modules: Mapping[str, object]) -> list[str]:
+    """The script, then what it imported of its own in the order of import."""
+    named = sorted(list(modules.items()), key=lambda item: item[0] != "__main__")
+    names = (getattr(module, "__file__", None) for _, module in named)
     # The script's own name is as it was given; an edited text is known by the whole path alone.
-    whole = {os.path.abspath(name) for name in names if isinstance(name, str) and name.endswith(".py")}
-    return sorted(name for name in whole if frames.is_user(name))[:_FILES]
+    whole = dict.fromkeys(os.path.abspath(name) for name in names if isinstance(name, str) and name.endswith(".py"))
+    return list(itertools.islice(filter(frames.is_user, whole), _FILES))
 
 
 def _in(tree: ast.Module) -> Iterator[tuple[str, ast.stmt | ast.expr, str]]:
