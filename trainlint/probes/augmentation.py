@@ -7,7 +7,6 @@ its amounts. Both runs see the same samples in the same order from the same weig
 from __future__ import annotations
 
 import copy
-import random
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -22,12 +21,12 @@ from trainlint.probes.datasets import TRANSFORMS, Samples, size_of
 from trainlint.probes.generators import generators_kept
 from trainlint.probes.made import made_at
 from trainlint.probes.parts import batch_rows
-from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.repeats import random_transforms
 from trainlint.probes.replay import Rehearsal
 from trainlint.probes.roles import DataFlow
 from trainlint.probes.short_training import CHECKS, FIRST_STEPS, Bench
 from trainlint.probes.split_samples import loaders_of, samples_of
+from trainlint.record.random_state import randomness_kept, seed_all
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Loader
 from trainlint.record.structure import tensor_leaves
@@ -200,9 +199,7 @@ def _batches(trial: Rehearsal, samples: Samples, plain: Any) -> tuple[list[Fill]
 
 def _read(samples: Samples, dataset: Any, indices: Sequence[int], seed: int) -> dict[str, Tensor]:
     """A batch of these samples by path, random draws begun anew."""
-    torch.default_generator.manual_seed(seed)
-    np.random.seed(seed)
-    random.seed(seed)
+    seed_all(seed)
     raw = dataset[list(indices)] if samples.by_lists else [dataset[i] for i in indices]
     return dict(tensor_leaves(samples.loader.collate_fn(raw)))
 

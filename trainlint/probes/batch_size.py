@@ -15,6 +15,7 @@ from trainlint.probes.regularisers import unregularised
 from trainlint.probes.replay import rehearsal
 from trainlint.probes.schedulers import steps_per_epoch
 from trainlint.probes.short_training import PARTS, part_of
+from trainlint.record.random_state import seed_torch
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Loader
 from trainlint.record.structure import batch_size as size_of
@@ -101,7 +102,7 @@ def _noise_scale(recording: Recording, size: int | None, deadline: float) -> tup
             for fill in trial.fills:
                 if time.monotonic() > deadline:
                     break
-                torch.manual_seed(0)
+                seed_torch(0)
                 gradients = trial.gradients(trial.loss(fill, change=unregularised))
                 flat = [_flat(g, t) for g, t in zip(gradients, trial.leaves, strict=True)]
                 lengths += sum(float(g.dot(g)) for g in flat)

@@ -6,20 +6,18 @@ stay a pair; where it sorts the inputs alone, other labels come to stand beside 
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from trainlint.measurements import TornPairs
 from trainlint.probes.datasets import Samples
-from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.value_source import reordering
 from trainlint.record.frames import Frames
+from trainlint.record.random_state import randomness_kept, seed_all
 from trainlint.record.structure import tensor_leaves
 
 __all__ = ["torn_pairs"]
@@ -56,9 +54,7 @@ def _moved(collate: Any, rows: Sequence[Any], others: Sequence[Any], role: Calla
     """How many inputs get another label in the worst order; None when none does."""
 
     def batch(chosen: Sequence[Any], seed: int = 0) -> dict[str, Tensor]:
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        random.seed(seed)
+        seed_all(seed)
         return dict(tensor_leaves(collate(list(chosen))))
 
     given, again, other = batch(rows), batch(rows, 1), batch(others)

@@ -6,19 +6,17 @@ a sample that is not its own holds a part of it.
 
 from __future__ import annotations
 
-import random
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from trainlint.probes.datasets import Samples
-from trainlint.probes.randomness import randomness_kept
 from trainlint.record.frames import Frames, Place
+from trainlint.record.random_state import randomness_kept, seed_all
 from trainlint.record.structure import tensor_leaves
 
 __all__ = ["Collated", "blend_in_collate"]
@@ -71,7 +69,7 @@ def _blends(collate: Any, raw: list[Any], role: Callable[[str], str]) -> tuple[d
         for place in (0, len(kept) // 2):
 
             def batch(rows: list[Any], seed: int = seed) -> dict[str, Tensor]:
-                _seed(seed)
+                seed_all(seed)
                 return dict(tensor_leaves(collate(rows)))
 
             before, after = batch(kept), batch([other if i == place else row for i, row in enumerate(kept)])
@@ -88,9 +86,3 @@ def _blends(collate: Any, raw: list[Any], role: Callable[[str], str]) -> tuple[d
                 elif role(path) == "input" and tensor.is_floating_point() and tensor.dim() > 1 and bool(others.any()) and change[place] > 0:
                     shares.setdefault(path, []).append(float(change[others].sum()) / float(change.sum()))
     return shares, labels
-
-
-def _seed(seed: int) -> None:
-    torch.manual_seed(seed)
-    np.random.seed(seed)
-    random.seed(seed)

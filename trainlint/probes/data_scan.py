@@ -19,8 +19,8 @@ from trainlint.location import Location
 from trainlint.measurements import DataScan, LabelCount, NonFiniteSample
 from trainlint.probes.datasets import Samples, is_rebuilt, is_used_up, label_vectors, spread
 from trainlint.probes.leaves import describe
-from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.roles import DataFlow
+from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Loader
 from trainlint.settings import Settings

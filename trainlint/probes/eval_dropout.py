@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from trainlint.probes.randomness import randomness_kept
 from trainlint.record.frames import Frames, Place
+from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Call
 

@@ -30,11 +30,12 @@ def features_of(samples: Sequence[Tensor], kind: str) -> Rows:
     """Rows ``(n, features)`` for ``n`` tensors of one kind (see :class:`~trainlint.measurements.Leaf`), each with a first axis of one."""
     if kind == "tokens":
         return _counts([s.reshape(-1) for s in samples])
-    values = [s.detach().cpu().to(torch.float32).nan_to_num(0.0, 0.0, 0.0) for s in samples]
+    values = [s.detach().cpu().to(torch.float32) for s in samples]
     if kind == "image":
         alike = len({v.shape for v in values}) == 1
         groups = [torch.cat(values[i : i + _AT_ONCE]) for i in range(0, len(values), _AT_ONCE)] if alike else values
-        return np.concatenate([_pictures(group) for group in groups])
+        return np.concatenate([_pictures(group.nan_to_num(0.0, 0.0, 0.0)) for group in groups])
+    values = [v.nan_to_num(0.0, 0.0, 0.0) for v in values]
     if kind == "sequence" or (kind == "tensor" and len({v.shape for v in values}) > 1):
         return np.stack([_signal(v[0]) for v in values])
     if len({v.shape for v in values}) > 1:  # as an attention mask beside texts of different lengths

@@ -14,9 +14,10 @@ from torch import Tensor
 from trainlint.probes.datasets import Samples, wrapped
 from trainlint.probes.drawing import lines_that_change
 from trainlint.probes.generators import generators_kept
-from trainlint.probes.randomness import differ, randomness_kept
+from trainlint.probes.randomness import differ
 from trainlint.probes.split_samples import root_of
 from trainlint.record.frames import Frames, Place
+from trainlint.record.random_state import randomness_kept
 
 __all__ = ["changed_in_place"]
 

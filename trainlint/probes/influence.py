@@ -18,7 +18,8 @@ from trainlint.probes.flow import trace
 from trainlint.probes.predictions import predictions
 from trainlint.probes.roles import DataFlow
 from trainlint.probes.weights import weights_at
-from trainlint.record.operation import Operation, random_kept
+from trainlint.record.operation import Operation
+from trainlint.record.random_state import random_kept, seed_torch
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Backward, Call
 from trainlint.record.snapshot import Snapshot, state_tensors
@@ -243,7 +244,7 @@ def _called_again(call: Call, given: Sequence[Tensor], other: Sequence[Tensor]) 
             with random_kept(), torch.no_grad():
                 outputs = []
                 for tensors in (given, other):
-                    torch.manual_seed(0)
+                    seed_torch(0)
                     outputs.append([t.clone() for _, t in tensor_leaves(module(*tensors))])
                     state.restore()
         finally:

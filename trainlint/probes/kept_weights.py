@@ -39,7 +39,7 @@ def kept_weights(recording: Recording) -> tuple[KeptWeights, ...]:
 
 def _files(frames: Frames, modules: Mapping[str, object]) -> list[str]:
     """The script, then what it imported of its own in the order of import."""
-    named = sorted(list(modules.items()), key=lambda item: item[0] != "__main__")
+    named = sorted(modules.items(), key=lambda item: item[0] != "__main__")
     names = (getattr(module, "__file__", None) for _, module in named)
     # The script's own name is as it was given; an edited text is known by the whole path alone.
     whole = dict.fromkeys(os.path.abspath(name) for name in names if isinstance(name, str) and name.endswith(".py"))

@@ -25,7 +25,6 @@ from trainlint.probes.mask_fit import MaskProbe, mask_signal, probe_masks
 from trainlint.probes.mirrored import mirrored_pictures
 from trainlint.probes.pairing import Probed, find_mismatch, find_repair, find_stretch
 from trainlint.probes.pictures import draw
-from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.ridge import Ridge, Rows
 from trainlint.probes.roles import DataFlow
 from trainlint.probes.shifted_tags import shifted_tags
@@ -33,6 +32,7 @@ from trainlint.probes.split_origin import made_apart
 from trainlint.probes.split_samples import Split, read_split, root_of, samples_of
 from trainlint.probes.value_source import reordered_alone, value_source
 from trainlint.record.frames import Frames, Place
+from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
 from trainlint.settings import Settings
 

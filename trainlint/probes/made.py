@@ -7,9 +7,9 @@ import sys
 import torch
 
 from trainlint.probes.datasets import Samples
-from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.value_source import value_source
 from trainlint.record.frames import Place
+from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Loader
 from trainlint.record.structure import tensor_leaves

@@ -18,9 +18,9 @@ from trainlint.probes.datasets import Samples
 from trainlint.probes.drawing import lines_that_draw
 from trainlint.probes.generators import generators_kept
 from trainlint.probes.leaves import is_picture
-from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.split_samples import samples_of
 from trainlint.record.frames import Frames, Place
+from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
 
 __all__ = ["mirrored_pictures"]

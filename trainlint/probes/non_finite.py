@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, IterableDataset
 from trainlint.measurements import NonFinite
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.origin import Origin, find_origin, is_finite
-from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.replay import usable
 from trainlint.probes.weights import state_kept, weights_at
+from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Backward
 from trainlint.record.structure import tensor_leaves

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from trainlint.probes.domains import gradient_words, plain_name, result_words
-from trainlint.record.operation import Operation, random_state, restore_random
+from trainlint.record.operation import Operation
+from trainlint.record.random_state import random_state, restore_random
 from trainlint.record.tape import Tape
 
 __all__ = ["Origin", "find_origin", "is_finite"]

@@ -213,11 +213,13 @@ def next_token_floor(trial: Rehearsal, fill: dict[int, Tensor]) -> float:
     aim = call[1].argument(1, "target") if call is not None and call[1].name in ("cross_entropy", "nll_loss") else None
     if call is None or not isinstance(aim, Ref) or call[2].get("weight") is not None or str(call[2].get("reduction", "mean")) != "mean":
         return 0.0
+    batch = {**{slot: tape.outside[slot] for slot in tape.batch.values()}, **fill}
+    rows = [t for t in batch.values() if t.dim() == 2 and not t.is_floating_point() and t.shape[0] > 1]
+    if not rows:
+        return 0.0
     target = trial.replay(fill, grad=False, keep=(aim.slot,)).get(aim.slot, fill.get(aim.slot, tape.outside.get(aim.slot)))
     if target is None or target.is_floating_point():
         return 0.0
-    batch = {**{slot: tape.outside[slot] for slot in tape.batch.values()}, **fill}
-    rows = [t for t in batch.values() if t.dim() == 2 and not t.is_floating_point() and t.shape[0] > 1]
     tokens = next((t for t in rows if t.numel() == target.numel()), None)
     if tokens is None:  # one tensor that holds inputs and, shifted by one, targets
         tokens = next((t[:, :-1] for t in rows if t[:, 1:].numel() == target.numel()), None)

@@ -1,12 +1,10 @@
-"""Randomness of datasets: leaves generators as they were, and tells a dataset that draws its samples from one that augments them."""
+"""Randomness of datasets: tells a dataset that draws its samples from one that augments them."""
 
 from __future__ import annotations
 
 import itertools
-import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,27 +12,15 @@ import torch
 from torch import Tensor
 
 from trainlint.probes.datasets import Samples
-from trainlint.record.operation import random_kept, random_state, restore_random
+from trainlint.record.random_state import random_state, restore_random
 from trainlint.record.structure import tensor_leaves
 
-__all__ = ["differ", "draws_samples", "randomness_kept"]
+__all__ = ["differ", "draws_samples"]
 
 #: Indices that are read several times, and how often.
 _INDICES, _TIMES = 8, 3
 #: Readings of one index that are this far apart, compared with readings of different ones, are different samples: a judgement.
 _APART = 0.7
-
-
-@contextmanager
-def randomness_kept() -> Iterator[None]:
-    """Leave the generators of torch, numpy and Python as they were found."""
-    python, legacy = random.getstate(), np.random.get_state()
-    try:
-        with random_kept():
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)
 
 
 def draws_samples(samples: Samples, order: Sequence[int], role: Callable[[str], str], end: float) -> bool:

@@ -13,6 +13,7 @@ from trainlint.measurements import ShortRun, Trial
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.replay import Rehearsal
 from trainlint.probes.short_training import FIRST_STEPS, WARM_UP, Bench, first_run
+from trainlint.record.random_state import seed_torch
 
 __all__ = ["BATCHES", "EXPLODED", "SCORED", "SWEEP", "RateSearch", "searched"]
 
@@ -153,7 +154,7 @@ class RateSearch:
         """One trial; given up half-way when it is hopeless beside the leader's."""
         trial = self.trial
         trial.rewind()
-        torch.manual_seed(self.seed)
+        seed_torch(self.seed)
         optimizer = trial.own_optimizer(lr)
         full = [g["lr"] for g in optimizer.param_groups]
         losses: list[float] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -20,13 +19,14 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.generators import generators_kept
 from trainlint.probes.in_place import changed_in_place
 from trainlint.probes.leaves import describe
-from trainlint.probes.randomness import differ, randomness_kept
+from trainlint.probes.randomness import differ
 from trainlint.probes.roles import DataFlow
+from trainlint.record.random_state import randomness_kept, seed_all
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Loader
 from trainlint.settings import Settings
 
-__all__ = ["measure_repeats", "seed_all"]
+__all__ = ["measure_repeats"]
 
 #: Samples that are read, how often, and for how many seconds at most.
 _SAMPLES, _TIMES, _SECONDS = 32, 3, 3.0
@@ -91,15 +91,6 @@ def _is_same_data(samples: Samples, other: Samples) -> bool:
         return False
     mine, theirs = samples.pool, other.pool
     return mine == theirs or len(set(mine[:1000]).intersection(theirs)) > len(mine[:1000]) / 2
-
-
-def seed_all(seed: int) -> None:
-    """Seed the global generators as a worker process does; torch's own way writes down where it was called when no accelerator is in use."""
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(seed)
-    np.random.seed(seed)
-    random.seed(seed)
 
 
 def _read(samples: Samples, end: float) -> tuple[Readings, bool]:

@@ -55,6 +55,8 @@ class Rehearsal:
     """Trainable tensors that the loss reaches."""
     fills: list[dict[int, Tensor]]
     """Batches to feed, the tape's own first."""
+    first: float | None = None
+    """Loss of the tape's own batch at the weights that the script began with, where that is known."""
     resized: dict[int, dict[int, Operation]] = field(default_factory=dict)
     """Number of samples -> operations that hold the recorded number, changed to it."""
 
@@ -186,18 +188,20 @@ def rehearsal(
             tensor.grad = gradient
 
 
-_CONNECTED: WeakKeyDictionary[Recording, Tape] = WeakKeyDictionary()
-"""The tapes whose loss was seen to be connected to a parameter, nothing changed."""
+_CONNECTED: WeakKeyDictionary[Recording, tuple[Tape, float]] = WeakKeyDictionary()
+"""The tapes whose loss was seen to be connected to a parameter, nothing changed, and that loss at the first weights."""
 
 
 def _is_connected(rehearsed: Rehearsal, change: Callable[[Operation], Operation] | None) -> bool:
-    recording = rehearsed.recording
-    if change is None and _CONNECTED.get(recording) is rehearsed.tape:
-        return True
-    found = rehearsed.loss({}, change=change).requires_grad
-    if found and change is None:
-        _CONNECTED[recording] = rehearsed.tape
-    return found
+    tape, first = _CONNECTED.get(rehearsed.recording, (None, None))
+    if change is not None or tape is not rehearsed.tape:
+        loss = rehearsed.loss({}, change=change)
+        if change is not None or not loss.requires_grad:
+            return loss.requires_grad
+        first = float(loss.detach())
+        _CONNECTED[rehearsed.recording] = rehearsed.tape, first
+    rehearsed.first = first
+    return True
 
 
 def _repeats_itself(recording: Recording) -> Tape | None:

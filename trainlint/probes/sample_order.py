@@ -22,9 +22,10 @@ from trainlint.measurements import SampleOrder
 from trainlint.probes.datasets import Samples, is_rebuilt, is_used_up, label_vectors, sampler_of, size_of, spread
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.leaves import describe
-from trainlint.probes.randomness import draws_samples, randomness_kept
+from trainlint.probes.randomness import draws_samples
 from trainlint.probes.roles import DataFlow
 from trainlint.probes.value_source import calls_in
+from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Iteration, Loader
 from trainlint.settings import Settings

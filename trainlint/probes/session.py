@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import random
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-import numpy as np
 import torch
 
 from trainlint.engine import Judge
@@ -84,9 +82,8 @@ from trainlint.probes.worker_seeds import measure_worker_seeds
 from trainlint.proof.comparing import compare_configurations
 from trainlint.proof.runs import Condition
 from trainlint.proof.trying import proofs
-from trainlint.record.operation import random_kept
+from trainlint.record.random_state import randomness_kept, seed_all
 from trainlint.record.recording import Recording
-from trainlint.record.restore import other_random_kept
 from trainlint.record.snapshot import Snapshot, state_tensors
 from trainlint.record.tape import Tape
 from trainlint.registry import Catalogue
@@ -168,8 +165,7 @@ class ProbeSession:
             torch.inference_mode(False),
             torch.enable_grad(),
             torch.autocast("cpu", enabled=False),
-            random_kept(),
-            other_random_kept(),
+            randomness_kept(),
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")  # replays would repeat the warnings of the user's own step
@@ -242,7 +238,7 @@ class ProbeSession:
                 if kind in _SHARE:
                     _give_back()
                 deadline = began + left * _SHARE.get(kind, 1.0)
-                _seed(self.settings.seed or 0)
+                seed_all(self.settings.seed or 0)  # each draws the same numbers each time, those of the user's transforms included
                 result = PROBES[kind](self.recording, deadline, self.settings)
         except CannotMeasureError as error:
             result = Unmeasured(name=kind.name, reason=str(error))
@@ -270,13 +266,6 @@ class ProbeSession:
     def _say(self, text: str) -> None:
         if self.evidence is not None:
             self.evidence.line("progress", text=text)
-
-
-def _seed(seed: int) -> None:
-    """Measurements draw the same numbers each time, those of the user's transforms included."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
 
 
 def _give_back() -> None:

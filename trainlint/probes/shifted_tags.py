@@ -20,13 +20,13 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.exchange import Exchange
 from trainlint.probes.made import made_at
 from trainlint.probes.predictions import Prediction, predictions
-from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.roles import DataFlow
 from trainlint.probes.sources import looked_up, position_of
 from trainlint.probes.split_samples import loaders_of, samples_of
 from trainlint.probes.spread import NOISE
 from trainlint.probes.stretches import Stretch, stretch_of
 from trainlint.probes.tag_table import Ids, displaced_tags
+from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
 from trainlint.record.tape import Tape
 

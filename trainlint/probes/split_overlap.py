@@ -21,10 +21,11 @@ from trainlint.measurements import Shared, SplitOverlap
 from trainlint.probes.contents import POOR, Content, content_of, parts_of
 from trainlint.probes.datasets import TRANSFORMS, Samples, size_of, spread
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.randomness import draws_samples, randomness_kept
+from trainlint.probes.randomness import draws_samples
 from trainlint.probes.roles import DataFlow
 from trainlint.probes.split_samples import Indices, loaders_of, root_of, samples_of
 from trainlint.probes.windows import overlapping
+from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Loader
 from trainlint.settings import Settings

@@ -18,9 +18,10 @@ from trainlint.probes.datasets import Samples, is_rebuilt, label_vectors, size_o
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.features import features_of
 from trainlint.probes.leaves import describe
-from trainlint.probes.randomness import draws_samples, randomness_kept
+from trainlint.probes.randomness import draws_samples
 from trainlint.probes.ridge import Rows, targets_of
 from trainlint.probes.roles import DataFlow
+from trainlint.record.random_state import randomness_kept, seed_torch
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Loader
 
@@ -124,7 +125,7 @@ def read_split(recording: Recording, phase: str, deadline: float) -> Split:
     if phase not in known:
         try:
             with randomness_kept(), torch.no_grad():
-                torch.manual_seed(0)
+                seed_torch(0)
                 known[phase] = _read(DataFlow(recording), phase, min(deadline, time.monotonic() + _SECONDS))
         except CannotMeasureError as error:
             known[phase] = str(error)

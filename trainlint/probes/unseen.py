@@ -20,8 +20,9 @@ from torch.utils.data import DistributedSampler, RandomSampler, SequentialSample
 from trainlint.probes.datasets import Samples, sampler_of, spread
 from trainlint.probes.generators import generators_kept
 from trainlint.probes.leaves import describe
-from trainlint.probes.randomness import differ, randomness_kept
+from trainlint.probes.randomness import differ
 from trainlint.record.planned import source_tree
+from trainlint.record.random_state import randomness_kept, seed_torch
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Batch, Iteration, Loader
 from trainlint.record.structure import tensor_leaves
@@ -67,7 +68,7 @@ def _drawn(recording: Recording, trained: Sequence[Batch]) -> list[Batch]:
         try:
             if _may_validate(entry):
                 with randomness_kept(), generators_kept(entry.loader.dataset, entry.loader.collate_fn), torch.no_grad():
-                    torch.manual_seed(0)
+                    seed_torch(0)
                     batches = _read(entry, end)
                 if batches and _is_like(batches, trained) and not any(_is_same_data(entry, other, end) for other in train):
                     found += batches
@@ -131,7 +132,7 @@ def _read(entry: Loader, end: float) -> list[Batch]:
 def _raw(samples: Samples, index: int) -> Any:
     """A sample under fixed random draws: what still differs, the dataset changes by itself."""
     with randomness_kept(), generators_kept(samples.dataset):
-        torch.manual_seed(0)
+        seed_torch(0)
         return samples.raw(index)
 
 

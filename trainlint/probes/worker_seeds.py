@@ -22,11 +22,11 @@ from trainlint.probes.datasets import Samples, is_used_up
 from trainlint.probes.drawing import global_state, lines_that_change, states_of
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.generators import generators_kept, held_generators
-from trainlint.probes.randomness import differ, randomness_kept
-from trainlint.probes.repeats import seed_all
+from trainlint.probes.randomness import differ
 from trainlint.probes.roles import DataFlow
 from trainlint.probes.statements import given_out_at
 from trainlint.record.frames import Place
+from trainlint.record.random_state import randomness_kept, seed_all
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Loader
 from trainlint.record.structure import tensor_leaves

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.randomness import randomness_kept
 from trainlint.probes.split_samples import Split, read_split, root_of
 from trainlint.record.frames import Place
 from trainlint.record.planned import source_tree
+from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
 
 __all__ = ["cast_at", "wrapped_pictures"]

@@ -21,6 +21,7 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.optimizer_copies import configured_lr
 from trainlint.probes.regularisers import Change, unregularised
 from trainlint.probes.replay import Rehearsal, rehearsal
+from trainlint.record.random_state import seed_torch
 from trainlint.record.recording import Recording
 
 __all__ = ["Bench", "Condition", "Fill", "affordable", "checks", "compared", "judged_loss", "not_tried", "run", "then"]
@@ -210,7 +211,7 @@ def run(trial: Rehearsal, condition: Condition, judge: Callable[[], float], step
     places = checks(steps)
     lr = max(configured_lr(trial.recording))
     generator = torch.Generator().manual_seed(order)
-    torch.manual_seed(order)
+    seed_torch(order)
     seen: list[float] = []
     with condition.mode(trial):
         trial.rewind()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +18,6 @@ __all__ = [
     "Ref",
     "State",
     "fill_refs",
-    "random_kept",
-    "random_state",
-    "restore_random",
     "tensors_in",
     "without_regularisation",
 ]
@@ -124,32 +120,6 @@ def tensors_in(result: Any) -> Iterator[Tensor]:
     found: list[Tensor] = []
     map_tensors(result, found.append)
     yield from found
-
-
-def random_state() -> Any:
-    """State of the generators that an operation may draw from."""
-    accelerated = {}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        accelerated["cuda"] = torch.cuda.get_rng_state_all()
-    return torch.get_rng_state(), accelerated
-
-
-def restore_random(state: Any) -> None:
-    """Put generators back to a state of :func:`random_state`."""
-    cpu, accelerated = state
-    torch.set_rng_state(cpu)
-    if "cuda" in accelerated:
-        torch.cuda.set_rng_state_all(accelerated["cuda"])
-
-
-@contextmanager
-def random_kept() -> Iterator[None]:
-    """Leave torch's generators as they were found."""
-    state = random_state()
-    try:
-        yield
-    finally:
-        restore_random(state)
 
 
 #: Position of the ``training`` (or ``train``) flag of functions that drop something, by name.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +13,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from trainlint.record.attributes import attributes_kept
-from trainlint.record.operation import random_kept
+from trainlint.record.random_state import randomness_kept
 from trainlint.record.snapshot import Snapshot, state_tensors
 
 __all__ = ["untouched"]
@@ -36,7 +35,7 @@ def untouched(
     for tensor, _, _ in gradients:
         tensor.grad = None
     parts = [*(m for model in models for m in model.modules()), *(part for loader in loaders for part in _parts(loader))]
-    with random_kept(), other_random_kept(), attributes_kept(parts):
+    with randomness_kept(), attributes_kept(parts):
         try:
             yield
         finally:
@@ -52,19 +51,6 @@ def untouched(
                 vars(scheduler).update(values)
             for generator, value in generators:
                 generator.set_state(value)
-
-
-@contextmanager
-def other_random_kept() -> Iterator[None]:
-    """Leave Python's and NumPy's generators as they were found."""
-    import numpy as np
-
-    state, numpy_state = random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(state)
-        np.random.set_state(numpy_state)
 
 
 def _parts(loader: Any) -> Iterator[Any]:

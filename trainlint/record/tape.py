@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from trainlint.record.frames import Place
 from trainlint.record.functions import DERIVATIVE
-from trainlint.record.operation import Cut, Operation, State, fill_refs, restore_random, tensors_in
+from trainlint.record.operation import Cut, Operation, State, fill_refs, tensors_in
+from trainlint.record.random_state import restore_random
 
 __all__ = ["Tape"]
 

@@ -12,9 +12,10 @@ from torch.overrides import TorchFunctionMode
 
 from trainlint.record.frames import Frames, Place
 from trainlint.record.functions import CONVERSIONS, DERIVATIVE, LOSS_FUNCTIONS, NOT_RECORDED, RANDOM, READS
-from trainlint.record.operation import Operation, Ref, State, random_state, tensors_in
+from trainlint.record.operation import Operation, Ref, State, tensors_in
 from trainlint.record.parameters import owns_parameters
 from trainlint.record.provenance import Provenance
+from trainlint.record.random_state import random_state
 from trainlint.record.shadows import UPDATES, ShadowWatch
 from trainlint.record.structure import map_tensors
 from trainlint.record.written import Written

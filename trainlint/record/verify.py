@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from trainlint.record.operation import random_kept
+from trainlint.record.random_state import random_kept
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Backward
 from trainlint.record.tape import Tape

@@ -14,8 +14,8 @@ from trainlint.probes.origin import Origin, find_origin
 from trainlint.probes.replay import usable
 from trainlint.record.frames import Frames, Place
 from trainlint.record.hooks import opaque_functions, replace_attribute
-from trainlint.record.operation import random_kept
 from trainlint.record.parameters import named_parameters_of
+from trainlint.record.random_state import random_kept
 from trainlint.record.snapshot import Snapshot, state_tensors
 from trainlint.record.structure import tensor_leaves
 from trainlint.record.tape import Tape
