@@ -20,6 +20,8 @@ PUBLIC = """
 """
 #: Rooms in the order in which data moves; a room imports from those before it, and from the core's plain modules.
 ORDER = ("measurements", "record", "probes", "proof")
+#: Rooms of the probes, each standing on those before it; the session asks all of them.
+PROBES = ("source", "data", "step", "run", "training", "labels")
 
 
 @cache
@@ -81,6 +83,14 @@ def test_data_moves_one_way() -> None:
         later = tuple(f"trainlint.{r}" for r in ORDER[ORDER.index(room) + 1 :])
         found = [name for name in imports(module, late=False, types=False) if name.startswith(later)] if later else []
         assert not found or module in ("trainlint.record.child", "trainlint.record.objects", "trainlint.probes.session"), (module, found)
+
+
+def test_each_room_of_the_probes_stands_on_those_before_it() -> None:
+    for module in modules():
+        if module.startswith("trainlint.probes.") and module.count(".") > 2:
+            room = module.split(".")[2]
+            later = tuple(f"trainlint.probes.{r}." for r in PROBES[PROBES.index(room) + 1 :])
+            assert not [name for name in imports(module) if later and name.startswith(later)], module
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from trainlint.measurements import Mixing
-from trainlint.probes.mixing import measure_mixing
+from trainlint.probes.step.mixing import measure_mixing
 
 from .recorded import classify, measured, train
 

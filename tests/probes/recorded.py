@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainlint.measurements import BatchView
-from trainlint.probes.batches import measure_batches
+from trainlint.probes.data.batches import measure_batches
 from trainlint.record.frames import Frames
 from trainlint.record.hooks import listening
 from trainlint.record.recorder import Recorder, StopRecording

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from training_loops import loaders, record, train
 
-from trainlint.probes.loop import measure_loop
+from trainlint.probes.run.loop import measure_loop
 from trainlint.settings import Settings
 
 

@@ -1,1 +1,1 @@
-"""Measure: each module here turns a recording into one kind of measurement, without any verdict."""
+"""Measure: turns a recording into measurements, each made by one module, without any verdict."""

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from trainlint.finding import Proof
 from trainlint.measurements import AxisOrder
-from trainlint.probes.axes import Reordering
-from trainlint.probes.axis_order import slips
+from trainlint.probes.step.axes import Reordering
+from trainlint.probes.step.axis_order import slips
 from trainlint.proof.runs import Bench, Condition, compared, not_tried
 from trainlint.record.operation import Operation
 

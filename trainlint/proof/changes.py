@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.loss import main_loss_call
-from trainlint.probes.regularisers import Change
+from trainlint.probes.step.loss import main_loss_call
+from trainlint.probes.training.regularisers import Change
 from trainlint.record.operation import Operation, State
 from trainlint.record.tape import Tape
 

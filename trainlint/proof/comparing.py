@@ -13,10 +13,10 @@ import torch
 from torch.optim import Optimizer
 
 from trainlint.measurements import Comparison, Course, LearningRate
-from trainlint.probes.accuracy import accuracy
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.regularisers import unregularised
-from trainlint.probes.replay import Rehearsal, rehearsal, usable
+from trainlint.probes.step.accuracy import accuracy
+from trainlint.probes.step.replay import Rehearsal, rehearsal, usable
+from trainlint.probes.training.regularisers import unregularised
 from trainlint.proof.changes import evaluated
 from trainlint.proof.runs import Condition, Fill, affordable, checks, judged_loss, run, then
 from trainlint.record.recording import Recording

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from trainlint.finding import Proof
 from trainlint.measurements import Loss, NonFinite
-from trainlint.probes.loss import main_loss_call
-from trainlint.probes.replay import Rehearsal
+from trainlint.probes.step.loss import main_loss_call
+from trainlint.probes.step.replay import Rehearsal
 from trainlint.proof.changes import loss_call
 from trainlint.proof.runs import Bench, Condition, Fill, compared, not_tried
 from trainlint.record.operation import Operation, Ref

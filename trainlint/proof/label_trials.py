@@ -11,12 +11,12 @@ from torch import Tensor
 
 from trainlint.finding import Proof
 from trainlint.measurements import Labels, ShiftedTags
+from trainlint.probes.data.split_samples import Split, read_split
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.mask_fit import turned_upright
-from trainlint.probes.pairing import paired
-from trainlint.probes.parts import batch_rows
-from trainlint.probes.replay import Rehearsal
-from trainlint.probes.split_samples import Split, read_split
+from trainlint.probes.labels.mask_fit import turned_upright
+from trainlint.probes.labels.pairing import paired
+from trainlint.probes.step.parts import batch_rows
+from trainlint.probes.step.replay import Rehearsal
 from trainlint.proof.runs import Bench, Condition, Fill, compared, not_tried
 
 __all__ = ["label_mapping", "label_signal"]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from trainlint.finding import Proof
 from trainlint.measurements import Loop, Optimizers, SampleOrder, SchedulerInfo
-from trainlint.probes.datasets import Samples
-from trainlint.probes.replay import Rehearsal, usable
+from trainlint.probes.data.datasets import Samples
+from trainlint.probes.step.replay import Rehearsal, usable
 from trainlint.proof.changes import evaluated, trained
 from trainlint.proof.runs import Bench, Condition, Fill, compared, not_tried
 from trainlint.record.structure import tensor_leaves

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from trainlint.finding import Proof
 from trainlint.measurements import DataScan, Loss, Padding, SampleOrder
-from trainlint.probes.answers import scores_of
-from trainlint.probes.crossed import crossed_pairs
-from trainlint.probes.regularisers import Change, without
+from trainlint.probes.step.answers import scores_of
+from trainlint.probes.step.crossed import crossed_pairs
+from trainlint.probes.training.regularisers import Change, without
 from trainlint.proof.changes import calls, from_logits, log_probabilities, logarithm_first, loss_call, removed, with_arguments
 from trainlint.proof.runs import Bench, Condition, compared, not_tried, then
 from trainlint.record.operation import Operation

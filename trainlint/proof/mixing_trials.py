@@ -11,8 +11,8 @@ from torch import Tensor
 
 from trainlint.finding import Proof
 from trainlint.measurements import Mixing
-from trainlint.probes.regularisers import Change
-from trainlint.probes.replay import Rehearsal
+from trainlint.probes.step.replay import Rehearsal
+from trainlint.probes.training.regularisers import Change
 from trainlint.proof.changes import calls
 from trainlint.proof.runs import Bench, Condition, compared, not_tried
 from trainlint.record.operation import Operation

@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 
 from trainlint.finding import Proof
 from trainlint.measurements import ShortRuns
-from trainlint.probes.optimizer_copies import configured_lr
-from trainlint.probes.regularisers import unregularised
-from trainlint.probes.replay import Rehearsal
+from trainlint.probes.step.optimizer_copies import configured_lr
+from trainlint.probes.step.replay import Rehearsal
+from trainlint.probes.training.regularisers import unregularised
 from trainlint.proof.changes import connected
 from trainlint.proof.runs import Bench, Condition, compared, not_tried
 

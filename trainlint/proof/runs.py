@@ -18,9 +18,9 @@ from trainlint.details import Line, Series
 from trainlint.finding import Finding, Proof
 from trainlint.measurements import Measurement, Unmeasured
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.optimizer_copies import configured_lr
-from trainlint.probes.regularisers import Change, unregularised
-from trainlint.probes.replay import Rehearsal, rehearsal
+from trainlint.probes.step.optimizer_copies import configured_lr
+from trainlint.probes.step.replay import Rehearsal, rehearsal
+from trainlint.probes.training.regularisers import Change, unregularised
 from trainlint.record.random_state import seed_torch
 from trainlint.record.recording import Recording
 

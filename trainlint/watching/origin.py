@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from trainlint.measurements import NonFinite
-from trainlint.probes.origin import Origin, find_origin
-from trainlint.probes.replay import usable
+from trainlint.probes.step.origin import Origin, find_origin
+from trainlint.probes.step.replay import usable
 from trainlint.record.frames import Frames, Place
 from trainlint.record.hooks import opaque_functions, replace_attribute
 from trainlint.record.parameters import named_parameters_of

@@ -1,0 +1,46 @@
+"""A layer's column that meets a row in the script's own arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from probes.recorded import measured, train
+from trainlint.probes.step.loss import measure_loss
+
+
+def crossed(loss) -> tuple[int, ...]:
+    torch.manual_seed(0)
+    loader = [(torch.randn(8, 4), torch.randn(8)) for _ in range(8)]
+    return measured(measure_loss, train(nn.Linear(4, 1), loader, loss)).crossed
+
+
+@pytest.mark.parametrize(
+    ("loss", "found"),
+    [
+        (lambda m, b: (m(b[0]) - b[1]).square().mean(), (8, 1)),
+        (lambda m, b: (m(b[0]).squeeze(1) * (b[1] - m(b[0]).detach())).mean(), (8, 1)),
+        (lambda m, b: (m(b[0]).squeeze(1) - b[1]).square().mean(), ()),
+        (lambda m, b: (m(b[0]).squeeze(1).unsqueeze(1) - b[1]).abs().mean(), ()),
+        (lambda m, b: (lambda s: (s - s.squeeze(1)).square().mean())(m(b[0])), ()),
+        (lambda m, b: (m(b[0]).sum(1, keepdim=True) + b[1] - b[1][:, None]).square().mean(), ()),
+    ],
+)
+def test_a_column_of_a_layer_that_meets_a_row(loss, found):
+    assert crossed(loss) == found
+
+
+def test_a_model_may_multiply_a_column_by_a_row_of_its_own():
+    class Waves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("frequencies", torch.arange(8.0))
+            self.head = nn.Linear(8, 1)
+
+        def forward(self, x):
+            return self.head((x * self.frequencies).sin())
+
+    loader = [(torch.randn(8, 1), torch.randn(8)) for _ in range(8)]
+    loss = lambda m, b: (m(b[0]).squeeze(1) - b[1]).square().mean()  # noqa: E731
+    assert measured(measure_loss, train(Waves(), loader, loss)).crossed == ()

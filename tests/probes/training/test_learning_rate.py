@@ -1,0 +1,86 @@
+"""The band is found from far above and far below it, and the configured rate is always tried itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from probes.recorded import fit, measured, record
+from trainlint.measurements import LearningRate, Trial
+from trainlint.probes.step.replay import rehearsal
+from trainlint.probes.training.learning_rate import measure_learning_rate
+from trainlint.probes.training.rate_search import RateSearch
+
+
+def rates(lr: float) -> LearningRate:
+    torch.manual_seed(0)
+    x = torch.randn(256, 8)
+    loader = DataLoader(TensorDataset(x, (x[:, :4].sum(1) > 0).long()), 32, shuffle=True)
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    recording = record(lambda: fit(model, loader, lambda m, b: F.cross_entropy(m(b[0]), b[1]), optimizer))
+    found: LearningRate = measured(measure_learning_rate, recording)
+    return found
+
+
+@pytest.mark.parametrize("lr", [1e-9, 1e-5, 0.3, 300.0])
+def test_the_band_is_found_from_wherever_the_search_begins(lr: float) -> None:
+    found = rates(lr)
+    assert found.low is not None
+    assert found.high is not None
+    assert 0.01 < found.low < found.high < 50
+    assert any(t.lr == lr and t.losses for t in found.trials)
+
+
+def test_a_rate_that_trains_is_compared_with_lower_and_higher_ones() -> None:
+    found = rates(0.3)
+    tried = [t.lr for t in found.trials]
+    assert min(tried) < 0.3 < max(tried)
+    assert not found.open_low
+    assert not found.open_high
+
+
+def search(*trials: Trial, firsts: tuple[float, ...] = (1.0, 1.0)) -> RateSearch:
+    made = RateSearch(None, list(firsts), 20, 0.0, 0)  # type: ignore[arg-type]
+    made.trials = {t.lr: t for t in trials}
+    return made
+
+
+def test_a_rate_that_goes_astray_does_not_train_well_where_a_lower_one_goes_straight() -> None:
+    wild, calm = Trial(lr=1.0, losses=(), score=0.1, peak=2.5), Trial(lr=0.1, losses=(), score=0.2, peak=1.0)
+    slow = Trial(lr=0.01, losses=(), score=0.95, peak=1.0)
+    assert search(slow, calm, wild).band()[1] < 1.0  # type: ignore[operator]
+    assert search(slow, wild).progress(1.0) == pytest.approx(0.9), "nothing lower trains, so nothing lower is better"
+
+
+def test_ends_that_still_train_are_open() -> None:
+    good, better, bad = (Trial(lr=lr, losses=(), score=score) for lr, score in ((0.1, 0.3), (1.0, 0.1), (10.0, 1.5)))
+    assert search(good, better, bad).open_ends() == (True, False)
+    assert search(better, bad).open_ends() == (True, False)
+    assert search(bad).open_ends() == (False, False)
+
+
+@pytest.mark.parametrize(("batches", "steps"), [(1, 4), (2, 4), (3, 6), (8, 8)])
+def test_a_score_averages_whole_turns_and_at_least_four_steps(batches: int, steps: int) -> None:
+    assert search(firsts=(1.0,) * batches).turn == steps
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+def test_a_trial_takes_the_steps_of_the_optimizer_itself(kind: type[torch.optim.Adam]) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 2)
+    loader = DataLoader(TensorDataset(torch.randn(64, 4), torch.randint(0, 2, (64,))), 16)
+    optimizer = kind(model.parameters(), lr=0.01, weight_decay=0.1)
+    recording = record(lambda: fit(model, loader, lambda m, b: F.cross_entropy(m(b[0]), b[1]), optimizer))
+    ends = []
+    for fused in (True, False):
+        with rehearsal(recording, batches=True) as trial:
+            own = trial.own_optimizer(0.01)
+            own.param_groups[0]["fused"] = fused
+            for fill in trial.fills:
+                trial.step(own, fill)
+            ends.append([p.detach().clone() for p in model.parameters()])
+    torch.testing.assert_close(ends[0], ends[1])

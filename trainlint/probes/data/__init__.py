@@ -1,0 +1,1 @@
+"""The data: batches as recorded, samples read by index, and what the loaders make of them."""

@@ -1,0 +1,183 @@
+"""The loop as the recorder's books have it: events, steps, validation passes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainlint.measurements import Event, Loop, Step, ValidationPass
+from trainlint.probes.run.eval_dropout import dropout_in_evaluation
+from trainlint.probes.source.statements import step_returns_at
+from trainlint.probes.step.loss import is_mean_reduced
+from trainlint.record.frames import Place
+from trainlint.record.modes import depends_on_mode
+from trainlint.record.parameters import parameters_of
+from trainlint.record.recording import Recording
+from trainlint.record.seen import Call, Happening, StepSeen
+from trainlint.settings import Settings
+
+__all__ = ["measure_loop"]
+
+
+def measure_loop(recording: Recording, deadline: float, settings: Settings) -> Loop:
+    """Digest the event log."""
+    at = recording.frames.location
+    trained = [c for c in recording.calls if c.trained]
+    off = [c for c in trained if c.modules_off]
+    whole = [c for c in trained if not c.training]
+    late = (off or whole)[:1]
+    steps = recording.steps
+    models = recording.models()
+    accumulation = Counter(len(s.backwards) for s in steps if s.backwards).most_common(1)
+    return Loop(
+        events=() if recording.own_loop else tuple(_event(recording, h, i) for i, h in enumerate(recording.happenings[:2000])),
+        steps=tuple(_step(recording, s) for s in steps),
+        epochs_begun=sum(1 for entry in recording.loaders_of("train") for i in entry.iterations if i.phase == "train"),
+        has_loader=bool(recording.loaders_of("train")),
+        has_validation=bool(recording.loaders_of("val")),
+        optimizers=len(recording.optimizers),
+        stepped_optimizers=recording.turns,
+        validation=tuple(_validation(recording)),
+        train_forwards=len(trained),
+        eval_mode_forwards=len(whole),
+        eval_mode_where=at(late[0].place) if late else None,
+        eval_set_where=at(late[0].mode_place) if late else None,
+        eval_mode_epoch=_epoch(recording, late[0]) if late else None,
+        eval_mode_modules=tuple(dict.fromkeys(name for c in off for name in c.modules_off)),
+        mode_dependent=tuple(dict.fromkeys(type(m).__name__ for model in models for m in model.modules() if depends_on_mode(m))),
+        frozen_eval=bool(off) and all(c.off_are_frozen for c in off),
+        gradient_scaler=any(s.scaler or s.scaled for s in steps),
+        accumulation=accumulation[0][0] if accumulation else 1,
+        step_before_backward=_steps_before_backward(recording),
+        clear_between_backward_and_step=bool(steps) and sum(bool(s.discarded and not s.kept) for s in steps) > len(steps) / 2,
+        clear_where=next((at(s.discarded_place) for s in steps if s.discarded_place), None),
+        loss_needs_divisor=_needs_divisor(recording),
+        manual_updates=bool(recording.backwards) and not steps and _changed(recording, models),
+        closure=any(s.closure for s in steps),
+        step_returns_where=at(_step_returns(recording)),
+        ours=recording.own_loop,
+    )
+
+
+def _step_returns(recording: Recording) -> Place | None:
+    """Where Lightning's training step of the user's returns, when steps are taken by its closure and none goes backward."""
+    if recording.backwards or not any(s.closure for s in recording.steps):
+        return None
+    seen = [h.place for h in recording.happenings if h.place is not None] + [c.place for c in recording.calls if c.place is not None]
+    return step_returns_at((place[0] for place in seen), "training_step")
+
+
+def _event(recording: Recording, happening: Happening, index: int) -> Event:
+    info = {k: v if isinstance(v, bool | str) else float(v) for k, v in happening.info.items() if isinstance(v, bool | int | float | str)}
+    phase = happening.iteration.phase if happening.iteration is not None else ""
+    return Event(
+        kind=happening.kind,
+        index=index,
+        phase=phase,
+        where=recording.frames.location(happening.place),
+        subject=happening.subject,
+        info=info,
+    )
+
+
+def _step(recording: Recording, step: StepSeen) -> Step:
+    backwards = [recording.backwards[b] for b in step.backwards]
+    at = recording.frames.location
+    last = backwards[-1] if backwards else (recording.backwards[step.kept[-1]] if step.kept else None)
+    return Step(
+        optimizer=step.optimizer,
+        where=at(step.place),
+        backwards=len(step.backwards),
+        kept=len(step.kept),
+        stale=step.stale,
+        discarded=step.discarded,
+        discarded_where=at(step.discarded_place),
+        without_gradient=step.without_gradient,
+        backward_where=at(last.place) if last else None,
+        backward_values=tuple(b.value for b in backwards),
+        loss_values=tuple(v for b in backwards if (v := _call_value(b.tape)) is not None),
+        clipped=step.clip[0] if step.clip else None,
+        clip_max_norm=step.clip[1] if step.clip else None,
+        clip_where=at(step.clip[2]) if step.clip else None,
+        clip_after_step=step.clip_late is not None,
+        clipped_scaled=bool(step.clip and step.clip[3]),
+        lr=step.lr,
+        gradient_norm=step.norm,
+        skipped=step.skipped,
+        scaler=step.scaler,
+    )
+
+
+def _call_value(tape: Any) -> float | None:
+    if tape is None or len(tape.observed) != 1:
+        return None
+    position, (args, kwargs) = next(iter(tape.observed.items()))
+    try:
+        with torch.no_grad():
+            return float(tape.operations[position].call(*args, **kwargs).double().mean())
+    except (RuntimeError, TypeError, ValueError):
+        return None
+
+
+def _needs_divisor(recording: Recording) -> bool | None:
+    """Whether accumulated mean losses went to backward() without being divided by their number."""
+    groups = [s for s in recording.steps if len(s.backwards) > 1]
+    if not groups:
+        return None
+    backward = recording.backwards[groups[0].backwards[0]]
+    value = _call_value(backward.tape)
+    if backward.tape is None or value is None or not is_mean_reduced(backward.tape):
+        return None
+    if len({recording.backwards[b].place for b in groups[0].backwards}) > 1:
+        return None  # several losses for one step, not one loss over several batches
+    ratio = backward.value / value if value else math.nan
+    return math.isclose(ratio, 1.0, rel_tol=0.05) if math.isfinite(ratio) else None
+
+
+def _validation(recording: Recording) -> Iterable[ValidationPass]:
+    if not recording.backwards:
+        return  # a run that ended in its first training batch has passes without a backward() too
+    at = recording.frames.location
+    dropping = dropout_in_evaluation(recording)
+    last = next((h.iteration for h in reversed(recording.happenings) if h.kind == "batch"), None)
+    for entry in recording.loaders:
+        for iteration in entry.iterations:
+            broken_off = iteration is last and iteration.batches == 1 and recording.status != "ended"
+            if iteration.phase != "val" or broken_off:
+                continue
+            calls = [c for c in recording.calls if c.iteration is iteration]
+            if not calls:
+                continue
+            first = calls[0]
+            yield ValidationPass(
+                where=at(first.place),
+                loop_where=at(iteration.place),
+                training_mode=any(c.training and c.modules_on for c in calls) or all(c.training for c in calls),
+                mode_matters=any(c.modules_on for c in calls),
+                grad=any(c.grad for c in calls),
+                dropout_where=at(dropping[1]) if dropping is not None and any(c.module is dropping[0].module for c in calls) else None,
+                batches=iteration.batches,
+            )
+
+
+def _epoch(recording: Recording, call: Call) -> int | None:
+    return call.iteration.number + 1 if call.iteration is not None else None
+
+
+def _steps_before_backward(recording: Recording) -> bool:
+    """step() comes first in each iteration: the very first one finds no gradients, the others those of the batch before."""
+    steps = [s for s in recording.steps if not s.closure]
+    if len(steps) < 2 or not steps[0].without_gradient or recording.turns > 1:
+        return False
+    return recording.backwards != [] and recording.backwards[0].happening > steps[0].happening
+
+
+def _changed(recording: Recording, models: list[nn.Module]) -> bool:
+    """Whether parameters have other values than when an optimizer was built on them, although none stepped."""
+    known = [(p, recording.initial[id(p)]) for m in models for p in parameters_of(m) if p.requires_grad and id(p) in recording.initial]
+    return any(not torch.equal(p.detach(), before) for p, before in known)

@@ -1,0 +1,180 @@
+"""Learning-rate schedulers as they stand: what they will do, how often they are stepped, and how often they are meant to be."""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer, lr_scheduler
+
+from trainlint.location import Location
+from trainlint.measurements import SchedulerInfo
+from trainlint.probes.data.value_source import argument_named
+from trainlint.record.recording import Recording
+from trainlint.record.seen import SchedulerSeen
+
+__all__ = ["scheduler_info", "steps_per_epoch"]
+
+
+def steps_per_epoch(recording: Recording) -> int | None:
+    """Optimizer steps in a full, uncompressed training epoch."""
+    ratios = [
+        i.steps / i.batches
+        for entry in recording.loaders_of("train")
+        for i in entry.iterations
+        if i.phase == "train" and i.steps and i.batches
+    ]
+    if not ratios:
+        return None
+    try:
+        length = len(recording.loaders_of("train")[0].loader)
+    except (TypeError, ValueError):
+        return None
+    accumulation = Counter(len(s.backwards) for s in recording.steps if s.backwards).most_common(1)
+    return max(1, round(length / (accumulation[0][0] if accumulation and recording.turns == 1 else 1)))
+
+
+def scheduler_info(recording: Recording, seen: SchedulerSeen, has_loader: bool, epochs: int | None) -> SchedulerInfo:
+    """Settings of a scheduler, how often the loop steps it, and where its curve leads within ``epochs``, where that is known."""
+    scheduler = seen.scheduler
+    options = {k: v for k, v in seen.initial.items() if isinstance(v, bool | str | int | float) and not k.startswith("_")}
+    optimizer = getattr(scheduler, "optimizer", None)
+    owner = next((o for o in recording.optimizers if o.optimizer is optimizer), None)
+    own_steps = len(owner.steps) if owner else 0
+    metrics = tuple(m for _, _, _, m in seen.calls if m is not None)
+    cadence = _cadence(recording, seen, own_steps, has_loader)
+    each_epoch = {"epoch": 1, "step": steps_per_epoch(recording)}.get(cadence)
+    peak, reached = _peaks(scheduler, epochs * each_epoch if epochs and each_epoch else None)
+    return SchedulerInfo(
+        kind=type(scheduler).__name__,
+        where=recording.frames.location(seen.place),
+        optimizer=owner.index if owner else None,
+        horizon=_horizon(scheduler, seen),
+        stepped_where=recording.frames.location(seen.calls[0][2]) if seen.calls else None,
+        calls=len(seen.calls),
+        calls_per_epoch=_calls_per_epoch(recording, seen),
+        cadence=cadence,
+        before_optimizer=bool(seen.calls) and seen.calls[0][0] == 0 and own_steps > 0,
+        metric=metrics,
+        metric_rises=_metric_rises(recording, seen),
+        mode=str(getattr(scheduler, "mode", "")),
+        options={k: v if isinstance(v, bool | str) else float(v) for k, v in options.items()},
+        preview=_preview(scheduler, seen),
+        peak=peak,
+        reached=reached,
+        warmup_where=_warmup_set(recording, seen) if peak and reached is not None and reached < 0.5 * peak else None,
+        sometimes=seen.sometimes,
+        orphaned=owner is not None
+        and not owner.steps
+        and any(_takes_over(o.optimizer, owner.optimizer) for o in recording.optimizers if o.steps),
+    )
+
+
+def _takes_over(active: Optimizer, idle: Optimizer) -> bool:
+    """Whether an optimizer trains parameters of another without sharing its groups, as wrappers of an optimizer do."""
+    mine, theirs = ({id(p) for group in o.param_groups for p in group["params"]} for o in (active, idle))
+    shared = {id(group) for group in active.param_groups} & {id(group) for group in idle.param_groups}
+    return bool(mine & theirs) and not shared and active.param_groups is not idle.param_groups
+
+
+def _warmup_set(recording: Recording, seen: SchedulerSeen) -> Location | None:
+    """The argument for the length of the warm-up, in the file that builds the schedule or has it built."""
+    line = argument_named(seen.place[0], "warmup") if seen.place is not None else None
+    return recording.frames.location((seen.place[0], line, "")) if seen.place is not None and line is not None else None
+
+
+def _horizon(scheduler: Any, seen: SchedulerSeen) -> int | None:
+    for name in ("total_steps", "T_max", "total_iters", "T_0"):
+        if isinstance(value := getattr(scheduler, name, None), int):
+            return value
+    milestones = getattr(scheduler, "milestones", None) or getattr(scheduler, "_milestones", None)
+    return int(max(milestones)) if milestones else None
+
+
+def _calls_per_epoch(recording: Recording, seen: SchedulerSeen) -> float | None:
+    counts = Counter(epoch for _, epoch, _, _ in seen.calls)
+    full = [i for entry in recording.loaders_of("train") for i in entry.iterations if i.phase == "train"]
+    return statistics.fmean(counts.values()) if counts and full else None
+
+
+def _cadence(recording: Recording, seen: SchedulerSeen, steps: int, has_loader: bool) -> str:
+    """After every step, or once an epoch, told by the optimizer steps between two calls and the epochs that were completed."""
+    epochs = [i for entry in recording.loaders_of("train") for i in entry.iterations if i.phase == "train" and i.steps]
+    completed = max(len(epochs) - 1, 0) if recording.status == "recorded" else len(epochs)
+    if not seen.calls:
+        return "never" if completed >= 1 or (not has_loader and steps >= 8) else "unknown"
+    if not has_loader:
+        return "step" if steps and len(seen.calls) >= steps - 1 else "unknown"
+    per_epoch = Counter(epoch for _, epoch, _, _ in seen.calls)
+    steps_in = [i.steps for i in epochs]
+    if steps_in and max(steps_in) < 3:  # recording may end between a step and the call that belongs to it
+        return "unknown"
+    if max(per_epoch.values()) >= max(2, max(steps_in, default=0) - 1):
+        return "step"
+    return "epoch" if max(per_epoch.values()) == 1 else "unknown"
+
+
+def _metric_rises(recording: Recording, seen: SchedulerSeen) -> bool | None:
+    """Whether a plateau scheduler was fed something that grows with success, by what its line calls it."""
+    metrics = [m for _, _, _, m in seen.calls if m is not None and math.isfinite(m)]
+    losses = [b.value for b in recording.backwards if math.isfinite(b.value)]
+    if not metrics or not losses:
+        return None
+    place = recording.frames.location(seen.calls[0][2])
+    words = place.text.lower() if place else ""
+    if any(w in words for w in ("loss", "err", "rmse", "mse", "mae", "perplexity", "ppl", "wer", "nll")):
+        return False
+    if any(w in words for w in ("acc", "f1", "auc", "iou", "dice", "map", "recall", "precision", "score", "bleu", "psnr")):
+        return all(m >= 0 for m in metrics) or None
+    return None
+
+
+def _preview(scheduler: Any, seen: SchedulerSeen) -> tuple[float, ...]:
+    """The first group's LR over the horizon, at 200 points or so."""
+    horizon = min(_horizon(scheduler, seen) or 100, 2000)
+    return _rates(scheduler, range(horizon))[:: max(1, horizon // 200)]
+
+
+def _peaks(scheduler: Any, calls: int | None) -> tuple[float | None, float | None]:
+    """``(peak, reached)`` of a schedule that is a function of the call alone: over a million calls, and over those of the run."""
+    if type(scheduler) is not lr_scheduler.LambdaLR and type(scheduler) is not lr_scheduler.LinearLR:
+        return None, None
+    ahead = {round(10 ** (exponent / 10)) for exponent in range(61)} | ({calls} if calls else set())
+    at = sorted({0, *ahead})
+    rates = _rates(scheduler, at)
+    if len(rates) < len(at) or (rates[-1] == max(rates) and rates[-1] > rates[-2]):
+        return None, None  # it cannot be told, or rises for ever, as a search for a learning rate does
+    return max(rates), max(rate for rate, call in zip(rates, at, strict=True) if call <= calls) if calls else None
+
+
+def _rates(scheduler: Any, calls: Iterable[int]) -> tuple[float, ...]:
+    """The first group's LR at these calls, from a copy that holds no real parameters; empty where it cannot be told."""
+    if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau) or getattr(scheduler, "optimizer", None) is None:
+        return ()
+    try:
+        twin = copy.copy(scheduler)
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=float(scheduler.base_lrs[0]))
+        optimizer.param_groups[0].update({k: v for k, v in scheduler.optimizer.param_groups[0].items() if k != "params"})
+        twin.optimizer = optimizer
+        twin.__dict__.update(
+            {k: copy.copy(v) for k, v in vars(scheduler).items() if k not in ("optimizer",) and not k.startswith("_schedulers")}
+        )
+        if getattr(scheduler, "_schedulers", None):
+            return ()
+        twin.last_epoch, twin._step_count = 0, 1
+        optimizer.param_groups[0]["lr"] = float(scheduler.base_lrs[0])
+        optimizer._opt_called = True  # type: ignore[attr-defined]
+        values = []
+        for call in calls:
+            twin.last_epoch = call
+            values.append(float(twin._get_closed_form_lr()[0]) if hasattr(twin, "_get_closed_form_lr") else float(twin.get_lr()[0]))
+            optimizer.param_groups[0]["lr"] = values[-1]
+    except Exception:
+        return ()
+    return tuple(values)

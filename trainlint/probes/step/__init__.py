@@ -1,0 +1,1 @@
+"""One recorded step, replayed with one thing changed."""

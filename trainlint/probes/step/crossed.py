@@ -1,0 +1,76 @@
+"""Arithmetic of the script's own in which a column of one value per sample meets a row of one value per sample: all pairs are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainlint.probes.step.loss_input import PASS_THROUGH
+from trainlint.record.operation import Operation
+from trainlint.record.parameters import owns_parameters
+from trainlint.record.tape import Tape
+
+__all__ = ["Crossed", "crossed_pairs"]
+
+_ARITHMETIC = frozenset({"add", "radd", "sub", "rsub", "mul", "rmul", "div", "truediv", "rtruediv", "pow"})
+#: What a layer's outputs go through without changing their shape, or being meant as a column.
+_ELEMENTWISE = frozenset({"detach", "sigmoid", "tanh", "relu", "softplus", "exp", "log", "clamp", "neg", "float", "to", "double"})
+_LAYERS = frozenset({"linear", "addmm", "matmul"})
+
+
+@dataclass(frozen=True)
+class Crossed:
+    """One such operation."""
+
+    operation: Operation
+    column: tuple[int, ...]
+    row: tuple[int, ...]
+
+
+def crossed_pairs(tape: Tape) -> Crossed | None:
+    """The first operation that makes (N, N) of a layer's (N, 1), or of such a tensor of the batch, and an (N,).
+
+    A column that was made on purpose, by ``unsqueeze``, an index or ``keepdim``, comes from none of these; a model may well multiply a column
+    by a row of frequencies or centres of its own.
+    """
+    for op in tape.operations:
+        if op.module is not None and owns_parameters(op.module):
+            continue
+        if op.name.strip("_") not in _ARITHMETIC or len(op.inputs) != 2:
+            continue
+        one, other = (tape.shapes.get(slot, ()) for slot in op.inputs)
+        if _root(tape, op.inputs[0]) == _root(tape, op.inputs[1]):
+            continue  # each value against all others of its kind, as a ranking loss does
+        for column, row, slot in ((one, other, op.inputs[0]), (other, one, op.inputs[1])):
+            samples = column[0] if column else 0
+            if samples > 1 and column == (samples, 1) and row == (samples,) and _is_of_a_layer(tape, slot):
+                return Crossed(op, column, row)
+    return None
+
+
+def _root(tape: Tape, slot: int) -> int:
+    """The tensor whose values a slot holds, in whatever shape."""
+    for _ in range(16):
+        position = tape.producers.get(slot)
+        op = tape.operations[position] if position is not None else None
+        if op is None or op.name not in PASS_THROUGH or not op.inputs:
+            break
+        slot = op.inputs[0]
+    return slot
+
+
+def _is_of_a_layer(tape: Tape, slot: int) -> bool:
+    """Whether a column is a layer's output, or came from the loader."""
+    for _ in range(16):
+        if slot in tape.batch.values():
+            return True
+        position = tape.producers.get(slot)
+        if position is None:
+            return False
+        op = tape.operations[position]
+        name = op.name.strip("_")
+        if name in _LAYERS:
+            return True
+        if name not in _ELEMENTWISE | _ARITHMETIC or not op.inputs:
+            return False
+        slot = next((s for s in op.inputs if tape.shapes.get(s, ()) == tape.shapes.get(slot, ())), op.inputs[0])
+    return False

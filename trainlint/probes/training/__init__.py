@@ -1,0 +1,1 @@
+"""Short trainings by replay, from the weights that the script began with."""

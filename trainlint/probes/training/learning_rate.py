@@ -1,0 +1,100 @@
+"""The configured learning rate against others, by short replayed runs from the same weights on the same batches.
+
+A single range test is noise: its suggestion moves by one to two orders of magnitude between seeds and lengths. What is stable is
+which learning rates, held for a dozen steps after a short warm-up, bring the loss down about as far as the best one does. Progress is
+counted batch by batch, against the loss of the same batch at the first weights, which takes the batches' own differences out, and over
+whole turns of the batches. A rate that gets down by way of leaps far above the first loss, which a lower rate does without, does not train well.
+An end of the band lies between two rates that were tried, or it is open.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+
+from trainlint.measurements import LearningRate
+from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.step.optimizer_copies import configured_lr
+from trainlint.probes.step.replay import rehearsal
+from trainlint.probes.training.rate_search import BATCHES, EXPLODED, SCORED, SWEEP, RateSearch, searched
+from trainlint.probes.training.short_training import part_of
+from trainlint.record.recording import Recording
+from trainlint.settings import Settings
+
+__all__ = ["measure_learning_rate"]
+
+
+def measure_learning_rate(recording: Recording, deadline: float, settings: Settings) -> LearningRate:
+    """Try the configured learning rate, then its neighbours upwards and downwards until they stop being useful."""
+    configured = max(configured_lr(recording))
+    with rehearsal(recording, batches=True) as trial:
+        began = time.monotonic()
+        seen = recording.main
+        if seen is None or (any(s.closure for s in seen.steps) and type(seen.optimizer).__name__ == "LBFGS"):
+            msg = "LBFGS chooses its own step length"
+            raise CannotMeasureError(msg)
+        whole = trial.fills = trial.fills[:BATCHES]
+        # Few batches are learned by heart at nearly any rate: all of their samples are needed.
+        if many := len(whole) >= SCORED:
+            trial.fills = part_of(trial) or whole
+        search = searched(trial, configured, deadline, shared=many)
+        momentum = _momentum(seen.optimizer)
+        grown = configured / (1 - min(momentum, 0.9999) ** search.steps)  # what momentum has not added up within a trial
+        if trial.fills is not whole and (search.is_outside(configured) or search.is_outside(grown)) and time.monotonic() < deadline:
+            trial.fills = whole  # what parts of batches show amiss is looked at again on the whole ones
+            search = searched(trial, configured, deadline, shared=False)
+        low, high, best = search.band()
+        open_low, open_high = search.open_ends()
+        outside = search.is_outside(configured)
+        affordable = time.monotonic() < deadline - 0.1 * (deadline - began)
+        rates, losses = _sweep(search, deadline) if outside and affordable else ((), ())
+        spent = time.monotonic() - began
+        first = seen.settings[0].get("lr", configured) if seen.settings else configured
+        return LearningRate(
+            optimizer=type(seen.optimizer).__name__,
+            configured=configured,
+            first=float(first),
+            where=recording.frames.location(seen.place),
+            momentum=momentum,
+            initial=search.initial,
+            trials=tuple(search.trials[lr] for lr in sorted(search.trials)),
+            low=low,
+            high=high,
+            open_low=open_low,
+            open_high=open_high,
+            suggestion=best,
+            progress=best is not None,
+            curve_lr=rates,
+            curve_loss=losses,
+            steps=search.steps,
+            batches=len(whole),
+            step_equivalents=spent / recording.step_time if recording.step_time else 0.0,
+        )
+
+
+def _momentum(optimizer: torch.optim.Optimizer) -> float:
+    """By how much each step adds the one before: only of optimizers that do not divide by the gradient's size."""
+    if not isinstance(optimizer, torch.optim.SGD):
+        return 0.0
+    return max((float(g["momentum"]) for g in optimizer.param_groups if not g["dampening"]), default=0.0)
+
+
+def _sweep(search: RateSearch, deadline: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The classic range test (Smith 2015): one run whose learning rate grows from step to step, for the eye only."""
+    trial = search.trial
+    trial.rewind()
+    optimizer = trial.own_optimizer(1.0)
+    own = [g["lr"] for g in optimizer.param_groups]
+    rates: list[float] = []
+    losses: list[float] = []
+    for step in range(SWEEP):
+        lr = 1e-6 * (10.0 / 1e-6) ** (step / (SWEEP - 1))
+        for group, factor in zip(optimizer.param_groups, own, strict=True):
+            group["lr"] = lr * factor
+        losses.append(trial.step(optimizer, trial.fills[step % len(trial.fills)], max_norm=trial.max_norm))
+        rates.append(lr)
+        if not math.isfinite(losses[-1]) or losses[-1] > EXPLODED * max(abs(search.initial), 1e-12) or time.monotonic() > deadline:
+            break
+    return tuple(rates), tuple(losses)
