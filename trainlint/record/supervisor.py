@@ -6,7 +6,6 @@ Imports no torch, so that it is up at once and survives whatever happens to the 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import os
 import signal
@@ -20,14 +19,14 @@ from pathlib import Path
 
 from trainlint.errors import UsageError
 from trainlint.evidence import Evidence
-from trainlint.notebook import is_notebook, read_notebook
 from trainlint.record.child import UNWRITABLE
 from trainlint.record.lastwords import end_marked, place_left
 from trainlint.record.sandbox import QUIET_TRACKERS, clean_up
+from trainlint.record.target import check_target
 from trainlint.settings import Settings
 from trainlint.watching.ranks import alone, this_place
 
-__all__ = ["Run", "check_script", "death", "new_lines", "run_script"]
+__all__ = ["Run", "death", "new_lines", "run_script"]
 
 #: Seconds for imports and data preparation before the first training step; the budget does not count them.
 _START_UP = 300.0
@@ -40,10 +39,6 @@ _MUCH_OUTPUT = 16 * 2**20
 #: Variable in the environment of all processes of a scan.
 _MARK = "TRAINLINT_SCAN"
 _POLL = 0.05
-#: What logs end in, which `curves` reads.
-_LOGS = frozenset({".csv", ".tsv", ".json", ".jsonl", ".log", ".tfevents"})
-#: Scripts named in place of one that is not there.
-_LISTED = 6
 _BOOT = "import sys; sys.path[:] = [p for p in sys.path if p]; from trainlint.record.child import main; main(sys.argv[1])"
 
 
@@ -74,8 +69,7 @@ def run_script(
     Raises UsageError when the script is not there, or there is no room for temporary files. Nothing that the script writes stays,
     and none of its processes, whatever way it ends.
     """
-    if not module:
-        check_script(script)
+    check_target(script, module=module)
     job = {"script": script, "module": script if module else "", "args": list(args), "settings": asdict(settings)}
     scratch = Path()
     began = time.monotonic()
@@ -133,32 +127,6 @@ def _kept(evidence: Path, save: Path) -> str:
     except OSError as error:
         return f"the evidence could not be written to {save}: {error.strerror or error}"
     return ""
-
-
-def check_script(script: str) -> None:
-    """Raise UsageError with a hint when there is no such script or notebook, or it cannot be read."""
-    path = Path(script)
-    if not path.exists():
-        raise UsageError(f"{script}: no such file{_instead(path)}")
-    if path.is_dir():
-        msg = f"{script} is a folder; name the script in it that trains"
-        raise UsageError(msg)
-    if path.suffix.lower() in _LOGS:
-        raise UsageError(f"{script} is no Python file; `trainlint curves {script}` reads the log of a run")
-    if not os.access(path, os.R_OK):
-        msg = f"{script} cannot be read (permission denied)"
-        raise UsageError(msg)
-    if is_notebook(script):
-        read_notebook(script)
-
-
-def _instead(path: Path) -> str:
-    """The file that may be meant, else those that lie in its folder."""
-    names = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-    if near := difflib.get_close_matches(path.name, names, n=1):
-        return f"; did you mean {path.parent / near[0]}?"
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"; that folder has {', '.join(names[:_LISTED])}{more}" if names else ""
 
 
 def _follow(child: subprocess.Popen[bytes], scratch: Path, settings: Settings, began: float, progress: Callable[[str], None]) -> Run:

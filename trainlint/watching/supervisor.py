@@ -24,7 +24,8 @@ from trainlint.evidence import Evidence
 from trainlint.finding import Report
 from trainlint.measurements import WatchedRun
 from trainlint.record.lastwords import place_left
-from trainlint.record.supervisor import check_script, death, new_lines
+from trainlint.record.supervisor import death, new_lines
+from trainlint.record.target import check_target
 from trainlint.settings import Settings
 from trainlint.watching.history import read_history
 from trainlint.watching.judging import report
@@ -67,8 +68,7 @@ def watch_script(
     Raises:
         UsageError: There is no such script, or the folder cannot be made.
     """
-    if not module:
-        check_script(script)
+    check_target(script, module=module)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
