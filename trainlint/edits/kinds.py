@@ -53,7 +53,7 @@ KINDS: Mapping[str, Kind] = {
     "reseed-workers": Kind(loader.reseed_workers, safe=True),
     "seed-workers": Kind(loader.seed_workers),
     "clear-gradients": Kind(loop.clear, safe=True),
-    "divide-loss": Kind(loop.divide_loss),
+    "divide-loss": Kind(loss.divide_loss),
     "order-step": Kind(loop.reorder, safe=True),
     "clear-after-step": Kind(loop.clear_after_step, safe=True),
     "clip-before-step": Kind(loop.clip_before_step, safe=True),
