@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainlint.brief import brief
-from trainlint.finding import Finding, Fix, Outcome, Severity, Stage
+from trainlint.finding import Finding, Fix, Outcome, Report, Severity, Stage, Subject
 
 DIFF = """\
 --- train.py
@@ -41,3 +41,17 @@ def test_the_change_of_the_users_own_lines_is_shown_where_it_is_known() -> None:
 
 def test_the_rules_own_lines_are_shown_where_no_change_is_known() -> None:
     assert "    optimizer.zero_grad()\n    loss.backward()\n" in told(Fix(summary="Clear.", code="optimizer.zero_grad()\nloss.backward()"))
+
+
+def test_findings_and_reports_are_printed_as_text() -> None:
+    finding = Finding(
+        code="TL305",
+        name="gradient-accumulation",
+        stage=Stage.GRADIENTS,
+        outcome=Outcome.FAIL,
+        severity=Severity.ERROR,
+        message="Gradients pile up.",
+    )
+    report = Report(subject=Subject(kind="script", name="train.py"), findings=(finding,), start_here=finding)
+    assert str(finding) == brief(finding)
+    assert "Gradients pile up." in str(report) and "Finding(" not in str(report)
