@@ -54,4 +54,5 @@ def test_findings_and_reports_are_printed_as_text() -> None:
     )
     report = Report(subject=Subject(kind="script", name="train.py"), findings=(finding,), start_here=finding)
     assert str(finding) == brief(finding)
-    assert "Gradients pile up." in str(report) and "Finding(" not in str(report)
+    assert "Gradients pile up." in str(report)
+    assert "Finding(" not in str(report)

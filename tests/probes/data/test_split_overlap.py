@@ -86,7 +86,8 @@ def test_short_rows_are_compared_where_they_hold_measurements() -> None:
         (pair,) = overlap(Subset(copies, order[:600]), Subset(copies, order[600:]), columns=columns.shape[1]).pairs
         return pair.found, pair.poor
 
-    assert leaked(inputs)[0] > 100 and leaked(inputs)[1] == 0
+    assert leaked(inputs)[0] > 100
+    assert leaked(inputs)[1] == 0
     assert leaked(inputs[:, :1]) == (0, 200)  # one number may agree by chance
     assert leaked(inputs.round()) == (0, 200)  # and so may rounded ones
 
