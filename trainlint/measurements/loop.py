@@ -87,6 +87,8 @@ class ValidationPass:
     dropout_where: Location | None = None
     """A line that drops units although the model is in evaluation mode."""
     batches: int = 0
+    told_by_calls: bool = False
+    """No loader was read: it is known by calls without gradients, or in evaluation mode, between steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
