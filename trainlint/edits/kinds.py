@@ -54,6 +54,7 @@ KINDS: Mapping[str, Kind] = {
     "seed-workers": Kind(loader.seed_workers),
     "clear-gradients": Kind(loop.clear, safe=True),
     "divide-loss": Kind(loss.divide_loss),
+    "divide-once": Kind(loss.divide_once),
     "order-step": Kind(loop.reorder, safe=True),
     "clear-after-step": Kind(loop.clear_after_step, safe=True),
     "clip-before-step": Kind(loop.clip_before_step, safe=True),
