@@ -154,7 +154,11 @@ def test_a_symptom_leaves_the_setting_that_both_fixes_change_to_its_cause() -> N
 
 def test_a_number_that_was_measured_under_another_fault_is_not_advised() -> None:
     scaled = failed("unscaled", severity=Severity.WARNING, fix=Fix(summary="scale", edit=Edit(kind="target")))
-    lower = failed("too high", fix=Fix(summary="use 0.15", code="lr=0.15", edit=Edit(kind="learning-rate", values={"lr": 0.15})))
+    lower = failed(
+        "too high",
+        severity=Severity.WARNING,
+        fix=Fix(summary="use 0.15", code="lr=0.15", edit=Edit(kind="learning-rate", values={"lr": 0.15})),
+    )
     symptom, _ = judge(rule("symptom", lower), rule("cause", scaled), explains={"cause": ("symptom",)})
     assert symptom.fix is not None
     assert (symptom.fix.code, symptom.fix.edit) == ("", None)
