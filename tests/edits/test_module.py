@@ -126,6 +126,8 @@ def test_later_positions_are_hidden() -> None:
     )
     after = edited("causal-mask", "y = F.scaled_dot_product_attention(q, k, v)  # here\n")
     assert after == "y = F.scaled_dot_product_attention(q, k, v, is_causal=True)\n"
+    after = edited("causal-mask", "y = F.scaled_dot_product_attention(q, k, v, is_causal=False)  # here\n")
+    assert after == "y = F.scaled_dot_product_attention(q, k, v, is_causal=True)\n"
 
 
 @pytest.mark.parametrize(
