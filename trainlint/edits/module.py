@@ -46,6 +46,8 @@ def register(script: Script, line: int, values: dict[str, Json]) -> Changes:
         ):
             raise Unsure("the keys or values of the dict are not plain")
         keeper = "ModuleDict"
+    elif isinstance(value, cst.DictComp) and isinstance(value.value, cst.Call) and values.get("named"):
+        keeper = "ModuleDict"
     else:
         raise Unsure(f"{attribute} is not assigned a list or dict of modules")
     cls = classes[id(here[0])]

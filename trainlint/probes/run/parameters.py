@@ -267,6 +267,7 @@ def _unregistered(recording: Recording, model: nn.Module, learning: set[int]) ->
                         owner=f"{type(module).__name__}.{attribute}",
                         kind=f"{type(value).__name__} of {kinds}",
                         parameters=sum(p.numel() for p in hidden),
+                        named=isinstance(value, dict) and all(isinstance(key, str) and key and "." not in key for key in value),
                         where=recording.frames.location(recording.places.get(id(held[0])) or recording.places.get(id(module))),
                     )
 
