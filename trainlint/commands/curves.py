@@ -202,6 +202,7 @@ def _show(logs: Sequence[Curves], scaling: Scaling | None, *, verbose: bool, fol
 
 def _run(page: Any, run: CurveRun, *, verbose: bool) -> None:
     from trainlint.curves.sparkline import sparklines
+    from trainlint.curves.view import place
 
     page.print(_text("  ", (run.shape, _STYLES.get(run.shape, "bold yellow")), f"  {run.name}" if run.name else ""))
     page.print(_text("  ", run.summary))
@@ -211,7 +212,7 @@ def _run(page: Any, run: CurveRun, *, verbose: bool) -> None:
         for mark in chart.marks if i == 0 else ():
             if mark.x is not None:
                 page.print(
-                    _text(" " * (19 + _place(run, mark.x)), ("↑", "cyan"), f" {mark.label}, {chart.x_label} {mark.x:g}"), soft_wrap=True
+                    _text(" " * (19 + _place(run, mark.x)), ("↑", "cyan"), f" {mark.label}, {place(chart.x_label, mark.x)}"), soft_wrap=True
                 )
     if run.shape != "healthy":
         page.print(_text(("  first  ", "bold cyan"), run.first_action))
