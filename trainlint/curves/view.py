@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from trainlint.curves.features import Curve
 from trainlint.curves.runs import LINE, POINT, Run, Trace
 
-__all__ = ["Sign", "View", "place"]
+__all__ = ["Sign", "View", "once", "place"]
 
+_MEDIAN = " (median of the last values)"
 _STEPS = re.compile(r"step|iter|batch|update", re.IGNORECASE)
 Json = str | int | float | bool | None
 
@@ -27,6 +28,8 @@ class Sign:
     evidence: dict[str, Json] = field(default_factory=dict)
     also_do: str = ""
     """One more sentence after the shape's first action, where this sign calls for it."""
+    values: int = 0
+    """How many values of a curve it rests on; 0 where even few would be enough, as with NaN."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class View:
     def ends(self, curve: Curve) -> str:
         """The level that a curve ends at; where the last value is another by a hundredth, with the word for what it is."""
         last = float(curve.y[-1])
-        which = " (median of the last values)" if abs(curve.end - last) > 0.01 * abs(last) else ""
+        which = _MEDIAN if abs(curve.end - last) > 0.01 * abs(last) else ""
         return f"{self.shown(curve, curve.end):.4g}{which}"
 
     @property
@@ -138,6 +141,12 @@ class View:
             return None
         values = trace.y[np.isfinite(trace.y)]
         return values if len(values) >= 3 else None
+
+
+def once(sentence: str) -> str:
+    """A sentence in which two levels are medians of last values says so at the second, for both."""
+    head, found, tail = sentence.rpartition(_MEDIAN)
+    return f"{head.replace(_MEDIAN, '')} (medians of the last values){tail}" if found and _MEDIAN in head else sentence
 
 
 def place(x_label: str, x: float) -> str:

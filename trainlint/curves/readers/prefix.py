@@ -21,12 +21,13 @@ _NAME = r"[A-Za-z_][\w.]*"
 _NO_VALUE = r"(?!\s*[-+]?\.?\d)"
 _PART = re.compile(
     "|".join((
-        rf"\[\s*(?:{_STAMP}|\d{{1,2}}:\d\d(?![\w:]))(?:[\s|,.:-]+{_WORD}){{0,4}}\s*\]",
+        rf"\[\s*(?:{_STAMP}|\d{{1,2}}:\d\d(?![\w:]))(?:[^\[\]<=\d]|(?<=[\w:])\d){{0,60}}\]",
         rf"\({_STAMP}\)",
         _STAMP,
         rf"[IWEF]\d{{4}} {_TIME}\s+\d+ [\w.-]+:\d+\]",  # absl, glog
         rf"(?:\[{_LOGGER}\]|\({_LOGGER}\)|{_LOGGER}\s*[-|:]|{_LOGGER}(?=\s+\[))(?=[\s:|-]*{_ANY_LEVEL})",
         rf"(?:DEBUG|INFO|WARNING):(?!{_SPLIT}:){_NAME}:",  # Python's basicConfig
+        rf"{_ANY_LEVEL}\s*[-|]?\s+(?:(?:__\w+__|[\w./-]+\.py)(?::\d+)?|[\w.]+:[\w<>]+:\d+)\s*[-|:](?=\s)",  # a place in the source
         rf"{_ANY_LEVEL}\s*[-|]\s+{_LOGGER}\s+[-|](?=\s){_NO_VALUE}",
         rf"(?:DEBUG|INFO|WARN(?:ING)?)(?![\w=])|\[\s*(?i:{_LEVEL})\s*\]",
         rf"{_ANY_LEVEL}(?![\s:|=-]*[-+]?\.?\d)",  # "ERROR 0.31" is a metric
@@ -37,13 +38,15 @@ _PART = re.compile(
         r"std(?:out|err) [FP](?=\s)",  # Kubernetes
     ))
 )  # fmt: skip
+_LONGEST = 160
+"""Characters of a part; what is longer is none, and no line takes long."""
 _BETWEEN = re.compile(r"(?:[\s:|,;>–—]|-(?!\.?\d))*")
 
 
 def message(line: str) -> str:
     """A line without what stands before the message: ``[2026-01-31 12:00:00] INFO step 5`` is ``step 5``."""
     at = 0
-    while found := _PART.match(line, at):
+    while found := _PART.match(line, at, at + _LONGEST):
         between = _BETWEEN.match(line, found.end())
         at = between.end() if between else found.end()
     return line[at:]
