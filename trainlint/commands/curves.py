@@ -117,7 +117,8 @@ def _read(files: Sequence[Path], columns: dict[str, str]) -> tuple[list[Curves],
                 continue
             if all(run.shape == "not-a-curve" for run in found.runs):
                 if alone:
-                    raise LogError(given, found.runs[0].summary)
+                    said = found.runs[0].summary
+                    raise LogError(given, f"{said[:1].lower()}{said[1:].rstrip('.')}")
                 if given.is_dir():
                     passed_over += 1
                     continue
@@ -216,7 +217,8 @@ def _run(page: Any, run: CurveRun, *, verbose: bool) -> None:
         for mark in chart.marks if i == 0 else ():
             if mark.x is not None:
                 page.print(
-                    _text(" " * (19 + Axis.of(chart, _SPARK).at(mark.x)), ("↑", "cyan"), f" {mark.label}, {place(chart.x_label, mark.x)}"), soft_wrap=True
+                    _text(" " * (19 + Axis.of(chart, _SPARK).at(mark.x)), ("↑", "cyan"), f" {mark.label}, {place(chart.x_label, mark.x)}"),
+                    soft_wrap=True,
                 )
     if run.shape != "healthy":
         page.print(_text(("  first  ", "bold cyan"), run.first_action))

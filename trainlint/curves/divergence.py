@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trainlint.curves.features import Curve
-from trainlint.curves.runs import Trace
+from trainlint.curves.runs import LINE, POINT, Trace
 from trainlint.curves.view import Sign, View
 
 __all__ = ["diverged"]
@@ -65,10 +65,10 @@ def _not_finite(view: View, name: str, trace: Trace | None) -> Sign | None:
 
 def _who_names_it(view: View, trace: Trace, first: int) -> str:
     """The command that sees the first loss that is not finite: a scan the first steps only, a watch the whole run."""
-    begins = first == 0 and not view.begins_late
+    excerpt = view.run.x_label not in (LINE, POINT) and trace.x[0] > 3 * max(float(np.median(np.diff(trace.x))), 1.0)
     if view.counts_steps and trace.x[first] <= _SCANNED:
         return "`trainlint scan` names the first operation that is not finite."
-    if begins:
+    if first == 0 and not excerpt:
         return "`trainlint scan` names the first operation that is not finite if it comes in the first steps, `trainlint watch` one that comes later."
     return "`trainlint watch` runs the script until then and names the first operation that is not finite; a scan ends long before."
 

@@ -160,7 +160,7 @@ def _axis(table: Table, rows: NDArray[np.int64]) -> str:
 def _positions(log: Log, table: Table, axis: str, rows: NDArray[np.int64]) -> Numbers:
     if not axis:
         if not log.lines.rows:
-            return rows + 1.0
+            return rows.astype(np.float64) + 1
         lines: Numbers = np.round(np.interp(rows, log.lines.rows, log.lines.values))
         return lines
     own, values = table[axis]
