@@ -49,11 +49,12 @@ def classify(source: Any, *, train: str = "", val: str = "", metric: str = "", l
     runs = runs_of(log, Chosen(train, val, metric, lr))
     if not runs:
         names = [name for name in log.columns if not log.format.startswith("text") or _NAME.fullmatch(name)]
-        seen = ", ".join(names[:_MOST_NAMED]) + (", …" if len(log.columns) > min(len(names), _MOST_NAMED) else "")
+        more = ["…"] if len(log.columns) > min(len(names), _MOST_NAMED) else []
+        seen = ", ".join([*names[:_MOST_NAMED], *more]) if names else "only pieces of text before numbers"
         words = f" (and words, not numbers, in: {', '.join(list(log.words)[:_MOST_NAMED])})" if log.words else ""
         return _refused(
             log,
-            f"no column looks like a loss or a metric; there are: {seen or 'none with a name'}{words}. If one of them is what training is for, name it with --train, --val or --metric",
+            f"no column looks like a loss or a metric; there are: {seen}{words}. If one of them is what training is for, name it with --train, --val or --metric",
         )
     return Curves(file=log.file, format=log.format, runs=tuple(_named(run) for run in runs), notes=tuple(log.notes))
 

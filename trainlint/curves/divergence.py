@@ -69,8 +69,8 @@ def _who_names_it(view: View, trace: Trace, first: int) -> str:
     if view.counts_steps and trace.x[first] <= _SCANNED:
         return "`trainlint scan` names the first operation that is not finite."
     if first == 0 and not excerpt:
-        return "`trainlint scan` names the first operation that is not finite if it comes in the first steps, `trainlint watch` one that comes later."
-    return "`trainlint watch` runs the script until then and names the first operation that is not finite; a scan ends long before."
+        return "`trainlint scan` names the first operation that is not finite if it comes in the first steps; for one that comes later there is `trainlint watch`."
+    return "`trainlint watch` sees the run to that point and names the step, and the operation where a replay shows it; a scan ends long before."
 
 
 def _blown_up(view: View, name: str, curve: Curve) -> Sign | None:
