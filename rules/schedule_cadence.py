@@ -202,8 +202,9 @@ def _orphaned(scheduler: SchedulerInfo) -> Iterator[Verdict]:
             evidence={"measured": 0, "expected": "steps of the optimizer that it was built for", "calls": scheduler.calls},
             location=scheduler.where,
             fix=Fix(
-                summary="Build the schedule after the last optimizer, for that one.",
-                code=f"optimizer = make_optimizer(model)\nscheduler = {scheduler.kind}(optimizer, …)",
+                summary="Build the schedule for the last optimizer.",
+                code=f"{scheduler.kind}(optimizer, …)",
+                edit=Edit(kind="rebuild-schedule"),
             ),
         )
 

@@ -116,4 +116,9 @@ KINDS: Mapping[str, Kind] = {
     "seed-once": Kind(seeding.seed_once),
     "natural-order": Kind(pairing.order_by_number),
     "draw-once": Kind(pairing.draw_once),
+    "split-in-order": Kind(loader.split_in_order),
+    "share-stream": Kind(loader.share_stream),
+    "average-buffers": Kind(averages.average_buffers),
+    "swap-shares": Kind(loss.swap_shares),
+    "rebuild-schedule": Kind(schedule.rebuild_schedule),
 }

@@ -20,6 +20,7 @@ __all__ = [
     "scale_target",
     "squeeze",
     "swap_loss",
+    "swap_shares",
 ]
 
 _LOSSES = {
@@ -263,3 +264,33 @@ def _batches_a_step(script: Script, backward: cst.Call, measured: float) -> str:
 
 def _steps(script: Script, body: cst.CSTNode) -> bool:
     return any(script.last(c) == "step" for c in script.all(cst.Call, body))
+
+
+def swap_shares(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Exchange the two weights in ``lam * a + (1 - lam) * b``."""
+    place = script.statement(line)
+    sums = [
+        (b.left, b.right)
+        for b in script.all(cst.BinaryOperation, place)
+        if isinstance(b.operator, cst.Add) and _product(b.left) is not None and _product(b.right) is not None
+    ]
+    if len(sums) != 1:
+        raise Unsure("the line does not add two weighted losses")
+    left, right = _product(sums[0][0]), _product(sums[0][1])
+    if (
+        left is None
+        or right is None
+        or {script.code(left).replace(" ", ""), script.code(right).replace(" ", "")} not in _shares(script, left, right)
+    ):
+        raise Unsure("the weights are not a share and what is left of it")
+    return Changes(script).replace(left, right).replace(right, left)
+
+
+def _product(node: cst.BaseExpression) -> cst.BaseExpression | None:
+    """The weight of ``weight * loss``."""
+    return node.left if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Multiply) else None
+
+
+def _shares(script: Script, left: cst.BaseExpression, right: cst.BaseExpression) -> list[set[str]]:
+    texts = [script.code(n).replace(" ", "") for n in (left, right)]
+    return [{text, f"({whole}-{text})"} for text in texts for whole in ("1", "1.0")]

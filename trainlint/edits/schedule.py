@@ -9,7 +9,7 @@ from trainlint.edits.loop import is_schedule, optimizer_steps
 from trainlint.edits.script import Script, Statement, Unsure, dotted
 from trainlint.finding import Json
 
-__all__ = ["after_optimizer", "each_epoch", "each_step", "set_direction", "set_horizon", "stretch", "take_steps"]
+__all__ = ["after_optimizer", "each_epoch", "each_step", "rebuild_schedule", "set_direction", "set_horizon", "stretch", "take_steps"]
 
 
 def _built(script: Script, line: int) -> cst.Call:
@@ -221,3 +221,21 @@ def take_steps(script: Script, line: int, values: dict[str, Json]) -> Changes:
         s for s in body if any(n in optimizer_steps(script, scope) for n in script.all(cst.SimpleStatementLine, s)) or _trains(script, s)
     ]
     return Changes(script).after(inner[-1], f"{name}.step()")  # type: ignore[arg-type] # a statement of a block
+
+
+def rebuild_schedule(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Build a schedule after the last optimizer: moved there, or built again where that stands in another block."""
+    place = script.statement(line)
+    call = next((c for c in script.calls(line) if c.args and dotted(c.args[0].value)), None)
+    if call is None or not isinstance(place, cst.SimpleStatementLine):
+        raise Unsure("the line does not build a schedule for a named optimizer")
+    optimizer = dotted(call.args[0].value)
+    built = [script.statement_of(v) for v in script.assigned(optimizer) if isinstance(v, cst.Call)]
+    last = max(built, key=script.line, default=None)
+    if last is None or script.line(last) < line:
+        raise Unsure("no later line builds that optimizer anew")
+    if last in script.siblings(place):
+        return Changes(script).move(place, after=last)
+    if not optimizer.startswith("self."):
+        raise Unsure("the optimizer is built anew elsewhere")
+    return Changes(script).after(last, place.with_changes(leading_lines=[]))

@@ -121,6 +121,9 @@ def train_mode(bench: Bench) -> Proof:
 
 def schedule_cadence(bench: Bench) -> Proof:
     """With the schedule run through as it was built for, in a run shortened to a few steps."""
+    edit = bench.finding.fix.edit if bench.finding.fix is not None else None
+    if edit is not None and edit.kind == "rebuild-schedule":
+        return not_tried("the schedule belongs to an optimizer that takes no step")
     seen = bench.measure(Optimizers)
     scheduler = _scheduler(bench, seen) if isinstance(seen, Optimizers) else None
     if scheduler is None or not isinstance(seen, Optimizers):
