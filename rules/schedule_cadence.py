@@ -201,11 +201,7 @@ def _orphaned(scheduler: SchedulerInfo) -> Iterator[Verdict]:
             severity=Severity.ERROR,
             evidence={"measured": 0, "expected": "steps of the optimizer that it was built for", "calls": scheduler.calls},
             location=scheduler.where,
-            fix=Fix(
-                summary="Build the schedule for the last optimizer.",
-                code=f"{scheduler.kind}(optimizer, …)",
-                edit=Edit(kind="rebuild-schedule"),
-            ),
+            fix=Fix(summary="Build it for the last optimizer.", code=f"{scheduler.kind}(optimizer)", edit=Edit(kind="rebuild-schedule")),
         )
 
 
