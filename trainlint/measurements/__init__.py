@@ -40,7 +40,7 @@ from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, O
 from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
 from trainlint.measurements.padding import Padding
-from trainlint.measurements.places import MirroredPictures, ShiftedTags
+from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
 from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats, WorkerSeeds
 from trainlint.measurements.recipe import (
     Augmentation,
@@ -144,6 +144,7 @@ __all__ = [
     "Suspect",
     "TargetCall",
     "TokenOrder",
+    "TokensAhead",
     "TornPairs",
     "Trial",
     "Unmeasured",
