@@ -39,7 +39,7 @@ from trainlint.measurements.labels import (
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
-from trainlint.measurements.padding import Padding
+from trainlint.measurements.padding import LeftOut, Padding
 from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
 from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats, WorkerSeeds
 from trainlint.measurements.recipe import (
@@ -102,6 +102,7 @@ __all__ = [
     "LastBatch",
     "Leaf",
     "LearningRate",
+    "LeftOut",
     "Lesson",
     "LoaderEnd",
     "Loop",
