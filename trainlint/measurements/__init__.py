@@ -10,7 +10,7 @@ from trainlint.measurements.axes import AxisOrder, Reshape
 from trainlint.measurements.base import OUT_OF_BUDGET, Measurement, Unmeasured
 from trainlint.measurements.batches import Batches, BatchView, DataScan, LabelCount, Leaf, NonFiniteSample, SampleOrder
 from trainlint.measurements.curves import CurveRun, Curves
-from trainlint.measurements.experiments import Attempt, Comparison, Course, LearningRate, Mixing, Overfit, Replay, Trial
+from trainlint.measurements.experiments import Attempt, Comparison, Course, LearningRate, Mixing, Overfit, Overwritten, Replay, Trial
 from trainlint.measurements.gradients import (
     Activation,
     Activations,
@@ -118,6 +118,7 @@ __all__ = [
     "OptimizerInfo",
     "Optimizers",
     "Overfit",
+    "Overwritten",
     "Padding",
     "ParameterInfo",
     "Parameters",

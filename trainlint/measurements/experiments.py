@@ -119,6 +119,21 @@ class LearningRate(Measurement):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Overwritten:
+    """A sample that is another one once a second sample was read, because that changes, in place, what the dataset holds of both."""
+
+    phase: str
+    sample: int
+    """Index of the sample."""
+    read: int
+    """Index of the one that was read."""
+    change: float
+    """Mean change of the sample's values over their mean distance to those of the other."""
+    where: Location | None = None
+    """The first line that changes what the dataset holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mixing(Measurement):
     """Whether the loss of one sample depends on the input of another."""
 
@@ -143,6 +158,8 @@ class Mixing(Measurement):
     place_where: Location | None = None
     """First operation whose rows do not move along."""
     place_operation: str = ""
+    overwritten: Overwritten | None = None
+    """In the data, before any model sees it."""
 
 
 @dataclass(frozen=True, kw_only=True)
