@@ -10,7 +10,7 @@ from trainlint.measurements.axes import AxisOrder, Reshape
 from trainlint.measurements.base import OUT_OF_BUDGET, Measurement, Unmeasured
 from trainlint.measurements.batches import Batches, BatchView, DataScan, LabelCount, Leaf, NonFiniteSample, SampleOrder
 from trainlint.measurements.curves import CurveRun, Curves
-from trainlint.measurements.experiments import Attempt, Comparison, Course, LearningRate, Mixing, Overfit, Overwritten, Replay, Trial
+from trainlint.measurements.experiments import Attempt, Comparison, Course, LearningRate, Mixing, Overfit, Replay, Trial
 from trainlint.measurements.gradients import (
     Activation,
     Activations,
@@ -41,7 +41,7 @@ from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
 from trainlint.measurements.padding import LeftOut, Padding
 from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
-from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats, WorkerSeeds
+from trainlint.measurements.reading import LastBatch, LoaderEnd, Overwritten, Repeat, Repeats, WorkerSeeds
 from trainlint.measurements.recipe import (
     Augmentation,
     BatchSize,

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
+from trainlint.measurements.reading import Overwritten
 
 __all__ = ["Attempt", "Comparison", "Course", "LearningRate", "Mixing", "Overfit", "Replay", "Trial"]
 
@@ -116,21 +117,6 @@ class LearningRate(Measurement):
     batches: int = 0
     """Recorded batches that were fed in turn; 0 when not known."""
     step_equivalents: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Overwritten:
-    """A sample that is another one once a second sample was read, because that changes, in place, what the dataset holds of both."""
-
-    phase: str
-    sample: int
-    """Index of the sample."""
-    read: int
-    """Index of the one that was read."""
-    change: float
-    """Mean change of the sample's values over their mean distance to those of the other."""
-    where: Location | None = None
-    """The first line that changes what the dataset holds."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,8 @@
-"""Samples that become other ones when their neighbours are read."""
+"""Samples that become other ones when they, or their neighbours, are read."""
 
 from __future__ import annotations
+
+import os
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from probes.recorded import train
-from trainlint.probes.data.in_place import overwritten_sample
+from trainlint.probes.data.in_place import overwritten_sample, worn_sample
 
 LENGTH = 12
 
@@ -60,14 +62,28 @@ def noisy(_, window):
     return window + np.random.randn(LENGTH).astype(np.float32)
 
 
+def moved(_, window):
+    window -= 1  # the change
+    return window
+
+
+def noisy_by_the_system(self, window):
+    self.buffer = getattr(self, "buffer", np.zeros(LENGTH, np.float32))
+    self.buffer[:] = window + np.frombuffer(os.urandom(LENGTH), np.uint8)
+    return self.buffer
+
+
 def series(*, tensor=False):
     walk = torch.randn(400, generator=torch.Generator().manual_seed(0)).cumsum(0)
     return walk if tensor else walk.numpy()
 
 
+def recorded(dataset):
+    return train(nn.Linear(LENGTH - 1, 1), DataLoader(dataset, 8, shuffle=True), lambda net, b: (net(b[0]) - b[1]).square().mean())
+
+
 def overwritten(dataset):
-    recording = train(nn.Linear(LENGTH - 1, 1), DataLoader(dataset, 8, shuffle=True), lambda net, b: (net(b[0]) - b[1]).square().mean())
-    return overwritten_sample(recording)
+    return overwritten_sample(recorded(dataset))
 
 
 @pytest.mark.parametrize(("tensor", "change"), [(False, scaled_in_numpy), (True, scaled_in_torch)])
@@ -86,3 +102,15 @@ def test_windows_that_are_made_anew_do_not(change):
 
 def test_windows_that_share_nothing_do_not():
     assert overwritten(Windows(series(), scaled_in_numpy, stride=LENGTH)) is None
+
+
+def test_windows_that_are_moved_in_place_wear():
+    found = worn_sample(recorded(Windows(series(), moved, stride=LENGTH)))
+    assert (found.phase, found.read) == ("train", found.sample)
+    assert found.change > 0.01
+    assert found.where.text.endswith("# the change")
+
+
+@pytest.mark.parametrize("change", [copied, scaled_in_numpy, counted, kept_in_a_buffer, noisy, noisy_by_the_system])
+def test_windows_that_vary_by_other_means_do_not_wear(change):
+    assert worn_sample(recorded(Windows(series(), change, stride=LENGTH))) is None
