@@ -39,9 +39,9 @@ from trainlint.measurements.labels import (
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
-from trainlint.measurements.padding import Padding
-from trainlint.measurements.places import MirroredPictures, ShiftedTags
-from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats, WorkerSeeds
+from trainlint.measurements.padding import LeftOut, Padding
+from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
+from trainlint.measurements.reading import LastBatch, LoaderEnd, Overwritten, Repeat, Repeats, WorkerSeeds
 from trainlint.measurements.recipe import (
     Augmentation,
     BatchSize,
@@ -102,6 +102,7 @@ __all__ = [
     "LastBatch",
     "Leaf",
     "LearningRate",
+    "LeftOut",
     "Lesson",
     "LoaderEnd",
     "Loop",
@@ -117,6 +118,7 @@ __all__ = [
     "OptimizerInfo",
     "Optimizers",
     "Overfit",
+    "Overwritten",
     "Padding",
     "ParameterInfo",
     "Parameters",
@@ -144,6 +146,7 @@ __all__ = [
     "Suspect",
     "TargetCall",
     "TokenOrder",
+    "TokensAhead",
     "TornPairs",
     "Trial",
     "Unmeasured",

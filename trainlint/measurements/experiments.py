@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
+from trainlint.measurements.reading import Overwritten
 
 __all__ = ["Attempt", "Comparison", "Course", "LearningRate", "Mixing", "Overfit", "Replay", "Trial"]
 
@@ -143,6 +144,8 @@ class Mixing(Measurement):
     place_where: Location | None = None
     """First operation whose rows do not move along."""
     place_operation: str = ""
+    overwritten: Overwritten | None = None
+    """In the data, before any model sees it."""
 
 
 @dataclass(frozen=True, kw_only=True)
