@@ -68,6 +68,12 @@ class LossCall:
     1 keeps the scale. None when no weight matrix made it."""
     output_weight_where: Location | None = None
     """Where the first module that holds these weights was built."""
+    tables_scale: float | None = None
+    """Standard deviation, before the first step, of the embeddings whose products are the input; None for inputs of any other kind."""
+    tables_where: Location | None = None
+    """Where the first of them was built."""
+    tables_width: int = 0
+    """Length of their rows."""
     input_min: float = 0.0
     input_max: float = 0.0
     input_mean: float = 0.0

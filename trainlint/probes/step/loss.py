@@ -16,6 +16,7 @@ from trainlint.probes.step.answers import answers
 from trainlint.probes.step.crossed import crossed_pairs
 from trainlint.probes.step.loss_input import activation_of, maker_of, output_weight, softmax_axis
 from trainlint.probes.step.loss_terms import Term, is_whole_sum, terms
+from trainlint.probes.step.tables import first_scale, multiplied_tables
 from trainlint.probes.step.torn import torn_scores
 from trainlint.record.operation import Operation
 from trainlint.record.parameters import parameters_of
@@ -134,6 +135,8 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
     torn, cut = torn_scores(tape, op, axis) if classes and axis is not None else (0.0, None)
     maker = maker_of(tape, op)
     weight = output_weight(recording, tape, maker) if maker else None
+    tables = multiplied_tables(tape, op)
+    scale, table_place = first_scale(recording, tables[0]) if tables else (None, None)
     with torch.no_grad():
         value = float(op.call(*args, **kwargs).double().mean())
         chance, how = _chance(op, bound, given, target, classes, args, kwargs)
@@ -178,6 +181,9 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
             input_operation_where=at(maker.place) if maker else None,
             output_weight_scale=weight[0] if weight else None,
             output_weight_where=at(weight[1]) if weight else None,
+            tables_scale=scale,
+            tables_where=at(table_place),
+            tables_width=tables[0].shape[1] if tables else 0,
             input_min=float(finite.min()) if finite.numel() else math.nan,
             input_max=float(finite.max()) if finite.numel() else math.nan,
             input_mean=float(finite.mean()) if finite.numel() else math.nan,
