@@ -212,13 +212,13 @@ def _lost(rates: LearningRate, effect: str, severity: Severity, best: Trial | No
     """A schedule that leaves next to nothing of the rate, at all its calls."""
     factor = rates.configured / rates.built
     returned = _returns_rates(rates)
+    seen: dict[str, Json] = _evidence(rates, best) if best is not None else {"measured": rates.configured}
     itself = f"which is {rates.built:g} itself, a rate and not a factor" if returned else f"at most {factor:.2g}"
     return failed(
         f"LambdaLR multiplies {rates.optimizer}'s learning rate of {rates.built:g} by what its function returns, {itself}: the rate that trains "
         f"never gets beyond {rates.configured:.2g}. {effect}.",
         severity=severity,
-        evidence=(_evidence(rates, best) if best is not None else {"measured": rates.configured})
-        | {"built": rates.built, "factor": factor, "threshold": LOST, "suggestion": rates.built},
+        evidence=seen | {"built": rates.built, "factor": factor, "threshold": LOST, "suggestion": rates.built},
         location=rates.schedule_where or rates.where,
         fix=Fix(
             summary="Return a factor of the optimizer's rate, 1 at the peak: divide what the function returns by its highest value.",

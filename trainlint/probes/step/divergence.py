@@ -69,7 +69,8 @@ def _summed(tape: Tape, term: Term) -> tuple[int, int, float] | None:
     The factor leaves out the half that belongs to the divergence of two normal distributions.
     """
     op: Operation | None = term.operation
-    outer, reduced, rows, slot, factor = "", (), 0, -1, term.factor
+    outer, rows, slot, factor = "", 0, -1, term.factor
+    reduced: tuple[int, ...] = ()
     for _ in range(_CHAIN):
         name = op.name.strip("_") if op is not None else ""
         if op is None or len(op.inputs) != 1 or name not in {"mean", "sum"} | _TIMES | _OVER | _THROUGH:
