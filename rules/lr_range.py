@@ -212,6 +212,7 @@ def _lost(rates: LearningRate, effect: str, severity: Severity, best: Trial | No
     """A schedule that leaves next to nothing of the rate, at all its calls."""
     factor = rates.configured / rates.built
     returned = _returns_rates(rates)
+    highest = rates.built if returned else float(f"{factor:.3g}")
     seen: dict[str, Json] = _evidence(rates, best) if best is not None else {"measured": rates.configured}
     itself = f"which is {rates.built:g} itself, a rate and not a factor" if returned else f"at most {factor:.2g}"
     return failed(
@@ -222,7 +223,8 @@ def _lost(rates: LearningRate, effect: str, severity: Severity, best: Trial | No
         location=rates.schedule_where or rates.where,
         fix=Fix(
             summary="Return a factor of the optimizer's rate, 1 at the peak: divide what the function returns by its highest value.",
-            code=f"scheduler = LambdaLR(optimizer, lr_lambda=lambda step: rate_at(step) / {rates.built if returned else factor:.4g})",
+            code=f"scheduler = LambdaLR(optimizer, lr_lambda=lambda step: rate_at(step) / {highest:g})",
+            edit=Edit(kind="schedule-factor", at=rates.schedule_where, values={"highest": highest}),
         ),
         details=_curves(rates),
     )
