@@ -61,6 +61,15 @@ def test_an_advantage_reckoned_from_columns_is_a_column(axis, found):
     assert measured(measure_loss, train(Gaussian(), loader, loss)).crossed == found
 
 
+def test_log_probabilities_of_steps_taken_one_by_one_stack_to_a_column():
+    def loss(model, batch):
+        steps = [torch.distributions.Categorical(logits=model(x[None])).log_prob(a[None]) for x, a in zip(batch[0], batch[2], strict=True)]
+        return -(torch.stack(steps) * batch[1]).mean()
+
+    loader = [(torch.randn(8, 4), torch.randn(8), torch.randint(2, (8,))) for _ in range(8)]
+    assert measured(measure_loss, train(nn.Linear(4, 2), loader, loss)).crossed == (8, 1)
+
+
 def test_a_model_may_multiply_a_column_by_a_row_of_its_own():
     class Waves(nn.Module):
         def __init__(self) -> None:

@@ -80,6 +80,9 @@ def _is_of_a_layer(tape: Tape, slot: int) -> bool:
         name = op.name.strip("_")
         if name in _LAYERS:
             return True
+        if name == "stack" and all(tape.shapes.get(s, ()) == (1,) for s in op.inputs):
+            # each was a batch of one: a column that nobody made on purpose
+            return any(tape.operations[p].name.strip("_") in _LAYERS for p in tape.upstream(slot))
         if name in _ELEMENTWISE | _ARITHMETIC:
             waiting.extend(s for s in op.inputs if tape.shapes.get(s, ()) == shape)
     return False
