@@ -83,6 +83,7 @@ KINDS: Mapping[str, Kind] = {
     "decay-groups": Kind(optimizer.split_decay),
     "all-parameters": Kind(optimizer.complete),
     "plateau-mode": Kind(schedule.set_direction, safe=True),
+    "schedule-factor": Kind(schedule.as_factor),
     "schedule-length": Kind(schedule.set_horizon),
     "schedule-share": Kind(schedule.stretch),
     "schedule-each-step": Kind(schedule.each_step),

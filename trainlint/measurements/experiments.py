@@ -92,6 +92,10 @@ class LearningRate(Measurement):
     optimizer: str = ""
     configured: float = 0.0
     """The highest learning rate that the configuration will use within its warm-up: the base LR, not a warm-up's first value."""
+    built: float = 0.0
+    """What the optimizer was given, where a schedule stays far away from it at all its calls; 0 where ``configured`` is that."""
+    schedule_where: Location | None = None
+    """Where that schedule was built."""
     first: float = 0.0
     """At the first recorded step."""
     where: Location | None = None
