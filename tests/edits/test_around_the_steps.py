@@ -127,3 +127,38 @@ def test_a_schedule_is_built_for_the_last_optimizer() -> None:
                 self.epoch = 0
         """,
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "after"),
+    [
+        (
+            "m = TF.resize(m, [8, 8], interpolation=InterpolationMode.BILINEAR)",
+            "m = TF.resize(m, [8, 8], interpolation=InterpolationMode.NEAREST)",
+        ),
+        ("m = TF.rotate(m, a)", "m = TF.rotate(m, a, interpolation=TF.InterpolationMode.NEAREST)"),
+        ('m = F.interpolate(m, size, mode="bilinear", align_corners=False)', 'm = F.interpolate(m, size, mode="nearest")'),
+        ("m = ndimage.zoom(m, 2, order=1)", "m = ndimage.zoom(m, 2, order=0)"),
+    ],
+)
+def test_label_maps_take_the_nearest_label(line: str, after: str) -> None:
+    imports = "import torchvision.transforms.functional as TF\nimport torch.nn.functional as F\n"
+    assert after in edited("nearest-labels", f"{imports}{line}  # here\n")
+
+
+def test_gradients_are_clipped_behind_backward() -> None:
+    becomes(
+        "clip-before-step",
+        """
+        opt.zero_grad()
+        clip_grad_norm_(net.parameters(), 1.0)  # here
+        loss.backward()
+        opt.step()
+        """,
+        """
+        opt.zero_grad()
+        loss.backward()
+        clip_grad_norm_(net.parameters(), 1.0)
+        opt.step()
+        """,
+    )

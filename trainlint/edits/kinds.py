@@ -117,6 +117,7 @@ KINDS: Mapping[str, Kind] = {
     "seed-once": Kind(seeding.seed_once),
     "natural-order": Kind(pairing.order_by_number),
     "draw-once": Kind(pairing.draw_once),
+    "nearest-labels": Kind(data.nearest_labels),
     "split-in-order": Kind(loader.split_in_order),
     "share-stream": Kind(loader.share_stream),
     "average-buffers": Kind(averages.average_buffers),
