@@ -19,7 +19,7 @@ from trainlint.finding import Finding, Outcome, Report
 from .canvas import LINES
 from .charts import DASHES, Chart, draw
 from .markup import code_rows, diff_rows, fix_rows, linked, prose
-from .outline import LANES, blocked, details_of, measured, sections, subject, topics, turns
+from .outline import blocked, details_of, lanes, measured, sections, subject, topics, turns
 from .phrases import count, counts, frame, headline, label, number, seconds, stage_states, state, visible
 
 __all__ = ["HtmlRenderer", "Page"]
@@ -98,6 +98,7 @@ def _environment() -> Environment:
         "fix_rows": fix_rows,
         "frame": frame,
         "label": label,
+        "lanes": lanes,
         "linked": linked,
         "number": number,
         "png_width": _png_width,
@@ -113,7 +114,6 @@ def _environment() -> Environment:
         "small_picture": _SMALL_PICTURE,
         "line_colours": len(LINES),
         "dashes": DASHES,
-        "lanes": LANES,
     }
     return environment
 

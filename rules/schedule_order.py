@@ -52,6 +52,7 @@ from trainlint.details import Line, Mark, Series
 from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Loop, Optimizers
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint_rules._timelines import timeline
 
 
 class ScheduleOrder(Rule):
@@ -98,6 +99,7 @@ class ScheduleOrder(Rule):
                 edit=Edit(kind="schedule-after-step"),
             ),
             details=(
+                timeline(loop, "schedule"),
                 Series(
                     title=f"Learning rate of {first.kind}",
                     x_label="point of the schedule",
@@ -107,5 +109,5 @@ class ScheduleOrder(Rule):
                 ),
             )
             if first.preview
-            else (),
+            else (timeline(loop, "schedule"),),
         )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from trainlint.details import Bars, Code, Detail, Line, Mark, Series, Table, Timeline, TimelineEvent
 from trainlint.evidence import Evidence
+from trainlint.finding import Finding
 from trainlint.measurements import (
     Activations,
     Batches,
     Comparison,
     DataScan,
+    Event,
     LabelCount,
     Labels,
     LearningRate,
@@ -36,12 +38,28 @@ _RECTIFIERS = frozenset({"relu", "relu6", "threshold", "hardswish", "gelu"})
 _PARTS = {"train": "training", "val": "validation"}
 
 _M = TypeVar("_M", bound=Measurement)
+#: Kind, file and line of an event.
+_Place = tuple[str, str, int]
 
 
-def overview(evidence: Evidence) -> tuple[Detail, ...]:
-    """The pictures of a run under their topics, in the order of the playbook."""
-    parts = (("The reference run", _reference), ("The data", _data), ("The loop", _loop), ("Learning", _learning), ("Along depth", _depth))
-    return tuple(replace(detail, topic=topic) for topic, make in parts for detail in make(evidence))
+def overview(evidence: Evidence, findings: Sequence[Finding] = ()) -> tuple[Detail, ...]:
+    """The pictures of a run under their topics, in the order of the playbook; what ``findings`` call wrong in the loop is marked there too."""
+    faults = frozenset(place for f in findings if f.failed for place in _faults(f))
+    parts = (
+        ("The reference run", _reference(evidence)),
+        ("The data", _data(evidence)),
+        ("The loop", _loop(evidence, faults)),
+        ("Learning", _learning(evidence)),
+        ("Along depth", _depth(evidence)),
+    )
+    return tuple(replace(detail, topic=topic) for topic, details in parts for detail in details)
+
+
+def _faults(finding: Finding) -> Iterator[_Place]:
+    """What a finding marks in its own picture of the loop."""
+    for detail in finding.details:
+        if isinstance(detail, Timeline):
+            yield from ((event.kind, event.file, event.line) for event in detail.events if event.flagged)
 
 
 def _found(evidence: Evidence, kind: type[_M]) -> _M | None:
@@ -104,19 +122,41 @@ def _label_histogram(counted: LabelCount, names: dict[str, dict[str, str]], unit
     )
 
 
-def _loop(evidence: Evidence) -> Iterator[Detail]:
+def _loop(evidence: Evidence, faults: frozenset[_Place]) -> Iterator[Detail]:
     loop = _found(evidence, Loop)
     if not loop or not loop.events:
         return
     loaders = {e.subject: e.phase for e in loop.events if e.kind == "epoch" and e.phase}
-    events = []
-    for event in [e for e in loop.events if e.kind != "set_epoch"][:_EVENTS]:
+    events: list[TimelineEvent] = []
+    evaluating = False
+    for event in _first([e for e in loop.events if e.kind != "set_epoch"]):
         subject = event.subject
+        if evaluating and event.info.get("training") is True:
+            # Frameworks set `training` of each module, without a call of train() that could be seen.
+            events.insert(len(events) - (events[-1].kind == "batch"), TimelineEvent(kind="mode", label="set back without train()"))
+        evaluating = _evaluating(event, before=evaluating)
         if event.kind in ("epoch", "batch", "forward") and (phase := event.phase or loaders.get(subject)):
             subject = f"{subject} ({_PARTS.get(phase, phase)})".strip()
         file, line = (event.where.container, event.where.line) if event.where else ("", 0)
-        events.append(TimelineEvent(kind=event.kind, label=f"{event.kind} {subject}".strip(), file=file, line=line))
+        events.append(
+            TimelineEvent(
+                kind=event.kind, label=f"{event.kind} {subject}".strip(), file=file, line=line, flagged=(event.kind, file, line) in faults
+            )
+        )
     yield Timeline(title="The loop as it ran", events=tuple(events))
+
+
+def _first(events: Sequence[Event]) -> Sequence[Event]:
+    """As many events as are shown; where there are more, they end with a step and what belongs to it."""
+    ends = [i + 1 for i, event in enumerate(events[:_EVENTS]) if event.kind in ("step", "schedule", "clear")]
+    return events[: ends[-1]] if ends and len(events) > _EVENTS else events[:_EVENTS]
+
+
+def _evaluating(event: Event, *, before: bool) -> bool:
+    """Whether the last that was seen of the models is eval mode."""
+    if event.kind == "forward":
+        return before and event.info.get("training") is not True
+    return event.kind == "eval" or (before and event.kind != "train")
 
 
 def _learning(evidence: Evidence) -> Iterator[Detail]:
