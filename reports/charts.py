@@ -120,11 +120,13 @@ def _curve(canvas: Canvas, detail: Series, position: int) -> list[float]:
     if not shown:
         return []
     colour = LINES[position % len(LINES)]
-    marker = "o" if len(shown) <= _DOTTED else None
     xs, ys = zip(*_thin(points, canvas.width), strict=True)
-    canvas.axes.plot(xs, ys, color=colour, linestyle=(0, DASHES[position % len(DASHES)]), marker=marker)
-    if canvas.width == _WIDE:
-        _hover(canvas, detail, line, shown, colour, f"hover-{position}")
+    canvas.axes.plot(xs, ys, color=colour, linestyle=(0, DASHES[position % len(DASHES)]))
+    measured = [point for i, point in enumerate(points) if point is not _GAP and i not in line.between]
+    if len(shown) <= _DOTTED and measured:
+        canvas.axes.plot(*zip(*measured, strict=True), color=colour, linestyle="none", marker="o")
+    if canvas.width == _WIDE and measured:
+        _hover(canvas, detail, line, measured, colour, f"hover-{position}")
     return [y for _, y in shown]
 
 

@@ -87,7 +87,8 @@ class ScheduleOrder(Rule):
             return passed("The gradient scaler skipped the first optimizer step; the scheduler came after it.", evidence={"measured": 0})
         first = early[0]
         skipped = f" {first.preview[0]:.2g}" if first.preview else ""
-        preview = tuple(float(i) for i in range(len(first.preview)))
+        stride = max(first.preview_calls, len(first.preview)) / max(len(first.preview), 1)
+        preview = tuple(i * stride for i in range(len(first.preview)))
         return failed(
             f"{first.kind}.step() comes before the first optimizer step: the schedule's first learning rate{skipped} is skipped.",
             severity=Severity.WARNING,
@@ -102,7 +103,7 @@ class ScheduleOrder(Rule):
                 timeline(loop, "schedule"),
                 Series(
                     title=f"Learning rate of {first.kind}",
-                    x_label="point of the schedule",
+                    x_label="call of scheduler.step()",
                     y_label="learning rate",
                     lines=(Line(name=first.kind, x=preview, y=first.preview),),
                     marks=(Mark(label="skipped", x=0.0),),

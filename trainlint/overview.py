@@ -26,6 +26,7 @@ from trainlint.measurements import (
     Parameters,
     SchedulerInfo,
 )  # fmt: skip
+from trainlint.rate_chart import rate_chart
 
 __all__ = ["overview"]
 
@@ -173,35 +174,19 @@ def _learning(evidence: Evidence) -> Iterator[Detail]:
             log_y=all(x > 0 for a in overfit.attempts for x in a.losses),
         )
     if rate := _found(evidence, LearningRate):
-        yield _rates(rate)
-        if rate.suggestion:
+        yield rate_chart(rate)
+        if rate.suggestion and optimizers and not optimizers.schedulers:
             yield _one_cycle(rate, optimizers)
     for scheduler in optimizers.schedulers if optimizers else ():
         if optimizers and len(scheduler.preview) > 1:
             yield _schedule(scheduler, optimizers)
 
 
-def _rates(rate: LearningRate) -> Series:
-    marks = [Mark(label="before any step", y=rate.initial)]
-    if rate.configured > 0:
-        marks.append(Mark(label="configured", x=rate.configured))
-    if rate.low is not None and rate.high is not None:
-        marks.append(Mark(label="trains well", x=rate.low, x2=rate.high))
-    if rate.suggestion:
-        marks.append(Mark(label="suggested", x=rate.suggestion))
-    finite = [(t.lr, t.score) for t in rate.trials if not t.diverged and t.lr > 0]
-    lines = [Line(name=f"short runs ({rate.steps} steps)", x=tuple(x for x, _ in finite), y=tuple(y for _, y in finite))]
-    if rate.curve_lr:
-        lines.append(Line(name="range test (one run, rising rate)", x=rate.curve_lr, y=rate.curve_loss))
-    return Series(
-        title="Loss by learning rate", x_label="learning rate", y_label="loss", lines=tuple(lines), log_x=True, marks=tuple(marks)
-    )
-
-
-def _one_cycle(rate: LearningRate, optimizers: Optimizers | None) -> Code:
+def _one_cycle(rate: LearningRate, optimizers: Optimizers) -> Code:
     """The schedule that goes with the band, in torch's own defaults (Smith and Topin 2017)."""
-    steps, epochs = (optimizers.steps_per_epoch, optimizers.epochs) if optimizers else (None, None)
-    total = f"{steps * epochs},  # {epochs} epochs of {steps} steps" if steps and epochs else "epochs * len(train_loader),"
+    steps, epochs = optimizers.steps_per_epoch, optimizers.epochs
+    unknown = "epochs * len(train_loader)," if rate.has_loader else "total_steps,  # optimizer steps of the whole run"
+    total = f"{steps * epochs},  # {epochs} epochs of {steps} steps" if steps and epochs else unknown
     return Code(
         title="One-cycle settings for this band",
         text="scheduler = torch.optim.lr_scheduler.OneCycleLR(\n"
@@ -213,15 +198,18 @@ def _one_cycle(rate: LearningRate, optimizers: Optimizers | None) -> Code:
 
 
 def _schedule(scheduler: SchedulerInfo, optimizers: Optimizers) -> Series:
-    """The rate over the schedule, with the ends of its horizon and of the run marked where they differ."""
-    horizon = scheduler.horizon or len(scheduler.preview)
-    stride = max(horizon / len(scheduler.preview), 1.0)
+    """The rate over the schedule, with the end of the run marked."""
+    calls = scheduler.preview_calls or scheduler.horizon or len(scheduler.preview)
+    stride = max(calls / len(scheduler.preview), 1.0)
+    unit = {"step": "optimizer step", "epoch": "epoch"}.get(scheduler.cadence, "scheduler step")
     steps = optimizers.epochs if scheduler.cadence == "epoch" else None
     if scheduler.cadence == "step" and optimizers.epochs and optimizers.steps_per_epoch:
         steps = optimizers.epochs * optimizers.steps_per_epoch
     return Series(
-        title="Learning rate over the whole schedule",
-        x_label={"step": "optimizer step", "epoch": "epoch"}.get(scheduler.cadence, "scheduler step"),
+        title=f"Learning rate over the first {calls:,} {unit}s of the schedule"
+        if scheduler.preview_cut
+        else "Learning rate over the whole schedule",
+        x_label=unit,
         y_label="learning rate",
         lines=(Line(name=scheduler.kind, x=tuple(i * stride for i in range(len(scheduler.preview))), y=scheduler.preview),),
         marks=(Mark(label=f"the run ends ({steps:,})", x=float(steps)),) if steps else (),
