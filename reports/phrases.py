@@ -172,7 +172,7 @@ class StageState:
 
     stage: Stage
     state: str
-    """The worst state in it, ``none`` when it has no rule."""
+    """The worst state in it, ``none`` when it has no rule, ``partly`` when what was judged passed but not all could be."""
     text: str
 
 
@@ -183,7 +183,8 @@ def stage_states(report: Report) -> tuple[StageState, ...]:
         tally = counts(f for f in report if f.stage is stage)
         worst = next((s for s in tally if s != "not-run"), next(iter(tally), "none"))
         shown = [text for key, text in tally.items() if key in {s.value for s in Severity}] or [tally.get(worst, "no checks")]
-        result.append(StageState(stage, worst, ", ".join(shown)))
+        unseen = [tally["not-run"]] if "not-run" in tally and worst != "not-run" else []
+        result.append(StageState(stage, "partly" if unseen and worst == "pass" else worst, ", ".join(shown + unseen)))
     return tuple(result)
 
 

@@ -25,6 +25,7 @@ from trainlint.measurements import (
     Overfit,
     Parameters,
     SchedulerInfo,
+    layer_names,
 )  # fmt: skip
 from trainlint.rate_chart import rate_chart
 
@@ -238,25 +239,21 @@ def _depth(evidence: Evidence) -> Iterator[Bars]:
 
 
 def _activations(activations: Activations) -> Iterator[Bars]:
-    layers = [a for a in activations.layers if math.isfinite(a.std)][:_MOST_LAYERS]
+    names = layer_names(activations.layers)
+    layers = [(name, a) for name, a in zip(names, activations.layers, strict=True) if math.isfinite(a.std)][:_MOST_LAYERS]
     if len(layers) > 1:
         yield Bars(
             title="Activation scale along depth",
             value_label="standard deviation of the output, first step",
-            labels=tuple(_layer(a.module, a.kind) for a in layers),
-            values=tuple(a.std for a in layers),
+            labels=tuple(name for name, _ in layers),
+            values=tuple(a.std for _, a in layers),
             log=True,
         )
-    rectified = [a for a in layers if a.kind in _RECTIFIERS]
-    if rectified:
+    if rectified := [(name, a) for name, a in layers if a.kind in _RECTIFIERS]:
         yield Bars(
             title="Dead units along depth",
             value_label="share of units silent on every sample",
-            labels=tuple(_layer(a.module, a.kind) for a in rectified),
-            values=tuple(a.dead_units for a in rectified),
+            labels=tuple(name for name, _ in rectified),
+            values=tuple(a.dead_units for _, a in rectified),
             marks=(Mark(label="all", y=1.0),),
         )
-
-
-def _layer(module: str, kind: str) -> str:
-    return f"{module} ({kind})" if module else kind
