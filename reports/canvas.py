@@ -182,7 +182,7 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
             break
     if len(ticks) > most:
         return ticks[:: math.ceil(len(ticks) / most)]
-    if len(ticks) >= min(most, 3):
+    if len(ticks) >= min(most, 3) or (ticks and high >= 10 * low):
         return ticks
     step = 10.0 ** math.floor(math.log10((high - low) / 2))
     return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)][:: max(1, math.ceil((high - low) / step / 5))]
@@ -190,7 +190,7 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
 
 def _tick(value: float) -> str:
     """A short number; what the scale's arithmetic left behind the sixth digit is dropped."""
-    if abs(value) >= 1e5:
+    if abs(value) >= 1e6:
         return f"{value:.3g}".replace("e+0", "e").replace("e+", "e")
     return number(float(f"{value:.6g}"))
 

@@ -14,10 +14,13 @@ from trainlint.details import Bars, Line, Mark, Series
 from .canvas import BAR, CHARACTER, FAULT, LINES, Canvas, Rule, drawing, shorten
 from .phrases import count, number, visible
 
-__all__ = ["DASHES", "Chart", "draw", "summarise"]
+__all__ = ["DASHES", "Chart", "draw", "line_colour", "summarise"]
 
 #: A second sign beside the colour of a curve: dash and gap lengths in line widths.
 DASHES: tuple[tuple[float, ...], ...] = ((1, 0), (3, 1.5), (1, 1), (4, 1.5, 1, 1.5))
+
+#: The colours of the page that come nearest to those of a picture.
+_OF_PICTURES = {"blue": 0, "red": 1, "green": 2}
 
 _WIDE, _NARROW = 480, 330
 """Widths in pixels: half of a large page, and a phone."""
@@ -48,6 +51,11 @@ def draw(detail: Series | Bars, prefix: str) -> Chart:
     with drawing():
         wide, narrow = (_canvas(detail, width).markup(summary, f"{prefix}-{width}") for width in (_WIDE, _NARROW))
     return Chart(wide, narrow)
+
+
+def line_colour(line: Line, position: int) -> int:
+    """Which of the page's colours the line at this position has, counted from 0."""
+    return _OF_PICTURES.get(line.colour, position % len(LINES))
 
 
 def summarise(detail: Series | Bars) -> str:
@@ -120,7 +128,7 @@ def _curve(canvas: Canvas, detail: Series, position: int) -> list[float]:
     shown = [point for point in points if point is not _GAP]
     if not shown:
         return []
-    colour = LINES[position % len(LINES)]
+    colour = LINES[line_colour(line, position)]
     xs, ys = zip(*_thin(points, canvas.width), strict=True)
     canvas.axes.plot(xs, ys, color=colour, linestyle=(0, DASHES[position % len(DASHES)]))
     measured = [point for i, point in enumerate(points) if point is not _GAP and i not in line.between]

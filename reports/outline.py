@@ -200,7 +200,8 @@ def _iterations(events: Sequence[TimelineEvent], lane: dict[str, int]) -> Iterat
         switch = event.kind in _SWITCHES
         last = next((e for e in reversed(row) if e.kind in lane), None)
         again = last is not None and any(e.kind in ("backward", "step") for e in row) and lane.get(event.kind, 9) < lane[last.kind]
-        anew = again and not event.flagged and not (last is not None and last.flagged)
+        faulty = event.kind not in ("forward", "loss") and (event.flagged or (last is not None and last.flagged))
+        anew = again and not faulty
         if row and (switch != (row[-1].kind in _SWITCHES) or event.kind == "batch" or anew):
             yield tuple(row)
             row = []

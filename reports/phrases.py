@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from trainlint import wording
 from trainlint.details import Code
 from trainlint.finding import Finding, Outcome, Report, Severity, Stage
 
@@ -69,7 +70,7 @@ def number(value: object) -> str:
             return "∞" if value > 0 else "−∞"
         if value.is_integer() and abs(value) < 1e7:
             return number(int(value))
-        return re.sub(r"e([+-])0*(\d)", lambda m: f"e{m[1].strip('+')}{m[2]}", f"{value:.4g}")
+        return wording.number(value)
     if isinstance(value, dict):
         return ", ".join(f"{label(str(key))} {number(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
