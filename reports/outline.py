@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from trainlint.details import Detail, ImageGrid, Timeline, TimelineEvent
 from trainlint.finding import Finding, Outcome, Report
@@ -150,20 +150,33 @@ def measured(report: Report) -> tuple[Measured, ...]:
 
 
 def lanes(timeline: Timeline) -> tuple[str, ...]:
-    """The lanes from left to right. Gradients may be cleared anywhere between a step and the next ``backward()``: where nothing is at fault, their lane is where this loop does it."""
-    order = [name for name in _USUAL if name != "zero_grad"]
-    kinds = [event.kind for event in timeline.events if event.kind in _LANE_OF]
-    before = Counter(_LANE_OF[a] for a, b in itertools.pairwise(kinds) if b == "clear" and a != "clear")
-    opens = kinds[:1] == ["clear"] and "batch" not in kinds
-    if not before or opens or any(event.flagged for event in timeline.events):
+    """The lanes from left to right.
+
+    Gradients may be cleared anywhere between a step and the next ``backward()``: where nothing is at fault, their lane is where this loop does it, so
+    that its path goes back the least.
+    """
+    if any(event.flagged for event in timeline.events):
         return _USUAL
-    order.insert(order.index(before.most_common(1)[0][0]) + 1, "zero_grad")
-    return tuple(order)
+    rest = tuple(name for name in _USUAL if name != "zero_grad")
+    others = [(*rest[:i], "zero_grad", *rest[i:]) for i in range(2, len(rest) + 1)]
+    return min((_USUAL, *others), key=partial(_turned_back, timeline))
+
+
+def _turned_back(timeline: Timeline, order: tuple[str, ...]) -> tuple[int, int]:
+    """How often the path of a loop goes back or begins anew, in lanes of this order, and how many different ways it takes."""
+    lane = _lane(order)
+    rows = [tuple(lane[event.kind] for event in row if event.kind in lane) for row in _iterations(timeline.events, lane)]
+    return len(rows) + sum(b < a for row in rows for a, b in itertools.pairwise(row)), len(set(rows))
+
+
+def _lane(order: tuple[str, ...]) -> dict[str, int]:
+    """The lane of each kind of event."""
+    return {kind: order.index(name) for kind, name in _LANE_OF.items()}
 
 
 def turns(timeline: Timeline) -> tuple[Turn, ...]:
     """Split the events where an iteration begins and fold those that were shown before, so that an odd order stands out."""
-    lane = {kind: lanes(timeline).index(name) for kind, name in _LANE_OF.items()}
+    lane = _lane(lanes(timeline))
     found: list[Turn] = []
     for events in _iterations(timeline.events, lane):
         calls = tuple(_calls(events, lane))
