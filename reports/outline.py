@@ -37,6 +37,8 @@ _SHOWN_AS = {
     "clear": "zero_grad", "batch": "load", "epoch": "new pass", "load": "weights loaded", "train": "train()", "eval": "eval()",
     "mode": "training mode",
 }  # fmt: skip
+#: Events that no order is wrong about; something else is, where they are at fault.
+_ANYWHERE = frozenset({"forward", "loss"})
 _SWITCHES = frozenset({"epoch", "train", "eval", "load", "mode"})
 _MOST_TURNS = 60
 
@@ -152,10 +154,10 @@ def measured(report: Report) -> tuple[Measured, ...]:
 def lanes(timeline: Timeline) -> tuple[str, ...]:
     """The lanes from left to right.
 
-    Gradients may be cleared anywhere between a step and the next ``backward()``: where nothing is at fault, their lane is where this loop does it, so
+    Gradients may be cleared anywhere between a step and the next ``backward()``: where the order is not at fault, their lane is where this loop does it, so
     that its path goes back the least.
     """
-    if any(event.flagged for event in timeline.events):
+    if any(event.flagged and event.kind not in _ANYWHERE for event in timeline.events):
         return _USUAL
     rest = tuple(name for name in _USUAL if name != "zero_grad")
     others = [(*rest[:i], "zero_grad", *rest[i:]) for i in range(2, len(rest) + 1)]
@@ -213,7 +215,7 @@ def _iterations(events: Sequence[TimelineEvent], lane: dict[str, int]) -> Iterat
         switch = event.kind in _SWITCHES
         last = next((e for e in reversed(row) if e.kind in lane), None)
         again = last is not None and any(e.kind in ("backward", "step") for e in row) and lane.get(event.kind, 9) < lane[last.kind]
-        faulty = event.kind not in ("forward", "loss") and (event.flagged or (last is not None and last.flagged))
+        faulty = event.kind not in _ANYWHERE and (event.flagged or (last is not None and last.flagged))
         anew = again and not faulty
         if row and (switch != (row[-1].kind in _SWITCHES) or event.kind == "batch" or anew):
             yield tuple(row)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from trainlint.details import Timeline, TimelineEvent
@@ -33,6 +35,9 @@ def test_what_a_rule_calls_wrong_is_marked_in_the_picture_of_the_loop() -> None:
     evidence = seen(Loop(events=(event("backward", 2), event("clear", 3), event("step", 4), event("clear", 9))))
     assert [e.line for e in loop(evidence, finding).events if e.flagged] == [3]
     assert not any(e.flagged for e in loop(evidence).events)
+    once = replace(wrong, events=(replace(wrong.events[0], flagged=False), *wrong.events))
+    later = seen(Loop(events=tuple(event("clear", 3) for _ in range(4))))
+    assert [e.flagged for e in loop(later, replace(finding, details=(once,))).events] == [False, True, True, True]
 
 
 def test_a_mode_that_is_set_back_without_train_is_told_before_the_batch() -> None:

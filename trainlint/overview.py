@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -42,11 +43,12 @@ _PARTS = {"train": "training", "val": "validation"}
 _M = TypeVar("_M", bound=Measurement)
 #: Kind, file and line of an event.
 _Place = tuple[str, str, int]
+_Faults = dict[_Place, list[bool]]
 
 
 def overview(evidence: Evidence, findings: Sequence[Finding] = ()) -> tuple[Detail, ...]:
     """The pictures of a run under their topics, in the order of the playbook; what ``findings`` call wrong in the loop is marked there too."""
-    faults = frozenset(place for f in findings if f.failed for place in _faults(f))
+    faults = [_faults(d) for f in findings if f.failed for d in f.details if isinstance(d, Timeline)]
     parts = (
         ("The reference run", _reference(evidence)),
         ("The data", _data(evidence)),
@@ -57,11 +59,12 @@ def overview(evidence: Evidence, findings: Sequence[Finding] = ()) -> tuple[Deta
     return tuple(replace(detail, topic=topic) for topic, details in parts for detail in details)
 
 
-def _faults(finding: Finding) -> Iterator[_Place]:
-    """What a finding marks in its own picture of the loop."""
-    for detail in finding.details:
-        if isinstance(detail, Timeline):
-            yield from ((event.kind, event.file, event.line) for event in detail.events if event.flagged)
+def _faults(timeline: Timeline) -> _Faults:
+    """Which events of a place, in turn, a finding marks in its own picture of the loop."""
+    marked: _Faults = {}
+    for event in timeline.events:
+        marked.setdefault((event.kind, event.file, event.line), []).append(event.flagged)
+    return marked
 
 
 def _found(evidence: Evidence, kind: type[_M]) -> _M | None:
@@ -124,13 +127,13 @@ def _label_histogram(counted: LabelCount, names: dict[str, dict[str, str]], unit
     )
 
 
-def _loop(evidence: Evidence, faults: frozenset[_Place]) -> Iterator[Detail]:
+def _loop(evidence: Evidence, faults: Sequence[_Faults]) -> Iterator[Detail]:
     loop = _found(evidence, Loop)
     if not loop or not loop.events:
         return
     loaders = {e.subject: e.phase for e in loop.events if e.kind == "epoch" and e.phase}
     events: list[TimelineEvent] = []
-    evaluating = False
+    evaluating, seen = False, Counter[_Place]()
     for event in _first([e for e in loop.events if e.kind != "set_epoch"]):
         subject = event.subject
         if evaluating and event.info.get("training") is True:
@@ -140,11 +143,11 @@ def _loop(evidence: Evidence, faults: frozenset[_Place]) -> Iterator[Detail]:
         if event.kind in ("epoch", "batch", "forward") and (phase := event.phase or loaders.get(subject)):
             subject = f"{subject} ({_PARTS.get(phase, phase)})".strip()
         file, line = (event.where.container, event.where.line) if event.where else ("", 0)
-        events.append(
-            TimelineEvent(
-                kind=event.kind, label=f"{event.kind} {subject}".strip(), file=file, line=line, flagged=(event.kind, file, line) in faults
-            )
-        )
+        place = (event.kind, file, line)
+        # A finding draws fewer events: what comes after them is as the last of its place.
+        flagged = any(marks[place][min(seen[place], len(marks[place]) - 1)] for marks in faults if place in marks)
+        events.append(TimelineEvent(kind=event.kind, label=f"{event.kind} {subject}".strip(), file=file, line=line, flagged=flagged))
+        seen[place] += 1
     yield Timeline(title="The loop as it ran", events=tuple(events))
 
 
