@@ -84,6 +84,7 @@ from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import LearningRate, Trial
 from trainlint.rate_chart import rate_chart
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint.wording import number
 
 OUTSIDE = 10.0
 #: Above the band by so much, a rate is looked at that learns nothing, nor does the next lower one that was tried (half a decade, and rounding).
@@ -296,5 +297,7 @@ def _evidence(rates: LearningRate, best: Trial) -> dict[str, Json]:
 
 def _curves(rates: LearningRate) -> tuple[Series, ...]:
     ends = sorted((t for t in rates.trials if t.lr > 0), key=lambda t: t.lr)
-    runs = tuple(Line(name=f"lr {t.lr:.2g}", x=tuple(float(i + 1) for i in range(len(t.losses))), y=t.losses) for t in ends if t.losses)
+    runs = tuple(
+        Line(name=f"lr {number(t.lr, 2)}", x=tuple(float(i + 1) for i in range(len(t.losses))), y=t.losses) for t in ends if t.losses
+    )
     return (rate_chart(rates), Series(title="Short runs from the same weights", x_label="step", y_label="loss", lines=runs))

@@ -69,6 +69,7 @@ from trainlint.details import Line, Mark, Series
 from trainlint.finding import Fix, Json, Severity, Stage
 from trainlint.measurements import Attempt, Overfit, Parameters
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint.wording import number
 
 FITTED = 0.1
 FITTED_WITHOUT_CLASSES = 0.5
@@ -224,7 +225,8 @@ def _evidence(overfit: Overfit) -> dict[str, Json]:
 
 def _curves(overfit: Overfit) -> tuple[Series, ...]:
     lines = tuple(
-        Line(name=f"{a.optimizer}, lr {a.lr:g}", x=tuple(float(i) for i in range(len(a.losses))), y=a.losses) for a in overfit.attempts
+        Line(name=f"{a.optimizer}, lr {number(a.lr)}", x=tuple(float(i) for i in range(len(a.losses))), y=a.losses)
+        for a in overfit.attempts
     )
     positive = all(loss > 0 for a in overfit.attempts for loss in a.losses)
     floor = (Mark(label="lowest possible", y=overfit.floor),) if overfit.floor > 0 else ()

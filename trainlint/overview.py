@@ -29,6 +29,7 @@ from trainlint.measurements import (
     layer_names,
 )  # fmt: skip
 from trainlint.rate_chart import rate_chart
+from trainlint.wording import number
 
 __all__ = ["overview"]
 
@@ -172,7 +173,7 @@ def _learning(evidence: Evidence) -> Iterator[Detail]:
             x_label="step",
             y_label="loss",
             lines=tuple(
-                Line(name=f"{a.optimizer}, learning rate {a.lr:g}", x=tuple(map(float, range(len(a.losses)))), y=a.losses)
+                Line(name=f"{a.optimizer}, learning rate {number(a.lr)}", x=tuple(map(float, range(len(a.losses)))), y=a.losses)
                 for a in overfit.attempts
             ),
             log_y=all(x > 0 for a in overfit.attempts for x in a.losses),
