@@ -113,6 +113,9 @@ def _series(detail: Series, width: int) -> Canvas:
     canvas.grid("y")
     canvas.along(level)
     axes.update_datalim([(x, drawn[0] if drawn else 1) for _, low, high in upright for x in (low, low if high is None else high)])
+    # Values that cannot be drawn take their place on the axis too: a loss that ends as NaN ends where the run does.
+    ends = [x for line in detail.lines for x in line.x if _drawable(x, detail.log_x)]
+    axes.update_datalim([(x, drawn[0] if drawn else 1) for x in (min(ends), max(ends))] if ends else [])
     axes.margins(x=0.02)
     axes.autoscale_view(scaley=False)
     canvas.across(upright)

@@ -138,6 +138,8 @@ def headline(report: Report) -> Headline:
     none = "No new errors" if known else "No errors"
     ending = _ENDINGS.get(report.subject.status)
     said = "".join(f"{tally[s.value]}, " for s in Severity if s.value in tally)
+    if report.subject.kind == "log":
+        return _headline_of_log(tally)
     if ending and "error" not in tally:
         judged = f"What was recorded until then was judged: {said}{checked}."
         return Headline("error", ending, judged if report.judged else "No training was seen, so nothing was judged.")
@@ -165,6 +167,19 @@ def headline(report: Report) -> Headline:
     if unseen > _MOSTLY * passed:
         return Headline("not-run", "Hardly anything could be judged", f"{checked}; the reasons are below.")
     return Headline("pass", "No fault found", f"{checked}.")
+
+
+def _headline_of_log(tally: dict[str, str]) -> Headline:
+    """The verdict on curves: one rule judges them, so nothing is said of how many passed."""
+    if "error" in tally:
+        return Headline("error", f"{tally['error']} found", "Training is lost, or learns nothing.")
+    if "warning" in tally:
+        return Headline("warning", f"No errors, {tally['warning']}", "It may cost the run.")
+    if "note" in tally:
+        return Headline("note", f"No errors, {tally['note']}", "It is worth knowing, and no fault was established.")
+    if "pass" in tally:
+        return Headline("pass", "No fault found", "What these curves do not show they cannot clear.")
+    return Headline("not-run", "Nothing could be judged", "The reasons are below.")
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,15 @@
 
 ## What it checks
 
-Every pass over validation batches between training steps.
+Every pass over validation batches between training steps, through a loader or by calls on tensors in hand.
 
 - **Error**: the model was in training mode and has layers for which that matters (dropout, batch norm, stochastic depth).
 - **Warning**: functional dropout (`F.dropout` without `training=`, `dropout_p` of attention) is active although the model is in
   evaluation mode. The validation call is made once more to see it.
 - **Warning**: gradients were recorded. A note for models of less than a million parameters, where it costs little.
 
-With several optimizers training mode is a warning: some adversarial models keep dropout on as their source of noise.
+With several optimizers training mode is a warning: some adversarial models keep dropout on as their source of noise. So it is where no loader is read, and
+the pass is told by calls of the model without gradients between steps.
 Passed: models without such layers, in either mode.
 
 ## Why it matters
@@ -99,7 +100,7 @@ def _training_mode(loop: Loop, passes: Sequence[ValidationPass], training: Seque
     grad = ", and gradients were recorded" if any(p.grad for p in training) else ""
     return failed(
         f"{len(training)} of {len(passes)} validation passes ran in training mode, in which some layers work differently{layers}{grad}.",
-        severity=Severity.WARNING if loop.stepped_optimizers > 1 else Severity.ERROR,
+        severity=Severity.WARNING if loop.stepped_optimizers > 1 or all(p.told_by_calls for p in training) else Severity.ERROR,
         evidence={**_evidence(passes), "measured": len(training), "expected": 0, "threshold": 0},
         location=training[0].loop_where or training[0].where,
         fix=Fix(

@@ -161,8 +161,8 @@ def _edit(operation: str) -> Edit | None:
 
 def _future(mixing: Mixing) -> Verdict:
     return failed(
-        f"The prediction of the next token depends on that token and later ones (share of the change {mixing.future_share:.2g}): "
-        "the model sees the answer.",
+        "The model sees the answer: the prediction of the next token depends on that token and later ones, "
+        f"which move it by {mixing.future_share:.2g} of what the tokens before it do.",
         severity=Severity.ERROR,
         evidence={"measured": mixing.future_share, "expected": 0.0, "threshold": SHARE},
         location=mixing.first_where,
@@ -177,7 +177,7 @@ def _future(mixing: Mixing) -> Verdict:
 def _unshifted(mixing: Mixing) -> Verdict:
     return failed(
         "Targets are the input's own tokens, not shifted: each prediction is compared with the token that it was made from "
-        f"(its share of the change: {mixing.future_share:.2g}), so the model learns to copy.",
+        f"(which moves it by {mixing.future_share:.2g} of what any token does), so the model learns to copy.",
         severity=Severity.ERROR,
         evidence={"measured": mixing.future_share, "expected": 0.0, "threshold": SHARE},
         location=mixing.first_where,

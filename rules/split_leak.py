@@ -13,7 +13,7 @@ by the content of samples, before any transform where the datasets can do withou
 - **Note**: small samples that repeat about as often within the training data are in both.
 
 A loader that is used for both, and training accuracy that is measured beside a validation of its own, pass. Blank pictures, short texts and
-rows of few whole numbers are not compared: equal ones mean nothing. Only folds that belong together are compared.
+rows of few rounded numbers are not compared: equal ones mean nothing. Only folds that belong together are compared.
 
 ## Why it matters
 
@@ -41,7 +41,7 @@ speaker or document where there are several samples of each.
 
 - Error from 5 % of the validation samples on, warning from 1 % (and two samples). Barz and Denzler found 3 % of the test pictures of
   CIFAR-10 and 10 % of those of CIFAR-100 among the training pictures, near copies included; exact copies are far rarer.
-- Samples of less than 40 bytes compressed are not compared. Those of less than 256 must occur in validation twice as often as
+- Samples of less than 40 bytes compressed are not compared, but for rows with two columns or more of measurements. Those of less than 256 must occur in validation twice as often as
   they repeat within the training data: short sentences and rows of a few rounded numbers repeat by nature. Not so when some column
   has another value in half of the different samples or more: measured numbers. Small pictures that repeat as often within training are a warning where three
   in ten of these differ or more (8 x 8 digits, oversampled before the split), and a note where they are a handful of patterns.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainlint.brief import brief
-from trainlint.finding import Finding, Fix, Outcome, Severity, Stage
+from trainlint.finding import Finding, Fix, Outcome, Report, Severity, Stage, Subject
 
 DIFF = """\
 --- train.py
@@ -46,3 +46,18 @@ def test_the_rules_own_lines_are_shown_where_no_change_is_known() -> None:
 def test_code_that_is_no_change_of_the_users_lines_is_called_an_example() -> None:
     assert "fix: Clear. For example:\n" in told(Fix(summary="Clear.", code="optimizer.zero_grad()"))
     assert "example" not in told(Fix(summary="Clear.", code="optimizer.zero_grad()", diff=DIFF))
+
+
+def test_findings_and_reports_are_printed_as_text() -> None:
+    finding = Finding(
+        code="TL305",
+        name="gradient-accumulation",
+        stage=Stage.GRADIENTS,
+        outcome=Outcome.FAIL,
+        severity=Severity.ERROR,
+        message="Gradients pile up.",
+    )
+    report = Report(subject=Subject(kind="script", name="train.py"), findings=(finding,), start_here=finding)
+    assert str(finding) == brief(finding)
+    assert "Gradients pile up." in str(report)
+    assert "Finding(" not in str(report)

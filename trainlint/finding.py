@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import html
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -145,6 +146,11 @@ class Finding:
         """Whether this finding is a failure of any severity."""
         return self.outcome is Outcome.FAIL
 
+    def __str__(self) -> str:
+        from trainlint.brief import brief
+
+        return brief(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
@@ -220,8 +226,10 @@ class Report:
         for finding in self.findings:
             if name in (finding.name, finding.code):
                 return finding
-        msg = f"no rule {name!r} in this report; it has: {', '.join(f.name for f in self.findings)}"
-        raise KeyError(msg)
+        raise KeyError(f"no rule {name!r} in this report; it has: {', '.join(f.name for f in self.findings)}")
+
+    def __str__(self) -> str:
+        return self.to_text()
 
     def __bool__(self) -> bool:
         return not self.at_or_above(Severity.ERROR)
@@ -288,7 +296,5 @@ class Report:
 
     def _repr_html_(self) -> str:
         """The page in a frame of its own, so that its styles and a notebook's leave each other alone."""
-        import html
-
         page = html.escape(self.to_html())
         return f'<iframe title="trainlint report" sandbox="allow-popups" srcdoc="{page}" style="width:100%;height:640px;border:0"></iframe>'

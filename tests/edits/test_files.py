@@ -131,6 +131,12 @@ def test_a_file_changed_after_reading_is_not_overwritten(tmp_path: Path) -> None
     assert path.read_text("utf-8").endswith("# mine\n")
 
 
+def test_files_that_git_does_not_hold_are_no_changes(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "trainlint-report.html").touch()
+    check([], tmp_path, allow_dirty=False)
+
+
 def test_uncommitted_changes_are_refused_unless_told(tmp_path: Path) -> None:
     def git(*args: str) -> None:
         subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c", *args], check=True, capture_output=True)

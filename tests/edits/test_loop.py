@@ -79,6 +79,38 @@ def test_the_loss_is_divided_by_the_name_of_the_number() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("loop", "number"),
+    [
+        (
+            "for micro in range(GRAD_ACCUM):\n        loss.backward()  # here\n    opt.step()\n    if step % 100 == 0:\n        print(step)",
+            "GRAD_ACCUM",
+        ),
+        ("for micro in range(2):\n        loss.backward()  # here\n    opt.step()", "4"),
+        ("loss.backward()  # here\n    if step % 100 == 0:\n        print(step)\n    if step % 4 == 3:\n        opt.step()", "4"),
+        ("loss.backward()  # here\n    opt.step()\n    if step % every == 0:\n        scheduler_of_logs()", "4"),
+    ],
+)
+def test_a_number_that_tells_of_something_else_is_not_divided_by(loop: str, number: str) -> None:
+    source = f"for step in range(1000):\n    {loop}\n"
+    assert f"(loss / {number}).backward()" in edited("divide-loss", source, batches=4)
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "loss = criterion(x)\n    loss = loss / steps\n    accelerator.backward(loss)  # here",
+        "loss = criterion(x)\n    loss /= steps\n    accelerator.backward(loss)  # here",
+        "loss = criterion(x) / steps\n    accelerator.backward(loss)  # here",
+        "loss = criterion(x)\n    accelerator.backward(loss / steps)  # here",
+    ],
+)
+def test_the_loop_leaves_the_division_to_the_library(loop: str) -> None:
+    changed = edited("divide-once", f"for x in loader:\n    {loop}\n")
+    assert "/" not in changed
+    assert "accelerator.backward(loss)" in changed
+
+
 def test_step_goes_behind_backward_and_clipping() -> None:
     becomes(
         "order-step",

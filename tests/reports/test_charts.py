@@ -55,6 +55,11 @@ def test_charts_of_odd_data_are_drawn(chart: Series | Bars) -> None:
         assert len(drawing) < 80_000
 
 
+def test_a_loss_that_ends_as_nan_is_drawn_on_the_axis_of_the_whole_run() -> None:
+    drawn = draw(series(map(float, range(0, 3000, 50)), (1.0 if i < 30 else NAN for i in range(60))), "p")
+    assert ">2400</text>" in drawn.wide
+
+
 def test_a_chart_says_in_words_what_it_shows() -> None:
     assert summarise(samples.overfit_curve()) == (
         "Line chart of loss by step. Adam, lr 0.001: from 1.563 to 0.7099, lowest 0.7099, highest 1.563. "

@@ -51,6 +51,11 @@ def test_an_adversarial_model_may_keep_its_noise():
     assert judge(validation(training_mode=True), optimizers=2).severity is Severity.WARNING
 
 
+def test_warns_where_no_loader_tells_of_the_pass():
+    assert judge(validation(training_mode=True, told_by_calls=True)).severity is Severity.WARNING
+    assert judge(validation(training_mode=True, told_by_calls=True), validation(training_mode=True)).severity is Severity.ERROR
+
+
 def test_is_not_run_without_validation():
     assert judge().kind == "not-run"
     assert judge(validation(batches=0, training_mode=True)).kind == "not-run"

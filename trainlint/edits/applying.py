@@ -130,10 +130,10 @@ def _uncommitted(root: Path, paths: Sequence[Path]) -> list[str]:
         return []
     mine = [os.path.relpath(os.path.abspath(p), root) for p in paths]
     found: list[str] = []
-    for command in (
-        ["status", "--porcelain", "--untracked-files=no"],
-        ["status", "--porcelain", "--untracked-files=all", "--ignored", "--", *mine],
-    ):
+    commands = [["status", "--porcelain", "--untracked-files=no"]]
+    if mine:
+        commands.append(["status", "--porcelain", "--untracked-files=all", "--ignored", "--", *mine])
+    for command in commands:
         try:
             run = subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True, check=True, timeout=60)
         except (OSError, subprocess.SubprocessError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import libcst as cst
 
-from trainlint.edits.changes import Changes, expression, operand
+from trainlint.edits.changes import Changes, expression
 from trainlint.edits.script import Scope, Script, Statement, Unsure, dotted
 from trainlint.finding import Json
 
@@ -12,7 +12,6 @@ __all__ = [
     "clear",
     "clear_after_step",
     "clip_before_step",
-    "divide_loss",
     "go_backward",
     "is_schedule",
     "keep_value",
@@ -77,31 +76,6 @@ def clear(script: Script, line: int, values: dict[str, Json]) -> Changes:
 def _beside(script: Script, call: cst.Call, place: Statement) -> bool:
     """Whether a call and a statement stand in one block, so that each run of the one is followed by the other."""
     return script.block(script.statement_of(call)) is script.block(place)
-
-
-def divide_loss(script: Script, line: int, values: dict[str, Json]) -> Changes:
-    """Divide what goes to backward() by the number of batches a step."""
-    call = next((c for c in script.calls(line) if script.last(c) in _BACKWARD), None)
-    if call is None:
-        raise Unsure("the line does not call backward()")
-    every = {
-        script.code(b.right)
-        for b in script.own(cst.BinaryOperation, script.scope(call))
-        if isinstance(b.operator, cst.Modulo) and isinstance(b.right, (cst.Name, cst.Attribute, cst.Integer))
-    }
-    number = every.pop() if len(every) == 1 else str(values["batches"])
-    receiver = script.receiver(call)
-    handed = [a for a in call.args if a.keyword is None and not a.star]
-    if handed:
-        loss = handed[0].value
-    elif isinstance(receiver, cst.Call) and script.last(receiver) == "scale" and len(receiver.args) == 1:
-        loss = receiver.args[0].value
-    elif receiver is not None:
-        divided = expression(f"({script.code(operand(receiver))} / {number})")
-        return Changes(script).replace(receiver, divided)
-    else:
-        raise Unsure("it is not clear which value goes to backward()")
-    return Changes(script).replace(loss, expression(f"{script.code(operand(loss))} / {number}"))
 
 
 def reorder(script: Script, line: int, values: dict[str, Json]) -> Changes:

@@ -5,10 +5,22 @@ from __future__ import annotations
 import libcst as cst
 
 from trainlint.edits.changes import Changes, argument, expression, keyword, operand
-from trainlint.edits.script import Script, Unsure
+from trainlint.edits.numbers import number_at
+from trainlint.edits.script import Script, Unsure, dotted
 from trainlint.finding import Json
 
-__all__ = ["drop_smoothing", "harden_not", "ignore_index", "pos_weight", "reduce", "scale_target", "squeeze", "swap_loss"]
+__all__ = [
+    "divide_loss",
+    "divide_once",
+    "drop_smoothing",
+    "harden_not",
+    "ignore_index",
+    "pos_weight",
+    "reduce",
+    "scale_target",
+    "squeeze",
+    "swap_loss",
+]
 
 _LOSSES = {
     "cross_entropy": "CrossEntropyLoss",
@@ -193,3 +205,61 @@ def scale_target(script: Script, line: int, values: dict[str, Json]) -> Changes:
     if second is None:
         raise Unsure("the loss does not get its target by itself")
     return Changes(script).replace(second.value, expression(str(values["to"]).format(script.code(operand(second.value)))))
+
+
+def divide_loss(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Divide what goes to backward() by the number of batches a step."""
+    call = next((c for c in script.calls(line) if script.last(c) in ("backward", "manual_backward")), None)
+    if call is None:
+        raise Unsure("the line does not call backward()")
+    number = _batches_a_step(script, call, float(str(values["batches"])))
+    receiver = script.receiver(call)
+    handed = [a for a in call.args if a.keyword is None and not a.star]
+    if handed:
+        loss = handed[0].value
+    elif isinstance(receiver, cst.Call) and script.last(receiver) == "scale" and len(receiver.args) == 1:
+        loss = receiver.args[0].value
+    elif receiver is not None:
+        divided = expression(f"({script.code(operand(receiver))} / {number})")
+        return Changes(script).replace(receiver, divided)
+    else:
+        raise Unsure("it is not clear which value goes to backward()")
+    return Changes(script).replace(loss, expression(f"{script.code(operand(loss))} / {number}"))
+
+
+def divide_once(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Take away the loop's own division of what goes to a backward() that divides itself."""
+    call = next((c for c in script.calls(line) if script.last(c) in ("backward", "manual_backward")), None)
+    handed = call.args[0].value if call is not None and len(call.args) == 1 else None
+    if isinstance(handed, cst.BinaryOperation) and isinstance(handed.operator, cst.Divide):
+        return Changes(script).replace(handed, handed.left)
+    if call is None or not isinstance(handed, cst.Name):
+        raise Unsure("it is not clear which value goes to backward()")
+    for statement in script.siblings(script.statement_of(call)):
+        if not isinstance(statement, cst.SimpleStatementLine) or len(statement.body) != 1:
+            continue
+        (small,) = statement.body
+        if isinstance(small, cst.AugAssign) and isinstance(small.operator, cst.DivideAssign) and dotted(small.target) == handed.value:
+            return Changes(script).remove(statement)
+        if not isinstance(small, cst.Assign) or [dotted(t.target) for t in small.targets] != [handed.value]:
+            continue
+        if isinstance(small.value, cst.BinaryOperation) and isinstance(small.value.operator, cst.Divide):
+            if dotted(small.value.left) == handed.value:
+                return Changes(script).remove(statement)
+            return Changes(script).replace(small.value, small.value.left)
+    raise Unsure("it is not clear where the loss is divided")
+
+
+def _batches_a_step(script: Script, backward: cst.Call, measured: float) -> str:
+    """The number as the script writes it: what tells when to step, or how often the loop around backward() runs; else as it was measured."""
+    inner = script.around(backward, cst.For)
+    runs = inner.iter if inner is not None and not _steps(script, inner.body) else None
+    ranged = [runs.args[0].value] if isinstance(runs, cst.Call) and script.last(runs) == "range" and len(runs.args) == 1 else []
+    telling = [t.test for t in script.own(cst.If, script.scope(backward)) if _steps(script, t.body)]
+    every = [b.right for test in telling for b in script.all(cst.BinaryOperation, test) if isinstance(b.operator, cst.Modulo)]
+    found = {script.code(n) for n in (*ranged, *every) if isinstance(n, (cst.Name, cst.Attribute)) or number_at(n) == measured}
+    return found.pop() if len(found) == 1 else f"{measured:g}"
+
+
+def _steps(script: Script, body: cst.CSTNode) -> bool:
+    return any(script.last(c) == "step" for c in script.all(cst.Call, body))

@@ -82,6 +82,8 @@ class UnregisteredModule:
     kind: str
     """``list of Linear`` …"""
     parameters: int = 0
+    named: bool = False
+    """The keys of the dict can be names of modules."""
     where: Location | None = None
 
 

@@ -87,6 +87,8 @@ class ValidationPass:
     dropout_where: Location | None = None
     """A line that drops units although the model is in evaluation mode."""
     batches: int = 0
+    told_by_calls: bool = False
+    """No loader was read: it is known by calls without gradients, or in evaluation mode, between steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +128,8 @@ class Loop(Measurement):
     clear_between_backward_and_step: bool = False
     """zero_grad ran after backward() and before step(), so that the step had nothing to use."""
     clear_where: Location | None = None
-    loss_needs_divisor: bool | None = None
-    """With accumulation: True when the values sent to backward() are the undivided loss values of mean-reduced losses."""
+    loss_divided_by: float | None = None
+    """With accumulation of mean-reduced losses: the value of the loss over what was sent to backward(); 1 where nothing divides it."""
     manual_updates: bool = False
     """Parameters change between steps without any optimizer."""
     closure: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,6 +100,12 @@ class Call:
     happening: int = 0
     mode_place: Place | None = None
     """Where the mode it ran under was set last."""
+    first_input: weakref.ref[Tensor] | None = None
+
+    def fed_from(self) -> int | None:
+        """Identity of its first input, if that still lives."""
+        tensor = self.first_input() if self.first_input is not None else None
+        return id(tensor) if tensor is not None else None
 
 
 @dataclass(eq=False)

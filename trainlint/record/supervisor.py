@@ -32,6 +32,8 @@ __all__ = ["Run", "death", "new_lines", "run_script"]
 _START_UP = 300.0
 #: Times of the budget, and seconds more, after which the supervisor ends recording, and all of it, itself.
 _RECORDING, _ALL, _GRACE = 1.25, 1.5, 30.0
+#: Steps more where these are slow: each measurement that is under way ends the one that it has begun.
+_UNDER_WAY = 10
 #: What ends a child that does not end by itself, and the seconds that it then has: it measures what it saw, or leaves its stack.
 _ENDINGS = ((signal.SIGINT, 20.0), (signal.SIGABRT, 3.0), (signal.SIGKILL, 3600.0))
 #: Bytes of a script's output from which on it is thrown away; only its end is shown.
@@ -148,7 +150,8 @@ def _follow(child: subprocess.Popen[bytes], scratch: Path, settings: Settings, b
                     patience.extend(started + settings.budget * _RECORDING + 10.0)
                 elif "ended" in evidence.status and not patience.long:
                     patience.long = True  # measuring has begun
-                    patience.extend((started or began) + settings.budget * _ALL + _GRACE)
+                    slow = _UNDER_WAY * (evidence.status.get("step_seconds") or 0.0)
+                    patience.extend((started or began) + settings.budget * _ALL + _GRACE + slow)
             if code is not None:
                 break
             _cut(scratch / "output")

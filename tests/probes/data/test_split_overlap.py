@@ -22,8 +22,8 @@ def rows(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return torch.randn(count, 16, generator=generator), torch.randint(2, (count,), generator=generator)
 
 
-def overlap(train_set: Dataset, *val_sets: Dataset) -> SplitOverlap:
-    model = nn.Linear(16, 2)
+def overlap(train_set: Dataset, *val_sets: Dataset, columns: int = 16) -> SplitOverlap:
+    model = nn.Linear(columns, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
 
     def run() -> None:
@@ -75,6 +75,21 @@ def test_copies_made_before_the_split_are_found() -> None:
     (pair,) = overlap(Subset(copies, order[:500]), Subset(copies, order[500:])).pairs
     assert pair.found > 80
     assert pair.repeated > 0.5
+
+
+def test_short_rows_are_compared_where_they_hold_measurements() -> None:
+    inputs = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(800, generator=torch.Generator().manual_seed(1)).tolist()
+
+    def leaked(columns: torch.Tensor) -> tuple[int, int]:
+        copies = TensorDataset(columns.repeat(2, 1), torch.zeros(800, dtype=torch.int64))
+        (pair,) = overlap(Subset(copies, order[:600]), Subset(copies, order[600:]), columns=columns.shape[1]).pairs
+        return pair.found, pair.poor
+
+    assert leaked(inputs)[0] > 100
+    assert leaked(inputs)[1] == 0
+    assert leaked(inputs[:, :1]) == (0, 200)  # one number may agree by chance
+    assert leaked(inputs.round()) == (0, 200)  # and so may rounded ones
 
 
 def test_blank_samples_are_not_compared() -> None:

@@ -34,6 +34,8 @@ __all__ = ["measure_split_overlap"]
 
 #: Seconds for reading; validation samples read; examples kept; samples that are read twice to see whether they change.
 _SECONDS, _MOST, _EXAMPLES, _TWICE = 3.0, 1000, 12, 4
+#: Share of different numbers from which a column of a table is a measurement, and so many that do not agree by chance twice.
+_MEASURED, _COLUMNS = 0.5, 2
 
 
 @dataclass
@@ -41,16 +43,27 @@ class _Read:
     """Contents of some samples by index, as found."""
 
     contents: dict[int, Content] = field(default_factory=dict)
+    measured: bool = False
+    """Short samples count too: they are rows of measured numbers."""
+
+    def says_something(self, content: Content) -> bool:
+        """Whether an equal sample elsewhere means anything."""
+        return content.size >= POOR or (self.measured and len(set(content.values)) > 1)
+
+    @property
+    def poor(self) -> int:
+        """Samples that say nothing."""
+        return sum(not self.says_something(c) for c in self.contents.values())
 
     @property
     def by_digest(self) -> dict[bytes, int]:
         """The first index of each content that says something."""
-        return {c.digest: index for index, c in reversed(self.contents.items()) if c.size >= POOR}
+        return {c.digest: index for index, c in reversed(self.contents.items()) if self.says_something(c)}
 
     @property
     def repeated(self) -> float:
         """Share of the samples that occur more than once."""
-        counts = Counter(c.digest for c in self.contents.values() if c.size >= POOR)
+        counts = Counter(c.digest for c in self.contents.values() if self.says_something(c))
         return sum(n for n in counts.values() if n > 1) / counts.total() if counts else 0.0
 
     @property
@@ -59,10 +72,10 @@ class _Read:
         return len({c.digest for c in self.contents.values()}) / max(len(self.contents), 1)
 
     @property
-    def distinct(self) -> float:
-        """Different values against different samples, in the place where they differ most: 1 for measured numbers."""
-        rows = list({c.digest: c.values for c in self.contents.values() if c.size >= POOR and c.values}.values())
-        return max((len(set(column)) / len(rows) for column in zip(*rows, strict=False)), default=0.0)
+    def distinct(self) -> list[float]:
+        """Different values against different samples, by place, each once: 1 for measured numbers."""
+        rows = list({c.digest: c.values for c in self.contents.values() if c.values}.values())
+        return [len(set(column)) / len(rows) for column in set(zip(*rows, strict=False))]
 
 
 def measure_split_overlap(recording: Recording, deadline: float, settings: Settings) -> SplitOverlap:
@@ -132,9 +145,11 @@ def _bycontent_of(where: Any, mine: Samples, theirs: Samples, end: float) -> Sha
     get, get_other = _readers(mine, theirs)
     val = _read(get_other, theirs.pool, _MOST, now + (end - now) / 3)
     train = _read(get, mine.pool, len(mine.pool), end, glance=True)
+    distinct = train.distinct
+    train.measured = val.measured = sum(share >= _MEASURED for share in distinct) >= _COLUMNS
     known = train.by_digest
     overlaps, windows = overlapping(get, mine.pool, get_other, theirs.pool, end + _SECONDS / 2)
-    hits = [(index, known[c.digest]) for index, c in val.contents.items() if c.size >= POOR and c.digest in known]
+    hits = [(index, known[c.digest]) for index, c in val.contents.items() if val.says_something(c) and c.digest in known]
     return Shared(
         where=where,
         how="content",
@@ -144,10 +159,10 @@ def _bycontent_of(where: Any, mine: Samples, theirs: Samples, end: float) -> Sha
         val_read=len(val.contents),
         found=len(hits),
         repeated=train.repeated,
-        distinct=train.distinct,
+        distinct=max(distinct, default=0.0),
         different=train.different,
         pictures=all(c.picture for c in val.contents.values()),
-        poor=sum(c.size < POOR for c in val.contents.values()),
+        poor=val.poor,
         size=int(statistics.median(c.size for c in val.contents.values())),
         examples=tuple(sorted(hits)[:_EXAMPLES]),
         windows=windows,

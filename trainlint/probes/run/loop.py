@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
-from trainlint.measurements import Event, Loop, Step, ValidationPass
-from trainlint.probes.run.eval_dropout import dropout_in_evaluation
+from trainlint.measurements import Event, Loop, Step
+from trainlint.probes.run.validation import validation_passes
 from trainlint.probes.source.statements import step_returns_at
 from trainlint.probes.step.loss import is_mean_reduced
 from trainlint.record.frames import Place
@@ -42,7 +41,7 @@ def measure_loop(recording: Recording, deadline: float, settings: Settings) -> L
         has_validation=bool(recording.loaders_of("val")),
         optimizers=len(recording.optimizers),
         stepped_optimizers=recording.turns,
-        validation=tuple(_validation(recording)),
+        validation=tuple(validation_passes(recording)),
         train_forwards=len(trained),
         eval_mode_forwards=len(whole),
         eval_mode_where=at(late[0].place) if late else None,
@@ -56,7 +55,7 @@ def measure_loop(recording: Recording, deadline: float, settings: Settings) -> L
         step_before_backward=_steps_before_backward(recording),
         clear_between_backward_and_step=bool(steps) and sum(bool(s.discarded and not s.kept) for s in steps) > len(steps) / 2,
         clear_where=next((at(s.discarded_place) for s in steps if s.discarded_place), None),
-        loss_needs_divisor=_needs_divisor(recording),
+        loss_divided_by=_divided_by(recording),
         manual_updates=bool(recording.backwards) and not steps and _changed(recording, models),
         closure=any(s.closure for s in steps),
         step_returns_where=at(_step_returns(recording)),
@@ -124,8 +123,8 @@ def _call_value(tape: Any) -> float | None:
         return None
 
 
-def _needs_divisor(recording: Recording) -> bool | None:
-    """Whether accumulated mean losses went to backward() without being divided by their number."""
+def _divided_by(recording: Recording) -> float | None:
+    """What accumulated mean losses were divided by on their way to backward(); None for other losses."""
     groups = [s for s in recording.steps if len(s.backwards) > 1]
     if not groups:
         return None
@@ -135,34 +134,8 @@ def _needs_divisor(recording: Recording) -> bool | None:
         return None
     if len({recording.backwards[b].place for b in groups[0].backwards}) > 1:
         return None  # several losses for one step, not one loss over several batches
-    ratio = backward.value / value if value else math.nan
-    return math.isclose(ratio, 1.0, rel_tol=0.05) if math.isfinite(ratio) else None
-
-
-def _validation(recording: Recording) -> Iterable[ValidationPass]:
-    if not recording.backwards:
-        return  # a run that ended in its first training batch has passes without a backward() too
-    at = recording.frames.location
-    dropping = dropout_in_evaluation(recording)
-    last = next((h.iteration for h in reversed(recording.happenings) if h.kind == "batch"), None)
-    for entry in recording.loaders:
-        for iteration in entry.iterations:
-            broken_off = iteration is last and iteration.batches == 1 and recording.status != "ended"
-            if iteration.phase != "val" or broken_off:
-                continue
-            calls = [c for c in recording.calls if c.iteration is iteration]
-            if not calls:
-                continue
-            first = calls[0]
-            yield ValidationPass(
-                where=at(first.place),
-                loop_where=at(iteration.place),
-                training_mode=any(c.training and c.modules_on for c in calls) or all(c.training for c in calls),
-                mode_matters=any(c.modules_on for c in calls),
-                grad=any(c.grad for c in calls),
-                dropout_where=at(dropping[1]) if dropping is not None and any(c.module is dropping[0].module for c in calls) else None,
-                batches=iteration.batches,
-            )
+    divisor = value / backward.value if backward.value else math.nan
+    return divisor if math.isfinite(divisor) else None
 
 
 def _epoch(recording: Recording, call: Call) -> int | None:

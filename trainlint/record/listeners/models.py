@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ class ModelListener(LoaderListener):
         call = Call(
             module, place, module.training, grad, self.current, tuple(dict.fromkeys(type(m).__name__ for m in off)), len(layers) - len(off),
             frozen, fed=any(t.grad_fn is not None for t in inputs), outputs=len(outputs), happening=self.note("forward", type(module).__name__, place, training=module.training, grad=grad),
-            mode_place=self.recording.modes.get(id(module)),
+            mode_place=self.recording.modes.get(id(module)), first_input=weakref.ref(inputs[0]) if inputs else None,
         )  # fmt: skip
         if len(self.recording.calls) < 2000:
             self.recording.calls.append(call)
