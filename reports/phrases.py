@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from trainlint import wording
 from trainlint.details import Code
 from trainlint.finding import Finding, Outcome, Report, Severity, Stage
 
@@ -69,7 +70,7 @@ def number(value: object) -> str:
             return "∞" if value > 0 else "−∞"
         if value.is_integer() and abs(value) < 1e7:
             return number(int(value))
-        return re.sub(r"e([+-])0*(\d)", lambda m: f"e{m[1].strip('+')}{m[2]}", f"{value:.4g}")
+        return wording.number(value)
     if isinstance(value, dict):
         return ", ".join(f"{label(str(key))} {number(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
@@ -187,7 +188,7 @@ class StageState:
 
     stage: Stage
     state: str
-    """The worst state in it, ``none`` when it has no rule."""
+    """The worst state in it, ``none`` when it has no rule, ``partly`` when what was judged passed but not all could be."""
     text: str
 
 
@@ -198,7 +199,8 @@ def stage_states(report: Report) -> tuple[StageState, ...]:
         tally = counts(f for f in report if f.stage is stage)
         worst = next((s for s in tally if s != "not-run"), next(iter(tally), "none"))
         shown = [text for key, text in tally.items() if key in {s.value for s in Severity}] or [tally.get(worst, "no checks")]
-        result.append(StageState(stage, worst, ", ".join(shown)))
+        unseen = [tally["not-run"]] if "not-run" in tally and worst != "not-run" else []
+        result.append(StageState(stage, "partly" if unseen and worst == "pass" else worst, ", ".join(shown + unseen)))
     return tuple(result)
 
 

@@ -85,10 +85,12 @@ import math
 import re
 from dataclasses import dataclass
 
-from trainlint.details import Line, Mark, Series
+from trainlint.details import Line, Series
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import LearningRate, Trial
+from trainlint.rate_chart import rate_chart
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint.wording import number
 
 OUTSIDE = 10.0
 #: Above the band by so much, a rate is looked at that learns nothing, nor does the next lower one that was tried (half a decade, and rounding).
@@ -309,7 +311,7 @@ def _failure(rates: LearningRate, best: Trial, message: str, severity: Severity)
             summary=f"Use {suggestion}; with one cycle it is the peak, and the schedule is stepped after every optimizer step.",
             code=f"{line}\n"
             "scheduler = torch.optim.lr_scheduler.OneCycleLR(\n"
-            f"    {optimizer}, max_lr={suggestion}, total_steps=epochs * len(train_loader), cycle_momentum=False\n"
+            f"    {optimizer}, max_lr={suggestion}, total_steps={'epochs * len(train_loader)' if rates.has_loader else 'total_steps'}, cycle_momentum=False\n"
             ")",
             edit=_edit(rates, suggestion),
         ),
@@ -344,19 +346,7 @@ def _evidence(rates: LearningRate, best: Trial) -> dict[str, Json]:
 
 def _curves(rates: LearningRate) -> tuple[Series, ...]:
     ends = sorted((t for t in rates.trials if t.lr > 0), key=lambda t: t.lr)
-    scores = tuple(math.nan if t.diverged or not math.isfinite(t.score) else t.score for t in ends)
-    lines = [Line(name=f"short runs ({rates.steps} steps)", x=tuple(t.lr for t in ends), y=scores)]
-    if rates.curve_lr:
-        lines.append(Line(name="range test (one run, rising rate)", x=rates.curve_lr, y=rates.curve_loss))
-    marks = [Mark(label="before any step", y=rates.initial)]
-    if rates.low is not None and rates.high is not None:
-        marks.append(Mark(label="trains well", x=rates.low, x2=rates.high))
-    if rates.configured > 0:
-        marks.append(Mark(label="configured", x=rates.configured))
-    if rates.suggestion:
-        marks.append(Mark(label="suggested", x=rates.suggestion))
-    runs = tuple(Line(name=f"lr {t.lr:.2g}", x=tuple(float(i + 1) for i in range(len(t.losses))), y=t.losses) for t in ends if t.losses)
-    return (
-        Series(title="Loss by learning rate", x_label="learning rate", y_label="loss", lines=tuple(lines), log_x=True, marks=tuple(marks)),
-        Series(title="Short runs from the same weights", x_label="step", y_label="loss", lines=runs),
+    runs = tuple(
+        Line(name=f"lr {number(t.lr, 2)}", x=tuple(float(i + 1) for i in range(len(t.losses))), y=t.losses) for t in ends if t.losses
     )
+    return (rate_chart(rates), Series(title="Short runs from the same weights", x_label="step", y_label="loss", lines=runs))

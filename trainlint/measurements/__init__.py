@@ -20,6 +20,7 @@ from trainlint.measurements.gradients import (
     Parameters,
     RebuiltLayer,
     UnregisteredModule,
+    layer_names,
 )
 from trainlint.measurements.influence import Influence, InputEffect, TokenOrder
 from trainlint.measurements.labels import (
@@ -154,4 +155,5 @@ __all__ = [
     "ValidationPass",
     "WatchedRun",
     "WorkerSeeds",
+    "layer_names",
 ]

@@ -107,12 +107,16 @@ class LearningRate(Measurement):
     low: float | None = None
     """Lower end of the band of learning rates that train well; None when no trial made progress."""
     high: float | None = None
+    limit: float | None = None
+    """The loss below which a trial belongs to the band: at half of the best one's progress."""
     open_low: bool = False
     """The lowest rate that was tried still trains well: the band goes on below ``low``."""
     open_high: bool = False
     suggestion: float | None = None
     progress: bool = True
     """Whether any learning rate reduced the loss."""
+    has_loader: bool = True
+    """Training batches come from a DataLoader, whose length can be named."""
     curve_lr: tuple[float, ...] = ()
     """The classic range test, for the eye."""
     curve_loss: tuple[float, ...] = ()

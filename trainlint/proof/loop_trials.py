@@ -151,7 +151,7 @@ def _course(scheduler: SchedulerInfo, seen: Optimizers) -> tuple[Callable[[float
     preview = scheduler.preview
     if len(preview) < 2 or max(preview) <= 0:
         return None
-    built = scheduler.horizon or len(preview)
+    built = scheduler.horizon or scheduler.preview_calls or len(preview)
     epochs, steps = seen.epochs or _EPOCHS, seen.steps_per_epoch or 1
     made = 0 if not scheduler.calls else epochs if scheduler.cadence == "epoch" else epochs * steps
     share = made / built  # of the schedule that a whole run goes through

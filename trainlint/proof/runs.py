@@ -23,6 +23,7 @@ from trainlint.probes.step.replay import Rehearsal, rehearsal
 from trainlint.probes.training.regularisers import Change, unregularised
 from trainlint.record.random_state import seed_torch
 from trainlint.record.recording import Recording
+from trainlint.wording import plain
 
 __all__ = ["Bench", "Condition", "Fill", "affordable", "checks", "compared", "judged_loss", "not_tried", "run", "then"]
 
@@ -152,7 +153,7 @@ def compared(
     values = [y for line in lines for y in line.y if math.isfinite(y)]
     return Proof(
         helped=helped,
-        summary=f"{words}, the {seen}{started}{'' if _better(old, new, start) else _doubt(before_value, after_value, start)}.",
+        summary=plain(f"{words}, the {seen}{started}{'' if _better(old, new, start) else _doubt(before_value, after_value, start)}."),
         before=before_value if math.isfinite(before_value) else None,
         after=after_value if math.isfinite(after_value) else None,
         measure=f"{measure} after {steps} steps",

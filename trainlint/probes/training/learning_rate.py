@@ -67,6 +67,8 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
             trials=tuple(search.trials[lr] for lr in sorted(search.trials)),
             low=low,
             high=high,
+            limit=search.limit if best is not None else None,
+            has_loader=bool(recording.loaders_of("train")),
             open_low=open_low,
             open_high=open_high,
             suggestion=best,
