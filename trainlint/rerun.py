@@ -21,8 +21,10 @@ Run = Callable[[Mapping[Path, bytes], Sequence[str]], Report | str | None]
 
 #: Characters of an error that are shown.
 _LONGEST = 160
-#: Rules about what a script does with its steps: that it passes them says more than that some replayed steps made no difference to the loss.
-_DOINGS = frozenset({"amp", "grad-clip", "gradient-accumulation", "loop-order", "schedule-cadence"})
+#: Rules about what a script does, to the letter: that it passes them says more than that some replayed steps made no difference to the loss.
+_DOINGS = frozenset({
+    "amp", "grad-clip", "gradient-accumulation", "loop-order", "loss-shape", "params-not-optimized", "schedule-cadence", "soft-targets",
+})  # fmt: skip
 
 
 def again(report: Report, explains: Mapping[str, tuple[str, ...]], run: Run) -> dict[str, Proof]:
