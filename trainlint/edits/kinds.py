@@ -48,6 +48,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "shuffle-loader": Kind(loader.shuffle, safe=True),
     "set-epoch": Kind(loader.cover_sampler, safe=True),
+    "weigh-samples": Kind(loader.weigh_samples),
     "drop-last": Kind(loader.drop_last, safe=True),
     "batch-size": Kind(loader.set_batch_size),
     "reseed-workers": Kind(loader.reseed_workers, safe=True),

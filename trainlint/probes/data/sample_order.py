@@ -23,6 +23,7 @@ from trainlint.probes.data.datasets import Samples, is_rebuilt, is_used_up, labe
 from trainlint.probes.data.leaves import describe
 from trainlint.probes.data.randomness import draws_samples
 from trainlint.probes.data.roles import DataFlow
+from trainlint.probes.data.sampler_reach import reach_of, sampler_built_at
 from trainlint.probes.data.value_source import calls_in
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.record.random_state import randomness_kept
@@ -103,6 +104,8 @@ def _measure(recording: Recording, entries: Sequence[Loader], end: float) -> Sam
         overall_label_share=_top_share(everywhere or labels) if labels else None,
         random_dataset=not samples.iterable and draws_samples(samples, first, lambda p: flow.role(entry.index, p), end),
         epoch_size=size_of(loader.sampler) if isinstance(loader.batch_sampler, BatchSampler) else None,
+        reach=reach_of(sampler),
+        sampler_where=recording.frames.location(sampler_built_at(entry, sampler)),
         seeded_where=_seeded(recording, sampler),
         distributed=distributed,
         set_epoch_called=told if distributed else None,
