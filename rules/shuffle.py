@@ -11,6 +11,8 @@ The order of indices of two epochs, and the labels in that order.
 - **Error**: a `WeightedRandomSampler` was given a tenth as many weights as there are samples, or fewer: those of the classes, most likely.
   Only the first samples are ever drawn. **Warning**: half as many, or any sampler that draws the same few samples again and again.
 - **Warning**: the same order of a sampler of your own that sets a seed each time it begins, or that draws only a part of the data.
+- **Warning**: the generator that batches, or their order, are drawn from is seeded with the same number again and again in the loop that
+  trains, as by an evaluation that is to be the same each time, and is not put back: the same batches follow each time.
 - **Note**: the same for text or signals without a label each, which a model that carries its state from batch to batch
   must read in order; and for any other sampler of your own.
 
@@ -102,6 +104,8 @@ class Shuffle(Rule):
 
     def judge(self, order: SampleOrder, loss: Loss, optimizers: Optimizers, batches: Batches) -> Verdict:
         """Judge sorting first, then repetition; both only where the order is no design."""
+        if order.drawn:
+            return _reseeded(order) if order.reseeded else passed(f"Batches are drawn without a loader, from {_named(order.drawn)}.")
         if order.random_dataset:
             return passed("An index gives another sample each time, so the order is no fixed one.")
         if order.size is not None and order.batch_size is not None and order.size <= order.batch_size:
@@ -117,6 +121,8 @@ class Shuffle(Rule):
             return not_run("an IterableDataset decides on its order itself, and its labels show no sorting")
         if not fixed and order.same_each_epoch is None:
             return not_run("the order of a second epoch could not be read")
+        if not fixed and order.reseeded and optimizers.epochs != 1:
+            return _reseeded(order)
         if not fixed:
             return passed(f"{order.sampler or 'The loader'} draws a new order in each epoch.", evidence=_evidence(order))
         if optimizers.epochs == 1:
@@ -234,6 +240,32 @@ def _same(order: SampleOrder, carries_state: bool) -> Verdict:
         location=order.seeded_where or order.where,
         fix=_fix(order),
         details=(_picture(order),) if len(order.labels) >= LABELS else (),
+    )
+
+
+def _named(generators: tuple[str, ...]) -> str:
+    return "the generator of " + " and of ".join(generators)
+
+
+def _reseeded(order: SampleOrder) -> Verdict:
+    what = "the same batches are drawn" if order.drawn else "batches come in the same order"
+    state = {"torch": "torch.{}_rng_state", "numpy": "np.random.{}_state", "random": "random.{}state"}[order.reseeded]
+    return failed(
+        f"The generator of {order.reseeded} is seeded with the same number again and again in the loop that trains, and training goes on from there: {what} "
+        "after each time.",
+        severity=Severity.WARNING,
+        evidence={
+            "measured": "the same draws after each seed",
+            "expected": "a state that runs on",
+            "threshold": "equal",
+            "reseeded": order.reseeded,
+        },
+        location=order.reseeded_where,
+        fix=Fix(
+            summary="Put the generator's state back after what is to be the same each time, or draw that from a generator of its own.",
+            code=f"state = {state.format('get')}()\n...  # seed, and evaluate\n{state.format('set')}(state)",
+            edit=Edit(kind="restore-generator", values={"generator": order.reseeded}),
+        ),
     )
 
 

@@ -215,3 +215,21 @@ def test_warns_of_a_sampler_that_draws_the_same_few_samples():
 )
 def test_samplers_that_reach_their_data_pass(facts: SampleOrder):
     assert judge(facts).kind == "pass"
+
+
+def test_warns_of_a_seed_that_comes_again_while_batches_are_drawn():
+    verdict = judge(SampleOrder(drawn=("torch",), reseeded="torch", reseeded_where=SAMPLER))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, SAMPLER)
+    assert "the same batches are drawn" in verdict.message
+    assert "torch.set_rng_state(state)" in verdict.fix.code
+    assert verdict.fix.edit.kind == "restore-generator"
+
+
+def test_batches_drawn_from_a_generator_that_runs_on_pass():
+    assert judge(SampleOrder(drawn=("numpy", "torch"))).kind == "pass"
+
+
+def test_warns_of_a_seed_that_decides_on_the_order_of_each_epoch():
+    mixed = order(MIXED, sampler="RandomSampler", sequential=False, same_each_epoch=False, reseeded="torch", reseeded_where=SAMPLER)
+    assert judge(mixed).location == SAMPLER
+    assert judge(mixed, epochs=1).kind == "pass"

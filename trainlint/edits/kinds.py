@@ -114,6 +114,7 @@ KINDS: Mapping[str, Kind] = {
     "return-loss": Kind(returns.return_loss),
     "transform-only": Kind(scaling.transform_only),
     "seed-once": Kind(seeding.seed_once),
+    "restore-generator": Kind(seeding.restore_generator),
     "natural-order": Kind(pairing.order_by_number),
     "draw-once": Kind(pairing.draw_once),
 }

@@ -187,6 +187,12 @@ class SampleOrder(Measurement):
     """Weights that a sampler which draws by weights was given: later indices never come; None for other samplers."""
     sampler_where: Location | None = None
     """Where such a sampler was built."""
+    drawn: tuple[str, ...] = ()
+    """Without a loader: the global generators that are drawn from between steps; all else but the next two is empty then."""
+    reseeded: str = ""
+    """The global generator (``torch``, ``numpy``, ``random``) that the loop seeds with the same number again and again and draws batches, or
+    their order, from."""
+    reseeded_where: Location | None = None
     seeded_where: Location | None = None
     """Where a sampler of the user's sets a seed each time it begins an epoch."""
     distributed: bool = False

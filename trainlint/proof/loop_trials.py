@@ -177,11 +177,11 @@ def _number(value: object, usual: float) -> float:
 
 def shuffle(bench: Bench) -> Proof:
     """The same samples in the script's order and in a random one, judged on a random draw of others."""
+    if bench.finding.evidence.keys() & {"different", "reseeded"}:
+        return not_tried("its fix changes which samples are drawn, which a replayed training step does not touch")
     order = bench.measure(SampleOrder)
     if not isinstance(order, SampleOrder) or len(order.first_epoch) < 2 or len(order.labels) < 2 or order.iterable:
         return not_tried("the order of samples is not known well enough to repeat it")
-    if "different" in bench.finding.evidence:
-        return not_tried("its fix changes which samples are drawn, which a replayed training step does not touch")
     if order.label_runs and order.runs_z > -3:
         return not_tried("labels are mixed as it is; what a new order in each epoch adds shows only after many epochs")
     with bench.rehearsal() as trial:

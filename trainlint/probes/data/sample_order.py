@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from trainlint.measurements import SampleOrder
 from trainlint.probes.data.datasets import Samples, is_rebuilt, is_used_up, label_vectors, sampler_of, size_of, spread
 from trainlint.probes.data.leaves import describe
 from trainlint.probes.data.randomness import draws_samples
+from trainlint.probes.data.reseeding import reseeding
 from trainlint.probes.data.roles import DataFlow
 from trainlint.probes.data.sampler_reach import reach_of, sampler_built_at
 from trainlint.probes.data.value_source import calls_in
@@ -50,6 +52,10 @@ _CHANCE = 1e-3
 def measure_sample_order(recording: Recording, deadline: float, settings: Settings) -> SampleOrder:
     """Order, labels in order and repetition of the loader that trains most."""
     loaders = recording.loaders_of("train")
+    again = reseeding(recording)
+    kind, where = (again.kind, recording.frames.location(again.stack[0])) if again is not None else ("", None)
+    if not loaders and recording.seeds.drawn and not recording.own_loop:
+        return SampleOrder(drawn=tuple(sorted(recording.seeds.drawn)), reseeded=kind, reseeded_where=where)
     if not loaders:
         raise CannotMeasureError("the script trains without a DataLoader, so the order of samples is in its own hands")
     most = max(loaders, key=lambda one: sum(i.backwards for i in one.iterations))
@@ -59,7 +65,7 @@ def measure_sample_order(recording: Recording, deadline: float, settings: Settin
         raise CannotMeasureError("the script takes one batch from its loader and trains on that alone, so no order of samples matters")
     end = min(deadline, time.monotonic() + 2 * _SECONDS)
     with randomness_kept(), torch.no_grad():
-        return _measure(recording, entries, end)
+        return replace(_measure(recording, entries, end), reseeded=kind, reseeded_where=where)
 
 
 def _measure(recording: Recording, entries: Sequence[Loader], end: float) -> SampleOrder:
