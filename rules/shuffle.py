@@ -13,6 +13,7 @@ The order of indices of two epochs, and the labels in that order.
 - **Warning**: the same order of a sampler of your own that sets a seed each time it begins, or that draws only a part of the data.
 - **Warning**: the generator that batches, or their order, are drawn from is seeded with the same number again and again in the loop that
   trains, as by an evaluation that is to be the same each time, and is not put back: the same batches follow each time.
+- **Warning**: a skorch net was told to shuffle its validation loader, through which it predicts as well.
 - **Note**: the same for text or signals without a label each, which a model that carries its state from batch to batch
   must read in order; and for any other sampler of your own.
 
@@ -106,6 +107,8 @@ class Shuffle(Rule):
         """Judge sorting first, then repetition; both only where the order is no design."""
         if order.drawn:
             return _reseeded(order) if order.reseeded else passed(f"Batches are drawn without a loader, from {_named(order.drawn)}.")
+        if order.predictions_mixed is not None:
+            return _mixed(order)
         if order.random_dataset:
             return passed("An index gives another sample each time, so the order is no fixed one.")
         if order.size is not None and order.batch_size is not None and order.size <= order.batch_size:
@@ -160,7 +163,7 @@ def _few(order: SampleOrder) -> Verdict | None:
     return failed(
         f"{order.sampler or 'The loader'} draws only {different:,} different samples in {drawn:,}, of {size:,} that there are.",
         severity=Severity.WARNING,
-        evidence={"measured": different, "expected": min(drawn, size), "threshold": FEW, "sampler": order.sampler, "different": different},
+        evidence={"measured": different, "expected": min(drawn, size), "threshold": FEW, "sampler": order.sampler},
         location=where,
         fix=Fix(
             summary="Let the sampler draw from all samples; of its weights hardly any may be zero.",
@@ -240,6 +243,21 @@ def _same(order: SampleOrder, carries_state: bool) -> Verdict:
         location=order.seeded_where or order.where,
         fix=_fix(order),
         details=(_picture(order),) if len(order.labels) >= LABELS else (),
+    )
+
+
+def _mixed(order: SampleOrder) -> Verdict:
+    return failed(
+        "The validation loader is shuffled, and skorch predicts through it too: predict() and predict_proba() give their answers in another order than "
+        "the samples that they were given, so that no score of them means anything.",
+        severity=Severity.WARNING,
+        evidence={"measured": "a random order", "expected": "the order of the samples", "threshold": "equal"},
+        location=order.predictions_mixed,
+        fix=Fix(
+            summary="Leave the validation loader in order; training alone is shuffled.",
+            code="net = NeuralNetClassifier(Model, iterator_train__shuffle=True)",
+            edit=Edit(kind="predict-in-order"),
+        ),
     )
 
 

@@ -174,3 +174,8 @@ def test_a_sampler_gets_the_weight_of_each_samples_class() -> None:
         """,
     )
     assert refused("weigh-samples", "weights = torch.tensor([0.1, 0.9])\nsampler = WeightedRandomSampler(weights, 800)  # here\n")
+
+
+def test_the_loader_that_a_net_predicts_through_keeps_its_order() -> None:
+    becomes("predict-in-order", "net = Net(M, iterator_valid__shuffle=True)  # here\n", "net = Net(M, iterator_valid__shuffle=False)\n")
+    assert refused("predict-in-order", "net = Net(M, iterator_valid__shuffle=mix)  # here\n")

@@ -233,3 +233,9 @@ def test_warns_of_a_seed_that_decides_on_the_order_of_each_epoch():
     mixed = order(MIXED, sampler="RandomSampler", sequential=False, same_each_epoch=False, reseeded="torch", reseeded_where=SAMPLER)
     assert judge(mixed).location == SAMPLER
     assert judge(mixed, epochs=1).kind == "pass"
+
+
+def test_warns_of_predictions_that_come_in_another_order():
+    verdict = judge(order(MIXED, sampler="RandomSampler", sequential=False, same_each_epoch=False, predictions_mixed=SAMPLER))
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, SAMPLER)
+    assert verdict.fix.edit.kind == "predict-in-order"

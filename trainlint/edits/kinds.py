@@ -49,6 +49,7 @@ KINDS: Mapping[str, Kind] = {
     "shuffle-loader": Kind(loader.shuffle, safe=True),
     "set-epoch": Kind(loader.cover_sampler, safe=True),
     "weigh-samples": Kind(loader.weigh_samples),
+    "predict-in-order": Kind(loader.predict_in_order, safe=True),
     "drop-last": Kind(loader.drop_last, safe=True),
     "batch-size": Kind(loader.set_batch_size),
     "reseed-workers": Kind(loader.reseed_workers, safe=True),

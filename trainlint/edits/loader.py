@@ -8,7 +8,7 @@ from trainlint.edits.changes import Changes, argument, expression, keyword, stat
 from trainlint.edits.script import Scope, Script, Unsure, dotted
 from trainlint.finding import Json
 
-__all__ = ["cover_sampler", "drop_last", "reseed_workers", "seed_workers", "set_batch_size", "shuffle", "weigh_samples"]
+__all__ = ["cover_sampler", "drop_last", "predict_in_order", "reseed_workers", "seed_workers", "set_batch_size", "shuffle", "weigh_samples"]
 
 
 def _loader(script: Script, line: int) -> cst.Call:
@@ -77,6 +77,18 @@ def _counted(script: Script, value: cst.BaseExpression, scope: Scope) -> str | N
             return None
         value = found[0]
     return None
+
+
+def predict_in_order(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Tell a skorch net not to shuffle the loader that it predicts through."""
+    given = [
+        a
+        for a in script.all(cst.Arg)
+        if a.keyword is not None and a.keyword.value == "iterator_valid__shuffle" and script.line(a.value) == line
+    ]
+    if len(given) != 1 or script.code(given[0].value) != "True":
+        raise Unsure("the line does not set iterator_valid__shuffle=True")
+    return Changes(script).replace(given[0].value, expression("False"))
 
 
 def drop_last(script: Script, line: int, values: dict[str, Json]) -> Changes:

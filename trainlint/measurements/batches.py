@@ -187,6 +187,8 @@ class SampleOrder(Measurement):
     """Weights that a sampler which draws by weights was given: later indices never come; None for other samplers."""
     sampler_where: Location | None = None
     """Where such a sampler was built."""
+    predictions_mixed: Location | None = None
+    """The argument that shuffles the loader which skorch predicts through as well."""
     drawn: tuple[str, ...] = ()
     """Without a loader: the global generators that are drawn from between steps; all else but the next two is empty then."""
     reseeded: str = ""

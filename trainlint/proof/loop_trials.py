@@ -177,7 +177,7 @@ def _number(value: object, usual: float) -> float:
 
 def shuffle(bench: Bench) -> Proof:
     """The same samples in the script's order and in a random one, judged on a random draw of others."""
-    if bench.finding.evidence.keys() & {"different", "reseeded"}:
+    if "label_runs" not in bench.finding.evidence:
         return not_tried("its fix changes which samples are drawn, which a replayed training step does not touch")
     order = bench.measure(SampleOrder)
     if not isinstance(order, SampleOrder) or len(order.first_epoch) < 2 or len(order.labels) < 2 or order.iterable:

@@ -7,10 +7,13 @@ then read from the source: the loop around it, and what its argument depends on.
 from __future__ import annotations
 
 import ast
+from typing import Any
 
 from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
+from trainlint.location import Location
 from trainlint.probes.data.datasets import sampler_of
+from trainlint.probes.data.value_source import calls_in
 from trainlint.probes.source.scopes import Scope, bound, called, calls_at, own_nodes, parameters, scope_at
 from trainlint.probes.source.statements import Loop, loops_around
 from trainlint.record.frames import Place
@@ -19,8 +22,10 @@ from trainlint.record.recording import Recording
 from trainlint.record.seeds import Seeding
 from trainlint.record.seen import Loader
 
-__all__ = ["reseeding"]
+__all__ = ["reseeding", "sampler_seeded_at"]
 
+#: Calls that set a seed.
+_SEEDING = frozenset({"manual_seed", "seed", "default_rng", "RandomState", "Random"})
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -40,6 +45,15 @@ def reseeding(recording: Recording) -> Seeding | None:
         if bool(loaders) is nested and _is_same_run(recording, seeding, loop) and not _varies(seeding.stack[::-1], depth, loop):
             return seeding
     return None
+
+
+def sampler_seeded_at(recording: Recording, sampler: Any) -> Location | None:
+    """The line of the sampler's own ``__iter__`` that sets a seed."""
+    code = getattr(getattr(type(sampler), "__iter__", None), "__code__", None)
+    if code is None or not recording.frames.is_user(code.co_filename):
+        return None
+    line = calls_in(code.co_filename, code.co_firstlineno, _SEEDING)
+    return recording.frames.location((code.co_filename, line, code.co_name)) if line is not None else None
 
 
 def _drawn_by(loaders: list[Loader]) -> set[str]:
