@@ -83,6 +83,8 @@ PART = 0.9
 #: Weights for each sample below which only a part of the data is drawn: for a warning, for an error; the same of different samples among
 #: those drawn, and the fewest draws that tell.
 HALF, FEW, DRAWS = 0.5, 0.1, 200
+#: What reads and gives back the state of a generator.
+STATES = {"torch": "torch.{}_rng_state", "numpy": "np.random.{}_state", "random": "random.{}state"}
 #: Points drawn in the chart.
 DRAWN = 400
 
@@ -267,7 +269,7 @@ def _named(generators: tuple[str, ...]) -> str:
 
 def _reseeded(order: SampleOrder) -> Verdict:
     what = "the same batches are drawn" if order.drawn else "batches come in the same order"
-    state = {"torch": "torch.{}_rng_state", "numpy": "np.random.{}_state", "random": "random.{}state"}[order.reseeded]
+    state = STATES.get(order.reseeded, STATES["torch"])
     return failed(
         f"The generator of {order.reseeded} is seeded with the same number again and again in the loop that trains, and training goes on from there: {what} "
         "after each time.",

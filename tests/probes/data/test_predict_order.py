@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
-from skorch import NeuralNetClassifier
 from torch import nn
 
 from probes.recorded import record
 from trainlint.probes.data.predict_order import mixed_predictions
+
+skorch = pytest.importorskip("skorch")
 
 X = np.random.default_rng(0).standard_normal((300, 4)).astype("float32")
 Y = (X[:, 0] > 0).astype("int64")
 
 
 def found(**options: object) -> tuple[str, int, str] | None:
-    net = NeuralNetClassifier(nn.Linear(4, 2), criterion=nn.CrossEntropyLoss, lr=0.1, max_epochs=3, verbose=0, **options)
+    net = skorch.NeuralNetClassifier(nn.Linear(4, 2), criterion=nn.CrossEntropyLoss, lr=0.1, max_epochs=3, verbose=0, **options)
 
     def run() -> None:
         net.fit(X, Y)
