@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -81,16 +82,19 @@ class Canvas:
     """Hover texts of the marks in each group, by its gid."""
 
     @classmethod
-    def new(cls, width: int, plot_height: int, *, left: float, bottom: int = 42) -> Canvas:
-        """An empty figure; ``left`` and ``bottom`` are the room for the labels of the axes."""
+    def new(cls, width: int, plot_height: int, *, left: float, below: str = "") -> Canvas:
+        """An empty figure; ``left`` is the room for the labels of the upright axis, ``below`` what the level one shows."""
         from matplotlib.figure import Figure
 
         top, right = _ROW * _MOST_ROWS + 8, 14
+        lines = _wrapped(below, int((width - left - right) / CHARACTER))
+        bottom = 26 + 16 * len(lines)
         height = top + plot_height + bottom
         figure = Figure(figsize=(width / 72, height / 72), dpi=72)
         figure.patch.set_visible(False)
         axes = figure.add_axes((left / width, bottom / height, (width - left - right) / width, plot_height / height))
         axes.patch.set_visible(False)
+        axes.set_xlabel(visible("\n".join(lines)), labelpad=6)
         return cls(width, height, top, figure, axes)
 
     def markup(self, summary: str, prefix: str) -> Markup:
@@ -124,14 +128,10 @@ class Canvas:
         """Faint lines at the ticks of one axis."""
         (self.axes.xaxis if axis == "x" else self.axes.yaxis).grid(visible=True, color=GRID, linewidth=1)
 
-    def name_level_axis(self, text: str) -> None:
-        """The label below the plot."""
-        room = self.axes.get_position().width * self.width
-        self.axes.set_xlabel(visible(shorten(text, int(room / CHARACTER))), labelpad=6)
-
     def name_upright_axis(self, text: str) -> None:
         """The label of the upright axis, above everything else."""
-        self._write(0, self.rows, shorten(text, int(self.width / CHARACTER)))
+        for line in reversed(_wrapped(text, int(self.width / CHARACTER), most=max(_MOST_ROWS - self.rows, 1))):
+            self._write(0, self.rows, line)
 
     def across(self, rules: Iterable[Rule]) -> None:
         """Upright lines and bands with their labels above the plot, in as many rows as they need."""
@@ -159,9 +159,9 @@ class Canvas:
             place, offset = (1, low if high is None else high), (-2, 4 if high is None else -14)
             self._note(label, place, offset, "right", INK if high is None else BAND)
 
-    def say_empty(self) -> None:
+    def say_empty(self, text: str = "no finite values to draw") -> None:
         """Say so where there is nothing to draw."""
-        self._note("no finite values to draw", (0.5, 0.5), (0, 0), "center", MUTED, height="axes fraction")
+        self._note(text, (0.5, 0.5), (0, 0), "center", MUTED, height="axes fraction")
 
     def _note(self, text: str, place: _Pair, offset: _Pair, align: str, colour: str, height: str = "data") -> None:
         shown = visible(shorten(text, 40))
@@ -182,7 +182,7 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
             break
     if len(ticks) > most:
         return ticks[:: math.ceil(len(ticks) / most)]
-    if len(ticks) >= min(most, 3):
+    if len(ticks) >= min(most, 3) or (ticks and high >= 10 * low):
         return ticks
     step = 10.0 ** math.floor(math.log10((high - low) / 2))
     return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)][:: max(1, math.ceil((high - low) / step / 5))]
@@ -190,9 +190,15 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
 
 def _tick(value: float) -> str:
     """A short number; what the scale's arithmetic left behind the sixth digit is dropped."""
-    if abs(value) >= 1e5:
+    if abs(value) >= 1e6:
         return f"{value:.3g}".replace("e+0", "e").replace("e+", "e")
     return number(float(f"{value:.6g}"))
+
+
+def _wrapped(text: str, letters: int, *, most: int = 3) -> list[str]:
+    """``text`` in lines of at most ``letters``, the last of them shortened where there would be too many."""
+    lines = textwrap.wrap(text, max(letters, 8), break_on_hyphens=False)
+    return [*lines[: most - 1], shorten(" ".join(lines[most - 1 :]), letters)] if len(lines) > most else lines
 
 
 def shorten(text: str, letters: int) -> str:

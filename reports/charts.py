@@ -14,10 +14,13 @@ from trainlint.details import Bars, Line, Mark, Series
 from .canvas import BAR, CHARACTER, FAULT, LINES, Canvas, Rule, drawing, shorten
 from .phrases import count, number, visible
 
-__all__ = ["DASHES", "Chart", "draw", "summarise"]
+__all__ = ["DASHES", "Chart", "draw", "line_colour", "summarise"]
 
 #: A second sign beside the colour of a curve: dash and gap lengths in line widths.
 DASHES: tuple[tuple[float, ...], ...] = ((1, 0), (3, 1.5), (1, 1), (4, 1.5, 1, 1.5))
+
+#: The colours of the page that come nearest to those of a picture.
+_OF_PICTURES = {"blue": 0, "red": 1, "green": 2}
 
 _WIDE, _NARROW = 480, 330
 """Widths in pixels: half of a large page, and a phone."""
@@ -25,8 +28,10 @@ _HOVER_MARKS = 150
 """Points of a curve that can be hovered over."""
 _DOTTED = 25
 """Up to this many points of a curve are marked with dots."""
-_NAMED_BARS = 16
+_NAMED_BARS = 32
 """Up to this many bars lie on their side, each with its name; more stand side by side."""
+_BAR_HEIGHT, _TIGHT_BAR, _ROOMY_BARS = 26, 17, 12
+"""Pixels a lying bar has, and those it has when there are more than so many."""
 _GAP = (math.nan, math.nan)
 
 _Point = tuple[float, float]
@@ -46,6 +51,11 @@ def draw(detail: Series | Bars, prefix: str) -> Chart:
     with drawing():
         wide, narrow = (_canvas(detail, width).markup(summary, f"{prefix}-{width}") for width in (_WIDE, _NARROW))
     return Chart(wide, narrow)
+
+
+def line_colour(line: Line, position: int) -> int:
+    """Which of the page's colours the line at this position has, counted from 0."""
+    return _OF_PICTURES.get(line.colour, position % len(LINES))
 
 
 def summarise(detail: Series | Bars) -> str:
@@ -89,7 +99,7 @@ def _canvas(detail: Series | Bars, width: int) -> Canvas:
 
 
 def _series(detail: Series, width: int) -> Canvas:
-    canvas = Canvas.new(width, 200 if width == _WIDE else 170, left=52)
+    canvas = Canvas.new(width, 200 if width == _WIDE else 170, left=52, below=detail.x_label)
     axes = canvas.axes
     canvas.scale("x", log=detail.log_x)
     canvas.scale("y", log=detail.log_y)
@@ -101,9 +111,11 @@ def _series(detail: Series, width: int) -> Canvas:
     else:
         canvas.say_empty()
     canvas.grid("y")
-    canvas.name_level_axis(detail.x_label)
     canvas.along(level)
     axes.update_datalim([(x, drawn[0] if drawn else 1) for _, low, high in upright for x in (low, low if high is None else high)])
+    # Values that cannot be drawn take their place on the axis too: a loss that ends as NaN ends where the run does.
+    ends = [x for line in detail.lines for x in line.x if _drawable(x, detail.log_x)]
+    axes.update_datalim([(x, drawn[0] if drawn else 1) for x in (min(ends), max(ends))] if ends else [])
     axes.margins(x=0.02)
     axes.autoscale_view(scaley=False)
     canvas.across(upright)
@@ -119,12 +131,14 @@ def _curve(canvas: Canvas, detail: Series, position: int) -> list[float]:
     shown = [point for point in points if point is not _GAP]
     if not shown:
         return []
-    colour = LINES[position % len(LINES)]
-    marker = "o" if len(shown) <= _DOTTED else None
+    colour = LINES[line_colour(line, position)]
     xs, ys = zip(*_thin(points, canvas.width), strict=True)
-    canvas.axes.plot(xs, ys, color=colour, linestyle=(0, DASHES[position % len(DASHES)]), marker=marker)
-    if canvas.width == _WIDE:
-        _hover(canvas, detail, line, shown, colour, f"hover-{position}")
+    canvas.axes.plot(xs, ys, color=colour, linestyle=(0, DASHES[position % len(DASHES)]))
+    measured = [point for i, point in enumerate(points) if point is not _GAP and i not in line.between]
+    if len(shown) <= _DOTTED and measured:
+        canvas.axes.plot(*zip(*measured, strict=True), color=colour, linestyle="none", marker="o")
+    if canvas.width == _WIDE and measured:
+        _hover(canvas, detail, line, measured, colour, f"hover-{position}")
     return [y for _, y in shown]
 
 
@@ -150,7 +164,8 @@ def _limit(canvas: Canvas, values: Sequence[float], *, log: bool) -> None:
 def _lying_bars(detail: Bars, width: int) -> Canvas:
     letters = min(max((len(name) for name in detail.labels), default=0), 36 if width == _WIDE else 16)
     values, rules = _bar_values(detail)
-    canvas = Canvas.new(width, 26 * max(len(values), 2), left=letters * CHARACTER + 14)
+    height = (_TIGHT_BAR if len(values) > _ROOMY_BARS else _BAR_HEIGHT) * max(len(values), 2)
+    canvas = Canvas.new(width, height, left=letters * CHARACTER + 14, below=detail.value_label)
     axes = canvas.axes
     base = _bar_scale(canvas, "x", detail, values, rules)
     colours = [_bar_colour(detail, i) for i in range(len(values))]
@@ -159,7 +174,6 @@ def _lying_bars(detail: Bars, width: int) -> Canvas:
         canvas.titles[f"bar-{i}"] = [_bar_title(detail, i)]
     axes.set_yticks(range(len(values)), _tick_names(detail.labels[: len(values)], letters))
     axes.set_ylim(len(values) - 0.5, -0.5)
-    canvas.name_level_axis(detail.value_label)
     canvas.grid("x")
     canvas.across(rules)
     return canvas
@@ -167,7 +181,7 @@ def _lying_bars(detail: Bars, width: int) -> Canvas:
 
 def _standing_bars(detail: Bars, width: int) -> Canvas:
     values, rules = _bar_values(detail)
-    canvas = Canvas.new(width, 190 if width == _WIDE else 160, left=52, bottom=26)
+    canvas = Canvas.new(width, 190 if width == _WIDE else 160, left=52)
     axes = canvas.axes
     base = _bar_scale(canvas, "y", detail, values, rules)
     shown = [i for i, v in enumerate(values) if math.isfinite(v)]
@@ -199,6 +213,8 @@ def _bar_scale(canvas: Canvas, axis: str, detail: Bars, values: Sequence[float],
     canvas.scale(axis, log=detail.log)
     if not any(map(math.isfinite, values)):
         canvas.say_empty()
+    elif not any(values):
+        canvas.say_empty("every value is 0")
     shown = [v for v in (*values, *(end for rule in rules for end in rule[1:])) if v is not None and math.isfinite(v)] or [1.0]
     set_limits = canvas.axes.set_xlim if axis == "x" else canvas.axes.set_ylim
     if detail.log:
@@ -217,7 +233,9 @@ def _tick_names(labels: Sequence[str], letters: int) -> list[str]:
         same = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*labels, strict=False))
         shared = "".join(column[0] for column in same).rfind(".") + 1
     names = [f"…{label[shared:]}" if shared else label for label in labels]
-    return [visible(name if len(name) <= letters else f"{name[: letters - 1].rstrip('.')}…") for name in names]
+    cut = [name if len(name) <= letters else f"{name[: letters - 1].rstrip('.')}…" for name in names]
+    # Names that differ in their ends alone are shortened in the middle.
+    return [visible(name) for name in (cut if len(set(cut)) == len(set(names)) else [shorten(name, letters) for name in names])]
 
 
 def _bar_colour(detail: Bars, position: int) -> str:

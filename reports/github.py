@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trainlint.diffs import is_example
 from trainlint.finding import Finding, Report
 
 from .phrases import counts, headline, visible
@@ -38,7 +39,10 @@ def _finding(finding: Finding, report: Report) -> str:
         where = {"file": report.subject.name}
     lines = [finding.message]
     if finding.fix:
-        lines += [f"Fix: {finding.fix.summary}", finding.fix.diff or finding.fix.code]
+        lines += [
+            f"Fix: {finding.fix.summary}{' For example:' if is_example(finding.fix.code, finding.fix.diff) else ''}",
+            finding.fix.diff or finding.fix.code,
+        ]
     kind = "notice" if finding.known else _COMMANDS[finding.severity.value]
     return _command(kind, {**where, "title": title}, "\n".join(filter(None, lines)))
 

@@ -14,12 +14,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from trainlint.details import Bars, Detail, Series
+from trainlint.diffs import is_example
 from trainlint.finding import Finding, Outcome, Report
 
-from .canvas import LINES
-from .charts import DASHES, Chart, draw
+from .charts import DASHES, Chart, draw, line_colour
 from .markup import code_rows, diff_rows, fix_rows, linked, prose
-from .outline import LANES, blocked, details_of, measured, sections, subject, topics, turns
+from .outline import blocked, details_of, lanes, measured, sections, subject, topics, turns
 from .phrases import count, counts, frame, headline, label, number, seconds, stage_states, state, visible
 
 __all__ = ["HtmlRenderer", "Page"]
@@ -98,6 +98,8 @@ def _environment() -> Environment:
         "fix_rows": fix_rows,
         "frame": frame,
         "label": label,
+        "lanes": lanes,
+        "line_colour": line_colour,
         "linked": linked,
         "number": number,
         "png_width": _png_width,
@@ -108,12 +110,11 @@ def _environment() -> Environment:
         "subject": subject,
         "turns": turns,
     }
+    environment.tests["example"] = lambda fix: is_example(fix.code, fix.diff)
     environment.globals |= {
         "most_rows": _MOST_ROWS,
         "small_picture": _SMALL_PICTURE,
-        "line_colours": len(LINES),
         "dashes": DASHES,
-        "lanes": LANES,
     }
     return environment
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
+from trainlint.diffs import is_example
 from trainlint.finding import Finding, Outcome, Report
 
 from .phrases import headline, label, number, state, visible
@@ -81,7 +82,10 @@ def _words(finding: Finding) -> str:
         *(f"{label(key)}: {number(value)}" for key, value in finding.evidence.items()),
     ]
     if finding.fix:
-        lines += [f"Fix: {finding.fix.summary}", finding.fix.diff or finding.fix.code]
+        lines += [
+            f"Fix: {finding.fix.summary}{' For example:' if is_example(finding.fix.code, finding.fix.diff) else ''}",
+            finding.fix.diff or finding.fix.code,
+        ]
     if finding.proof and finding.proof.tried:
         lines.append(f"Tried: {finding.proof.summary}")
     lines.append(f"See: trainlint explain {finding.name}")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from html import escape
 
 from trainlint.details import Table
+from trainlint.diffs import is_example
 from trainlint.finding import Finding, Outcome, Report
 
 from .phrases import count, counts, headline, label, number, seconds, state, visible
@@ -83,6 +84,8 @@ def _body(finding: Finding) -> Iterator[str]:
         doubtful = proof is not None and proof.tried and not proof.helped
         yield f"**{'Idea' if doubtful else 'Fix'}** {_prose(fix.summary)}\n"
         code = fix.diff or fix.code
+        if is_example(fix.code, fix.diff):
+            yield "For example:\n"
         if code:
             yield fenced(code, "diff" if fix.diff or re.search(r"^[-+]", code, re.MULTILINE) else "python")
     if proof and proof.tried:

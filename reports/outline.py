@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from trainlint.details import Detail, ImageGrid, Timeline, TimelineEvent
 from trainlint.finding import Finding, Outcome, Report
@@ -13,13 +14,32 @@ from trainlint.measurements import MEASUREMENTS
 
 from .phrases import StageState, frame, stage_states
 
-__all__ = ["Call", "Measured", "Section", "Topic", "Turn", "blocked", "details_of", "measured", "sections", "subject", "topics", "turns"]
+__all__ = [
+    "Call",
+    "Measured",
+    "Section",
+    "Topic",
+    "Turn",
+    "blocked",
+    "details_of",
+    "lanes",
+    "measured",
+    "sections",
+    "subject",
+    "topics",
+    "turns",
+]
 
 #: The usual order of a step; each kind of event has its lane, from left to right.
-LANES = ("load", "zero_grad", "forward", "loss", "backward", "clip", "step", "schedule")
-_LANE = {"batch": 0, "clear": 1, "forward": 2, "loss": 3, "backward": 4, "unscale": 5, "clip": 5, "step": 6, "schedule": 7}
-_SHOWN_AS = {"clear": "zero_grad", "batch": "load", "epoch": "new pass", "load": "weights loaded", "train": "train()", "eval": "eval()"}
-_SWITCHES = frozenset({"epoch", "train", "eval", "load"})
+_USUAL = ("load", "zero_grad", "forward", "loss", "backward", "clip", "step", "schedule")
+_LANE_OF = {"batch": "load", "clear": "zero_grad", "unscale": "clip"} | {name: name for name in _USUAL if name not in ("load", "zero_grad")}
+_SHOWN_AS = {
+    "clear": "zero_grad", "batch": "load", "epoch": "new pass", "load": "weights loaded", "train": "train()", "eval": "eval()",
+    "mode": "training mode",
+}  # fmt: skip
+#: Events that no order is wrong about; something else is, where they are at fault.
+_ANYWHERE = frozenset({"forward", "loss"})
+_SWITCHES = frozenset({"epoch", "train", "eval", "load", "mode"})
 _MOST_TURNS = 60
 
 
@@ -51,13 +71,16 @@ class Call:
     lane: int | None
     """None for what has no place in the order of a step, such as a switch of modes."""
     before: int | None
+    wrong: bool = False
+    """A rule calls this event or the one before it wrong."""
 
     @property
     def way(self) -> str:
-        """Where the path goes from the event before: ``on``, ``back``, ``same``, or nowhere."""
+        """Where the path goes from the event before: ``on``, ``back``, ``back wrong``, ``same``, or nowhere."""
         if self.lane is None or self.before is None:
             return ""
-        return "same" if self.lane == self.before else "on" if self.lane > self.before else "back"
+        back = "back wrong" if self.wrong else "back"
+        return "same" if self.lane == self.before else "on" if self.lane > self.before else back
 
 
 @dataclass(frozen=True)
@@ -128,11 +151,37 @@ def measured(report: Report) -> tuple[Measured, ...]:
     return tuple(rows)
 
 
+def lanes(timeline: Timeline) -> tuple[str, ...]:
+    """The lanes from left to right.
+
+    Gradients may be cleared anywhere between a step and the next ``backward()``: where the order is not at fault, their lane is where this loop does it, so
+    that its path goes back the least.
+    """
+    if any(event.flagged and event.kind not in _ANYWHERE for event in timeline.events):
+        return _USUAL
+    rest = tuple(name for name in _USUAL if name != "zero_grad")
+    others = [(*rest[:i], "zero_grad", *rest[i:]) for i in range(2, len(rest) + 1)]
+    return min((_USUAL, *others), key=partial(_turned_back, timeline))
+
+
+def _turned_back(timeline: Timeline, order: tuple[str, ...]) -> tuple[int, int]:
+    """How often the path of a loop goes back or begins anew, in lanes of this order, and how many different ways it takes."""
+    lane = _lane(order)
+    rows = [tuple(lane[event.kind] for event in row if event.kind in lane) for row in _iterations(timeline.events, lane)]
+    return len(rows) + sum(b < a for row in rows for a, b in itertools.pairwise(row)), len(set(rows))
+
+
+def _lane(order: tuple[str, ...]) -> dict[str, int]:
+    """The lane of each kind of event."""
+    return {kind: order.index(name) for kind, name in _LANE_OF.items()}
+
+
 def turns(timeline: Timeline) -> tuple[Turn, ...]:
     """Split the events where an iteration begins and fold those that were shown before, so that an odd order stands out."""
+    lane = _lane(lanes(timeline))
     found: list[Turn] = []
-    for events in _iterations(timeline.events):
-        calls = tuple(_calls(events))
+    for events in _iterations(timeline.events, lane):
+        calls = tuple(_calls(events, lane))
         if found and found[-1].calls == calls and not found[-1].again:
             found[-1] = replace(found[-1], times=found[-1].times + 1)
         elif any(turn.calls == calls for turn in found):
@@ -147,22 +196,28 @@ def subject(event: TimelineEvent) -> str:
     return event.label.removeprefix(event.kind).strip()
 
 
-def _calls(events: tuple[TimelineEvent, ...]) -> Iterator[Call]:
-    before: int | None = None
+def _calls(events: Sequence[TimelineEvent], lane: dict[str, int]) -> Iterator[Call]:
+    before: TimelineEvent | None = None
     for event in events:
-        lane = _LANE.get(event.kind)
-        yield Call(event, _SHOWN_AS.get(event.kind, event.kind), lane, before)
-        before = before if lane is None else lane
+        wrong = event.flagged or (before is not None and before.flagged)
+        yield Call(event, _SHOWN_AS.get(event.kind, event.kind), lane.get(event.kind), lane[before.kind] if before else None, wrong)
+        before = event if event.kind in lane else before
 
 
-def _iterations(events: tuple[TimelineEvent, ...]) -> Iterator[tuple[TimelineEvent, ...]]:
-    """Groups of events: switches and new passes by themselves, each iteration from its batch on; without a loader it ends with the step."""
-    loads = any(e.kind == "batch" for e in events)
+def _iterations(events: Sequence[TimelineEvent], lane: dict[str, int]) -> Iterator[tuple[TimelineEvent, ...]]:
+    """Groups of events: switches and new passes by themselves, each iteration from its batch on.
+
+    An iteration also ends where the loop goes back after a ``backward()``, with a further batch that accumulates, another network's turn or, without
+    a loader, the next step; but not where a rule calls that wrong.
+    """
     row: list[TimelineEvent] = []
     for event in events:
         switch = event.kind in _SWITCHES
-        follows_step = not loads and event.kind in ("clear", "forward", "loss") and any(e.kind == "step" for e in row)
-        if row and (switch != (row[-1].kind in _SWITCHES) or event.kind == "batch" or follows_step):
+        last = next((e for e in reversed(row) if e.kind in lane), None)
+        again = last is not None and any(e.kind in ("backward", "step") for e in row) and lane.get(event.kind, 9) < lane[last.kind]
+        faulty = event.kind not in _ANYWHERE and (event.flagged or (last is not None and last.flagged))
+        anew = again and not faulty
+        if row and (switch != (row[-1].kind in _SWITCHES) or event.kind == "batch" or anew):
             yield tuple(row)
             row = []
         row.append(event)

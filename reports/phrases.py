@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from trainlint import wording
 from trainlint.details import Code
 from trainlint.finding import Finding, Outcome, Report, Severity, Stage
 
@@ -69,7 +70,7 @@ def number(value: object) -> str:
             return "∞" if value > 0 else "−∞"
         if value.is_integer() and abs(value) < 1e7:
             return number(int(value))
-        return re.sub(r"e([+-])0*(\d)", lambda m: f"e{m[1].strip('+')}{m[2]}", f"{value:.4g}")
+        return wording.number(value)
     if isinstance(value, dict):
         return ", ".join(f"{label(str(key))} {number(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
@@ -137,6 +138,8 @@ def headline(report: Report) -> Headline:
     none = "No new errors" if known else "No errors"
     ending = _ENDINGS.get(report.subject.status)
     said = "".join(f"{tally[s.value]}, " for s in Severity if s.value in tally)
+    if report.subject.kind == "log":
+        return _headline_of_log(tally)
     if ending and "error" not in tally:
         judged = f"What was recorded until then was judged: {said}{checked}."
         return Headline("error", ending, judged if report.judged else "No training was seen, so nothing was judged.")
@@ -166,13 +169,26 @@ def headline(report: Report) -> Headline:
     return Headline("pass", "No fault found", f"{checked}.")
 
 
+def _headline_of_log(tally: dict[str, str]) -> Headline:
+    """The verdict on curves: one rule judges them, so nothing is said of how many passed."""
+    if "error" in tally:
+        return Headline("error", f"{tally['error']} found", "Training is lost, or learns nothing.")
+    if "warning" in tally:
+        return Headline("warning", f"No errors, {tally['warning']}", "It may cost the run.")
+    if "note" in tally:
+        return Headline("note", f"No errors, {tally['note']}", "It is worth knowing, and no fault was established.")
+    if "pass" in tally:
+        return Headline("pass", "No fault found", "What these curves do not show they cannot clear.")
+    return Headline("not-run", "Nothing could be judged", "The reasons are below.")
+
+
 @dataclass(frozen=True)
 class StageState:
     """One stage of the playbook in this report."""
 
     stage: Stage
     state: str
-    """The worst state in it, ``none`` when it has no rule."""
+    """The worst state in it, ``none`` when it has no rule, ``partly`` when what was judged passed but not all could be."""
     text: str
 
 
@@ -183,7 +199,8 @@ def stage_states(report: Report) -> tuple[StageState, ...]:
         tally = counts(f for f in report if f.stage is stage)
         worst = next((s for s in tally if s != "not-run"), next(iter(tally), "none"))
         shown = [text for key, text in tally.items() if key in {s.value for s in Severity}] or [tally.get(worst, "no checks")]
-        result.append(StageState(stage, worst, ", ".join(shown)))
+        unseen = [tally["not-run"]] if "not-run" in tally and worst != "not-run" else []
+        result.append(StageState(stage, "partly" if unseen and worst == "pass" else worst, ", ".join(shown + unseen)))
     return tuple(result)
 
 

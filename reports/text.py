@@ -10,7 +10,7 @@ from rich.text import Text
 
 from trainlint.choosing import held_back
 from trainlint.details import Table
-from trainlint.diffs import hunks
+from trainlint.diffs import hunks, is_example
 from trainlint.finding import Cost, Finding, Fix, Outcome, Report
 from trainlint.registry import load_catalogue
 
@@ -140,6 +140,8 @@ class _Page:
         if finding.fix:
             doubtful = proof is not None and proof.tried and not proof.helped
             self._labelled("idea" if doubtful else "help", finding.fix.summary)
+            if is_example(finding.fix.code, finding.fix.diff):
+                self._say(("  for example:", "dim"))
             self._code(hunks(finding.fix.diff) or finding.fix.code)
             if finding.fix.diff and not doubtful:
                 self._say((f"  {self._promise(finding, finding.fix)}", "dim"))

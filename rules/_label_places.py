@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from trainlint.finding import Fix, Severity
 from trainlint.location import Location
-from trainlint.measurements import GivenAway, MirroredPictures, ShiftedTags
+from trainlint.measurements import GivenAway, MirroredPictures, ShiftedTags, TokensAhead
 from trainlint.rule import Verdict, failed
 
-__all__ = ["given_away", "mirrored", "shifted"]
+__all__ = ["ahead", "given_away", "mirrored", "shifted"]
 
 _WHAT = {"train": "training", "val": "validation"}
 
@@ -53,6 +53,34 @@ def shifted(tags: ShiftedTags) -> Verdict:
             "the two was cut or rolled.",
             code="tokens = [CLS, *tokens, SEP]\ntags = [-100, *tags, -100]  # what is added to tokens is added to tags; the loss ignores -100",
         ),
+    )
+
+
+def ahead(tokens: TokensAhead) -> Verdict:
+    """Targets further ahead than the next token: a slip where they are moved twice, else perhaps meant."""
+    twice = tokens.moves > 1
+    asked = "the token after the next" if tokens.ahead == 2 else f"the token {tokens.ahead} places on"
+    passed_over = "the next one is never asked for" if tokens.ahead == 2 else "those between are never asked for"
+    if twice and tokens.in_data:
+        how = "Targets are shifted in the data, and once more before the loss"
+        fix = Fix(
+            summary="Shift once: hand a model that shifts its labels itself, as those of Hugging Face do, labels that are the input's own tokens.",
+            code="labels = input_ids.clone()  # the model compares logits[:, :-1] with labels[:, 1:]",
+        )
+    else:
+        how = "Targets are shifted twice before the loss" if twice else "Targets are shifted too far"
+        fix = Fix(
+            summary="Shift targets by one place, once: in the loop, or within the model.",
+            code="logits = model(ids[:, :-1])\nloss = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:])",
+        )
+    ignore = "" if twice else " Ignore this where that is the task."
+    return failed(
+        f"The model learns to name {asked}: each prediction is compared with the token {tokens.ahead} places after the last one that it sees, and "
+        f"{passed_over}. {how}.{ignore}",
+        severity=Severity.ERROR if twice else Severity.WARNING,
+        evidence={"measured": tokens.ahead, "expected": 1, "threshold": 2, "in_data": tokens.in_data, "moves": tokens.moves},
+        location=tokens.where,
+        fix=fix,
     )
 
 

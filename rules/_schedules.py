@@ -54,7 +54,7 @@ def drawn(scheduler: SchedulerInfo, end: float | None) -> tuple[Series, ...]:
     preview = scheduler.preview
     if not preview:
         return ()
-    scale = (scheduler.horizon or len(preview)) / len(preview)
+    scale = (scheduler.preview_calls or scheduler.horizon or len(preview)) / len(preview)
     return (
         Series(
             title=f"{scheduler.kind} as it was built",

@@ -11,7 +11,8 @@ of any maker or as a watched run wrote them. A scan of a few steps has no such c
   taken down), *underfit*, *plateau*.
 - **Note**: *still-improving*, *val-better*, a single spike that is recovered from.
 
-Passed when the shape is *healthy*. Not run when there are too few points, or no curve.
+Passed when the shape is *healthy*. Not run when there are fewer than three points, or no curve. What rests on fewer than eight values
+of a curve is a hint: an error becomes a warning, a warning a note. A loss that ends as NaN, or is constant to the third digit, needs no more.
 
 ## Why it matters
 
@@ -119,13 +120,14 @@ class CurveShape(Rule):
 
 
 def _severity(run: CurveRun) -> Severity | None:
-    """How bad a shape is; None for a healthy one."""
+    """How bad a shape is, one degree less where few values say so; None for a healthy one."""
+    hint = bool(run.evidence.get("few_points"))
     if run.shape in _ERRORS:
-        return Severity.ERROR
+        return Severity.WARNING if hint else Severity.ERROR
     if run.shape == "spikes" and run.evidence.get("count") == run.evidence.get("recovered") == 1:
         return Severity.NOTE
     if run.shape in _WARNINGS:
-        return Severity.WARNING
+        return Severity.NOTE if hint else Severity.WARNING
     return Severity.NOTE if run.shape in _NOTES else None
 
 

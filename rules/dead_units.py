@@ -56,7 +56,7 @@ from collections.abc import Sequence
 
 from trainlint.details import Bars, Mark
 from trainlint.finding import Fix, Severity, Stage
-from trainlint.measurements import Activation, Activations
+from trainlint.measurements import Activation, Activations, layer_names
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: Share of silent units in a ReLU-like layer.
@@ -66,7 +66,7 @@ ENOUGH_UNITS = 16
 #: Share of outputs in the flat tails of tanh or sigmoid.
 SATURATED = 0.5
 #: Functions with silent units, and with flat tails.
-RECTIFIERS = frozenset({"relu", "relu6", "hardswish", "threshold", "gelu"})
+RECTIFIERS = {"relu": "ReLU", "relu6": "ReLU6", "hardswish": "Hardswish", "threshold": "threshold", "gelu": "GELU"}
 SATURATING = frozenset({"tanh", "hardtanh", "softsign", "sigmoid", "hardsigmoid"})
 
 
@@ -100,7 +100,8 @@ class DeadUnits(Rule):
 
 def _rectified(layers: Sequence[Activation]) -> str:
     shares = [layer.dead_units for layer in layers if layer.kind in RECTIFIERS]
-    return f"At most {max(shares):.0%} of a layer's ReLU units are silent on the batch" if shares else "There are no ReLU layers"
+    kinds = " or ".join(dict.fromkeys(RECTIFIERS[layer.kind] for layer in layers if layer.kind in RECTIFIERS))
+    return f"At most {max(shares):.0%} of a layer's {kinds} units are silent on the batch" if shares else "There are no ReLU or GELU layers"
 
 
 def _flat(layers: Sequence[Activation]) -> str:
@@ -154,11 +155,11 @@ def _label(layer: Activation) -> str:
 
 
 def _bars(title: str, layers: Sequence[Activation], shares: Sequence[float], threshold: float) -> Bars:
-    shown = [i for i, share in enumerate(shares) if share > 0.0]
+    names, shown = layer_names(layers), [i for i, share in enumerate(shares) if share > 0.0]
     return Bars(
         title=f"{title} by layer, from input to output",
         value_label="share",
-        labels=tuple(_label(layers[i]) for i in shown),
+        labels=tuple(names[i] for i in shown),
         values=tuple(shares[i] for i in shown),
         marks=(Mark(label="threshold", y=threshold),),
         highlight=tuple(place for place, i in enumerate(shown) if shares[i] >= threshold),

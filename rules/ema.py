@@ -157,6 +157,7 @@ def _untouched(copy: EmaCopy) -> Verdict:
         fix=Fix(
             summary="Copy the buffers as well at each update, or build AveragedModel with use_buffers=True.",
             code="for mine, theirs in zip(ema.module.buffers(), model.buffers()):\n    mine.copy_(theirs)",
+            edit=Edit(kind="average-buffers"),
         ),
     )
 

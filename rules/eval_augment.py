@@ -3,11 +3,11 @@
 ## What it checks
 
 A few validation samples are read three times under different seeds of torch, numpy and Python, and the readings are compared.
-Training data is expected to vary, so only data that is not trained on is read.
+Training data is expected to vary, so only data that is not trained on is judged so.
 
 - **Warning**: inputs vary while what the model is to say about them stays: random crops, flips, erasing, noise, dropped words.
   Also a class label that varies while its input stays, and samples that change because reading them changes the stored data in place
-  (`x = self.data[i]; x -= mean`): then the line that does so is named.
+  (`x = self.data[i]; x -= mean`): then the line that does so is named. That is looked for in training data too.
 - **Note**: an index gives another sample each time, or a picture and its target-picture vary together: the validation loss then is
   an estimate with noise.
 
@@ -60,13 +60,20 @@ from collections.abc import Sequence
 
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
-from trainlint.measurements import Repeat, Repeats
+from trainlint.measurements import Overwritten, Repeat, Repeats
 from trainlint.rule import Rule, Verdict, failed, passed
 
 #: Distance between readings over that between samples, below which variation is too small to matter.
 NEGLIGIBLE = 0.01
 #: How far readings are known again among samples of their label, below which they are of different samples.
 ANOTHER = 0.5
+
+
+_COPY = Fix(
+    summary="Change a copy: rows of arrays and tensors are views, and -=, /= and functions that work in place write through them.",
+    code="image = self.images[index].copy()  # clone() for a tensor",
+    edit=Edit(kind="not-in-place"),
+)
 
 
 class EvalAugment(Rule):
@@ -83,6 +90,8 @@ class EvalAugment(Rule):
 
     def judge(self, repeats: Repeats) -> Verdict:
         """Tell augmentation from noise that belongs to the task."""
+        if repeats.worn is not None:
+            return _worn(repeats.worn)
         used = [leaf for leaf in repeats.leaves if leaf.role != "other"]
         inputs = [leaf for leaf in used if leaf.role == "input"]
         targets = [leaf for leaf in used if leaf.role == "target"]
@@ -135,11 +144,19 @@ def _changed(repeats: Repeats, main: Repeat) -> Verdict:
         severity=Severity.WARNING,
         evidence={**_evidence([main]), "measured": main.change, "expected": 0, "threshold": NEGLIGIBLE},
         location=repeats.changed_where,
-        fix=Fix(
-            summary="Change a copy: rows of arrays and tensors are views, and -=, /= and functions that work in place write through them.",
-            code="image = self.images[index].copy()  # clone() for a tensor",
-            edit=Edit(kind="not-in-place"),
-        ),
+        fix=_COPY,
+    )
+
+
+def _worn(found: Overwritten) -> Verdict:
+    """Training samples that wear, which is more than augmentation."""
+    return failed(
+        "Reading a training sample changes the data that the dataset holds, in place, so each epoch gets something else: read again, with all random "
+        f"generators held still, sample {found.sample:,} has changed by {found.change:.0%} of the distance to its neighbour.",
+        severity=Severity.WARNING,
+        evidence={"measured": found.change, "expected": 0, "threshold": NEGLIGIBLE, "sample": found.sample},
+        location=found.where,
+        fix=_COPY,
     )
 
 

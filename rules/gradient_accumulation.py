@@ -4,7 +4,7 @@
 
 - **Error**: the gradients at a step still hold those of earlier steps, because nothing cleared them.
 - **Warning** (a **note** for optimizers like Adam, which divide the gradient by its own size): four or more batches are summed up for
-  each step, and the losses are means that nobody divided by their number.
+  each step, and the losses are means that nobody divided by their number, or that both the loop and a library divided by it.
 
 Accumulation as such passes, when the gradients are cleared after each step and the loss is divided. So do several `backward()` calls on
 one batch (losses of several tasks, GANs), LBFGS closures, and `zero_grad` at any place between a step and the next `backward()`.
@@ -51,6 +51,7 @@ for i, (x, y) in enumerate(loader):
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -63,6 +64,8 @@ from trainlint.rule import Rule, Verdict, failed, not_run, passed
 STALE_STEPS = 2
 #: Batches a step from which on a missing division is worth a word.
 UNDIVIDED = 4
+#: How close what a loss was divided by comes to a whole number.
+EXACTLY = 0.05
 
 
 class GradientAccumulation(Rule):
@@ -91,9 +94,13 @@ class GradientAccumulation(Rule):
                 f"a step held gradients of an earlier one, but with {len(steps)} recorded steps it cannot be said that this goes on"
             )
         kept = round(statistics.median(step.kept for step in steps))
-        if kept >= UNDIVIDED and loop.loss_needs_divisor and loop.stepped_optimizers <= 1 and _batches_a_step(loop) >= kept:
+        divisor = loop.loss_divided_by
+        if kept >= UNDIVIDED and divisor is not None and loop.stepped_optimizers <= 1 and _batches_a_step(loop) >= kept:
             plain = any("SGD" in optimizer.kind for optimizer in optimizers.optimizers)
-            return _undivided(steps, kept, plain=plain)
+            if math.isclose(divisor, 1.0, rel_tol=EXACTLY):
+                return _undivided(steps, kept, plain=plain)
+            if math.isclose(divisor, kept**2, rel_tol=EXACTLY):
+                return _twice(steps, kept, plain=plain)
         return passed(
             f"Gradients are cleared for each of {len(steps)} steps"
             + (f", each of which sums {kept} backward() calls." if kept > 1 else "."),
@@ -149,6 +156,21 @@ def _undivided(steps: Sequence[Step], kept: int, *, plain: bool) -> Verdict:
             summary="Divide the loss by the number of batches a step.",
             code=f"(loss / {kept}).backward()",
             edit=Edit(kind="divide-loss", values={"batches": kept}),
+        ),
+    )
+
+
+def _twice(steps: Sequence[Step], kept: int, *, plain: bool) -> Verdict:
+    effect = f"a {kept}th as long" if plain else "hardly shorter with this optimizer, but clipping and epsilon see smaller gradients"
+    return failed(
+        f"Each of the {kept} losses that a step sums is divided by {kept} twice: the gradient is a {kept}th of the mean one, steps are {effect}.",
+        severity=Severity.WARNING if plain else Severity.NOTE,
+        evidence={"measured": kept**2, "expected": kept, "threshold": UNDIVIDED},
+        location=steps[0].backward_where,
+        fix=Fix(
+            summary="Divide once: accelerate's backward(), and trainers that accumulate, divide the loss themselves.",
+            code="accelerator.backward(loss)  # divides by gradient_accumulation_steps",
+            edit=Edit(kind="divide-once"),
         ),
     )
 

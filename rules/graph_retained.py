@@ -82,7 +82,7 @@ class GraphRetained(Rule):
         if retained.variable and retained.alive >= HISTORY and retained.alive + 1 >= SHARE * retained.made:
             return _kept(retained)
         return passed(
-            f"At most {retained.alive} graph{'' if retained.alive == 1 else 's'} of earlier steps were alive at once.",
+            f"At most {retained.alive} graph{' of an earlier step was' if retained.alive == 1 else 's of earlier steps were'} alive at once.",
             evidence={"measured": retained.alive, "threshold": HISTORY, "variable": retained.variable},
         )
 

@@ -47,6 +47,9 @@ nn.init.normal_(self.embed.weight, std=0.02)       # the first loss is ln(vocab)
 - 0.5 × the smaller of chance and the entropy of the label frequencies, over at least 16 elements: a judgement, far below the healthy programs above.
 - 10 × the target's variance (√10 × for errors that grow linearly), and only when outputs or targets are larger than 10:
   an offset of three standard deviations, beyond the unit scale that initialisations are made for. A judgement.
+- Predictions that are products of embeddings (matrix factorisation, two towers) have a scale by construction, so they are judged at any
+  size of the target: the same 10 × (√10 ×), where embeddings begin with a standard deviation of 0.5 or more (torch: 1) and predictions
+  spread 3 times as far as targets. A sum of d products of N(0, 1) has a standard deviation of √d.
 - The layer whose weights make the logits is named when they are more than 3 times what keeps the scale (a standard
   deviation of 1/√fan-in); torch's own layers start at 0.58, Xavier and He initialisation at 1 to 1.4.
 
@@ -86,6 +89,8 @@ LOW_ELEMENTS = 16
 REGRESSION_FACTOR = 10.0
 UNIT_SCALE = 10.0
 LARGE_WEIGHTS = 3.0
+#: Embeddings that are multiplied: what they begin with (torch: 1), how far predictions then spread, in spreads of the target, and a good start.
+LARGE_TABLES, LOUD, SMALL_TABLES = 0.5, 3.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -179,6 +184,9 @@ def _too_high(site: _Site, loss: Loss) -> Verdict | None:
         if (call.output_weight_scale or 0.0) > LARGE_WEIGHTS:
             where = call.output_weight_where
             spread += f"; the weights that make them are {call.output_weight_scale:.1f} times what keeps the scale"
+        elif (call.tables_scale or 0.0) >= LARGE_TABLES:
+            where = call.tables_where
+            spread += f"; they are products of embeddings that begin with one of {call.tables_scale:.2g}"
         message = (
             f"The first {call.kind} is {site.value:.3g}, but guessing costs {site.chance:.3g}{_how(site)}: confident and wrong{spread}."
         )
@@ -219,9 +227,23 @@ def _regression_off(site: _Site, loss: Loss) -> Verdict | None:
         return None
     factor = REGRESSION_FACTOR if call.kind in SQUARED_LOSSES else math.sqrt(REGRESSION_FACTOR)
     target, output = math.hypot(call.target_mean, call.target_std), math.hypot(call.input_mean, call.input_std)
-    if site.ratio <= factor or max(target, output) <= UNIT_SCALE:
+    tables = loss.at_init and (call.tables_scale or 0.0) >= LARGE_TABLES and call.input_std > LOUD * call.target_std
+    if site.ratio <= factor or (max(target, output) <= UNIT_SCALE and not tables):
         return None
-    if target >= output:
+    where: Location | None = None
+    if tables and output > target / 2:
+        message = (
+            f"The first {call.kind} is {site.value:.3g}, {site.ratio:.0f} times that of always answering the mean: predictions are sums of "
+            f"{call.tables_width} products of embeddings that begin with a standard deviation of {call.tables_scale:.2g}, so they spread by "
+            f"{call.input_std:.3g}, targets by {call.target_std:.3g}."
+        )
+        fix = Fix(
+            summary="Let embeddings that are multiplied with each other start small: products of N(0, 1) spread by the root of their number.",
+            code=f"nn.init.normal_(embedding.weight, std={SMALL_TABLES})",
+            edit=Edit(kind="embedding-scale", values={"std": SMALL_TABLES}) if call.tables_where else None,
+        )
+        where = call.tables_where
+    elif target >= output:
         message = (
             f"The first {call.kind} is {site.value:.3g}, {site.ratio:.0f} times that of always answering the mean: targets lie around "
             f"{call.target_mean:.3g} ± {call.target_std:.3g}, the model starts around {call.input_mean:.3g}."
@@ -239,7 +261,7 @@ def _regression_off(site: _Site, loss: Loss) -> Verdict | None:
             summary="Normalise the inputs and let the output layer start small.",
             code="nn.init.normal_(model.head.weight, std=0.02)\nnn.init.zeros_(model.head.bias)",
         )
-    return _failure(site, loss, message, factor * site.chance, fix)
+    return _failure(site, loss, message, factor * site.chance, fix, where)
 
 
 def _failure(site: _Site, loss: Loss, message: str, threshold: float, fix: Fix, where: Location | None = None) -> Verdict:

@@ -66,7 +66,7 @@ from collections.abc import Sequence
 
 from trainlint.details import Bars
 from trainlint.finding import Fix, Severity, Stage
-from trainlint.measurements import Activation, Activations, Parameters
+from trainlint.measurements import Activation, Activations, Parameters, layer_names
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: Standard deviation, and growth over the first layer, beyond which a layer's output is called large.
@@ -210,7 +210,7 @@ def _bars(layers: Sequence[Activation], at_fault: Sequence[int]) -> Bars:
     return Bars(
         title="Scale of the activations before the first step, from input to output",
         value_label="standard deviation",
-        labels=tuple(_label(layer) for layer in layers),
+        labels=layer_names(layers),
         values=tuple(layer.std for layer in layers),
         log=True,
         highlight=tuple(at_fault),

@@ -96,9 +96,9 @@ class LabelMapping(Rule):
         if labels.transfer is not None and _is_foreign(labels.transfer):
             return _foreign(labels, labels.transfer)
         if match is not None and labels.names and len(labels.names) == 2:
-            return passed("Class names and looks agree: " + _agreement(match), details=(_table(labels, match),))
+            return passed("Class names and looks agree: a" + _agreement(match), details=(_table(labels, match),))
         if match is not None and match.as_given > _clear(match):
-            return passed(_agreement(match), evidence={"measured": match.as_given, "expected": match.held_out, "threshold": REACHED})
+            return passed("A" + _agreement(match), evidence={"measured": match.as_given, "expected": match.held_out, "threshold": REACHED})
         if labels.names and len(labels.names) == 2:
             return passed("The class names of training and validation agree.")
         if match is None:
@@ -224,7 +224,7 @@ def _shifted(labels: Labels, shift: float) -> Verdict:
 
 def _agreement(match: ClassMatch) -> str:
     return (
-        f"a probe fitted on training samples is {match.as_given:.0%} right on {match.samples:,} validation samples "
+        f" probe fitted on training samples is {match.as_given:.0%} right on {match.samples:,} validation samples "
         f"({match.held_out:.0%} on held-out training samples), and no class looks like another."
     )
 

@@ -63,6 +63,7 @@ num_classes = 5
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -282,7 +283,7 @@ def _first_batch(call: LossCall) -> _Labels:
     if call.target_values is not None:
         counts = {int(float(v)): n for v, n in call.target_values.items()}
     else:
-        counts = {int(v): 1 for v in (call.target_min, call.target_max) if v is not None}
+        counts = {int(v): 1 for v in (call.target_min, call.target_max) if v is not None and math.isfinite(v)}
     return _Labels("train", {v: n for v, n in counts.items() if v != call.ignore_index}, complete=False, source="batch")
 
 

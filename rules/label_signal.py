@@ -13,6 +13,8 @@ finds nothing, the model itself is trained for a while on some samples and judge
   dataset, where it works, predicts nothing here although the inputs look alike.
 - **Error**: the collate function, handed the same samples in two orders, gives an input another label: it sorts one of the two alone.
 - **Error**: the tags of sequences are told by the token before or after theirs, and not by their own.
+- **Error**: targets are the input's own tokens and are shifted twice, so that a model learns to name the token after the next. **Warning**: they
+  are shifted once, by two places or more.
 - **Error**: the dataset mirrors pictures at random, and the boxes or points in them stay where they were.
 - **Warning**: a measured target stands in the input itself, at the same place in every sample: a window that is one step too long, a column that is
   the target.
@@ -59,6 +61,9 @@ self.labels = table["label"].tolist()
   tell half of it, as a space tells where words begin. Of 132 sets of tags by class, by context, from a hidden chain, as B and I of names, of
   letters and by the syntax of Python none was taken for shifted; of 100 by class or from a chain, moved by one, 94 were. Tags are moved
   as the loop moves them before the loss. Tags as many as tokens, next tokens, and tags of tokens that a model has not seen yet are left alone.
+- Tokens ahead: of four tokens in two pairs of neighbours that are disturbed, each one's nearest prediction to change is that of a token two or
+  more places on, and always as many. It is the next token where targets are shifted once, whatever the model. Steps with another loss over
+  classes are left alone: models that predict several tokens ahead have one loss for each.
 - Mirrored: two readings of one picture, on a grid of 16 by 16, correlate by 0.95 once one is mirrored and by 0.1 less as they are; in four
   pictures or more, and half of those read both ways, coordinates are equal that would have to move by a tenth of the picture. Boxes are
   four columns whose first corner lies before the second in all samples, points at least three pairs, all within the picture.
@@ -84,7 +89,7 @@ from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal, TornPairs
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
-from trainlint_rules._label_places import given_away, mirrored, shifted
+from trainlint_rules._label_places import ahead, given_away, mirrored, shifted
 
 #: Standard deviations from permuted labels that are a signal (p < 0.01).
 SIGNAL_Z = 2.33
@@ -127,6 +132,8 @@ class LabelSignal(Rule):
             return _torn(labels.torn)
         if labels.shifted is not None:
             return shifted(labels.shifted)
+        if labels.ahead is not None:
+            return ahead(labels.ahead)
         if labels.mirrored is not None:
             return mirrored(labels.mirrored)
         if labels.given_away is not None:

@@ -57,10 +57,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from trainlint.details import Timeline, TimelineEvent
 from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Event, Loop, Step
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint_rules._timelines import timeline
 
 #: Share of the steps from which on an order is the loop's, not an accident.
 MOST = 0.5
@@ -70,8 +70,6 @@ UNUSED_BACKWARDS = 8
 CUT_SHORT = 96
 #: Steps by a closure that are enough to see that it never goes backward.
 CLOSURES = 3
-#: Events drawn.
-DRAWN = 24
 
 _ORDER = Fix(
     summary="Clear, compute the loss, go backward, clip, step: in this order.",
@@ -126,7 +124,7 @@ class LoopOrder(Rule):
                 evidence={"measured": len(empty), "expected": 0, "steps": len(steps)},
                 location=loop.clear_where,
                 fix=_ORDER,
-                details=(_timeline(loop, "clear"),),
+                details=(timeline(loop, "clear"),),
             )
         thrown = _thrown_away(loop)
         if thrown:
@@ -143,14 +141,14 @@ class LoopOrder(Rule):
                     code="loss.backward()\ntorch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)\noptimizer.step()",
                     edit=Edit(kind="clip-before-step"),
                 ),
-                details=(_timeline(loop, "clip"),),
+                details=(timeline(loop, "clip"),),
             )
         if len(empty) == len(steps):
             return not_run("the steps found no gradients although backward() was called: the optimizer's parameters get none")
         return passed(
             f"{len(steps) - len(empty)} of {len(steps)} steps used the gradients of their own batches.",
             evidence={"measured": len(empty), "expected": 0, "steps": len(steps)},
-            details=(_timeline(loop, ""),),
+            details=(timeline(loop),),
         )
 
 
@@ -168,7 +166,7 @@ def _without_loss(loop: Loop) -> Verdict:
             code="return loss",
             edit=Edit(kind="return-loss"),
         ),
-        details=(_timeline(loop, "step"),),
+        details=(timeline(loop, "step"),),
     )
 
 
@@ -211,7 +209,7 @@ def _never_steps(loop: Loop) -> Verdict:
         fix=Fix(
             summary="Let the optimizer step after backward().", code="loss.backward()\noptimizer.step()", edit=Edit(kind="optimizer-step")
         ),
-        details=(_timeline(loop, "backward"),),
+        details=(timeline(loop, "backward"),),
     )
 
 
@@ -274,7 +272,7 @@ def _discards(loop: Loop, thrown: Sequence[Step]) -> Verdict:
             code=f"loss.backward()\nif (i + 1) % {step.backwards} == 0:\n    optimizer.step()\n    optimizer.zero_grad()",
             edit=Edit(kind="clear-after-step"),
         ),
-        details=(_timeline(loop, "clear"),),
+        details=(timeline(loop, "clear"),),
     )
 
 
@@ -286,22 +284,5 @@ def _fail(loop: Loop, message: str, *, flagged: str, at: Step, fix: Fix, severit
         evidence={"measured": empty, "expected": 0, "steps": len(loop.steps)},
         location=at.where,
         fix=fix,
-        details=(_timeline(loop, flagged),),
-    )
-
-
-def _timeline(loop: Loop, flagged: str) -> Timeline:
-    shown = [event for event in loop.events if event.phase != "val"][:DRAWN]
-    return Timeline(
-        title="The loop as it was seen",
-        events=tuple(
-            TimelineEvent(
-                kind=event.kind,
-                label=event.subject or event.kind,
-                file=event.where.container if event.where else "",
-                line=event.where.line if event.where else 0,
-                flagged=event.kind == flagged,
-            )
-            for event in shown
-        ),
+        details=(timeline(loop, flagged),),
     )

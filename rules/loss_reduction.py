@@ -10,7 +10,8 @@ step, and the learning rate is judged as it acts: configured rate × how much mo
 A sum that is divided later (by the batch size, or by the number of tokens, as Hugging Face models do), and sums under
 optimizers that normalise the gradient (Adam, RMSprop, Adagrad and their kin), as is usual for variational autoencoders,
 are fine. A sum over the batch that is added to a mean, as a divergence beside a reconstruction error, gets a **warning** when it
-is more than half of the first loss. A mean that is divided by the batch size again gets a **warning** where SGD's rate, divided as well, falls
+is more than half of the first loss. So does the KL divergence of a variational autoencoder that is summed over the latent values while the
+reconstruction beside it is a mean over the many values of a sample, unless a small factor makes up for that. A mean that is divided by the batch size again gets a **warning** where SGD's rate, divided as well, falls
 below 0.01. `kl_div` with `reduction="mean"` gets a note: it divides by the number of classes as well.
 
 A loss that is not divided by the number of accumulated batches is the business of `gradient-accumulation`.
@@ -44,6 +45,9 @@ optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 - 10 × the first value, or not finite, within the recorded steps: the loss has diverged. Batches differ by less; to be
   calibrated.
 - Half of the first loss for a sum beside a mean: the larger part decides what is learned. Factors below 0.1 are taken for a weight.
+- 10 times what the divergence weighs in the evidence bound, where its factor is 0.5 or more: the weight is the number of values that the
+  reconstruction is a mean over (half of it for a squared error, a normal likelihood of unit variance). On scikit-learn's digits latent
+  values carry nothing (below 0.01 nats) from 4 times on; pictures whose values hang together stand more.
 - 0.01 for a mean divided again: the rate that Bengio gives as the usual default; batches of 4 or more, and as many
   accumulated batches would be another reason.
 - Twice the mean over samples: less is a matter of weighting terms.
@@ -51,6 +55,8 @@ optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 ## References
 
 - Bengio, Practical Recommendations for Gradient-Based Training of Deep Architectures: <https://arxiv.org/abs/1206.5533>
+- Kingma and Welling, Auto-Encoding Variational Bayes (the bound): <https://arxiv.org/abs/1312.6114>
+- Higgins et al., beta-VAE, on the factor: <https://openreview.net/forum?id=Sy2fzU9gl>
 - Goyal et al., Accurate, Large Minibatch SGD, section 2 on the learning rate and the batch size, section 3 on how a
   loss is normalised: <https://arxiv.org/abs/1706.02677>
 - PyTorch, KLDivLoss, on `reduction="batchmean"`:
@@ -71,6 +77,8 @@ DIVERGED = 10.0
 SCALED = 2.0
 #: Share of the first loss from which a summed term drowns a mean.
 DROWNED = 0.5
+#: How much more than in the evidence bound a divergence may weigh, and a factor below which somebody has weighed it.
+OUTWEIGHED, UNWEIGHTED = 10.0, 0.5
 #: A batch so small that its size may be another divisor by chance; a rate that hardly trains anything with SGD.
 FEW, LOWEST_RATE = 4, 0.01
 
@@ -97,7 +105,7 @@ class LossReduction(Rule):
         call = max(loss.calls, key=lambda c: _scale(c, loss))
         scale = _scale(call, loss)
         if scale < SCALED:
-            if verdict := _outweighed(loss):
+            if verdict := _outweighed(loss) or _collapsing(loss):
                 return verdict
             if verdict := _divided_again(call, loss, _sgd(optimizers), loop):
                 return verdict
@@ -191,6 +199,26 @@ def _outweighed(loss: Loss) -> Verdict | None:
         fix=Fix(
             summary="Reduce all terms alike: sum each over what belongs to a sample, then take the mean over the samples.",
             code='reconstruction = F.mse_loss(output, x, reduction="sum") / len(x)\nkl = -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum(1).mean()',
+        ),
+    )
+
+
+def _collapsing(loss: Loss) -> Verdict | None:
+    """A divergence that is summed over the latent values, beside a reconstruction that is a mean over many; a small factor makes up for that."""
+    if loss.divergence_excess < OUTWEIGHED or loss.divergence_factor < UNWEIGHTED:
+        return None
+    call = next((c for c in loss.calls if c.where == loss.divergence_beside), loss.calls[0])
+    values = max(1, call.elements // max(call.batch_size, 1))
+    return failed(
+        f"{call.kind} is a mean over the {values} values of a sample, but the KL divergence beside it is a sum over the latent ones: it weighs "
+        f"{loss.divergence_excess:.0f} times what it does in the evidence bound, and the easiest way to lower the loss is to encode nothing.",
+        severity=Severity.WARNING,
+        evidence=_evidence(call, loss, 1.0)
+        | {"measured": loss.divergence_excess, "expected": 1.0, "threshold": OUTWEIGHED, "factor": loss.divergence_factor},
+        location=loss.divergence_beside or loss.divergence_where,
+        fix=Fix(
+            summary="Sum the reconstruction over the values of a sample too, and take the mean over the samples only.",
+            code=f'reconstruction = F.{call.kind}(output, x, reduction="sum") / len(x)',
         ),
     )
 

@@ -4,7 +4,7 @@
 
 The first steps are replayed from the same weights on the same batches over a logarithmic grid of learning rates, with
 the optimizer's own settings. The rates that bring the loss down well form the **band**. The configured rate, the
-highest that it reaches after warm-up, is compared with it. Where it is far outside, the classic range test is drawn
+highest that it reaches after warm-up, is compared with it; what a LambdaLR makes of it counts, its function played over a million calls. Where it is far outside, the classic range test is drawn
 beside it for the eye, as a single one is too noisy to judge by.
 
 - Zero is an error.
@@ -13,6 +13,9 @@ beside it for the eye, as a single one is too noisy to judge by.
 - More than 3 × above the band: a failure when the replays at that rate and at a third of it both diverge or end no lower than they
   began. An error when both diverge or end a tenth above it, while the best rate brings the loss down by a quarter; else, and with a
   warm-up that was not replayed, a warning.
+- A LambdaLR that stays below a hundredth of the optimizer's rate: where its highest factor is that rate itself, its function returns
+  the rate and not a factor, an error more than 10 × below the band and else a warning; with any other factor a warning more than 3 × below the
+  band. (An optimizer with a rate of 1 and a function that returns rates trains in the band, and passes.)
 - More than 10 × below the band: a warning when the replay gains less than 1 % of what the best rate gains, or from
   100 × on, and an error from 1,000 × on without such gain; else a note.
 
@@ -61,6 +64,9 @@ scheduler = torch.optim.lr_scheduler.OneCycleLR(
 - Too low is an error from 1,000 times on, and then only without progress in the replays: a rate that is merely low trains slowly, and more
   steps make up for it.
 
+- A hundredth of the optimizer's rate at all calls: warm-ups and decays touch the full rate once. A factor within 5 % of the rate: a function
+  that takes its peak from the same setting; the calls that are played lie 2 % apart at most.
+
 ## Options
 
 - `outside` (10): how many times above or below the band a learning rate may lie.
@@ -79,10 +85,12 @@ import math
 import re
 from dataclasses import dataclass
 
-from trainlint.details import Line, Mark, Series
+from trainlint.details import Line, Series
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import LearningRate, Trial
+from trainlint.rate_chart import rate_chart
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint.wording import number
 
 OUTSIDE = 10.0
 #: Above the band by so much, a rate is looked at that learns nothing, nor does the next lower one that was tried (half a decade, and rounding).
@@ -96,6 +104,8 @@ FAR = 10.0
 NO_PROGRESS = 0.01
 WARMING_UP = 0.5
 SAME_RATE = 2.0
+#: Of the optimizer's rate: a schedule that stays below this has lost it. How closely a factor is the rate itself.
+LOST, ITSELF = 0.01, 0.05
 
 
 @dataclass(frozen=True)
@@ -125,6 +135,8 @@ class LearningRateRange(Rule):
             return _zero(rates) if rates.optimizer else not_run("the configured learning rate is not known")
         trained = [t for t in rates.trials if not t.diverged and t.score < rates.initial]
         if not rates.progress or not trained or rates.low is None or rates.high is None:
+            if _returns_rates(rates):
+                return _lost(rates, f"No rate brought the loss down within {rates.steps} steps", Severity.WARNING)
             return not_run(f"no learning rate brought the loss down within {rates.steps} steps, so the rate is not what is wrong")
         best = min(trained, key=lambda t: t.score)
         above, below = rates.configured / rates.high, rates.low / rates.configured
@@ -133,17 +145,22 @@ class LearningRateRange(Rule):
         own = _at(rates, rates.configured)
         warm_up = rates.first < WARMING_UP * rates.configured
         after = " (after a warm-up)" if warm_up else ""
+        returned = _returns_rates(rates)
+        if returned or (rates.configured <= LOST * rates.built and below > NEAR):
+            grave = returned and below > self.options.outside
+            effect = f"{_course(own, rates)[:1].upper()}{_course(own, rates)[1:]}, while {gain}"
+            return _lost(rates, effect, Severity.ERROR if grave else Severity.WARNING, best)
         if above > self.options.outside:
             broken = own is not None and _broken(own, rates)
             message = (
-                f"{rates.optimizer}'s learning rate of {rates.configured:g}{after} is {above:.0f} times above the band that trains here "
+                f"{rates.optimizer}'s learning rate of {_rate(rates)}{after} is {above:.0f} times above the band that trains here "
                 f"({band}): {_course(own, rates)}, while {gain}."
             )
             return _failure(rates, best, message, Severity.ERROR if broken and not warm_up else Severity.WARNING)
         if below > self.options.outside:
             stuck = own is not None and not own.diverged and rates.initial - own.score <= NO_PROGRESS * (rates.initial - best.score)
             message = (
-                f"{rates.optimizer}'s learning rate of {rates.configured:g} is {below:.0f} times below the band that trains here "
+                f"{rates.optimizer}'s learning rate of {_rate(rates)} is {below:.0f} times below the band that trains here "
                 f"({band}): {_course(own, rates)}, while {gain}."
             )
             # Short runs flatter high rates: a low one that moves is slow, not wrong.
@@ -154,7 +171,7 @@ class LearningRateRange(Rule):
             harmed = all(t.diverged or t.score >= HARMED * rates.initial for t in close)
             clear = harmed and rates.initial - best.score >= CLEAR * abs(rates.initial) and not warm_up
             message = (
-                f"{rates.optimizer}'s learning rate of {rates.configured:g}{after} is {above:.1f} times above the band that trains here "
+                f"{rates.optimizer}'s learning rate of {_rate(rates)}{after} is {above:.1f} times above the band that trains here "
                 f"({band}), and a third of it learns nothing either: {_course(own, rates)}, while {gain}."
             )
             return _failure(rates, best, message, Severity.ERROR if clear else Severity.WARNING)
@@ -162,7 +179,7 @@ class LearningRateRange(Rule):
         if above <= 1 and grown / rates.high > NEAR and not rates.open_high and not warm_up:
             message = (
                 f"Momentum of {rates.momentum:g} adds up {1 / (1 - rates.momentum):.0f} steps: within the {rates.steps} steps of a replay "
-                f"{rates.optimizer}'s learning rate of {rates.configured:g} lies in the band that trains here ({band}), but fully added up it acts like "
+                f"{rates.optimizer}'s learning rate of {_rate(rates)} lies in the band that trains here ({band}), but fully added up it acts like "
                 f"{grown:.2g} does there."
             )
             return failed(
@@ -182,10 +199,42 @@ class LearningRateRange(Rule):
                 f"{few}, which high rates learn by heart, and {rates.configured:g} {_where(above, below)} the band that trains on them ({band})"
             )
         return passed(
-            f"{rates.optimizer}'s learning rate of {rates.configured:g} {_where(above, below)} the band that trains here ({band}){f'; {few}' if few else ''}.",
+            f"{rates.optimizer}'s learning rate of {_rate(rates)} {_where(above, below)} the band that trains here ({band}){f'; {few}' if few else ''}.",
             evidence=_evidence(rates, best),
             details=_curves(rates),
         )
+
+
+def _returns_rates(rates: LearningRate) -> bool:
+    """Whether the factor that a schedule reaches is the optimizer's rate itself, and small."""
+    return 0 < rates.built <= LOST and math.isclose(rates.configured, rates.built**2, rel_tol=ITSELF)
+
+
+def _lost(rates: LearningRate, effect: str, severity: Severity, best: Trial | None = None) -> Verdict:
+    """A schedule that leaves next to nothing of the rate, at all its calls."""
+    factor = rates.configured / rates.built
+    returned = _returns_rates(rates)
+    highest = rates.built if returned else float(f"{factor:.3g}")
+    seen: dict[str, Json] = _evidence(rates, best) if best is not None else {"measured": rates.configured}
+    itself = f"which is {rates.built:g} itself, a rate and not a factor" if returned else f"at most {factor:.2g}"
+    return failed(
+        f"LambdaLR multiplies {rates.optimizer}'s learning rate of {rates.built:g} by what its function returns, {itself}: the rate that trains "
+        f"never gets beyond {rates.configured:.2g}. {effect}.",
+        severity=severity,
+        evidence=seen | {"built": rates.built, "factor": factor, "threshold": LOST, "suggestion": rates.built},
+        location=rates.schedule_where or rates.where,
+        fix=Fix(
+            summary="Return a factor of the optimizer's rate, 1 at the peak: divide what the function returns by its highest value.",
+            code=f"scheduler = LambdaLR(optimizer, lr_lambda=lambda step: rate_at(step) / {highest:g})",
+            edit=Edit(kind="schedule-factor", at=rates.schedule_where, values={"highest": highest}),
+        ),
+        details=_curves(rates),
+    )
+
+
+def _rate(rates: LearningRate) -> str:
+    """The rate as the script states it, or as its schedule makes it."""
+    return f"{rates.configured:.2g} (all that LambdaLR makes of {rates.built:g})" if rates.built else f"{rates.configured:g}"
 
 
 def _grown(rates: LearningRate) -> float:
@@ -217,10 +266,10 @@ def _where(above: float, below: float) -> str:
 def _zero(rates: LearningRate) -> Verdict:
     suggestion = f"{rates.suggestion:.2g}" if rates.suggestion else "1e-3"
     return failed(
-        f"{rates.optimizer}'s learning rate is 0, so no step changes a weight.",
+        f"{rates.optimizer}'s learning rate is 0{' at all calls of its schedule' if rates.built else ''}, so no step changes a weight.",
         severity=Severity.ERROR,
         evidence={"measured": 0.0, "suggestion": rates.suggestion},
-        location=rates.where,
+        location=rates.schedule_where or rates.where,
         fix=Fix(
             summary=f"Give the optimizer a learning rate, such as {suggestion}.",
             code=_optimizer_line(rates, suggestion),
@@ -262,7 +311,7 @@ def _failure(rates: LearningRate, best: Trial, message: str, severity: Severity)
             summary=f"Use {suggestion}; with one cycle it is the peak, and the schedule is stepped after every optimizer step.",
             code=f"{line}\n"
             "scheduler = torch.optim.lr_scheduler.OneCycleLR(\n"
-            f"    {optimizer}, max_lr={suggestion}, total_steps=epochs * len(train_loader), cycle_momentum=False\n"
+            f"    {optimizer}, max_lr={suggestion}, total_steps={'epochs * len(train_loader)' if rates.has_loader else 'total_steps'}, cycle_momentum=False\n"
             ")",
             edit=_edit(rates, suggestion),
         ),
@@ -270,7 +319,9 @@ def _failure(rates: LearningRate, best: Trial, message: str, severity: Severity)
     )
 
 
-def _edit(rates: LearningRate, lr: str) -> Edit:
+def _edit(rates: LearningRate, lr: str) -> Edit | None:
+    if rates.built:  # what the optimizer is given is not what trains
+        return None
     return Edit(kind="learning-rate", at=rates.where, values={"lr": float(lr), "configured": rates.configured})
 
 
@@ -295,19 +346,7 @@ def _evidence(rates: LearningRate, best: Trial) -> dict[str, Json]:
 
 def _curves(rates: LearningRate) -> tuple[Series, ...]:
     ends = sorted((t for t in rates.trials if t.lr > 0), key=lambda t: t.lr)
-    scores = tuple(math.nan if t.diverged or not math.isfinite(t.score) else t.score for t in ends)
-    lines = [Line(name=f"short runs ({rates.steps} steps)", x=tuple(t.lr for t in ends), y=scores)]
-    if rates.curve_lr:
-        lines.append(Line(name="range test (one run, rising rate)", x=rates.curve_lr, y=rates.curve_loss))
-    marks = [Mark(label="before any step", y=rates.initial)]
-    if rates.low is not None and rates.high is not None:
-        marks.append(Mark(label="trains well", x=rates.low, x2=rates.high))
-    if rates.configured > 0:
-        marks.append(Mark(label="configured", x=rates.configured))
-    if rates.suggestion:
-        marks.append(Mark(label="suggested", x=rates.suggestion))
-    runs = tuple(Line(name=f"lr {t.lr:.2g}", x=tuple(float(i + 1) for i in range(len(t.losses))), y=t.losses) for t in ends if t.losses)
-    return (
-        Series(title="Loss by learning rate", x_label="learning rate", y_label="loss", lines=tuple(lines), log_x=True, marks=tuple(marks)),
-        Series(title="Short runs from the same weights", x_label="step", y_label="loss", lines=runs),
+    runs = tuple(
+        Line(name=f"lr {number(t.lr, 2)}", x=tuple(float(i + 1) for i in range(len(t.losses))), y=t.losses) for t in ends if t.losses
     )
+    return (rate_chart(rates), Series(title="Short runs from the same weights", x_label="step", y_label="loss", lines=runs))

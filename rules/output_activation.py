@@ -127,7 +127,7 @@ class OutputActivation(Rule):
     stage = Stage.WIRING
     severity = Severity.ERROR
     summary = "The model's output is what its loss function expects"
-    why = "A softmax applied twice squeezes the logits until little can be learned; other mismatches have no minimum or miss the target."
+    why = "A softmax or sigmoid that is applied twice squeezes what the loss sees until little can be learned; other mismatches have no minimum."
     source = "PyTorch, CrossEntropyLoss, https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html"
     requires = (Loss,)
 

@@ -69,6 +69,7 @@ from trainlint.details import Line, Mark, Series
 from trainlint.finding import Fix, Json, Severity, Stage
 from trainlint.measurements import Attempt, Overfit, Parameters
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint.wording import number
 
 FITTED = 0.1
 FITTED_WITHOUT_CLASSES = 0.5
@@ -118,9 +119,11 @@ class OverfitBatch(Rule):
         if overfit.unbounded:
             return not_run("this loss has no known lowest value, so it cannot be said when a batch is fitted")
         best = overfit.attempts[overfit.best]
-        steps = max(len(a.losses) for a in overfit.attempts)
+        steps = max(len(a.losses) for a in overfit.attempts) - 1  # the first loss comes before any
         score = f" ({overfit.accuracy:.0%} of its classes right)" if overfit.accuracy is not None else ""
-        seen = f"from {overfit.initial:.3g} to {overfit.final:.3g} in {len(best.losses)} steps with {best.optimizer} at {best.lr:g}{score}"
+        seen = (
+            f"from {overfit.initial:.3g} to {overfit.final:.3g} in {len(best.losses) - 1} steps with {best.optimizer} at {best.lr:g}{score}"
+        )
         if _fitted(overfit):
             message = f"One batch of {overfit.batch_size} can be fitted: the loss went {seen}."
             return passed(message, evidence=_evidence(overfit), details=_curves(overfit))
@@ -131,7 +134,7 @@ class OverfitBatch(Rule):
             return not_run(f"{learnable} trainable parameters are too few for {overfit.batch_size} samples: the loss went {seen}")
         if overfit.cut_short:
             return not_run(f"the budget ended after {steps} steps on one batch, {_rates(overfit)} tried; the loss went {seen}")
-        if steps < MIN_STEPS:
+        if steps + 1 < MIN_STEPS:
             return not_run(f"only {steps} steps on one batch fitted into the budget; the loss went {seen}")
         if _falling(best):
             return not_run(f"the loss of one batch was still falling when its steps ran out: it went {seen}")
@@ -155,7 +158,7 @@ def _endless(overfit: Overfit) -> Verdict:
     best = overfit.attempts[overfit.best]
     return failed(
         f"This loss seems to have no lowest value: on one batch of {overfit.batch_size} it goes from {overfit.initial:.3g} to {overfit.final:.3g} in "
-        f"{len(best.losses)} steps. One of its terms can be lowered without end, as with a wrong sign, and will drown the others.",
+        f"{len(best.losses) - 1} steps. One of its terms can be lowered without end, as with a wrong sign, and will drown the others.",
         severity=Severity.ERROR if overfit.kind in NEVER_NEGATIVE else Severity.WARNING,
         evidence=_evidence(overfit) | {"threshold": -ENDLESS * max(abs(overfit.initial), 1.0)},
         location=overfit.endless_where or overfit.where,
@@ -222,7 +225,8 @@ def _evidence(overfit: Overfit) -> dict[str, Json]:
 
 def _curves(overfit: Overfit) -> tuple[Series, ...]:
     lines = tuple(
-        Line(name=f"{a.optimizer}, lr {a.lr:g}", x=tuple(float(i) for i in range(len(a.losses))), y=a.losses) for a in overfit.attempts
+        Line(name=f"{a.optimizer}, lr {number(a.lr)}", x=tuple(float(i) for i in range(len(a.losses))), y=a.losses)
+        for a in overfit.attempts
     )
     positive = all(loss > 0 for a in overfit.attempts for loss in a.losses)
     floor = (Mark(label="lowest possible", y=overfit.floor),) if overfit.floor > 0 else ()

@@ -12,10 +12,14 @@ or a mask that says so. Then the recorded step is replayed.
 - **Note**: the same where little changes.
 - **Warning**: attention reads padding, however little it weighs yet, while a mask in the batch is not used.
 
+- **Warning**: what is meant to leave out padding leaves out a class: `ignore_index` is the index of an output, and half or more of the targets
+  at real positions have it (tokens, some of them between two that are scored; pixels outside of what pictures are filled up with).
+- **Note**: a tenth or more of such tokens; half of all pixels where no picture is filled up.
+
 Whether the loss counts a position is told by its gradient, so `ignore_index`, labels of -100, weights, and masks multiplied by
 hand all count as masks. One end mark per sequence is never taken for padding, even where the same id fills up the rest.
 
-Not judged: pictures, tables, convolutions and maxima that see padding at the edge, zeros that are summed up, batches whose
+Not judged: tables, what reads the border of pictures, convolutions and maxima that see padding at the edge, zeros that are summed up, batches whose
 sequences are all of one length.
 
 ## Why it matters
@@ -42,6 +46,13 @@ pooled = (hidden * keep).sum(1) / keep.sum(1)  # keep: 1 where real, of shape (b
 packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
 ```
 
+Targets are filled up with an index that is no class, which is what the loss ignores by default.
+
+```python
+tags = pad_sequence(tags, batch_first=True, padding_value=-100)
+criterion = nn.CrossEntropyLoss()
+```
+
 Where the end mark fills up as well, use labels of -100 at padded positions instead, so that the first end mark is still learned.
 
 ## Thresholds
@@ -53,6 +64,10 @@ Where the end mark fills up as well, use labels of -100 at padded positions inst
   and 0.37, the last state of an LSTM 6 to 11. Recurrent layers are held to 0.5: padding at the start of an LSTM gave 0.02, and two
   bidirectional ones whose outputs at padding are masked, as is common, 0.05 and 0.18.
 
+- Left out, a half: of a class that is never asked for, most targets are lost; unlabelled pixels are a tenth of ADE20K. Further pieces of words are
+  told from a class by the beginning of sequences, which is the first piece of a word or a mark in all of them: a tenth of the rows must begin
+  otherwise. Targets that are tokens of the input's own vocabulary, or asked for where one token hides them, are those of a language model.
+  Pictures are filled up where whole rows or columns at the border have one value that at most 1 % of the others have, in three extents or more.
 - 0.0001 where the batch's own mask is not used: masked, it is exactly 0. An untrained BERT without its mask gave 0.003, since attention
   weighs little beside the residual at first.
 
@@ -67,6 +82,7 @@ Where the end mark fills up as well, use labels of -100 at padded positions inst
 from __future__ import annotations
 
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
+from trainlint.measurements import LeftOut
 from trainlint.measurements import Padding as Facts
 from trainlint.rule import Rule, Verdict, failed, passed
 
@@ -80,6 +96,8 @@ ANY = 1e-4
 READ_RECURRENT = 0.5
 
 CLASS_LOSSES = ("cross_entropy", "nll_loss")
+#: Share of real positions of a class that is left out from which it is most of them, and from which it is worth a note.
+CLASS, PART = 0.5, 0.1
 READERS = {
     "recurrent": "a recurrent layer runs on over the padding",
     "attention": "attention looks at padded positions",
@@ -102,9 +120,11 @@ class Padding(Rule):
 
     def judge(self, facts: Facts) -> Verdict:
         """Judge the worse of the two faults."""
+        lost = _left_out(facts.left_out) if facts.left_out is not None else None
         if not facts.found:
-            return passed("The recorded batch holds no padding: no sample was filled up to the size of another.")
-        return _counted(facts) or _read(facts) or _fine(facts)
+            return lost or passed("The recorded batch holds no padding: no sample was filled up to the size of another.")
+        found = [verdict for verdict in (_counted(facts), lost, _read(facts)) if verdict is not None]
+        return min(found, key=lambda verdict: verdict.severity.rank if verdict.severity else 0, default=_fine(facts))
 
 
 def _counted(facts: Facts) -> Verdict | None:
@@ -120,6 +140,27 @@ def _counted(facts: Facts) -> Verdict | None:
         evidence={**_evidence(facts), "measured": facts.counted, "expected": 0, "threshold": SOME},
         location=facts.loss_where,
         fix=_mask_loss(facts, classes=classes),
+    )
+
+
+def _left_out(lost: LeftOut) -> Verdict | None:
+    """A class with the index that the loss ignores."""
+    if lost.share < (CLASS if lost.pictures else PART):
+        return None
+    what = "pixels" if lost.pictures else "tokens"
+    nothing = "was labelled" if lost.pictures else "is to be said"
+    also = f" {lost.index} is what padding is filled up with, too." if lost.padding else ""
+    fill = "mask = F.pad(mask, border, value=-100)" if lost.pictures else "tags = pad_sequence(tags, batch_first=True, padding_value=-100)"
+    return failed(
+        f"The loss ignores class {lost.index} of {lost.classes}: {lost.share:.0%} of {lost.positions:,} {what} that are no padding have it and teach "
+        f"nothing, and output {lost.index} is only ever pushed down.{also} Ignore this where {lost.index} says that nothing {nothing}.",
+        severity=Severity.WARNING if lost.padding and lost.share >= CLASS else Severity.NOTE,
+        evidence={"measured": lost.share, "expected": 0, "threshold": CLASS, "ignore_index": lost.index, "outputs": lost.classes},
+        location=lost.where,
+        fix=Fix(
+            summary="Fill targets up with an index that is no class, such as the -100 that the loss ignores by default, and train all classes.",
+            code=f"{fill}\ncriterion = nn.CrossEntropyLoss()  # ignore_index=-100",
+        ),
     )
 
 

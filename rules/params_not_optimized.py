@@ -160,7 +160,7 @@ def _unregistered(parameters: Parameters) -> Verdict:
         fix=Fix(
             summary=f"Keep the layers in {keeper}.",
             code=f"self.{attribute} = {keeper}({attribute})",
-            edit=Edit(kind="register-modules", values={"owner": first.owner}),
+            edit=Edit(kind="register-modules", values={"owner": first.owner, "named": first.named}),
         ),
         details=(
             Table(

@@ -15,6 +15,9 @@ zero. When it is not, the first operation after which the outputs depend on othe
 Samples that keep to themselves are moved on by one place in the batch as well: each prediction must move along. An **error** where it
 does not, as with a positional encoding that is cut by the size of the batch.
 
+A **warning** where samples change each other before any model sees them: neighbours of the dataset share values, as overlapping windows do, and
+reading one of them changes the stored values in place.
+
 In a model that predicts the next token, the prediction at one position must not depend on later tokens. Nor may targets be the
 input as it stands: a model that sees no later token is then asked to repeat the one that it was just given.
 
@@ -47,6 +50,8 @@ h = nn.TransformerEncoder(layer, 2)(x)
   below. Healthy pipelines give exactly 0, but for losses that compare samples, which are told apart.
 
 - 0.01 for the same between a note and a warning where no known slip mixes: a solver's steps differ by about its tolerance, 0.001 to 0.01.
+- 0.01 for what a sample's values change when its neighbour is read, over the distance between the two, random generators held still. It is 0 up to
+  rounding where samples share nothing, or are copied; as many stored values as half a sample has must have changed with it.
 - 0.01 for what a prediction changes by its place, over what two samples differ by. It is 0 up to rounding, a few 1e-6, where nothing
   depends on the place.
 
@@ -62,7 +67,7 @@ h = nn.TransformerEncoder(layer, 2)(x)
 from __future__ import annotations
 
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
-from trainlint.measurements import Batches, Leaf, Mixing
+from trainlint.measurements import Batches, Leaf, Mixing, Overwritten
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 SHARE = 1e-3
@@ -109,7 +114,9 @@ class SampleMixing(Rule):
     requires = (Mixing, Batches)
 
     def judge(self, mixing: Mixing, batches: Batches) -> Verdict:
-        """Later tokens first: a leak there makes everything else look good."""
+        """What is wrong in the data first, then later tokens: a leak there makes everything else look good."""
+        if mixing.overwritten is not None:
+            return _overwritten(mixing.overwritten)
         if mixing.future_tokens and mixing.future_share >= SHARE:
             return _unshifted(mixing) if mixing.unshifted else _future(mixing)
         if mixing.across_samples is None and mixing.future_tokens is None:
@@ -138,6 +145,22 @@ class SampleMixing(Rule):
         )
 
 
+def _overwritten(found: Overwritten) -> Verdict:
+    data = {"train": "training", "val": "validation"}[found.phase]
+    return failed(
+        f"Reading a {data} sample changes, in place, what the dataset holds, and other samples with it: once sample {found.read:,} was read, sample "
+        f"{found.sample:,} is another one, changed by {found.change:.0%} of the distance between the two. Later epochs see other data than the first.",
+        severity=Severity.WARNING,
+        evidence={"measured": found.change, "expected": 0.0, "threshold": 0.01, "sample": found.sample, "read": found.read},
+        location=found.where,
+        fix=Fix(
+            summary="Change a copy: slices of arrays and tensors are views, and -=, /= and functions that work in place write through them.",
+            code="window = self.series[start : start + length].copy()  # clone() for a tensor",
+            edit=Edit(kind="not-in-place"),
+        ),
+    )
+
+
 def _by_place(mixing: Mixing) -> Verdict:
     at = f" ({mixing.place_operation} is the first operation where it comes in)" if mixing.place_operation else ""
     return failed(
@@ -161,8 +184,8 @@ def _edit(operation: str) -> Edit | None:
 
 def _future(mixing: Mixing) -> Verdict:
     return failed(
-        f"The prediction of the next token depends on that token and later ones (share of the change {mixing.future_share:.2g}): "
-        "the model sees the answer.",
+        "The model sees the answer: the prediction of the next token depends on that token and later ones, "
+        f"which move it by {mixing.future_share:.2g} of what the tokens before it do.",
         severity=Severity.ERROR,
         evidence={"measured": mixing.future_share, "expected": 0.0, "threshold": SHARE},
         location=mixing.first_where,
@@ -177,7 +200,7 @@ def _future(mixing: Mixing) -> Verdict:
 def _unshifted(mixing: Mixing) -> Verdict:
     return failed(
         "Targets are the input's own tokens, not shifted: each prediction is compared with the token that it was made from "
-        f"(its share of the change: {mixing.future_share:.2g}), so the model learns to copy.",
+        f"(which moves it by {mixing.future_share:.2g} of what any token does), so the model learns to copy.",
         severity=Severity.ERROR,
         evidence={"measured": mixing.future_share, "expected": 0.0, "threshold": SHARE},
         location=mixing.first_where,

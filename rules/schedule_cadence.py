@@ -201,10 +201,7 @@ def _orphaned(scheduler: SchedulerInfo) -> Iterator[Verdict]:
             severity=Severity.ERROR,
             evidence={"measured": 0, "expected": "steps of the optimizer that it was built for", "calls": scheduler.calls},
             location=scheduler.where,
-            fix=Fix(
-                summary="Build the schedule after the last optimizer, for that one.",
-                code=f"optimizer = make_optimizer(model)\nscheduler = {scheduler.kind}(optimizer, …)",
-            ),
+            fix=Fix(summary="Build it for the last optimizer.", code=f"{scheduler.kind}(optimizer)", edit=Edit(kind="rebuild-schedule")),
         )
 
 

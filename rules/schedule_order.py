@@ -52,6 +52,7 @@ from trainlint.details import Line, Mark, Series
 from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Loop, Optimizers
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint_rules._timelines import timeline
 
 
 class ScheduleOrder(Rule):
@@ -86,7 +87,8 @@ class ScheduleOrder(Rule):
             return passed("The gradient scaler skipped the first optimizer step; the scheduler came after it.", evidence={"measured": 0})
         first = early[0]
         skipped = f" {first.preview[0]:.2g}" if first.preview else ""
-        preview = tuple(float(i) for i in range(len(first.preview)))
+        stride = max(first.preview_calls, len(first.preview)) / max(len(first.preview), 1)
+        preview = tuple(i * stride for i in range(len(first.preview)))
         return failed(
             f"{first.kind}.step() comes before the first optimizer step: the schedule's first learning rate{skipped} is skipped.",
             severity=Severity.WARNING,
@@ -98,14 +100,15 @@ class ScheduleOrder(Rule):
                 edit=Edit(kind="schedule-after-step"),
             ),
             details=(
+                timeline(loop, "schedule"),
                 Series(
                     title=f"Learning rate of {first.kind}",
-                    x_label="point of the schedule",
+                    x_label="call of scheduler.step()",
                     y_label="learning rate",
                     lines=(Line(name=first.kind, x=preview, y=first.preview),),
                     marks=(Mark(label="skipped", x=0.0),),
                 ),
             )
             if first.preview
-            else (),
+            else (timeline(loop, "schedule"),),
         )

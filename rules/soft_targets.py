@@ -150,6 +150,7 @@ def _exchanged(targets: SoftTargets, weight: float, evidence: dict[str, Json]) -
         Fix(
             summary="Give each label the share of its own input.",
             code="x = lam * x + (1 - lam) * x[index]\nloss = lam * criterion(logits, y) + (1 - lam) * criterion(logits, y[index])",
+            edit=Edit(kind="swap-shares"),
         ),
     )
 

@@ -58,7 +58,7 @@ speaker or document where there are several samples of each.
 from __future__ import annotations
 
 from trainlint.details import Table
-from trainlint.finding import Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import Shared, SplitOverlap
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -148,6 +148,7 @@ def _windows(pair: Shared) -> Verdict:
         fix=Fix(
             summary="Split the series by time, before windows are cut, and leave a gap of one window between the parts.",
             code="cut = int(0.8 * len(series))\ntrain_set, val_set = Windows(series[:cut]), Windows(series[cut:])",
+            edit=Edit(kind="split-in-order"),
         ),
     )
 

@@ -99,11 +99,15 @@ class TrainMode(Rule):
 def _whole(loop: Loop, pretrained: bool) -> Verdict:
     switched = loop.eval_mode_forwards < loop.train_forwards or (loop.eval_mode_epoch or 1) > 1
     certain = switched or (_has_batch_norm(loop) and not pretrained)
-    since = f" since epoch {loop.eval_mode_epoch}" if loop.eval_mode_epoch and loop.eval_mode_epoch > 1 else ""
+    late = loop.eval_mode_epoch if (loop.eval_mode_epoch or 1) > 1 else None
     by = f" after the eval() at {loop.eval_set_where}" if loop.eval_set_where else ""
+    count = f"{loop.eval_mode_forwards} of {loop.train_forwards}"
+    if late and _never_back(loop):
+        said = f"From epoch {late} on every training forward runs in evaluation mode{by} ({count} recorded)"
+    else:
+        said = f"{count} training forwards ran in evaluation mode{f' since epoch {late}' if late else ''}{by}"
     return failed(
-        f"{loop.eval_mode_forwards} of {loop.train_forwards} training forwards ran in evaluation mode{since}{by}: "
-        f"{_list(_affected(loop))} {'do' if len(_affected(loop)) > 1 else 'does'} not work as in training.",
+        f"{said}: {_list(_affected(loop))} {'do' if len(_affected(loop)) > 1 else 'does'} not work as in training.",
         severity=Severity.ERROR if certain else Severity.WARNING,
         evidence={**_evidence(loop), "measured": loop.eval_mode_forwards, "expected": 0, "threshold": 0},
         location=_place(loop),
@@ -147,6 +151,12 @@ def _each_step_trains(loop: Loop) -> bool:
             mixed += True in modes
             modes = set()
     return steps > 0 and mixed == steps
+
+
+def _never_back(loop: Loop) -> bool:
+    """Whether all training forwards that follow the first in evaluation mode are in it too."""
+    modes = [bool(e.info.get("training")) for e in loop.events if e.kind == "forward" and e.phase == "train" and e.info.get("grad")]
+    return False in modes and not any(modes[modes.index(False) :])
 
 
 def _place(loop: Loop) -> Location | None:

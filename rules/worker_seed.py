@@ -129,6 +129,7 @@ def _stream(seeds: WorkerSeeds) -> Verdict:
         fix=Fix(
             summary="Let each worker read its own share.",
             code="info = torch.utils.data.get_worker_info()\nif info is not None:\n    items = items[info.id :: info.num_workers]",
+            edit=Edit(kind="share-stream"),
         ),
     )
 

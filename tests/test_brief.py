@@ -43,6 +43,11 @@ def test_the_rules_own_lines_are_shown_where_no_change_is_known() -> None:
     assert "    optimizer.zero_grad()\n    loss.backward()\n" in told(Fix(summary="Clear.", code="optimizer.zero_grad()\nloss.backward()"))
 
 
+def test_code_that_is_no_change_of_the_users_lines_is_called_an_example() -> None:
+    assert "fix: Clear. For example:\n" in told(Fix(summary="Clear.", code="optimizer.zero_grad()"))
+    assert "example" not in told(Fix(summary="Clear.", code="optimizer.zero_grad()", diff=DIFF))
+
+
 def test_findings_and_reports_are_printed_as_text() -> None:
     finding = Finding(
         code="TL305",

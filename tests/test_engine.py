@@ -134,7 +134,7 @@ def test_a_failure_that_is_taken_back_blocks_nothing() -> None:
 
 def test_a_symptom_leaves_the_setting_that_both_fixes_change_to_its_cause() -> None:
     def lowers(lr: float, kind: str = "learning-rate") -> Verdict:
-        edit = Edit(kind=kind, values={"lr": lr})
+        edit = Edit(kind=kind, values={"lr": lr} if kind == "learning-rate" else {"modules": ["drop"]})
         return failed("too high", severity=Severity.WARNING, fix=Fix(summary=f"use {lr}", code=f"lr={lr}", edit=edit))
 
     explains = {"cause": ("symptom", "other")}
@@ -150,3 +150,16 @@ def test_a_symptom_leaves_the_setting_that_both_fixes_change_to_its_cause() -> N
     (alone,) = judge(rule("symptom", lowers(1e-3)), explains=explains)
     assert alone.fix is not None
     assert alone.fix.code == "lr=0.001"
+
+
+def test_a_number_that_was_measured_under_another_fault_is_not_advised() -> None:
+    scaled = failed("unscaled", severity=Severity.WARNING, fix=Fix(summary="scale", edit=Edit(kind="target")))
+    lower = failed(
+        "too high",
+        severity=Severity.WARNING,
+        fix=Fix(summary="use 0.15", code="lr=0.15", edit=Edit(kind="learning-rate", values={"lr": 0.15})),
+    )
+    symptom, _ = judge(rule("symptom", lower), rule("cause", scaled), explains={"cause": ("symptom",)})
+    assert symptom.fix is not None
+    assert (symptom.fix.code, symptom.fix.edit) == ("", None)
+    assert "Mend cause first" in symptom.fix.summary

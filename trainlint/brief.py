@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trainlint.diffs import hunks
+from trainlint.diffs import hunks, is_example
 
 if TYPE_CHECKING:
     from trainlint.finding import Finding
@@ -29,7 +29,7 @@ def brief(finding: Finding) -> str:
         text = f"    {finding.location.text}" if finding.location.text else ""
         lines.append(f"  at {finding.location}{text}")
     if finding.fix is not None:
-        lines.append(f"  fix: {finding.fix.summary}")
+        lines.append(f"  fix: {finding.fix.summary}{' For example:' if is_example(finding.fix.code, finding.fix.diff) else ''}")
         code = (hunks(finding.fix.diff) or finding.fix.code).splitlines()
         lines += textwrap.indent("\n".join([*code[:_CODE], *(["..."] if len(code) > _CODE else [])]), "    ").splitlines()
     if finding.proof is not None and finding.proof.tried and finding.proof.helped:

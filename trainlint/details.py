@@ -27,6 +27,10 @@ class Line:
     x: tuple[float, ...]
     y: tuple[float, ...]
     """Same length as ``x``; NaN leaves a gap."""
+    colour: str = ""
+    """``red``, ``green`` or ``blue`` where it stands for that colour of a picture; else a renderer chooses."""
+    between: tuple[int, ...] = ()
+    """Positions that were not measured but worked out of their neighbours: the line goes through them, and no dot marks them."""
 
 
 @dataclass(frozen=True, kw_only=True)

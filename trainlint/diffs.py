@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["hunks"]
+import re
+
+__all__ = ["hunks", "is_example"]
 
 
 def hunks(diff: str) -> str:
@@ -19,3 +21,8 @@ def hunks(diff: str) -> str:
 def _trimmed(lines: list[str]) -> list[str]:
     told = [i for i, line in enumerate(lines) if line.strip()]
     return lines[told[0] : told[-1] + 1] if told else []
+
+
+def is_example(code: str, diff: str) -> bool:
+    """Whether the code of a fix shows how it is done, and is no change of the user's own lines."""
+    return bool(code) and not diff and not re.search(r"^[-+]", code, re.MULTILINE)

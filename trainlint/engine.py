@@ -82,13 +82,17 @@ def _limited(rule: Rule, finding: Finding) -> Finding:
 
 
 def _deferring(finding: Finding, findings: Iterable[Finding], explains: Mapping[str, tuple[str, ...]]) -> Finding:
-    """The finding without its own change of what its cause's fix changes as well: two values for one setting contradict each other."""
+    """The finding without its own change where its cause's fix changes the same setting, or what its numbers were measured with."""
     if not finding.failed or finding.fix is None or finding.fix.edit is None:
         return finding
     for cause in findings:
-        same = cause.failed and cause.fix is not None and cause.fix.edit is not None and cause.fix.edit.kind == finding.fix.edit.kind
-        if same and finding.name in explains.get(cause.name, ()) and cause.name not in explains.get(finding.name, ()):
+        explained = finding.name in explains.get(cause.name, ()) and cause.name not in explains.get(finding.name, ())
+        if not (cause.failed and explained):
+            continue
+        if cause.fix is not None and cause.fix.edit is not None and cause.fix.edit.kind == finding.fix.edit.kind:
             return replace(finding, fix=Fix(summary=f"Follow {cause.name}, which changes the same setting; then look again."))
+        if cause.severity is not Severity.NOTE and any(isinstance(value, float) for value in finding.fix.edit.values.values()):
+            return replace(finding, fix=Fix(summary=f"Mend {cause.name} first: what was measured here changes with it. Then scan again."))
     return finding
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from trainlint.details import Bars, Code, Detail, Line, Mark, Series, Table, Timeline, TimelineEvent
 from trainlint.evidence import Evidence
+from trainlint.finding import Finding
 from trainlint.measurements import (
     Activations,
     Batches,
     Comparison,
     DataScan,
+    Event,
     LabelCount,
     Labels,
     LearningRate,
@@ -23,7 +26,10 @@ from trainlint.measurements import (
     Overfit,
     Parameters,
     SchedulerInfo,
+    layer_names,
 )  # fmt: skip
+from trainlint.rate_chart import rate_chart
+from trainlint.wording import number
 
 __all__ = ["overview"]
 
@@ -36,12 +42,30 @@ _RECTIFIERS = frozenset({"relu", "relu6", "threshold", "hardswish", "gelu"})
 _PARTS = {"train": "training", "val": "validation"}
 
 _M = TypeVar("_M", bound=Measurement)
+#: Kind, file and line of an event.
+_Place = tuple[str, str, int]
+_Faults = dict[_Place, list[bool]]
 
 
-def overview(evidence: Evidence) -> tuple[Detail, ...]:
-    """The pictures of a run under their topics, in the order of the playbook."""
-    parts = (("The reference run", _reference), ("The data", _data), ("The loop", _loop), ("Learning", _learning), ("Along depth", _depth))
-    return tuple(replace(detail, topic=topic) for topic, make in parts for detail in make(evidence))
+def overview(evidence: Evidence, findings: Sequence[Finding] = ()) -> tuple[Detail, ...]:
+    """The pictures of a run under their topics, in the order of the playbook; what ``findings`` call wrong in the loop is marked there too."""
+    faults = [_faults(d) for f in findings if f.failed for d in f.details if isinstance(d, Timeline)]
+    parts = (
+        ("The reference run", _reference(evidence)),
+        ("The data", _data(evidence)),
+        ("The loop", _loop(evidence, faults)),
+        ("Learning", _learning(evidence)),
+        ("Along depth", _depth(evidence)),
+    )
+    return tuple(replace(detail, topic=topic) for topic, details in parts for detail in details)
+
+
+def _faults(timeline: Timeline) -> _Faults:
+    """Which events of a place, in turn, a finding marks in its own picture of the loop."""
+    marked: _Faults = {}
+    for event in timeline.events:
+        marked.setdefault((event.kind, event.file, event.line), []).append(event.flagged)
+    return marked
 
 
 def _found(evidence: Evidence, kind: type[_M]) -> _M | None:
@@ -104,19 +128,41 @@ def _label_histogram(counted: LabelCount, names: dict[str, dict[str, str]], unit
     )
 
 
-def _loop(evidence: Evidence) -> Iterator[Detail]:
+def _loop(evidence: Evidence, faults: Sequence[_Faults]) -> Iterator[Detail]:
     loop = _found(evidence, Loop)
     if not loop or not loop.events:
         return
     loaders = {e.subject: e.phase for e in loop.events if e.kind == "epoch" and e.phase}
-    events = []
-    for event in [e for e in loop.events if e.kind != "set_epoch"][:_EVENTS]:
+    events: list[TimelineEvent] = []
+    evaluating, seen = False, Counter[_Place]()
+    for event in _first([e for e in loop.events if e.kind != "set_epoch"]):
         subject = event.subject
+        if evaluating and event.info.get("training") is True:
+            # Frameworks set `training` of each module, without a call of train() that could be seen.
+            events.insert(len(events) - (events[-1].kind == "batch"), TimelineEvent(kind="mode", label="set back without train()"))
+        evaluating = _evaluating(event, before=evaluating)
         if event.kind in ("epoch", "batch", "forward") and (phase := event.phase or loaders.get(subject)):
             subject = f"{subject} ({_PARTS.get(phase, phase)})".strip()
         file, line = (event.where.container, event.where.line) if event.where else ("", 0)
-        events.append(TimelineEvent(kind=event.kind, label=f"{event.kind} {subject}".strip(), file=file, line=line))
+        place = (event.kind, file, line)
+        # A finding draws fewer events: what comes after them is as the last of its place.
+        flagged = any(marks[place][min(seen[place], len(marks[place]) - 1)] for marks in faults if place in marks)
+        events.append(TimelineEvent(kind=event.kind, label=f"{event.kind} {subject}".strip(), file=file, line=line, flagged=flagged))
+        seen[place] += 1
     yield Timeline(title="The loop as it ran", events=tuple(events))
+
+
+def _first(events: Sequence[Event]) -> Sequence[Event]:
+    """As many events as are shown; where there are more, they end with a step and what belongs to it."""
+    ends = [i + 1 for i, event in enumerate(events[:_EVENTS]) if event.kind in ("step", "schedule", "clear")]
+    return events[: ends[-1]] if ends and len(events) > _EVENTS else events[:_EVENTS]
+
+
+def _evaluating(event: Event, *, before: bool) -> bool:
+    """Whether the last that was seen of the models is eval mode."""
+    if event.kind == "forward":
+        return before and event.info.get("training") is not True
+    return event.kind == "eval" or (before and event.kind != "train")
 
 
 def _learning(evidence: Evidence) -> Iterator[Detail]:
@@ -127,41 +173,25 @@ def _learning(evidence: Evidence) -> Iterator[Detail]:
             x_label="step",
             y_label="loss",
             lines=tuple(
-                Line(name=f"{a.optimizer}, learning rate {a.lr:g}", x=tuple(map(float, range(len(a.losses)))), y=a.losses)
+                Line(name=f"{a.optimizer}, learning rate {number(a.lr)}", x=tuple(map(float, range(len(a.losses)))), y=a.losses)
                 for a in overfit.attempts
             ),
             log_y=all(x > 0 for a in overfit.attempts for x in a.losses),
         )
     if rate := _found(evidence, LearningRate):
-        yield _rates(rate)
-        if rate.suggestion:
+        yield rate_chart(rate)
+        if rate.suggestion and optimizers and not optimizers.schedulers:
             yield _one_cycle(rate, optimizers)
     for scheduler in optimizers.schedulers if optimizers else ():
         if optimizers and len(scheduler.preview) > 1:
             yield _schedule(scheduler, optimizers)
 
 
-def _rates(rate: LearningRate) -> Series:
-    marks = [Mark(label="before any step", y=rate.initial)]
-    if rate.configured > 0:
-        marks.append(Mark(label="configured", x=rate.configured))
-    if rate.low is not None and rate.high is not None:
-        marks.append(Mark(label="trains well", x=rate.low, x2=rate.high))
-    if rate.suggestion:
-        marks.append(Mark(label="suggested", x=rate.suggestion))
-    finite = [(t.lr, t.score) for t in rate.trials if not t.diverged and t.lr > 0]
-    lines = [Line(name=f"short runs ({rate.steps} steps)", x=tuple(x for x, _ in finite), y=tuple(y for _, y in finite))]
-    if rate.curve_lr:
-        lines.append(Line(name="range test (one run, rising rate)", x=rate.curve_lr, y=rate.curve_loss))
-    return Series(
-        title="Loss by learning rate", x_label="learning rate", y_label="loss", lines=tuple(lines), log_x=True, marks=tuple(marks)
-    )
-
-
-def _one_cycle(rate: LearningRate, optimizers: Optimizers | None) -> Code:
+def _one_cycle(rate: LearningRate, optimizers: Optimizers) -> Code:
     """The schedule that goes with the band, in torch's own defaults (Smith and Topin 2017)."""
-    steps, epochs = (optimizers.steps_per_epoch, optimizers.epochs) if optimizers else (None, None)
-    total = f"{steps * epochs},  # {epochs} epochs of {steps} steps" if steps and epochs else "epochs * len(train_loader),"
+    steps, epochs = optimizers.steps_per_epoch, optimizers.epochs
+    unknown = "epochs * len(train_loader)," if rate.has_loader else "total_steps,  # optimizer steps of the whole run"
+    total = f"{steps * epochs},  # {epochs} epochs of {steps} steps" if steps and epochs else unknown
     return Code(
         title="One-cycle settings for this band",
         text="scheduler = torch.optim.lr_scheduler.OneCycleLR(\n"
@@ -173,15 +203,18 @@ def _one_cycle(rate: LearningRate, optimizers: Optimizers | None) -> Code:
 
 
 def _schedule(scheduler: SchedulerInfo, optimizers: Optimizers) -> Series:
-    """The rate over the schedule, with the ends of its horizon and of the run marked where they differ."""
-    horizon = scheduler.horizon or len(scheduler.preview)
-    stride = max(horizon / len(scheduler.preview), 1.0)
+    """The rate over the schedule, with the end of the run marked."""
+    calls = scheduler.preview_calls or scheduler.horizon or len(scheduler.preview)
+    stride = max(calls / len(scheduler.preview), 1.0)
+    unit = {"step": "optimizer step", "epoch": "epoch"}.get(scheduler.cadence, "scheduler step")
     steps = optimizers.epochs if scheduler.cadence == "epoch" else None
     if scheduler.cadence == "step" and optimizers.epochs and optimizers.steps_per_epoch:
         steps = optimizers.epochs * optimizers.steps_per_epoch
     return Series(
-        title="Learning rate over the whole schedule",
-        x_label={"step": "optimizer step", "epoch": "epoch"}.get(scheduler.cadence, "scheduler step"),
+        title=f"Learning rate over the first {calls:,} {unit}s of the schedule"
+        if scheduler.preview_cut
+        else "Learning rate over the whole schedule",
+        x_label=unit,
         y_label="learning rate",
         lines=(Line(name=scheduler.kind, x=tuple(i * stride for i in range(len(scheduler.preview))), y=scheduler.preview),),
         marks=(Mark(label=f"the run ends ({steps:,})", x=float(steps)),) if steps else (),
@@ -210,25 +243,21 @@ def _depth(evidence: Evidence) -> Iterator[Bars]:
 
 
 def _activations(activations: Activations) -> Iterator[Bars]:
-    layers = [a for a in activations.layers if math.isfinite(a.std)][:_MOST_LAYERS]
+    names = layer_names(activations.layers)
+    layers = [(name, a) for name, a in zip(names, activations.layers, strict=True) if math.isfinite(a.std)][:_MOST_LAYERS]
     if len(layers) > 1:
         yield Bars(
             title="Activation scale along depth",
             value_label="standard deviation of the output, first step",
-            labels=tuple(_layer(a.module, a.kind) for a in layers),
-            values=tuple(a.std for a in layers),
+            labels=tuple(name for name, _ in layers),
+            values=tuple(a.std for _, a in layers),
             log=True,
         )
-    rectified = [a for a in layers if a.kind in _RECTIFIERS]
-    if rectified:
+    if rectified := [(name, a) for name, a in layers if a.kind in _RECTIFIERS]:
         yield Bars(
             title="Dead units along depth",
             value_label="share of units silent on every sample",
-            labels=tuple(_layer(a.module, a.kind) for a in rectified),
-            values=tuple(a.dead_units for a in rectified),
+            labels=tuple(name for name, _ in rectified),
+            values=tuple(a.dead_units for _, a in rectified),
             marks=(Mark(label="all", y=1.0),),
         )
-
-
-def _layer(module: str, kind: str) -> str:
-    return f"{module} ({kind})" if module else kind

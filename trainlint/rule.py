@@ -23,7 +23,7 @@ import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +34,7 @@ from trainlint.errors import UsageError, unknown
 from trainlint.finding import Fix, Json, Report, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Measurement
+from trainlint.wording import plain
 
 __all__ = ["NoOptions", "Rule", "Verdict", "failed", "not_run", "passed"]
 
@@ -60,7 +61,7 @@ class Verdict:
 
 def passed(message: str, *, evidence: dict[str, Json] | None = None, details: tuple[Detail, ...] = ()) -> Verdict:
     """The rule looked and found nothing wrong; ``message`` says what it saw, with the number."""
-    return Verdict(kind="pass", message=message, evidence=evidence or {}, details=details)
+    return Verdict(kind="pass", message=plain(message), evidence=evidence or {}, details=details)
 
 
 def failed(
@@ -73,12 +74,20 @@ def failed(
     details: tuple[Detail, ...] = (),
 ) -> Verdict:
     """The rule found a fault: one sentence with the measured numbers, the place and the change to make."""
-    return Verdict(kind="fail", message=message, severity=severity, evidence=evidence or {}, location=location, fix=fix, details=details)
+    return Verdict(
+        kind="fail",
+        message=plain(message),
+        severity=severity,
+        evidence=evidence or {},
+        location=location,
+        fix=replace(fix, summary=plain(fix.summary)),
+        details=details,
+    )
 
 
 def not_run(reason: str) -> Verdict:
     """The rule cannot judge this pipeline, and why. Never use it to hide a doubt: that is a note."""
-    return Verdict(kind="not-run", message=reason)
+    return Verdict(kind="not-run", message=plain(reason))
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def judge(
         findings=findings,
         start_here=root_cause(findings, catalogue.explains),
         cost=Cost(seconds=seconds, step_seconds=step, step_equivalents=spent / step if step else None, probes=probes),
-        overview=(*traceback_shown(crash if status == "crashed" else ""), *overview(shown)),
+        overview=(*traceback_shown(crash if status == "crashed" else ""), *overview(shown, findings)),
         version=__version__,
         fail_on=settings.fail_on,
     )

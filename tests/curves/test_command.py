@@ -104,12 +104,48 @@ def test_reading_logs_needs_no_torch(runs: Path) -> None:
 
 def test_columns_are_named_by_flags_and_unreadable_files_are_usage_errors(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "odd.csv").write_text("t,q\n" + "\n".join(f"{i},{2 * 0.9**i}" for i in range(30)))
-    assert "--train" in call(tmp_path / "odd.csv")
+    assert "name it with --train" in call(tmp_path / "odd.csv", code=2)
     assert "q" in json.loads(call(tmp_path / "odd.csv", "--train", "q", "--format", "json"))["runs"][0]["columns"]["train"]
     assert "no column 'z'" in call(tmp_path / "odd.csv", "--train", "z", code=2)
     (tmp_path / "empty.csv").touch()
     assert "it is empty" in call(tmp_path / "empty.csv", code=2)
     assert "it is empty" in call(tmp_path / "empty.csv", runs / "good" / "metrics.csv", code=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("train.py", "import torch\nlr = 0.1\nfor epoch in range(3):\n    print(f'loss {epoch}')\n", "`trainlint scan train.py` runs it"),
+        ("train.ipynb", '{"cells": [{"source": "lr = 0.1"}]}', "`trainlint scan train.ipynb` runs it"),
+        ("settings.toml", '[model]\nwidth = 64\nargs = ["a", 3]\n', "no column looks like a loss or a metric; there are: width,"),
+        ("runs.csv", "model,lr,loss\n" + "".join(f"m{i},0.1,{i}\n" for i in range(9)), "rows are runs"),
+    ],
+)
+def test_a_file_that_holds_no_curve_is_a_usage_error_where_it_is_the_only_one(name: str, text: str, said: str, runs: Path) -> None:
+    given = runs / name
+    given.write_text(text)
+    assert said in call(given, code=2)
+    assert "healthy" in call(runs, "--fail-on", "never")
+
+
+def test_a_row_without_a_counter_is_a_line_of_the_file(tmp_path: Path) -> None:
+    losses = [f"{2 * 0.9**i:.4f}" if i < 20 else "nan" for i in range(40)]
+    (tmp_path / "plain.log").write_text("started\n\n" + "\n".join(f"loss {loss} lr 0.1" for loss in losses))
+    shown = call(tmp_path / "plain.log", code=1)
+    assert "from line 23 of the file on" in shown
+    assert "not finite from here, line 23 of the file" in shown
+    (tmp_path / "plain.csv").write_text("loss,lr\n\n" + "\n".join(f"{loss},0.1" for loss in losses))
+    assert "from line 23 of the file on" in call(tmp_path / "plain.csv", code=1)
+    assert "from point 21 of the run on" in trainlint.classify({"loss": [float(loss) for loss in losses]}).runs[0].summary
+
+
+def test_the_page_of_a_log_leaves_out_what_belongs_to_a_scan(runs: Path, tmp_path: Path) -> None:
+    for name, title in (("good", "No fault found"), ("dead", "1 error found")):
+        call(runs / name / "metrics.csv", "--html", tmp_path / "page.html", "--fail-on", "never")
+        page = (tmp_path / "page.html").read_text()
+        assert title in page
+        for foreign in ("no checks", "checks passed", "check passed", "whole check", "Stages of the check"):
+            assert foreign not in page
 
 
 def test_the_scaling_check_flags_the_run_off_the_line(tmp_path: Path) -> None:

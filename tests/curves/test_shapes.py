@@ -90,15 +90,51 @@ def test_sentences_say_the_unit_of_a_place_and_which_end_is_meant() -> None:
     val = curve(*(0.5 + 0.002 * (i - 12) ** 2 for i in range(39)), 3.5)
     said = name_shape(Run(train=falling(), val=val, x_label="Epoch")).summary
     assert "lowest at epoch 12 " in said
-    assert "(median of the last values)" in said
+    assert said.count("of the last values)") == 1
+    assert said.endswith("(medians of the last values).")
 
 
-def test_only_a_loss_that_is_not_finite_is_sent_to_the_scan() -> None:
-    lost = classify([{"loss": 2 * 0.9**i if i < 20 else float("nan")} for i in range(40)]).runs[0]
-    jumped = classify([{"loss": 2 * 0.9**i if i < 20 else 9000.0} for i in range(40)]).runs[0]
-    assert lost.shape == jumped.shape == "diverged"
-    assert "trainlint scan" in lost.first_action
-    assert "trainlint scan" not in jumped.first_action
+def test_the_numbers_of_a_rise_are_those_of_the_sentence() -> None:
+    val = curve(*(0.5 + 0.002 * (i - 12) ** 2 + 0.02 * np.sin(5 * i) for i in range(40)))
+    verdict = name_shape(Run(train=falling(), val=val, x_label="epoch"))
+    assert f"ends {verdict.evidence['rise']:.0%} higher" in verdict.summary
+    assert "p" not in verdict.evidence
+
+
+@pytest.mark.parametrize(
+    ("label", "x", "lost", "scan", "watch"),
+    [
+        ("step", range(0, 2000, 50), 20, False, True),
+        ("epoch", range(40), 20, False, True),
+        ("step", range(40), 3, True, False),
+        ("epoch", range(1, 41), 0, True, True),
+        ("step", range(5000, 7000, 50), 0, False, True),
+    ],
+)
+def test_a_loss_that_is_not_finite_is_sent_to_the_command_that_can_see_it(label: str, x: range, lost: int, scan: bool, watch: bool) -> None:
+    (run,) = classify([{label: at, "loss": 2 * 0.9**i if i < lost else float("nan")} for i, at in enumerate(x)]).runs
+    assert run.shape == "diverged"
+    assert ("`trainlint scan` names" in run.first_action) is scan
+    assert ("`trainlint watch`" in run.first_action) is watch
+
+
+def test_a_loss_that_jumps_is_sent_to_neither() -> None:
+    (run,) = classify([{"loss": 2 * 0.9**i if i < 20 else 9000.0} for i in range(40)]).runs
+    assert run.shape == "diverged"
+    assert "trainlint" not in run.first_action
+
+
+def test_few_values_are_said_to_be_a_hint() -> None:
+    few = name_shape(Run(train=falling(5), x_label="epoch"))
+    assert few.shape == "still-improving"
+    assert few.summary.endswith("These are 5 values: a hint, not a verdict.")
+    assert "%" not in few.summary
+    assert few.evidence["few_points"] is True
+    many = name_shape(Run(train=falling(200), val=Trace(np.array([50.0, 100, 150]), np.array([0.3, 0.4, 0.5])), x_label="step"))
+    assert many.shape == "overfit"
+    assert "3 values: a hint" in many.summary
+    assert "few_points" not in name_shape(Run(train=falling(8))).evidence
+    assert "hint" not in name_shape(Run(train=curve(2.0, 1.5, np.nan, np.nan))).summary
 
 
 def test_a_perfect_loss_with_nan_gradients_has_diverged() -> None:

@@ -17,6 +17,13 @@ def test_a_curve_that_turns_is_seen_beside_one_that_falls_by_far() -> None:
     assert validation[-1] > validation[1]
 
 
+def test_few_values_take_as_many_characters_each() -> None:
+    line = Line(name="loss", x=(1.0, 2.0, 3.0, 4.0, 5.0), y=(5.0, 4.0, 3.0, 2.0, 1.0))
+    ((_, text, first, last),) = sparklines(Series(title="", x_label="epoch", y_label="loss", lines=(line,)), 60)
+    assert [text.count(block) for block in dict.fromkeys(text)] == [12] * 5
+    assert (first, last) == (5.0, 1.0)
+
+
 def test_two_wide_curves_share_a_log_scale() -> None:
     one, other = drawn((1.0, 0.1, 0.01, 1e-3), (1.0, 0.3, 0.1, 0.03))
     assert len(set(one)) == 4

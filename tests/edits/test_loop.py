@@ -96,6 +96,21 @@ def test_a_number_that_tells_of_something_else_is_not_divided_by(loop: str, numb
     assert f"(loss / {number}).backward()" in edited("divide-loss", source, batches=4)
 
 
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "loss = criterion(x)\n    loss = loss / steps\n    accelerator.backward(loss)  # here",
+        "loss = criterion(x)\n    loss /= steps\n    accelerator.backward(loss)  # here",
+        "loss = criterion(x) / steps\n    accelerator.backward(loss)  # here",
+        "loss = criterion(x)\n    accelerator.backward(loss / steps)  # here",
+    ],
+)
+def test_the_loop_leaves_the_division_to_the_library(loop: str) -> None:
+    changed = edited("divide-once", f"for x in loader:\n    {loop}\n")
+    assert "/" not in changed
+    assert "accelerator.backward(loss)" in changed
+
+
 def test_step_goes_behind_backward_and_clipping() -> None:
     becomes(
         "order-step",

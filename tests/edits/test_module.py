@@ -18,6 +18,13 @@ def test_modules_are_registered(line: str, registered: str) -> None:
     assert edited("register-modules", NET.format(line), owner="Net.blocks") == NET.format(registered).replace("  # here", "")
 
 
+def test_a_dict_that_is_worked_out_is_registered_where_its_keys_are_names() -> None:
+    built = "self.blocks = {name: Block() for name in names}"
+    line = built + "  # here"
+    assert f"nn.ModuleDict({built[14:]})" in edited("register-modules", NET.format(line), owner="Net.blocks", named=True)
+    assert refused("register-modules", NET.format(line), owner="Net.blocks", named=False)
+
+
 @pytest.mark.parametrize("line", ["self.blocks = [[Block()], [Block()]]", "self.blocks = {1: Block()}", "self.blocks = make()"])
 def test_what_a_module_list_cannot_hold_is_left(line: str) -> None:
     assert refused("register-modules", NET.format(line), owner="Net.blocks")
@@ -125,6 +132,8 @@ def test_later_positions_are_hidden() -> None:
         "causal-mask", script
     )
     after = edited("causal-mask", "y = F.scaled_dot_product_attention(q, k, v)  # here\n")
+    assert after == "y = F.scaled_dot_product_attention(q, k, v, is_causal=True)\n"
+    after = edited("causal-mask", "y = F.scaled_dot_product_attention(q, k, v, is_causal=False)  # here\n")
     assert after == "y = F.scaled_dot_product_attention(q, k, v, is_causal=True)\n"
 
 

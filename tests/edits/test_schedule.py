@@ -15,6 +15,23 @@ def test_a_plateau_gets_its_direction(call: str, after: str) -> None:
     assert edited("plateau-mode", f"s = {call}  # here\n", mode="max") == f"s = {after}\n"
 
 
+@pytest.mark.parametrize(
+    ("call", "after"),
+    [
+        ("LambdaLR(o, rate_at)", "LambdaLR(o, lambda step: rate_at(step) / 0.003)"),
+        ("LambdaLR(o, lr_lambda=self.lr_at)", "LambdaLR(o, lr_lambda=lambda step: self.lr_at(step) / 0.003)"),
+        ("LambdaLR(o, lambda e: lr * 0.9**e)", "LambdaLR(o, lambda e: (lr * 0.9**e) / 0.003)"),
+    ],
+)
+def test_a_function_that_returns_rates_is_divided(call: str, after: str) -> None:
+    assert edited("schedule-factor", f"s = {call}  # here\n", highest=0.003) == f"s = {after}\n"
+
+
+@pytest.mark.parametrize("call", ["StepLR(o, 3)", "LambdaLR(o, [f, g])", "LambdaLR(o, made(3))"])
+def test_what_is_not_one_function_is_left_alone(call: str) -> None:
+    refused("schedule-factor", f"s = {call}  # here\n", highest=0.003)
+
+
 def test_a_schedule_moves_into_the_loop_over_batches() -> None:
     becomes(
         "schedule-each-step",

@@ -143,3 +143,28 @@ def test_tags_beside_their_tokens_are_lined_up() -> None:
     found = tried("label-signal", beside, beside, Tagger(), loss)
     assert found.helped
     assert found.summary.startswith("With each tag beside its own token, ")
+
+
+def test_targets_that_are_shifted_twice_are_moved_back() -> None:
+    draw = torch.Generator().manual_seed(0)
+    rows = [torch.randint(20, (320,), generator=draw)]
+    for _ in range(12):  # three of four tokens follow from the one before
+        drawn = torch.randint(20, (320,), generator=draw)
+        rows.append(torch.where(torch.rand(320, generator=draw) < 0.75, (rows[-1] * 7 + 3) % 20, drawn))
+    ids = torch.stack(rows, 1)
+    data = TensorDataset(ids[:, :-1], ids[:, 1:])
+
+    def shifted_again(logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.rnn, self.head = nn.Embedding(20, 16), nn.GRU(16, 32, batch_first=True), nn.Linear(32, 20)
+
+        def forward(self, given: Tensor) -> Tensor:
+            return self.head(self.rnn(self.embed(given))[0])
+
+    found = tried("label-signal", data, data, Model(), shifted_again)
+    assert found.helped
+    assert found.summary.startswith("With labels that are the input's own tokens, ")

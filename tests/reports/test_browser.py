@@ -79,7 +79,7 @@ def test_charts_take_their_colours_from_the_page(browser: Any, pages: dict[str, 
         page = context.new_page()
         page.goto(pages["eight_findings"].as_uri())
         fault = page.locator("#TL307 .wide .mark path").first
-        colours[scheme] = fault.evaluate("e => getComputedStyle(e).stroke")
+        colours[scheme] = fault.evaluate("e => getComputedStyle(e).fill")
         assert fault.locator("xpath=..").locator("title").text_content() == "stem.conv: 1e-6 (at fault)"
         context.close()
     assert colours == {"light": "rgb(197, 34, 31)", "dark": "rgb(255, 139, 128)"}

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +55,11 @@ def test_charts_of_odd_data_are_drawn(chart: Series | Bars) -> None:
         assert len(drawing) < 80_000
 
 
+def test_a_loss_that_ends_as_nan_is_drawn_on_the_axis_of_the_whole_run() -> None:
+    drawn = draw(series(map(float, range(0, 3000, 50)), (1.0 if i < 30 else NAN for i in range(60))), "p")
+    assert ">2400</text>" in drawn.wide
+
+
 def test_a_chart_says_in_words_what_it_shows() -> None:
     assert summarise(samples.overfit_curve()) == (
         "Line chart of loss by step. Adam, lr 0.001: from 1.563 to 0.7099, lowest 0.7099, highest 1.563. "
@@ -103,7 +109,11 @@ def event(kind: str, line: int = 1) -> TimelineEvent:
             "clear forward backward step clear forward backward step schedule",
             ["clear forward backward step ×1", "clear forward backward step schedule ×1"],
         ),
-        ("forward backward forward backward step", ["forward backward forward backward step ×1"]),
+        ("forward backward forward backward step clear forward backward", ["forward backward ×1", "forward backward step clear ×1 +1"]),
+        (
+            "clear batch forward loss clear backward step schedule clear",
+            ["clear ×1", "batch forward loss clear backward step schedule ×1 +1"],
+        ),
     ],
 )
 def test_a_timeline_has_a_row_for_each_iteration_and_folds_equal_ones(kinds: str, rows: list[str]) -> None:
@@ -112,6 +122,16 @@ def test_a_timeline_has_a_row_for_each_iteration_and_folds_equal_ones(kinds: str
     assert [f"{kinds} ×{times}{f' +{again}' if again else ''}" for kinds, times, again in folded] == rows
 
 
-def test_a_loop_that_leaves_the_usual_order_is_seen_to_go_back() -> None:
-    (turn,) = turns(Timeline(title="t", events=tuple(map(event, ["batch", "forward", "loss", "backward", "clear", "clip", "step"]))))
-    assert [call.way for call in turn.calls] == ["", "on", "on", "on", "back", "on", "on"]
+@pytest.mark.parametrize(
+    "order", ["batch clear forward loss backward step", "batch forward loss clear backward step", "forward backward step schedule clear"]
+)
+def test_a_loop_may_clear_its_gradients_anywhere_between_a_step_and_the_next_backward(order: str) -> None:
+    (turn,) = turns(Timeline(title="t", events=tuple(map(event, 3 * order.split()))))
+    assert {call.way for call in turn.calls} == {"", "on"}
+
+
+def test_only_what_a_rule_calls_wrong_is_seen_to_go_back_wrongly() -> None:
+    events = tuple(map(event, ["batch", "forward", "loss", "backward", "clear", "clip", "step"]))
+    (turn,) = turns(Timeline(title="t", events=tuple(replace(e, flagged=e.kind == "clear") for e in events)))
+    assert [call.way for call in turn.calls] == ["", "on", "on", "on", "back wrong", "on", "on"]
+    assert all("wrong" not in call.way for turn in turns(Timeline(title="t", events=events)) for call in turn.calls)

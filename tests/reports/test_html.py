@@ -12,9 +12,10 @@ import pytest
 import samples
 
 from trainlint.details import Code, Table
-from trainlint.finding import Report
+from trainlint.finding import Outcome, Report
 from trainlint_reports.html import HtmlRenderer
 from trainlint_reports.markup import diff_rows, fix_rows
+from trainlint_reports.phrases import stage_states
 
 SAMPLES = {make.__name__: make() for make in (samples.eight_findings, samples.all_passed, samples.crashed, samples.hostile, samples.empty)}
 
@@ -202,3 +203,14 @@ def test_style_hash_is_that_of_the_style_element() -> None:
 )
 def test_verdict(report: Report, title: str) -> None:
     assert f'<h1 id="verdict">{title}</h1>' in HtmlRenderer().render(report)
+
+
+def test_a_stage_that_was_judged_in_part_says_so_and_has_another_sign() -> None:
+    report = samples.all_passed()
+    kept = next(f for f in report if f.outcome is Outcome.PASS)
+    unseen = replace(kept, code="TL999", name="unseen", outcome=Outcome.NOT_RUN, reason="no loader")
+    whole, part = (
+        next(s for s in stage_states(replace(report, findings=found)) if s.stage is kept.stage) for found in ((kept,), (kept, unseen))
+    )
+    assert (whole.state, whole.text) == ("pass", "1 passed")
+    assert (part.state, part.text) == ("partly", "1 passed, 1 not run")

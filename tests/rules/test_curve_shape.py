@@ -51,6 +51,12 @@ def test_one_spike_that_is_recovered_from_is_a_note_and_more_are_a_warning() -> 
     assert judge(run("spikes", count=3, recovered=3)).severity is Severity.WARNING
 
 
+def test_what_few_values_say_is_one_degree_less() -> None:
+    assert judge(run("diverged", few_points=True)).severity is Severity.WARNING
+    assert judge(run("overfit", few_points=True)).severity is Severity.NOTE
+    assert judge(run("healthy", few_points=True)).kind == "pass"
+
+
 def test_of_several_runs_the_worst_is_named_and_unknown_ones_do_not_count() -> None:
     verdict = judge(run("healthy", "a"), run("overfit", "b"), run("diverged", "c"), run("too-short", "d"))
     assert verdict.severity is Severity.ERROR

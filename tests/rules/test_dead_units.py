@@ -60,5 +60,5 @@ def test_says_which_kinds_of_layers_there_are():
         "At most 20% of a layer's ReLU units are silent on the batch, and there are no tanh or sigmoid layers."
     )
     assert judge(layer("tanh", saturated=0.1), layer("linear")).message == (
-        "There are no ReLU layers, at most 10% of a layer's tanh or sigmoid outputs are saturated."
+        "There are no ReLU or GELU layers, at most 10% of a layer's tanh or sigmoid outputs are saturated."
     )

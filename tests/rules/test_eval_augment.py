@@ -4,7 +4,7 @@ import pytest
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Repeat, Repeats
+from trainlint.measurements import Overwritten, Repeat, Repeats
 from trainlint.rule import Verdict
 from trainlint_rules.eval_augment import EvalAugment
 
@@ -99,3 +99,11 @@ def test_data_that_is_changed_in_place_is_named_at_the_line_that_does_it():
     assert (verdict.severity, verdict.location) == (Severity.WARNING, line)
     assert "in place" in verdict.message
     assert "random" not in verdict.message
+
+
+def test_warns_of_training_data_that_wears():
+    line = Location("data.py", 26)
+    verdict = EvalAugment().judge(Repeats(worn=Overwritten(phase="train", sample=7, read=7, change=0.3, where=line)))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, line)
+    assert "sample 7 has changed by 30%" in verdict.message
+    assert verdict.fix.edit.kind == "not-in-place"

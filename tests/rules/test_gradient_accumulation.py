@@ -35,7 +35,7 @@ def test_fails_when_gradients_pile_up():
 
 
 def test_warns_of_an_undivided_sum_of_batches():
-    verdict = judge(*[step(8)] * 3, accumulation=8, loss_needs_divisor=True, events=events(8))
+    verdict = judge(*[step(8)] * 3, accumulation=8, loss_divided_by=1.0, events=events(8))
     assert verdict.severity is Severity.WARNING
     assert verdict.location == BACKWARD
     assert verdict.fix is not None
@@ -43,25 +43,25 @@ def test_warns_of_an_undivided_sum_of_batches():
 
 
 def test_only_notes_it_with_adam():
-    verdict = judge(*[step(8)] * 3, optimizer="AdamW", accumulation=8, loss_needs_divisor=True, events=events(8))
+    verdict = judge(*[step(8)] * 3, optimizer="AdamW", accumulation=8, loss_divided_by=1.0, events=events(8))
     assert verdict.severity is Severity.NOTE
 
 
 def test_passes_a_divided_accumulation():
-    assert judge(*[step(8)] * 3, accumulation=8, loss_needs_divisor=False, events=events(8)).kind == "pass"
+    assert judge(*[step(8)] * 3, accumulation=8, loss_divided_by=8.0, events=events(8)).kind == "pass"
 
 
 def test_passes_several_losses_on_one_batch():
-    assert judge(*[step(4)] * 3, accumulation=4, loss_needs_divisor=True, events=events(1)).kind == "pass"
+    assert judge(*[step(4)] * 3, accumulation=4, loss_divided_by=1.0, events=events(1)).kind == "pass"
 
 
 def test_passes_alternating_optimizers():
     steps = (step(2, kept=2), step(1, optimizer=1)) * 3
-    assert judge(*steps, accumulation=2, loss_needs_divisor=True, stepped_optimizers=2).kind == "pass"
+    assert judge(*steps, accumulation=2, loss_divided_by=1.0, stepped_optimizers=2).kind == "pass"
 
 
 def test_passes_a_closure_that_clears_and_goes_backward_many_times():
-    assert judge(*[step(20, kept=1)] * 3, accumulation=20, loss_needs_divisor=True, closure=True).kind == "pass"
+    assert judge(*[step(20, kept=1)] * 3, accumulation=20, loss_divided_by=1.0, closure=True).kind == "pass"
 
 
 def test_passes_a_single_stale_step_of_a_warm_up():
@@ -77,3 +77,11 @@ def test_two_steps_of_which_one_is_stale_are_too_few_to_judge():
     found = GradientAccumulation().judge(Loop(steps=steps), Optimizers())
     assert found.kind == "not-run"
     assert "2 recorded steps" in found.message
+
+
+def test_warns_when_the_loop_and_a_library_both_divide():
+    verdict = judge(*[step(8)] * 3, accumulation=8, loss_divided_by=64.0, events=events(8))
+    assert (verdict.kind, verdict.severity) == ("fail", Severity.WARNING)
+    assert "divided by 8 twice" in verdict.message
+    assert judge(*[step(8)] * 3, optimizer="AdamW", accumulation=8, loss_divided_by=64.0, events=events(8)).severity is Severity.NOTE
+    assert judge(*[step(8)] * 3, accumulation=8, loss_divided_by=16.0, events=events(8)).kind == "pass"

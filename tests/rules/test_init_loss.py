@@ -108,3 +108,42 @@ def test_several_optimizers_hand_written_and_unknown_losses_are_not_judged():
 
 def test_guessing_names_the_number_of_calls_that_are_taken_together():
     assert "(ln 10 for each of 2 calls)" in judge(call(value=31.0), call(value=30.0)).message
+
+
+TABLES = Location("train.py", 8)
+
+
+def products(kind="mse_loss", **changes):
+    """Ratings around 3.4 from products of two embeddings."""
+    facts = {
+        "value": 47.7,
+        "chance": 0.96,
+        "target_mean": 3.4,
+        "target_std": 0.98,
+        "input_mean": 3.4,
+        "input_std": 6.9,
+        "tables_scale": 1.0,
+    }
+    return judge(call(kind, **(facts | {"tables_where": TABLES, "tables_width": 48} | changes)))
+
+
+def test_products_of_large_embeddings_are_reported_where_they_are_built():
+    verdict = products()
+    assert verdict.severity is Severity.WARNING
+    assert verdict.location == TABLES
+    assert "48 products of embeddings" in verdict.message
+    assert products("l1_loss", value=5.6, chance=0.8).kind == "fail"
+    assert products("huber_loss", value=5.1, chance=0.45).kind == "fail"
+
+
+def test_small_embeddings_and_few_products_pass():
+    assert products(tables_scale=0.05, value=0.97, input_std=0.02).kind == "pass"
+    assert products(value=5.0, input_std=2.0).kind == "pass"
+    assert products(tables_scale=None).kind == "pass", "outputs of unit scale before small targets are common and harmless"
+
+
+def test_confident_logits_of_embeddings_are_reported_where_they_are_built():
+    verdict = judge(
+        call("binary_cross_entropy_with_logits", value=3.0, chance=math.log(2), input_std=7.0, tables_scale=1.0, tables_where=TABLES)
+    )
+    assert verdict.location == TABLES

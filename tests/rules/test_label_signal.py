@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import GivenAway, Labels, Lesson, MirroredPictures, Mismatch, Repair, ShiftedTags, Signal
+from trainlint.measurements import GivenAway, Labels, Lesson, MirroredPictures, Mismatch, Repair, ShiftedTags, Signal, TokensAhead
 from trainlint.rule import Verdict
 from trainlint_rules.label_signal import LabelSignal
 
@@ -188,3 +188,14 @@ def test_errs_when_places_stay_behind_mirrored_pictures():
     assert "boxes[..., [0, 2]] = width - boxes[..., [2, 0]]" in verdict.fix.code
     verdict = LabelSignal().judge(Labels(mirrored=replace(pictures, kind="points", way="upside down")))
     assert "points[..., 1] = height - 1 - points[..., 1]" in verdict.fix.code
+
+
+def test_errs_when_targets_are_shifted_twice_and_warns_of_one_wide_shift():
+    verdict = LabelSignal().judge(Labels(ahead=TokensAhead(ahead=2, in_data=1, moves=2, where=DATA)))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.ERROR, DATA)
+    assert "the token after the next" in verdict.message
+    assert "labels that are the input's own tokens" in verdict.fix.summary
+    verdict = LabelSignal().judge(Labels(ahead=TokensAhead(ahead=3, where=DATA)))
+    assert (verdict.kind, verdict.severity) == ("fail", Severity.WARNING)
+    assert "the token 3 places on" in verdict.message
+    assert "Ignore this where that is the task." in verdict.message

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import GroupInfo, Loop, Loss, LossCall, OptimizerInfo, Optimizers, Step
@@ -100,3 +102,22 @@ def test_a_sum_that_drowns_a_mean_is_a_warning():
         loss = Loss(calls=calls, first=29.6, values=(29.6,), summed_where=LINE, summed_share=share)
         verdict = LossReduction().judge(loss, Optimizers(), Loop())
         assert verdict.kind == kind
+
+
+def collapsing(**changes):
+    recon = LossCall(kind="binary_cross_entropy", where=LINE, value=0.69, elements=2048, batch_size=32)
+    facts = {"divergence_where": LINE, "divergence_beside": LINE, "divergence_excess": 64.0, "divergence_factor": 1.0} | changes
+    loss = Loss(calls=(recon,), first=0.7, values=(0.7,), **facts)
+    return LossReduction().judge(loss, Optimizers(), Loop())
+
+
+def test_a_divergence_that_drowns_a_mean_over_values_is_a_warning():
+    verdict = collapsing()
+    assert verdict.severity is Severity.WARNING
+    assert verdict.location == LINE
+    assert "64 values of a sample" in verdict.message
+
+
+@pytest.mark.parametrize("changes", [{"divergence_factor": 0.1}, {"divergence_excess": 6.0}])
+def test_a_divergence_that_was_weighed_or_stands_beside_few_values_passes(changes):
+    assert collapsing(**changes).kind == "pass"

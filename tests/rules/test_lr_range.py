@@ -141,3 +141,33 @@ def test_a_momentum_that_has_not_added_up_yet_is_reckoned_with():
     assert "adds up 100 steps" in verdict.message
     assert judge(1.5e-2, optimizer="SGD", momentum=0.9, steps=20).kind == "pass"
     assert judge(1e-3, optimizer="SGD", momentum=0.99, steps=20).kind == "pass"
+
+
+SCHEDULE = Location("train.py", 15, text="schedule = LambdaLR(opt, rate_at)")
+
+
+def test_a_schedule_that_returns_the_rate_itself_is_an_error_at_its_own_line():
+    verdict = judge(9e-6, built=3e-3, schedule_where=SCHEDULE)
+    assert verdict.severity is Severity.ERROR
+    assert verdict.location == SCHEDULE
+    assert "a rate and not a factor" in verdict.message
+    assert "/ 0.003" in verdict.fix.code
+
+
+def test_a_squared_rate_that_trains_all_the_same_or_cannot_be_judged_is_a_warning():
+    assert judge(1e-4, built=1e-2, low=5e-5, schedule_where=SCHEDULE).severity is Severity.WARNING
+    assert judge(9e-6, built=3e-3, progress=False, schedule_where=SCHEDULE).severity is Severity.WARNING
+
+
+def test_a_schedule_that_leaves_next_to_nothing_is_a_warning_below_the_band_only():
+    verdict = judge(2e-6, built=1e-3, schedule_where=SCHEDULE)
+    assert verdict.severity is Severity.WARNING
+    assert "at most 0.002" in verdict.message
+    assert judge(1e-3, built=1.0, schedule_where=SCHEDULE).kind == "pass", "an optimizer at 1, and a function that returns rates"
+    assert judge(1e-3, built=1e-2, schedule_where=SCHEDULE).kind == "pass"
+
+
+def test_a_rate_that_a_schedule_makes_is_not_looked_for_in_the_source():
+    verdict = judge(1.0, built=0.1, schedule_where=SCHEDULE)
+    assert "all that LambdaLR makes of 0.1" in verdict.message
+    assert verdict.fix.edit is None

@@ -96,7 +96,7 @@ def test_no_attempt_is_not_a_pass():
 def test_nothing_is_said_of_attempts_that_the_budget_ended():
     verdict = judge(end=2.2, accuracy=0.2, cut_short=True)
     assert verdict.kind == "not-run"
-    assert verdict.message.startswith("the budget ended after 100 steps on one batch, 2 learning rates tried")
+    assert verdict.message.startswith("the budget ended after 99 steps on one batch, 2 learning rates tried")
     assert judge(accuracy=1.0, cut_short=True).kind == "pass"
 
 

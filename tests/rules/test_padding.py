@@ -4,6 +4,7 @@ import pytest
 
 from trainlint.finding import Severity
 from trainlint.location import Location
+from trainlint.measurements import LeftOut
 from trainlint.measurements import Padding as Facts
 from trainlint.rule import Verdict
 from trainlint_rules.padding import Padding
@@ -72,3 +73,20 @@ def test_warns_of_a_mask_that_the_batch_holds_and_the_model_never_gets():
     assert "never reaches the model" in verdict.message
     assert judge(**facts).kind == "pass"
     assert judge(**{**facts, "influence": 0.0}, unused_mask="['attention_mask']").kind == "pass"
+
+
+def test_warns_of_a_class_that_is_left_out_as_padding():
+    lost = LeftOut(index=0, classes=5, share=0.6, positions=400, padding=True, where=LOSS)
+    verdict = judge(left_out=lost, counted=0.0, influence=0.02, reader="recurrent", operation="lstm", reader_where=READER)
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, LOSS)
+    assert "ignores class 0 of 5: 60% of 400 tokens" in verdict.message
+    assert "padding_value=-100" in verdict.fix.code
+
+
+@pytest.mark.parametrize(
+    ("share", "padding", "pictures", "severity"),
+    [(0.3, True, False, Severity.NOTE), (0.05, True, False, None), (0.8, False, True, Severity.NOTE), (0.3, True, True, None)],
+)
+def test_says_less_of_a_class_that_may_be_left_out_on_purpose(share, padding, pictures, severity):
+    verdict = Padding().judge(Facts(left_out=LeftOut(index=0, classes=5, share=share, positions=400, padding=padding, pictures=pictures)))
+    assert (verdict.severity if verdict.kind == "fail" else None) is severity

@@ -4,7 +4,7 @@ import pytest
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Batches, BatchView, Leaf, Mixing
+from trainlint.measurements import Batches, BatchView, Leaf, Mixing, Overwritten
 from trainlint_rules.sample_mixing import SampleMixing
 
 LINE = Location("model.py", 18)
@@ -79,3 +79,11 @@ def test_errs_when_a_prediction_depends_on_the_place_in_the_batch():
     assert (verdict.severity, verdict.location) == (Severity.ERROR, where)
     assert "place of its sample in the batch" in verdict.message
     assert judge(across_samples=False, place_share=0.0).kind == "pass"
+
+
+def test_warns_when_reading_a_sample_changes_another():
+    line = Location("data.py", 26)
+    verdict = SampleMixing().judge(Mixing(overwritten=Overwritten(phase="train", sample=605, read=606, change=0.1, where=line)), Batches())
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, line)
+    assert "once sample 606 was read, sample 605 is another one, changed by 10%" in verdict.message
+    assert verdict.fix.edit.kind == "not-in-place"

@@ -37,7 +37,7 @@ def test_passes_when_all_forwards_ran_in_training_mode():
 def test_errs_when_validation_leaves_the_model_in_evaluation_mode():
     verdict = judge(eval_mode_forwards=3, eval_mode_epoch=2, eval_mode_modules=("BatchNorm2d",), events=stuck(TRAIN_EVENT))
     assert (verdict.kind, verdict.severity) == ("fail", Severity.ERROR)
-    assert "since epoch 2" in verdict.message
+    assert verdict.message.startswith("From epoch 2 on every training forward")
     assert "BatchNorm2d does not" in verdict.message
 
 

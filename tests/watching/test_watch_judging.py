@@ -20,3 +20,14 @@ def test_steps_and_passes_are_counted_in_words_that_fit(steps: int, epochs: int,
     evidence.measurements["watched_run"] = WatchedRun(steps=steps, epochs=epochs)
     made = report(evidence, History(), Settings(), name="train.py", command="python train.py", seconds=1.0, status="ended")
     assert said in made.subject.notes
+
+
+def test_a_watch_that_saw_the_nan_sends_nobody_to_a_watch() -> None:
+    history = History()
+    for step in range(0, 400, 10):
+        history.add({"step": float(step), "epoch": 1.0, "loss": 0.9 ** (step / 10) if step < 200 else float("nan"), "lr": 0.1})
+    found = report(Evidence(), history, Settings(), name="train.py", command="python train.py", seconds=1.0, status="ended")["curve-shape"]
+    assert found.failed
+    assert found.fix is not None
+    assert "Lower the learning rate" in found.fix.summary
+    assert "trainlint watch" not in found.fix.summary

@@ -103,6 +103,7 @@ def _read(files: Sequence[Path], columns: dict[str, str]) -> tuple[list[Curves],
     from trainlint.curves.errors import LogError
 
     logs, problems = [], []
+    alone = len(files) == 1 and not files[0].is_dir()
     for given in files:
         passed_over = 0
         for path in _logs_in(given):
@@ -114,9 +115,13 @@ def _read(files: Sequence[Path], columns: dict[str, str]) -> tuple[list[Curves],
                 else:
                     problems.append(str(error))
                 continue
-            if given.is_dir() and all(run.shape == "not-a-curve" for run in found.runs):
-                passed_over += 1
-                continue
+            if all(run.shape == "not-a-curve" for run in found.runs):
+                if alone:
+                    said = found.runs[0].summary
+                    raise LogError(given, f"{said[:1].lower()}{said[1:].rstrip('.')}")
+                if given.is_dir():
+                    passed_over += 1
+                    continue
             logs.append(found)
         if passed_over:
             say(f"{given}: {passed_over} without curves passed over")
@@ -201,7 +206,8 @@ def _show(logs: Sequence[Curves], scaling: Scaling | None, *, verbose: bool, fol
 
 
 def _run(page: Any, run: CurveRun, *, verbose: bool) -> None:
-    from trainlint.curves.sparkline import sparklines
+    from trainlint.curves.sparkline import Axis, sparklines
+    from trainlint.curves.view import place
 
     page.print(_text("  ", (run.shape, _STYLES.get(run.shape, "bold yellow")), f"  {run.name}" if run.name else ""))
     page.print(_text("  ", run.summary))
@@ -211,7 +217,8 @@ def _run(page: Any, run: CurveRun, *, verbose: bool) -> None:
         for mark in chart.marks if i == 0 else ():
             if mark.x is not None:
                 page.print(
-                    _text(" " * (19 + _place(run, mark.x)), ("↑", "cyan"), f" {mark.label}, {chart.x_label} {mark.x:g}"), soft_wrap=True
+                    _text(" " * (19 + Axis.of(chart, _SPARK).at(mark.x)), ("↑", "cyan"), f" {mark.label}, {place(chart.x_label, mark.x)}"),
+                    soft_wrap=True,
                 )
     if run.shape != "healthy":
         page.print(_text(("  first  ", "bold cyan"), run.first_action))
@@ -222,13 +229,6 @@ def _run(page: Any, run: CurveRun, *, verbose: bool) -> None:
         taken = {key: value for key, value in run.columns.items() if value}
         for key, value in (*taken.items(), *run.evidence.items()):
             page.print(_text((f"    = {key.replace('_', ' ')}: ", "cyan"), f"{value:.5g}" if isinstance(value, float) else str(value)))
-
-
-def _place(run: CurveRun, x: float) -> int:
-    """The character of a curve that a place on the x axis falls on."""
-    xs = [x for line in run.charts[0].lines for x in line.x]
-    span = (max(xs) - min(xs)) or 1.0
-    return min(max(int((x - min(xs)) / span * _SPARK), 0), _SPARK - 1)
 
 
 def _table(page: Any, pairs: Sequence[tuple[Curves, CurveRun]]) -> None:

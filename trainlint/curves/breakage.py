@@ -53,7 +53,8 @@ def broken(view: View) -> Sign | None:
         return Sign(
             "broken",
             f"The {name} stays around {curve.size:.4g}: its trend over the whole run is {change:+.1%} (p = {found.p:.2g}).",
-            {"level": curve.size, "change": change, "p": found.p, "noise": curve.noise},
+            {"level": curve.size, "change": change, "p_value_of_trend": found.p, "noise": curve.noise},
+            values=len(curve),
         )
     return None
 
@@ -222,6 +223,6 @@ def oscillating(view: View) -> Sign | None:
         return Sign(
             "oscillating",
             f"The {name} swings by {swing:.0%} of its level over the later part of the run without a trend (p = {found.p:.2f}).",
-            {"swing": swing, "p": found.p, "level": level},
+            {"swing": swing, "p_value_of_trend": found.p, "level": level},
         )
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,8 +18,10 @@ from trainlint.measurements.curves import CurveRun, Curves
 
 __all__ = ["classify"]
 
-_MOST_NAMED = 40
+_MOST_NAMED = 20
 """Column names listed in a refusal."""
+_NAME = re.compile(r"[\w@][\w@./:()+-]{0,39}(?: [\w@./:()+-]{1,39})?")
+"""What can be a column's name in a text; more words, or other signs, that stood before a number are a piece of prose or code."""
 
 
 def classify(source: Any, *, train: str = "", val: str = "", metric: str = "", lr: str = "") -> Curves:
@@ -45,10 +48,13 @@ def classify(source: Any, *, train: str = "", val: str = "", metric: str = "", l
         return _refused(log, log.refusal)
     runs = runs_of(log, Chosen(train, val, metric, lr))
     if not runs:
-        seen = ", ".join(list(log.columns)[:_MOST_NAMED]) + (", …" if len(log.columns) > _MOST_NAMED else "")
+        names = [name for name in log.columns if not log.format.startswith("text") or _NAME.fullmatch(name)]
+        more = ["…"] if len(log.columns) > min(len(names), _MOST_NAMED) else []
+        seen = ", ".join([*names[:_MOST_NAMED], *more]) if names else "only pieces of text before numbers"
         words = f" (and words, not numbers, in: {', '.join(list(log.words)[:_MOST_NAMED])})" if log.words else ""
         return _refused(
-            log, f"no column looks like a loss or a metric; there are: {seen}{words}. Name them with --train, --val or --metric"
+            log,
+            f"no column looks like a loss or a metric; there are: {seen}{words}. If one of them is what training is for, name it with --train, --val or --metric",
         )
     return Curves(file=log.file, format=log.format, runs=tuple(_named(run) for run in runs), notes=tuple(log.notes))
 

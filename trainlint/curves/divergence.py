@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from trainlint.curves.features import Curve
-from trainlint.curves.runs import Trace
+from trainlint.curves.runs import LINE, POINT, Trace
 from trainlint.curves.view import Sign, View
 
 __all__ = ["diverged"]
 
 _HUGE = 1e12
 """A loss beyond this is an overflow in disguise: a cross entropy this large would need logits of as many nats."""
+
+_SCANNED = 8
+"""Optimizer steps that a scan measures; what comes later it does not see."""
 
 
 def diverged(view: View) -> Sign | None:
@@ -56,8 +59,18 @@ def _not_finite(view: View, name: str, trace: Trace | None) -> Sign | None:
         "diverged",
         f"The {name} is NaN or infinite in {share:.0%} of its values, from {view.at(where)} on.",
         {"not_finite": share, "first_at": where},
-        "`trainlint scan` names the first operation that is not finite.",
+        _who_names_it(view, trace, first),
     )
+
+
+def _who_names_it(view: View, trace: Trace, first: int) -> str:
+    """The command that sees the first loss that is not finite: a scan the first steps only, a watch the whole run."""
+    excerpt = view.run.x_label not in (LINE, POINT) and trace.x[0] > 3 * max(float(np.median(np.diff(trace.x))), 1.0)
+    if view.counts_steps and trace.x[first] <= _SCANNED:
+        return "`trainlint scan` names the first operation that is not finite."
+    if first == 0 and not excerpt:
+        return "`trainlint scan` names the first operation that is not finite if it comes in the first steps; for one that comes later there is `trainlint watch`."
+    return "`trainlint watch` sees the run to that point and names the step, and the operation where a replay shows it; a scan ends long before."
 
 
 def _blown_up(view: View, name: str, curve: Curve) -> Sign | None:
@@ -82,6 +95,7 @@ def _blown_up(view: View, name: str, curve: Curve) -> Sign | None:
         "diverged",
         f"The {name} {begins} and ends at {view.ends(curve)}.",
         {"best": curve.best_y, "best_at": curve.best_x, "end": curve.end, "noise": curve.noise},
+        values=len(curve),
     )
 
 
@@ -112,4 +126,5 @@ def _risen(view: View, curve: Curve) -> Sign | None:
         f"The training loss begins at {first:.4g}, {lowest}, and ends above that, at {view.ends(curve)}.",
         {"start": first, "best": curve.best_y, "best_at": curve.best_x, "end": curve.end, "noise": curve.noise},
         "If it rises at a small rate too, look at the sign of the loss.",
+        values=len(curve),
     )

@@ -29,6 +29,7 @@ def underfit(view: View) -> Sign | None:
         "underfit",
         f"The {view.name_of(curve)} {falls}: from {curve.start:.4g} to {view.ends(curve)}.",
         {"fall": curve.relative_fall, "start": curve.start, "end": curve.end},
+        values=len(curve),
     )
 
 
@@ -59,6 +60,7 @@ def _stuck_metric(view: View) -> Sign | None:
         "underfit",
         f"The loss falls from {curve.start:.4g} to {curve.end:.4g}, but the metric is {level:.4g} in {common:.0%} of the later evaluations: one answer for all.",
         {"metric": level, "share": common, "start": curve.start, "end": curve.end},
+        values=len(accuracy),
     )
 
 
@@ -101,6 +103,7 @@ def plateau(view: View, least: float | None = None) -> Sign | None:
             "plateau",
             f"The log begins at {view.at(float(curve.x[0]))}; from there on the {view.name_of(curve)} stays around {level:.4g}.",
             {"level": level, "noise": curve.noise},
+            values=len(curve),
         )
     if curve is None or len(curve.levels) < 10 or _done(view, curve):
         return None
@@ -124,8 +127,8 @@ def plateau(view: View, least: float | None = None) -> Sign | None:
     kept = "" if rate is None else f" The learning rate stays at {rate[-1]:.3g}."
     return Sign(
         "plateau",
-        f"The {view.name_of(curve)} stays at {level:.4g} from {view.at(where)} on, {share:.0%} of the run (p = {tail.p:.2f}).{kept}",
-        {"since": where, "share_of_run": share, "level": level, "p": tail.p, "noise": curve.noise},
+        f"The {view.name_of(curve)} stays at {level:.4g} from {view.at(where)} on, {share:.0%} of the run (p-value of a trend {tail.p:.2f}).{kept}",
+        {"since": where, "share_of_run": share, "level": level, "p_value_of_trend": tail.p, "noise": curve.noise},
     )
 
 
@@ -162,6 +165,7 @@ def val_better(view: View) -> Sign | None:
         "val-better",
         f"The validation loss is {ratio:.2g} times the training loss, and below it in {below:.0%} of the evaluations.",
         {"ratio": ratio, "below": below},
+        values=len(val),
     )
 
 
@@ -195,9 +199,15 @@ def still_improving(view: View) -> Sign | None:
     rate = view.rate()
     if (rate is not None and rate[-1] < 0.15 * rate.max()) or curve.end > curve.start - curve.noise:
         return None
-    shown = math.floor(100 * share)
+    better = "improves" if curve is view.metric else "falls"
+    if size < 8:  # a share of the run says nothing where a single value is a quarter of it
+        before, end, start = (view.shown(curve, float(y)) for y in (last[0], last[-1], curve.smooth.max()))
+        brings = f"still {better} in its last step, from {before:.4g} to {end:.4g}, after a start at {start:.4g}"
+    else:
+        brings = f"still {better} at {pace:.0%} of the run's mean pace: the last {straight:.0%} of the run bring {math.floor(100 * share)}% of the fall"
     return Sign(
         "still-improving",
-        f"The {view.name_of(curve)} still {'improves' if curve is view.metric else 'falls'} at {pace:.0%} of the run's mean pace: the last {straight:.0%} of the run bring {shown} % of the fall.",
+        f"The {view.name_of(curve)} {brings}.",
         {"pace": pace, "share_of_fall": share, "end": view.shown(curve, curve.end)},
+        values=len(curve),
     )

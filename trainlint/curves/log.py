@@ -109,13 +109,20 @@ class Log:
     columns: dict[str, Column] = field(default_factory=dict)
     words: dict[str, Words] = field(default_factory=dict)
     rows: int = 0
+    lines: Column = field(default_factory=lambda: Column("line"))
+    """Where rows stand in the file: its lines, from 1. Empty for what has no lines."""
     notes: list[str] = field(default_factory=list)
     """What the reader passed over or assumed."""
     refusal: str = ""
     """Why these columns are no curves, though they could be read."""
 
-    def add(self, cells: Mapping[str, float | str]) -> None:
-        """Take in one row: name -> number or text. A column such as ``mode`` or ``split`` whose word is train or val names the others."""
+    def add(self, cells: Mapping[str, float | str], line: int = 0) -> None:
+        """Take in one row: name -> number or text. A column such as ``mode`` or ``split`` whose word is train or val names the others.
+
+        ``line`` is where it stands in the file, from 1; 0 where there are no lines.
+        """
+        if line:
+            self.lines.add(self.rows, line)
         cells = _named(cells)
         for name, cell in cells.items():
             value = number(cell) if isinstance(cell, str) else float(cell)
@@ -132,13 +139,14 @@ class Log:
         if self.rows % 4096 == 0:
             self._share()
 
-    def add_block(self, names: Sequence[str], block: Sequence[Sequence[str]]) -> None:
-        """Take in many rows of as many cells as there are names; whole columns of numbers at a time where they are nothing else."""
+    def add_block(self, names: Sequence[str], block: Sequence[Sequence[str]], lines: Sequence[int]) -> None:
+        """Take in many rows of as many cells as there are names, with their lines; whole columns of numbers at a time where they are nothing else."""
         if any(name.strip().lower() in _NAMING for name in names):
-            for cells in block:
-                self.add({name: cell for name, cell in zip(names, cells, strict=False) if cell.strip()})
+            for line, cells in zip(lines, block, strict=True):
+                self.add({name: cell for name, cell in zip(names, cells, strict=False) if cell.strip()}, line)
             return
         rows = range(self.rows, self.rows + len(block))
+        self.lines.extend(rows, lines)
         self.rows += len(block)
         for name, cells in zip(names, zip(*block, strict=True), strict=True):
             column = self.columns.get(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trainlint.curves.features import Curve, trend
-from trainlint.curves.view import Sign, View
+from trainlint.curves.view import Sign, View, once
 
 __all__ = ["overfit", "too_good"]
 
@@ -22,6 +22,7 @@ def too_good(view: View) -> Sign | None:
         "too-good",
         f"The metric is {first[0]:.4g} at its first evaluation and never below {accuracy.min():.4g}.",
         {"first": float(first[0])},
+        values=len(accuracy),
     )
 
 
@@ -47,19 +48,21 @@ def overfit(view: View) -> Sign | None:
         tail.rises() if len(after) >= 5 else bool(len(after) >= 2 and after[-1] == after.max() and rise > 3 * val.noise)
     )
     falls = train is None or _falls_after(train, val.best_x)
+    # What is said is measured from the lowest value that was logged, what is judged from the lowest smoothed one.
+    said = (val.end - val.best_y) / max(abs(val.best_y), 1e-12)
     evidence: dict[str, str | int | float | bool | None] = {
-        "minimum": val.best_y, "minimum_at": val.best_x, "end": val.end, "rise": share, "p": tail.p, "noise": val.noise,
+        "minimum": val.best_y, "minimum_at": val.best_x, "end": val.end, "rise": said if val.best_y else None, "p_value_of_rise": tail.p, "noise": val.noise,
     }  # fmt: skip
     if enough and clear and falls and len(after) >= 2:
         while_ = "" if train is None else f", while the training loss goes on to {view.ends(train)}"
-        higher = f"{(val.end - val.best_y) / abs(val.best_y):.0%} higher, at {view.ends(val)}" if val.best_y else f"at {view.ends(val)}"
+        higher = f"{said:.0%} higher, at {view.ends(val)}" if val.best_y else f"at {view.ends(val)}"
         other = (
             " The metric goes on improving after that: choose the checkpoint by what counts for you; the loss then rises over answers that are given too surely."
             if _metric_gains(view, val.best_x)
             else ""
         )
         lowest = f"The validation loss is lowest at {view.at(val.best_x)} ({val.best_y:.4g}) and ends {higher}{while_}."
-        return Sign("overfit", lowest + other, evidence)
+        return Sign("overfit", once(lowest) + other, evidence, values=len(val))
     if train is None:
         return None
     # The tail of a run: the gap is wide, only the training loss still moves.
@@ -71,6 +74,7 @@ def overfit(view: View) -> Sign | None:
             "overfit",
             f"The training loss falls from {train.start:.4g} to {train.end:.4g}; the validation loss, {val.end / train.end:.1f} times as high, does not follow.",
             evidence | {"ratio": val.end / train.end},
+            values=len(val),
         )
     return None
 
@@ -82,8 +86,11 @@ def _rises_at_once(view: View, val: Curve, train: Curve) -> Sign | None:
         return None
     return Sign(
         "overfit",
-        f"The validation loss rises at each of {len(val)} evaluations, from {val.start:.4g} to {view.ends(val)}, while the training loss goes on to {view.ends(train)}.",
+        once(
+            f"The validation loss rises at each of {len(val)} evaluations, from {val.start:.4g} to {view.ends(val)}, while the training loss goes on to {view.ends(train)}."
+        ),
         {"minimum": val.best_y, "minimum_at": val.best_x, "end": val.end, "rise": rise},
+        values=len(val),
     )
 
 

@@ -13,7 +13,11 @@ from trainlint.curves.columns import meaning
 from trainlint.curves.log import Log
 from trainlint.curves.roles import FEWEST, Chosen, Numbers, Table, adversarial_losses, counts_up, roles_of
 
-__all__ = ["Run", "Trace", "runs_of"]
+__all__ = ["LINE", "POINT", "Run", "Trace", "runs_of"]
+
+LINE = "line of the file"
+POINT = "point of the run"
+"""What the x axis counts, from 1, where no column counts: lines as an editor numbers them, or values where a log has no lines."""
 
 _MOST_RUNS = 100
 _GROUPS = re.compile(r"(run|model|fold|seed|trial|experiment|config|variant|name)([ _]?(name|id|idx|no))?", re.IGNORECASE)
@@ -45,7 +49,7 @@ class Run:
     """Of ``metric``."""
     adversarial: bool = False
     """Whether generator and discriminator losses stand beside each other: then a rising loss says nothing."""
-    x_label: str = "row"
+    x_label: str = POINT
     columns: Mapping[str, str | None] = field(default_factory=dict)
     """``train``, ``val``, ``metric``, ``lr``: the columns taken, joined by ``+`` where they were summed."""
     notes: tuple[str, ...] = ()
@@ -111,11 +115,11 @@ def _segments(log: Log, table: Table, name: str, prefix: str, chosen: Chosen) ->
         return
     rows, _ = _joined(table, main, mean=False)
     axis = _axis(table, rows)
-    x = _positions(table, axis, rows)
+    x = _positions(log, table, axis, rows)
     pieces, notes = _pieces(rows, x)
     adversarial = roles.adversarial or adversarial_losses(table)
     for first, last, dropped in pieces:
-        keep = _Cut(table, axis, first, last, dropped)
+        keep = _Cut(log, table, axis, first, last, dropped)
         yield Run(
             name=name,
             train=keep(roles.train),
@@ -126,7 +130,7 @@ def _segments(log: Log, table: Table, name: str, prefix: str, chosen: Chosen) ->
             gradient=keep(roles.gradient),
             higher_is_better=roles.higher,
             adversarial=adversarial,
-            x_label=axis or "row",
+            x_label=axis or (LINE if log.lines.rows else POINT),
             columns={key: "+".join(prefix + column for column in getattr(roles, key)) or None for key in ("train", "val", "metric", "lr")},
             notes=(*roles.notes, *notes),
         )
@@ -153,9 +157,12 @@ def _axis(table: Table, rows: NDArray[np.int64]) -> str:
     return best[1] if best else ""
 
 
-def _positions(table: Table, axis: str, rows: NDArray[np.int64]) -> Numbers:
+def _positions(log: Log, table: Table, axis: str, rows: NDArray[np.int64]) -> Numbers:
     if not axis:
-        return rows.astype(np.float64)
+        if not log.lines.rows:
+            return rows.astype(np.float64) + 1
+        lines: Numbers = np.round(np.interp(rows, log.lines.rows, log.lines.values))
+        return lines
     own, values = table[axis]
     return values[_last(own, rows)]
 
@@ -191,6 +198,7 @@ def _pieces(rows: NDArray[np.int64], x: Numbers) -> tuple[list[tuple[int, int, l
 class _Cut:
     """One run's rows of a table: from ``first`` up to ``last``, without those in ``dropped``."""
 
+    log: Log
     table: Table
     axis: str
     first: int
@@ -206,7 +214,7 @@ class _Cut:
         for begin, end in self.dropped:
             keep &= (rows < begin) | (rows >= end)
         rows, values = rows[keep], values[keep]
-        return Trace(_positions(self.table, self.axis, rows), values) if len(values) else None
+        return Trace(_positions(self.log, self.table, self.axis, rows), values) if len(values) else None
 
 
 def _joined(table: Table, names: tuple[str, ...], *, mean: bool) -> tuple[NDArray[np.int64], Numbers]:

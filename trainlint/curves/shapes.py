@@ -7,11 +7,11 @@ first names the run, the others stand in ``also``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainlint.curves import breakage, divergence, fit, overfitting
 from trainlint.curves.runs import Run
-from trainlint.curves.view import Sign, View
+from trainlint.curves.view import Sign, View, once
 
 __all__ = ["SHAPES", "Shape", "Verdict", "name_shape"]
 
@@ -94,6 +94,9 @@ _TESTS: tuple[Callable[[View], Sign | None], ...] = (
 #: Shapes after which nothing else is worth saying.
 _FINAL = frozenset({"diverged", "broken"})
 FEWEST = 3
+"""Values from which on a shape is named."""
+SOUND = 8
+"""Values from which on a name is more than a hint: of fewer, noise is hardly known."""
 
 
 @dataclass(frozen=True)
@@ -121,24 +124,32 @@ def name_shape(run: Run) -> Verdict:
     tests = _TESTS if not run.adversarial else (breakage.broken,)
     signs = [lost] if lost else [sign for test in tests if (sign := test(view)) is not None]
     if not signs:
-        return _healthy(view, seen)
+        return _hinted(*_healthy(view, seen))
     first = signs[0]
     also = () if first.shape in _FINAL else tuple(sign.shape for sign in signs[1:])
-    few = {"few_points": True} if points < 8 else {}
-    return Verdict(first.shape, first.summary, first.evidence | seen | few, also, first.also_do)
+    return _hinted(Verdict(first.shape, first.summary, first.evidence | seen, also, first.also_do), first.values)
 
 
-def _healthy(view: View, seen: dict[str, str | int | float | bool | None]) -> Verdict:
+def _hinted(verdict: Verdict, values: int) -> Verdict:
+    """A verdict that says when it rests on few values."""
+    if not 0 < values < SOUND or verdict.shape == "too-short":
+        return verdict
+    return replace(
+        verdict,
+        summary=f"{verdict.summary} These are {values} values: a hint, not a verdict.",
+        evidence=verdict.evidence | {"few_points": True},
+    )
+
+
+def _healthy(view: View, seen: dict[str, str | int | float | bool | None]) -> tuple[Verdict, int]:
+    """What to say of curves without a sign, and of how many values it is said."""
     curve = view.judged
     assert curve is not None
     start, end = view.shown(curve, curve.start), view.shown(curve, curve.end)
     evidence = {"start": start, "end": end, "noise": curve.noise, **seen}
     if view.run.adversarial:
-        return Verdict(
-            "healthy",
-            "Generator and critic work against each other: their losses are finite and move, and say no more than that.",
-            evidence,
-        )
+        said = "Generator and critic work against each other: their losses are finite and move, and say no more than that."
+        return Verdict("healthy", said, evidence), len(curve)
     train = view.train
     if curve.fall <= 2 * curve.noise and len(curve.levels) < 8 and train is not None and len(train.levels) >= 8:
         curve, start, end = train, train.start, train.end  # a few evaluations say less than a long training curve
@@ -150,17 +161,14 @@ def _healthy(view: View, seen: dict[str, str | int | float | bool | None]) -> Ve
         if train is not None and curve is not train and train.start - train.end > 0.1 * train.size:
             shape = "overfit" if end - start > 2 * curve.noise else "plateau"
             beside = f", while the training loss goes on to {view.ends(train)}"
-        return Verdict(shape, f"The {view.name_of(curve)} does not fall: it goes from {start:.4g} to {view.ends(curve)}{beside}.", evidence)
+        said = once(f"The {view.name_of(curve)} does not fall: it goes from {start:.4g} to {view.ends(curve)}{beside}.")
+        return Verdict(shape, said, evidence), len(curve)
     if curve.fall <= 2 * curve.noise and len(curve.levels) < 8:
-        return Verdict(
-            "too-short",
-            f"The {view.name_of(curve)} goes from {start:.4g} to {end:.4g} in {len(curve)} points: too little to tell from noise.",
-            evidence,
-        )
+        said = f"The {view.name_of(curve)} goes from {start:.4g} to {end:.4g} in {len(curve)} points: too little to tell from noise."
+        return Verdict("too-short", said, evidence), len(curve)
     if curve is view.metric and len(curve.levels) >= 8 and curve.end > curve.start - curve.noise and not fit.is_good(view):
-        return Verdict("plateau", f"The metric goes from {start:.4g} to {view.ends(curve)}: no better than it began.", evidence)
+        return Verdict("plateau", f"The metric goes from {start:.4g} to {view.ends(curve)}: no better than it began.", evidence), len(curve)
     verb = "goes" if curve is view.metric else "falls"
     also = ("plateau",) if fit.plateau(view, least=0.4) else ()
-    return Verdict(
-        "healthy", f"The {view.name_of(curve)} {verb} from {start:.4g} to {view.ends(curve)} and shows no fault.", evidence, also
-    )
+    said = f"The {view.name_of(curve)} {verb} from {start:.4g} to {view.ends(curve)} and shows no fault."
+    return Verdict("healthy", said, evidence, also), len(curve)

@@ -4,17 +4,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median
 
 from trainlint.details import Line, Series
 
-__all__ = ["sparklines"]
+__all__ = ["Axis", "sparklines"]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDE = 5.0
 """Largest over smallest value from which a curve is seen on a log scale."""
 _FLAT = 1e-3
 """A range below this share of the level is drawn as a level line: magnified noise looks like a fall."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Which character of a line a place on the x axis falls on. Every value has as much room as the next is away, the last one too."""
+
+    begins: float
+    ends: float
+    width: int
+
+    @classmethod
+    def of(cls, chart: Series, width: int) -> Axis:
+        """The axis that the lines of a chart share: from the first value to one step of the finest line beyond the last."""
+        places = [x for line in chart.lines for x in line.x]
+        steps = [step for line in chart.lines if (step := _step(line)) > 0]
+        return cls(min(places, default=0.0), max(places, default=0.0) + min(steps, default=0.0), width)
+
+    def at(self, x: float) -> int:
+        """The character, counted from 0."""
+        share = (x - self.begins) / ((self.ends - self.begins) or 1.0)
+        return min(max(int(share * self.width), 0), self.width - 1)
+
+
+def _step(line: Line) -> float:
+    """How far the values of a line usually are apart."""
+    return median(b - a for a, b in pairwise(line.x)) if len(line.x) > 1 else 0.0
 
 
 def sparklines(chart: Series, width: int) -> list[tuple[str, str, float, float]]:
@@ -26,13 +54,12 @@ def sparklines(chart: Series, width: int) -> list[tuple[str, str, float, float]]
     if not shown:
         return [(line.name, "×" * min(width, len(line.y)), math.nan, math.nan) for line in chart.lines]
     low, high = shown[0], shown[min(int(0.98 * len(shown)), len(shown) - 1)]
-    begins = min(x for line in chart.lines for x in line.x)
-    ends = max(x for line in chart.lines for x in line.x)
+    axis = Axis.of(chart, width)
     log = chart.log_y and all(_is_wide(line) for line in chart.lines)  # else the narrow one would be a level line
     drawn = []
     for line in chart.lines:
         finite = [y for y in line.y if math.isfinite(y)]
-        cells = _cells(line, width, begins, ends)
+        cells = _cells(line, axis)
         text = "".join(_block(cell, low, high, log=log) for cell in cells)
         drawn.append((line.name, text, finite[0] if finite else math.nan, line.y[-1] if line.y else math.nan))
     return drawn
@@ -43,13 +70,15 @@ def _is_wide(line: Line) -> bool:
     return not finite or max(finite) > _WIDE * min(finite)
 
 
-def _cells(line: Line, width: int, begins: float, ends: float) -> list[Sequence[float]]:
+def _cells(line: Line, axis: Axis) -> list[Sequence[float]]:
     """The values that fall on each character; a character between two points takes on the one before it."""
-    cells: list[list[float]] = [[] for _ in range(width)]
-    span = (ends - begins) or 1.0
+    cells: list[list[float]] = [[] for _ in range(axis.width)]
     for x, y in zip(line.x, line.y, strict=True):
-        cells[min(int((x - begins) / span * width), width - 1)].append(y)
+        cells[axis.at(x)].append(y)
     filled = [i for i, cell in enumerate(cells) if cell]
+    if filled:
+        beyond = line.x[-1] + _step(line)
+        filled.append(axis.width if beyond >= axis.ends else axis.at(beyond))
     for before, after in pairwise(filled):
         for i in range(before + 1, after):
             cells[i] = cells[before][-1:]

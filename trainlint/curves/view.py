@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainlint.curves.features import Curve
-from trainlint.curves.runs import Run, Trace
+from trainlint.curves.runs import LINE, POINT, Run, Trace
 
-__all__ = ["Sign", "View"]
+__all__ = ["Sign", "View", "once", "place"]
 
+_MEDIAN = " (median of the last values)"
 _STEPS = re.compile(r"step|iter|batch|update", re.IGNORECASE)
 Json = str | int | float | bool | None
 
@@ -27,6 +28,8 @@ class Sign:
     evidence: dict[str, Json] = field(default_factory=dict)
     also_do: str = ""
     """One more sentence after the shape's first action, where this sign calls for it."""
+    values: int = 0
+    """How many values of a curve it rests on; 0 where even few would be enough, as with NaN."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +85,12 @@ class View:
 
     def at(self, x: float) -> str:
         """A place on the x axis with its unit: ``epoch 11``."""
-        counted = "row" if self.run.x_label.startswith("column ") else self.run.x_label
-        return f"{counted.strip('_').lower()} {x:g}"
+        return place(self.run.x_label, x)
 
     def ends(self, curve: Curve) -> str:
         """The level that a curve ends at; where the last value is another by a hundredth, with the word for what it is."""
         last = float(curve.y[-1])
-        which = " (median of the last values)" if abs(curve.end - last) > 0.01 * abs(last) else ""
+        which = _MEDIAN if abs(curve.end - last) > 0.01 * abs(last) else ""
         return f"{self.shown(curve, curve.end):.4g}{which}"
 
     @property
@@ -127,7 +129,7 @@ class View:
     def begins_late(self) -> bool:
         """Whether the log is an excerpt that begins in the middle of a run."""
         curve = self.fitted
-        if curve is None or len(curve) < 2 or self.run.x_label == "row":
+        if curve is None or len(curve) < 2 or self.run.x_label in (LINE, POINT):
             return False
         step = float(np.median(np.abs(np.diff(curve.x))))
         return bool(curve.x[0] > 3 * max(step, 1.0) and curve.x[0] > 0.1 * curve.x[-1])
@@ -139,6 +141,22 @@ class View:
             return None
         values = trace.y[np.isfinite(trace.y)]
         return values if len(values) >= 3 else None
+
+
+def once(sentence: str) -> str:
+    """A sentence in which two levels are medians of last values says so at the second, for both."""
+    head, found, tail = sentence.rpartition(_MEDIAN)
+    return f"{head.replace(_MEDIAN, '')} (medians of the last values){tail}" if found and _MEDIAN in head else sentence
+
+
+def place(x_label: str, x: float) -> str:
+    """A place on an x axis in words: ``epoch 11``, ``step 1200000``, ``line 31 of the file``, ``8 in column 1``."""
+    value = f"{x:.0f}" if float(x).is_integer() else f"{x:.6g}"
+    label = x_label.strip("_ ").lower()
+    if label.startswith("column "):
+        return f"{value} in {label}"
+    counted, _, of = label.partition(" of ")
+    return f"{counted} {value}{' of ' if of else ''}{of}"
 
 
 def _curve(trace: Trace | None, *, higher: bool = False) -> Curve | None:

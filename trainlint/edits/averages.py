@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from trainlint.edits.changes import Changes, argument, expression
+from trainlint.edits.changes import Changes, argument, expression, keyword
 from trainlint.edits.numbers import number_at, written
 from trainlint.edits.script import Script, Unsure
 from trainlint.finding import Json
 
-__all__ = ["copy_kept", "set_decay", "set_momentum"]
+__all__ = ["average_buffers", "copy_kept", "set_decay", "set_momentum"]
 
 #: Position of momentum among the arguments of batch norm.
 _MOMENTUM = 2
@@ -102,3 +102,19 @@ def copy_kept(script: Script, line: int, values: dict[str, Json]) -> Changes:
         changes.import_module("copy")
         deepcopy = "copy.deepcopy"
     return changes.rework(kept[0], lambda v: cst.Call(expression(deepcopy), [cst.Arg(v)]))
+
+
+def average_buffers(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Copy the buffers, with batch norm's statistics, beside the parameters that are averaged."""
+    built = [c for c in script.calls(line) if script.last(c) == "AveragedModel"]
+    if built:
+        return Changes(script).rework(built[0], lambda c: keyword(c, "use_buffers", "True"))
+    place = script.statement(line)
+    loop = place if isinstance(place, cst.For) else script.around(place, cst.For)
+    pairs = loop.iter if loop is not None else None
+    if loop is None or not isinstance(pairs, cst.Call) or script.name(pairs) != "zip" or len(pairs.args) != 2:
+        raise Unsure("the line is not in a loop over both models' parameters")
+    if any(not isinstance(a.value, cst.Call) or script.last(a.value) != "parameters" for a in pairs.args):
+        raise Unsure("the line is not in a loop over both models' parameters")
+    mine, theirs = (script.code(a.value)[: -len("parameters()")] for a in pairs.args)
+    return Changes(script).after(loop, f"for kept, present in zip({mine}buffers(), {theirs}buffers()):\n    kept.copy_(present)")

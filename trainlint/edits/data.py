@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import libcst as cst
 
-from trainlint.edits.changes import Changes, argument, expression, operand
+from trainlint.edits.changes import Changes, argument, expression, keyword, operand
 from trainlint.edits.script import Script, Unsure, dotted
 from trainlint.finding import Json
 
-__all__ = ["count_from_zero", "fill_missing", "plain_validation", "rescale", "standardise"]
+__all__ = ["count_from_zero", "fill_missing", "nearest_labels", "plain_validation", "rescale", "standardise"]
 
 #: Calls that make a tensor of other data.
 _TENSORS = ("tensor", "from_numpy", "as_tensor", "FloatTensor", "LongTensor", "float", "long", "to", "type")
@@ -54,6 +54,33 @@ def count_from_zero(script: Script, line: int, values: dict[str, Json]) -> Chang
     plain = isinstance(parent, (cst.Assign, cst.Return, cst.Arg, cst.Element))
     new = f"{script.code(calls[0])} - 1"
     return Changes(script).replace(calls[0], expression(new if plain else f"({new})"))
+
+
+#: Calls that resize or turn pictures, by how they are told to interpolate.
+_RESIZE = ("resize", "rotate", "affine", "Resize", "RandomRotation", "RandomResizedCrop", "interpolate", "zoom")
+
+
+def nearest_labels(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Resize or turn a label map with the nearest label."""
+    calls = [c for c in script.calls(line) if script.last(c) in _RESIZE]
+    if len(calls) != 1:
+        raise Unsure("the line does not resize or turn just one map")
+    call, owner = calls[0], script.name(calls[0]).rpartition(".")[0]
+    given = {name: a for name in ("interpolation", "mode", "order", "resample") if (a := argument(call, name)) is not None}
+    if len(given) == 1:
+        name, old = next(iter(given.items()))
+        if name in ("interpolation", "resample") and isinstance(old.value, cst.Attribute):
+            return Changes(script).replace(old.value, expression(f"{script.code(old.value.value)}.NEAREST"))
+        if name == "order":
+            return Changes(script).replace(old.value, expression("0"))
+        if name == "mode":
+            kept = [a for a in call.args if a.keyword is None or a.keyword.value not in ("align_corners", "antialias")]
+            plain = [a.with_changes(value=expression('"nearest"')) if a is old else a for a in kept]
+            plain[-1] = plain[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)
+            return Changes(script).rework(call, lambda c: c.with_changes(args=plain))
+    if not given and owner.rpartition(".")[2] in ("TF", "F", "functional", "transforms", "T", "v2") and "torchvision" in script.full(call):
+        return Changes(script).rework(call, lambda c: keyword(c, "interpolation", f"{owner}.InterpolationMode.NEAREST"))
+    raise Unsure("it is not clear how the line interpolates")
 
 
 _TRAIN = ("train", "tr", "fit")

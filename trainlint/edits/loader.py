@@ -8,7 +8,18 @@ from trainlint.edits.changes import Changes, argument, expression, keyword, stat
 from trainlint.edits.script import Scope, Script, Unsure, dotted
 from trainlint.finding import Json
 
-__all__ = ["cover_sampler", "drop_last", "predict_in_order", "reseed_workers", "seed_workers", "set_batch_size", "shuffle", "weigh_samples"]
+__all__ = [
+    "cover_sampler",
+    "drop_last",
+    "predict_in_order",
+    "reseed_workers",
+    "seed_workers",
+    "set_batch_size",
+    "share_stream",
+    "shuffle",
+    "split_in_order",
+    "weigh_samples",
+]
 
 
 def _loader(script: Script, line: int) -> cst.Call:
@@ -188,3 +199,40 @@ def seed_workers(script: Script, line: int, values: dict[str, Json]) -> Changes:
     function = statement(f"def worker_init_fn(worker_id):\n    {body}\n").with_changes(leading_lines=[])
     changes = Changes(script).import_module("torch").before(place, function)  # type: ignore[arg-type]
     return changes.rework(call, lambda c: keyword(c, "worker_init_fn", "worker_init_fn"))
+
+
+def split_in_order(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Split a series at one place in time, not at random."""
+    calls = [c for c in script.calls(line) if script.last(c) in ("random_split", "train_test_split")]
+    if len(calls) != 1:
+        raise Unsure("the line does not split the data")
+    call = calls[0]
+    if script.last(call) == "train_test_split":
+        if argument(call, "stratify") is not None:
+            raise Unsure("the split is stratified")
+        return Changes(script).rework(call, lambda c: keyword(c, "shuffle", "False"))
+    data, lengths = argument(call, "dataset", 0), argument(call, "lengths", 1)
+    if data is None or lengths is None or not dotted(data.value) or not isinstance(lengths.value, (cst.List, cst.Tuple)):
+        raise Unsure("the lengths of the parts are not written there")
+    parts = [e.value for e in lengths.value.elements]
+    if len(parts) != 2 or any(isinstance(p, cst.Float) for p in parts):
+        raise Unsure("the data is not split into two parts of given lengths")
+    name, first = script.code(data.value), script.code(parts[0])
+    subset = "Subset" if "Subset" in script.imports else "torch.utils.data.Subset"
+    new = expression(f"({subset}({name}, range({first})), {subset}({name}, range({first}, len({name}))))")
+    changes = Changes(script).replace(call, new)
+    return changes if subset == "Subset" else changes.import_module("torch")
+
+
+def share_stream(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Let each worker go through its own share of what an iterable dataset yields."""
+    place = script.statement(line)
+    function = script.function(place)
+    if not isinstance(place, cst.For) or function is None or function.name.value != "__iter__" or script.around(place, cst.For) is not None:
+        raise Unsure("the line is no loop over what the dataset yields")
+    if "worker" in script.bound(function) or any(script.last(c) == "get_worker_info" for c in script.all(cst.Call, function)):
+        raise Unsure("the dataset asks for its worker already")
+    whole = script.code(place.iter)
+    share = expression(f"({whole} if worker is None else itertools.islice({whole}, worker.id, None, worker.num_workers))")
+    changes = Changes(script).before(place, "worker = torch.utils.data.get_worker_info()").replace(place.iter, share)
+    return changes.import_module("itertools").import_module("torch")

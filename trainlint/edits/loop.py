@@ -161,9 +161,13 @@ def clear_after_step(script: Script, line: int, values: dict[str, Json]) -> Chan
 
 
 def clip_before_step(script: Script, line: int, values: dict[str, Json]) -> Changes:
-    """Move clipping before the step that it follows."""
+    """Move clipping before the step that it follows, or behind the backward() that it comes before."""
     place = script.statement(line)
     block = list(script.siblings(place))
+    later = [s for s in block[block.index(place) + 1 :] if isinstance(s, cst.SimpleStatementLine) and _holds(script, s, *_BACKWARD)]
+    early = not any(_holds(script, s, *_BACKWARD) for s in block[: block.index(place)])
+    if isinstance(place, cst.SimpleStatementLine) and early and len(later) == 1 and not _holds(script, place, "unscale_"):
+        return Changes(script).move(place, after=later[0])
     before = [s for s in block[: block.index(place)] if isinstance(s, cst.SimpleStatementLine) and _holds(script, s, "step")]
     before = [s for s in before if not _schedules(script, s)]
     if not isinstance(place, cst.SimpleStatementLine) or len(before) != 1 or _holds(script, before[0], "unscale_"):

@@ -6,10 +6,22 @@ import libcst as cst
 
 from trainlint.edits.changes import Changes, argument, expression, keyword, operand
 from trainlint.edits.numbers import number_at
-from trainlint.edits.script import Script, Unsure
+from trainlint.edits.script import Script, Unsure, dotted
 from trainlint.finding import Json
 
-__all__ = ["divide_loss", "drop_smoothing", "harden_not", "ignore_index", "pos_weight", "reduce", "scale_target", "squeeze", "swap_loss"]
+__all__ = [
+    "divide_loss",
+    "divide_once",
+    "drop_smoothing",
+    "harden_not",
+    "ignore_index",
+    "pos_weight",
+    "reduce",
+    "scale_target",
+    "squeeze",
+    "swap_loss",
+    "swap_shares",
+]
 
 _LOSSES = {
     "cross_entropy": "CrossEntropyLoss",
@@ -216,6 +228,29 @@ def divide_loss(script: Script, line: int, values: dict[str, Json]) -> Changes:
     return Changes(script).replace(loss, expression(f"{script.code(operand(loss))} / {number}"))
 
 
+def divide_once(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Take away the loop's own division of what goes to a backward() that divides itself."""
+    call = next((c for c in script.calls(line) if script.last(c) in ("backward", "manual_backward")), None)
+    handed = call.args[0].value if call is not None and len(call.args) == 1 else None
+    if isinstance(handed, cst.BinaryOperation) and isinstance(handed.operator, cst.Divide):
+        return Changes(script).replace(handed, handed.left)
+    if call is None or not isinstance(handed, cst.Name):
+        raise Unsure("it is not clear which value goes to backward()")
+    for statement in script.siblings(script.statement_of(call)):
+        if not isinstance(statement, cst.SimpleStatementLine) or len(statement.body) != 1:
+            continue
+        (small,) = statement.body
+        if isinstance(small, cst.AugAssign) and isinstance(small.operator, cst.DivideAssign) and dotted(small.target) == handed.value:
+            return Changes(script).remove(statement)
+        if not isinstance(small, cst.Assign) or [dotted(t.target) for t in small.targets] != [handed.value]:
+            continue
+        if isinstance(small.value, cst.BinaryOperation) and isinstance(small.value.operator, cst.Divide):
+            if dotted(small.value.left) == handed.value:
+                return Changes(script).remove(statement)
+            return Changes(script).replace(small.value, small.value.left)
+    raise Unsure("it is not clear where the loss is divided")
+
+
 def _batches_a_step(script: Script, backward: cst.Call, measured: float) -> str:
     """The number as the script writes it: what tells when to step, or how often the loop around backward() runs; else as it was measured."""
     inner = script.around(backward, cst.For)
@@ -229,3 +264,33 @@ def _batches_a_step(script: Script, backward: cst.Call, measured: float) -> str:
 
 def _steps(script: Script, body: cst.CSTNode) -> bool:
     return any(script.last(c) == "step" for c in script.all(cst.Call, body))
+
+
+def swap_shares(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Exchange the two weights in ``lam * a + (1 - lam) * b``."""
+    place = script.statement(line)
+    sums = [
+        (b.left, b.right)
+        for b in script.all(cst.BinaryOperation, place)
+        if isinstance(b.operator, cst.Add) and _product(b.left) is not None and _product(b.right) is not None
+    ]
+    if len(sums) != 1:
+        raise Unsure("the line does not add two weighted losses")
+    left, right = _product(sums[0][0]), _product(sums[0][1])
+    if (
+        left is None
+        or right is None
+        or {script.code(left).replace(" ", ""), script.code(right).replace(" ", "")} not in _shares(script, left, right)
+    ):
+        raise Unsure("the weights are not a share and what is left of it")
+    return Changes(script).replace(left, right).replace(right, left)
+
+
+def _product(node: cst.BaseExpression) -> cst.BaseExpression | None:
+    """The weight of ``weight * loss``."""
+    return node.left if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Multiply) else None
+
+
+def _shares(script: Script, left: cst.BaseExpression, right: cst.BaseExpression) -> list[set[str]]:
+    texts = [script.code(n).replace(" ", "") for n in (left, right)]
+    return [{text, f"({whole}-{text})"} for text in texts for whole in ("1", "1.0")]

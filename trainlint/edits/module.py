@@ -46,6 +46,8 @@ def register(script: Script, line: int, values: dict[str, Json]) -> Changes:
         ):
             raise Unsure("the keys or values of the dict are not plain")
         keeper = "ModuleDict"
+    elif isinstance(value, cst.DictComp) and isinstance(value.value, cst.Call) and values.get("named"):
+        keeper = "ModuleDict"
     else:
         raise Unsure(f"{attribute} is not assigned a list or dict of modules")
     cls = classes[id(here[0])]
@@ -116,8 +118,11 @@ def causal(script: Script, line: int, values: dict[str, Json]) -> Changes:
     """Give attention a mask that hides later positions."""
     for call in script.calls(line):
         if script.last(call) == "scaled_dot_product_attention":
-            if argument(call, "attn_mask", 3) is not None or argument(call, "is_causal", 5) is not None:
+            given = argument(call, "is_causal", 5)
+            if argument(call, "attn_mask", 3) is not None or (given is not None and script.code(given.value) != "False"):
                 raise Unsure("the attention has a mask already")
+            if given is not None:
+                return Changes(script).replace(given.value, expression("True"))
             return Changes(script).rework(call, lambda c: keyword(c, "is_causal", "True"))
     encoders = [c for c in script.calls(line) if any(script.last(b) == "TransformerEncoder" for b in _built(script, c))]
     if len(encoders) != 1 or len(encoders[0].args) != 1 or not isinstance(encoders[0].args[0].value, cst.Name):

@@ -9,7 +9,17 @@ from trainlint.edits.loop import is_schedule, optimizer_steps
 from trainlint.edits.script import Script, Statement, Unsure, dotted
 from trainlint.finding import Json
 
-__all__ = ["after_optimizer", "each_epoch", "each_step", "set_direction", "set_horizon", "stretch", "take_steps"]
+__all__ = [
+    "after_optimizer",
+    "as_factor",
+    "each_epoch",
+    "each_step",
+    "rebuild_schedule",
+    "set_direction",
+    "set_horizon",
+    "stretch",
+    "take_steps",
+]
 
 
 def _built(script: Script, line: int) -> cst.Call:
@@ -66,6 +76,22 @@ def set_horizon(script: Script, line: int, values: dict[str, Json]) -> Changes:
     if given is None:
         raise Unsure("the length is not written in the call")
     return Changes(script).replace(given.value, expression(str(values["calls"])))
+
+
+def as_factor(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Divide what the function of a LambdaLR returns by its highest value, so that it is a factor of the optimizer's rate."""
+    call = _built(script, line)
+    given = argument(call, "lr_lambda", 1) if script.last(call) == "LambdaLR" else None
+    if given is None or not isinstance(given.value, cst.Lambda | cst.Name | cst.Attribute):
+        raise Unsure("the function is not named in the call")
+    function, highest = given.value, values["highest"]
+    if isinstance(function, cst.Lambda):
+        if len(function.params.params) != 1:
+            raise Unsure("the function does not take the step alone")
+        step, body = function.params.params[0].name.value, f"({script.code(function.body)})"
+    else:
+        step, body = "step", f"{script.code(function)}(step)"
+    return Changes(script).replace(function, expression(f"lambda {step}: {body} / {highest:g}"))
 
 
 def stretch(script: Script, line: int, values: dict[str, Json]) -> Changes:
@@ -221,3 +247,21 @@ def take_steps(script: Script, line: int, values: dict[str, Json]) -> Changes:
         s for s in body if any(n in optimizer_steps(script, scope) for n in script.all(cst.SimpleStatementLine, s)) or _trains(script, s)
     ]
     return Changes(script).after(inner[-1], f"{name}.step()")  # type: ignore[arg-type] # a statement of a block
+
+
+def rebuild_schedule(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Build a schedule after the last optimizer: moved there, or built again where that stands in another block."""
+    place = script.statement(line)
+    call = next((c for c in script.calls(line) if c.args and dotted(c.args[0].value)), None)
+    if call is None or not isinstance(place, cst.SimpleStatementLine):
+        raise Unsure("the line does not build a schedule for a named optimizer")
+    optimizer = dotted(call.args[0].value)
+    built = [script.statement_of(v) for v in script.assigned(optimizer) if isinstance(v, cst.Call)]
+    last = max(built, key=script.line, default=None)
+    if last is None or script.line(last) < line:
+        raise Unsure("no later line builds that optimizer anew")
+    if last in script.siblings(place):
+        return Changes(script).move(place, after=last)
+    if not optimizer.startswith("self."):
+        raise Unsure("the optimizer is built anew elsewhere")
+    return Changes(script).after(last, place.with_changes(leading_lines=[]))

@@ -20,6 +20,7 @@ from trainlint.measurements.gradients import (
     Parameters,
     RebuiltLayer,
     UnregisteredModule,
+    layer_names,
 )
 from trainlint.measurements.influence import Influence, InputEffect, TokenOrder
 from trainlint.measurements.labels import (
@@ -39,9 +40,9 @@ from trainlint.measurements.labels import (
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
-from trainlint.measurements.padding import Padding
-from trainlint.measurements.places import MirroredPictures, ShiftedTags
-from trainlint.measurements.reading import LastBatch, LoaderEnd, Repeat, Repeats, WorkerSeeds
+from trainlint.measurements.padding import LeftOut, Padding
+from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
+from trainlint.measurements.reading import LastBatch, LoaderEnd, Overwritten, Repeat, Repeats, WorkerSeeds
 from trainlint.measurements.recipe import (
     Augmentation,
     BatchSize,
@@ -103,6 +104,7 @@ __all__ = [
     "LastBatch",
     "Leaf",
     "LearningRate",
+    "LeftOut",
     "Lesson",
     "LoaderEnd",
     "Loop",
@@ -118,6 +120,7 @@ __all__ = [
     "OptimizerInfo",
     "Optimizers",
     "Overfit",
+    "Overwritten",
     "Padding",
     "ParameterInfo",
     "Parameters",
@@ -145,6 +148,7 @@ __all__ = [
     "Suspect",
     "TargetCall",
     "TokenOrder",
+    "TokensAhead",
     "TornPairs",
     "Trial",
     "Unmeasured",
@@ -152,4 +156,5 @@ __all__ = [
     "ValidationPass",
     "WatchedRun",
     "WorkerSeeds",
+    "layer_names",
 ]

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
+from trainlint.measurements.reading import Overwritten
 
 __all__ = ["Attempt", "Comparison", "Course", "LearningRate", "Mixing", "Overfit", "Replay", "Trial"]
 
@@ -91,6 +92,10 @@ class LearningRate(Measurement):
     optimizer: str = ""
     configured: float = 0.0
     """The highest learning rate that the configuration will use within its warm-up: the base LR, not a warm-up's first value."""
+    built: float = 0.0
+    """What the optimizer was given, where a schedule stays far away from it at all its calls; 0 where ``configured`` is that."""
+    schedule_where: Location | None = None
+    """Where that schedule was built."""
     first: float = 0.0
     """At the first recorded step."""
     where: Location | None = None
@@ -102,12 +107,16 @@ class LearningRate(Measurement):
     low: float | None = None
     """Lower end of the band of learning rates that train well; None when no trial made progress."""
     high: float | None = None
+    limit: float | None = None
+    """The loss below which a trial belongs to the band: at half of the best one's progress."""
     open_low: bool = False
     """The lowest rate that was tried still trains well: the band goes on below ``low``."""
     open_high: bool = False
     suggestion: float | None = None
     progress: bool = True
     """Whether any learning rate reduced the loss."""
+    has_loader: bool = True
+    """Training batches come from a DataLoader, whose length can be named."""
     curve_lr: tuple[float, ...] = ()
     """The classic range test, for the eye."""
     curve_loss: tuple[float, ...] = ()
@@ -143,6 +152,8 @@ class Mixing(Measurement):
     place_where: Location | None = None
     """First operation whose rows do not move along."""
     place_operation: str = ""
+    overwritten: Overwritten | None = None
+    """In the data, before any model sees it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["Activation", "Activations", "GraphCut", "NonFinite", "ParameterInfo", "Parameters", "RebuiltLayer", "UnregisteredModule"]
+__all__ = [
+    "Activation",
+    "Activations",
+    "GraphCut",
+    "NonFinite",
+    "ParameterInfo",
+    "Parameters",
+    "RebuiltLayer",
+    "UnregisteredModule",
+    "layer_names",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +82,8 @@ class UnregisteredModule:
     kind: str
     """``list of Linear`` …"""
     parameters: int = 0
+    named: bool = False
+    """The keys of the dict can be names of modules."""
     where: Location | None = None
 
 
@@ -149,6 +163,20 @@ class Activation:
     """Every sample of the batch gives the same output although inputs differ."""
     units: int = 0
     where: Location | None = None
+
+
+def layer_names(layers: Sequence[Activation]) -> tuple[str, ...]:
+    """What to call each layer: ``blocks.0.act (gelu)``; those of one name are told apart by their lines, or else numbered."""
+    names = [f"{a.module} ({a.kind})" if a.module else a.kind for a in layers]
+    seen: Counter[str] = Counter()
+    found = []
+    for name, layer in zip(names, layers, strict=True):
+        seen[name] += 1
+        lines = [other.where and other.where.line for other, own in zip(layers, names, strict=True) if own == name]
+        by_line = layer.where is not None and None not in lines and len(set(lines)) == len(lines)
+        apart = f", line {layer.where.line}" if by_line and layer.where else f" {seen[name]}"
+        found.append(name + (apart if len(lines) > 1 else ""))
+    return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import ClassVar
 from trainlint.details import ImageGrid
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
-from trainlint.measurements.places import MirroredPictures, ShiftedTags
+from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
 
 __all__ = [
     "BetweenLabels",
@@ -202,6 +202,8 @@ class Labels(Measurement):
     """In the training data."""
     shifted: ShiftedTags | None = None
     """The first part of which that is so."""
+    ahead: TokensAhead | None = None
+    """In the recorded step."""
     torn: TornPairs | None = None
     """What the training loader's collate function tears apart; None when nothing, or when that is not known."""
     lesson: Lesson | None = None

@@ -128,8 +128,8 @@ class Loop(Measurement):
     clear_between_backward_and_step: bool = False
     """zero_grad ran after backward() and before step(), so that the step had nothing to use."""
     clear_where: Location | None = None
-    loss_needs_divisor: bool | None = None
-    """With accumulation: True when the values sent to backward() are the undivided loss values of mean-reduced losses."""
+    loss_divided_by: float | None = None
+    """With accumulation of mean-reduced losses: the value of the loss over what was sent to backward(); 1 where nothing divides it."""
     manual_updates: bool = False
     """Parameters change between steps without any optimizer."""
     closure: bool = False
@@ -202,7 +202,11 @@ class SchedulerInfo:
     mode: str = ""
     options: dict[str, str | float | bool] = field(default_factory=dict)
     preview: tuple[float, ...] = ()
-    """LR of the first group over the coming steps of the schedule (at most 200 points over its horizon)."""
+    """LR of the first group at evenly spaced calls of the schedule, from its first (some 200 points)."""
+    preview_calls: int = 0
+    """Calls that the preview spans: to the horizon, the end of the run, or the call from which the rate stays as it is."""
+    preview_cut: bool = False
+    """The schedule goes on beyond them."""
     peak: float | None = None
     """Highest LR of the first group within a million calls, of a schedule that is a function of the call alone; None for others."""
     reached: float | None = None

@@ -68,6 +68,12 @@ class LossCall:
     1 keeps the scale. None when no weight matrix made it."""
     output_weight_where: Location | None = None
     """Where the first module that holds these weights was built."""
+    tables_scale: float | None = None
+    """Standard deviation, before the first step, of the embeddings whose products are the input; None for inputs of any other kind."""
+    tables_where: Location | None = None
+    """Where the first of them was built."""
+    tables_width: int = 0
+    """Length of their rows."""
     input_min: float = 0.0
     input_max: float = 0.0
     input_mean: float = 0.0
@@ -143,6 +149,14 @@ class Loss(Measurement):
     """Where a formula adds up all elements of the batch, without dividing by their number, as one term of the loss beside a mean."""
     summed_share: float = 0.0
     """What that part is of the first loss."""
+    divergence_where: Location | None = None
+    """Where a KL divergence of drawn latent values is summed over them, beside a reconstruction that is a mean over a sample's values."""
+    divergence_beside: Location | None = None
+    """That reconstruction."""
+    divergence_excess: float = 0.0
+    """How many times more the divergence weighs than in the evidence bound: the values that the mean is over, times its factor."""
+    divergence_factor: float = 0.0
+    """What the script multiplies the divergence with."""
     requires_grad_forced: bool = False
     """requires_grad was set by hand on a loss that had no graph."""
     model_outputs: int = 0

@@ -8,7 +8,26 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["Padding"]
+__all__ = ["LeftOut", "Padding"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A class that the loss ignores, at positions that are no padding."""
+
+    index: int
+    """``ignore_index``, below the number of outputs."""
+    classes: int
+    share: float
+    """Positions of that class among the real ones."""
+    positions: int
+    """Real positions."""
+    padding: bool
+    """The batch holds padding, whose targets have that index too."""
+    pictures: bool = False
+    """Positions are pixels, not tokens."""
+    where: Location | None = None
+    """Where the criterion was built, else the call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,3 +62,5 @@ class Padding(Measurement):
     """How padding gets there: ``recurrent``, ``attention``, ``pooling``, ``position``, ``convolution`` or ``other``."""
     operation: str = ""
     reader_where: Location | None = None
+    left_out: LeftOut | None = None
+    """Of the first loss over classes that ignores the index of one of its outputs."""

@@ -1,4 +1,4 @@
-"""Labels that lie at another place of their own sample: tags beside their tokens, coordinates in mirrored pictures."""
+"""Labels that lie at another place of their own sample: tags beside their tokens, tokens too far ahead, coordinates in mirrored pictures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from trainlint.location import Location
 
-__all__ = ["MirroredPictures", "ShiftedTags"]
+__all__ = ["MirroredPictures", "ShiftedTags", "TokensAhead"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,3 +44,19 @@ class MirroredPictures:
     """Of these, those whose coordinates were the same in both, and do not lie alike on both sides."""
     where: Location | None = None
     """The line of the dataset's own code that draws whether to mirror."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokensAhead:
+    """Targets that are the input's own tokens, further ahead than the one that follows what a prediction sees."""
+
+    ahead: int
+    """Places between a predicted token and the last one that its prediction depends on: 1 for the next token, 2 for the token after it."""
+    in_data: int = 0
+    """By how many of them the targets in the loader's batch are ahead of its tokens."""
+    moves: int = 1
+    """How often targets were moved against tokens on the way from the data to the loss."""
+    where: Location | None = None
+    """The first line that moves them: of the dataset's own, else of the loop's."""
+    path: str = ""
+    """The targets, in the loader's batch."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["LastBatch", "LoaderEnd", "Repeat", "Repeats", "WorkerSeeds"]
+__all__ = ["LastBatch", "LoaderEnd", "Overwritten", "Repeat", "Repeats", "WorkerSeeds"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,21 @@ class Repeat:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Overwritten:
+    """A sample that is another one once a second sample, or itself, was read: reading changes what the dataset holds in place."""
+
+    phase: str
+    sample: int
+    """Index of the sample."""
+    read: int
+    """Index of the one that was read; the same for a sample that is another one when it is read again."""
+    change: float
+    """Mean change of the sample's values over their mean distance to those of its neighbour."""
+    where: Location | None = None
+    """The first line that changes what the dataset holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Repeats(Measurement):
     """Whether validation samples are the same each time they are read."""
 
@@ -52,6 +67,8 @@ class Repeats(Measurement):
     """Training reads the same dataset object, with other indices."""
     training_varies: bool | None = None
     """The same for training samples; None when those could not be read."""
+    worn: Overwritten | None = None
+    """A training sample that is another one when it is read again, while validation samples stay."""
 
 
 @dataclass(frozen=True, kw_only=True)

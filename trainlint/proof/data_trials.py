@@ -14,6 +14,7 @@ from trainlint.finding import Proof
 from trainlint.measurements import Loss, NonFinite
 from trainlint.probes.step.loss import main_loss_call
 from trainlint.probes.step.replay import Rehearsal
+from trainlint.probes.step.tables import multiplied_tables
 from trainlint.proof.changes import loss_call
 from trainlint.proof.runs import Bench, Condition, Fill, compared, not_tried
 from trainlint.record.operation import Operation, Ref
@@ -136,14 +137,18 @@ def init_loss(bench: Bench) -> Proof:
     call = loss.calls[0] if isinstance(loss, Loss) and loss.calls else None
     with bench.rehearsal() as trial:
         op, bound = loss_call(trial.tape)
-        weights = _output_parameters(trial.tape, op)
+        tables = multiplied_tables(trial.tape, op) if call is not None and call.input_std > 1 else []
+        weights = tables or _output_parameters(trial.tape, op)
         if call is None or not weights:
             return not_tried("no layer was found that makes the loss's input")
-        if call.kind in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
+        if tables:
+            mean, words = 0.0, "With embeddings that start small"
+        elif call.kind in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
             mean, words = float(bound["target"].mean()), "With the output layer's bias at the target's mean"
         else:
             mean, words = 0.0, "With an output layer that starts small"
         factor = min(1.0, _UNDECIDED / call.input_std) if call.input_std else 1.0
+        factor = factor**0.5 if tables else factor  # each row meets another
 
         def prepare(_: Rehearsal) -> None:
             with torch.no_grad():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainlint.finding import Proof
-from trainlint.measurements import Labels, ShiftedTags
+from trainlint.measurements import Labels
 from trainlint.probes.data.split_samples import Split, read_split
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.labels.mask_fit import turned_upright
@@ -29,7 +29,9 @@ def label_signal(bench: Bench) -> Proof:
     """With the pairing of labels and inputs, or of tags and tokens, under which a cheap probe finds that they fit."""
     labels = bench.measure(Labels)
     if isinstance(labels, Labels) and labels.torn is None and labels.shifted is not None and labels.shifted.phase == "train":
-        return _lined_up(bench, labels.shifted)
+        return _moved(bench, labels.shifted.path, labels.shifted.shift, "With each tag beside its own token")
+    if isinstance(labels, Labels) and labels.torn is None and labels.ahead is not None and labels.ahead.in_data:
+        return _moved(bench, labels.ahead.path, labels.ahead.in_data, "With labels that are the input's own tokens")
     wanted = bench.finding.evidence.get("repair")
     signal = next((s for s in labels.signals if s.repair and s.repair.name == wanted), None) if isinstance(labels, Labels) else None
     if signal is None or signal.repair is None:
@@ -50,17 +52,17 @@ def label_signal(bench: Bench) -> Proof:
         return _judged(bench, trial, swapped, fills[:back], words, "loss on held-out samples")
 
 
-def _lined_up(bench: Bench, tags: ShiftedTags) -> Proof:
-    """With each tag moved to the token that it belongs to; what is moved over an end comes in at the other."""
+def _moved(bench: Bench, path: str, places: int, words: str) -> Proof:
+    """With labels moved by this many places along their sequence; what is moved over an end comes in at the other."""
     with bench.rehearsal() as trial:
-        slot = trial.tape.batch.get(tags.path)
+        slot = trial.tape.batch.get(path)
         if slot is None:
-            return not_tried("the tags that the step compares are not those of the batch")
+            return not_tried("the labels that the step compares are not those of the batch")
 
         def mend(fill: Fill) -> Fill:
-            return {**fill, slot: fill.get(slot, trial.tape.outside[slot]).roll(tags.shift, 1)}
+            return {**fill, slot: fill.get(slot, trial.tape.outside[slot]).roll(places, 1)}
 
-        return compared(bench, trial, before=Condition(), after=Condition(feed=mend), words="With each tag beside its own token")
+        return compared(bench, trial, before=Condition(), after=Condition(feed=mend), words=words)
 
 
 def _others(bench: Bench) -> list[Split]:

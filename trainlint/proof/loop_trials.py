@@ -121,6 +121,9 @@ def train_mode(bench: Bench) -> Proof:
 
 def schedule_cadence(bench: Bench) -> Proof:
     """With the schedule run through as it was built for, in a run shortened to a few steps."""
+    edit = bench.finding.fix.edit if bench.finding.fix is not None else None
+    if edit is not None and edit.kind == "rebuild-schedule":
+        return not_tried("the schedule belongs to an optimizer that takes no step")
     seen = bench.measure(Optimizers)
     scheduler = _scheduler(bench, seen) if isinstance(seen, Optimizers) else None
     if scheduler is None or not isinstance(seen, Optimizers):
@@ -148,7 +151,7 @@ def _course(scheduler: SchedulerInfo, seen: Optimizers) -> tuple[Callable[[float
     preview = scheduler.preview
     if len(preview) < 2 or max(preview) <= 0:
         return None
-    built = scheduler.horizon or len(preview)
+    built = scheduler.horizon or scheduler.preview_calls or len(preview)
     epochs, steps = seen.epochs or _EPOCHS, seen.steps_per_epoch or 1
     made = 0 if not scheduler.calls else epochs if scheduler.cadence == "epoch" else epochs * steps
     share = made / built  # of the schedule that a whole run goes through

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from trainlint.finding import Proof
 from trainlint.measurements import DataScan, Loss, Padding, SampleOrder
 from trainlint.probes.step.answers import scores_of
 from trainlint.probes.step.crossed import crossed_pairs
+from trainlint.probes.step.divergence import outweighing_divergence
 from trainlint.probes.training.regularisers import Change, without
 from trainlint.proof.changes import calls, from_logits, log_probabilities, logarithm_first, loss_call, removed, with_arguments
 from trainlint.proof.runs import Bench, Condition, compared, not_tried, then
@@ -121,7 +123,9 @@ def _uncrossed(bench: Bench) -> Proof:
 
 
 def loss_reduction(bench: Bench) -> Proof:
-    """With the mean in place of the sum."""
+    """With the mean in place of the sum, or the divergence weighed as in the evidence bound."""
+    if "factor" in bench.finding.evidence:
+        return _balanced(bench)
     loss = bench.measure(Loss)
     summed = [c for c in loss.calls if c.reduction == "sum" or c.batch_size > 1] if isinstance(loss, Loss) else []
     if not summed:
@@ -139,9 +143,23 @@ def loss_reduction(bench: Bench) -> Proof:
         )
 
 
+def _balanced(bench: Bench) -> Proof:
+    with bench.rehearsal() as trial:
+        found = outweighing_divergence(trial.tape)
+        if found is None:
+            return not_tried("the divergence could not be found among the recorded operations")
+        op = found.divergence
+        alone = Condition(judged=calls(op, lambda *a, **k: 0.0 * op.call(*a, **k)))
+        lightened = calls(op, lambda *a, **k: op.call(*a, **k) / found.excess)
+        words = f"With the divergence weighed by 1/{found.excess:.0f}, as where both are sums over a sample"
+        return compared(bench, trial, before=alone, after=replace(alone, change=lightened), words=words, measure="reconstruction error")
+
+
 def padding(bench: Bench) -> Proof:
     """With padding left out of the loss."""
     facts = bench.measure(Padding)
+    if "ignore_index" in bench.finding.evidence:
+        return not_tried("which targets are padding is known only where they are filled up")
     if not isinstance(facts, Padding) or not facts.counted or "expected" not in bench.finding.evidence:
         return not_tried("the fix changes the forward, which a replay of its operations cannot rewrite")
     return _ignoring(bench, facts.value)

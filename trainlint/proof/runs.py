@@ -23,6 +23,7 @@ from trainlint.probes.step.replay import Rehearsal, rehearsal
 from trainlint.probes.training.regularisers import Change, unregularised
 from trainlint.record.random_state import seed_torch
 from trainlint.record.recording import Recording
+from trainlint.wording import plain
 
 __all__ = ["Bench", "Condition", "Fill", "affordable", "checks", "compared", "judged_loss", "not_tried", "run", "then"]
 
@@ -152,7 +153,7 @@ def compared(
     values = [y for line in lines for y in line.y if math.isfinite(y)]
     return Proof(
         helped=helped,
-        summary=f"{words}, the {seen}{started}{'' if _better(old, new, start) else ': no gain within so few steps'}.",
+        summary=plain(f"{words}, the {seen}{started}{'' if _better(old, new, start) else _doubt(before_value, after_value, start)}."),
         before=before_value if math.isfinite(before_value) else None,
         after=after_value if math.isfinite(after_value) else None,
         measure=f"{measure} after {steps} steps",
@@ -174,6 +175,12 @@ def _better(old: Sequence[float], new: Sequence[float], start: float) -> bool:
         return True
     margin = _MARGIN * min(abs(start) if math.isfinite(start) else math.inf, abs(min(old)))
     return max(new) < min(old) - margin
+
+
+def _doubt(old: float, new: float, start: float) -> str:
+    """Why a lower loss is not enough."""
+    less = math.isfinite(old) and new < old - _MARGIN * min(abs(start) if math.isfinite(start) else math.inf, abs(old))
+    return ", but not in each order of the batches" if less else ": no gain within so few steps"
 
 
 def _no_worse(old: Sequence[float], new: Sequence[float]) -> bool:

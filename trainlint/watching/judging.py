@@ -13,7 +13,7 @@ from trainlint.engine import Judge
 from trainlint.errors import TrainlintError
 from trainlint.evidence import Evidence
 from trainlint.finding import Finding, Report
-from trainlint.measurements import Activations, Loop, Measurement, NonFinite, Parameters, Ranks, WatchedRun
+from trainlint.measurements import Activations, CurveRun, Curves, Loop, Measurement, NonFinite, Parameters, Ranks, WatchedRun
 from trainlint.registry import Catalogue, load_catalogue
 from trainlint.scanning import judge
 from trainlint.settings import Settings
@@ -102,9 +102,16 @@ def _curves(history: History, evidence: Evidence) -> Measurement | None:
     except ImportError:
         return None
     with suppress(TrainlintError):
-        found: Measurement = classify(history.in_order(), train="loss", val="val_loss" if history.validation else "", lr="lr")
-        return found
+        found: Curves = classify(history.in_order(), train="loss", val="val_loss" if history.validation else "", lr="lr")
+        return replace(found, runs=tuple(map(_without_referral, found.runs)))
     return None
+
+
+def _without_referral(run: CurveRun) -> CurveRun:
+    """A loss that is not finite sends the reader of a log to a watch: this is one."""
+    if "not_finite" not in run.evidence:
+        return run
+    return replace(run, first_action=import_module("trainlint.curves.shapes").SHAPES[run.shape].first_action)
 
 
 def pictures(history: History) -> Iterator[Detail]:

@@ -61,7 +61,7 @@ def test_hand_written_losses_have_targets_too():
     assert roles(view)["[0]"] == ("input", "table")
     assert roles(view)["[1]"] == ("target", "scalar")
     assert view.table is not None
-    assert view.table.columns == ("[0][:, 0]", "[0][:, 1]", "[0][:, 2]", "[0][:, 3]", "[0][:, 4]", "target")
+    assert view.table.columns == (*(f"input, column {i}" for i in range(5)), "target")
     assert view.table.rows[0][0] == pytest.approx(float(data.tensors[0][0, 0]))
 
 

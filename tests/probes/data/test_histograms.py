@@ -19,7 +19,8 @@ def test_pictures_have_a_histogram_for_each_channel():
     images = torch.rand(4, 3, 16, 16)
     (chart,) = histograms("first training batch", [leaf("[0]", images)], [leaf("[1]", torch.arange(4), "target")])
     assert chart.title == "Pixel values, first training batch"
-    assert [line.name for line in chart.lines] == ["blue (channel 2)", "red (channel 0)", "green (channel 1)"]
+    assert [line.name for line in chart.lines] == ["red (channel 0)", "green (channel 1)", "blue (channel 2)"]
+    assert [line.colour for line in chart.lines] == ["red", "green", "blue"]
     assert all(math.isclose(sum(line.y), 1.0, rel_tol=1e-6) for line in chart.lines)
 
 
@@ -41,9 +42,9 @@ def test_columns_are_described_and_constant_ones_named():
     found = column_statistics("first training batch", [leaf("[0]", table)], [leaf("[1]", torch.tensor([0.5, 1.5]), "target")])
     assert found is not None
     assert found.rows == (
-        ("[0][:, 0]", 1.0, 2.0, 1.0, 3.0, 2, ""),
-        ("[0][:, 1]", 7.0, 7.0, 0.0, 7.0, 1, "constant"),
-        ("[0][:, 2]", 2.0, 2.0, 0.0, 2.0, 1, "1 not finite"),
+        ("[0], column 0", 1.0, 2.0, 1.0, 3.0, 2, ""),
+        ("[0], column 1", 7.0, 7.0, 0.0, 7.0, 1, "constant"),
+        ("[0], column 2", 2.0, 2.0, 0.0, 2.0, 1, "1 not finite"),
         ("target [1]", 0.5, 1.0, 0.5, 1.5, 2, ""),
     )
     assert column_statistics("b", [leaf("[0]", torch.rand(2, 3, 8, 8))], []) is None

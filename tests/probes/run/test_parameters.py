@@ -128,3 +128,23 @@ def test_a_module_may_list_its_parameters_in_a_way_of_its_own_and_wrap_its_layer
         "layer.weight": 0, "layer.bias": 0, "norm.weight": None, "norm.bias": None,
     }  # fmt: skip
     assert not found.rebuilt
+
+
+def test_of_two_detached_fakes_the_one_before_the_generators_step_is_the_cut():
+    generator, judge = nn.Linear(2, 4), nn.Linear(4, 1)
+    of_generator, of_judge = (torch.optim.SGD(m.parameters(), lr=0.1) for m in (generator, judge))
+
+    def run() -> None:
+        for _ in range(4):
+            fake = generator(torch.randn(8, 2))
+            of_judge.zero_grad()
+            (judge(torch.randn(8, 4)).mean() - judge(fake.detach()).mean()).backward()
+            of_judge.step()
+            of_generator.zero_grad()
+            judge(fake.detach()).mean().backward()
+            of_generator.step()
+
+    (cut,) = (c for c in measured(measure_parameters, record(run)).cuts if c.kind == "detach")
+    assert len(cut.parameters) == 2
+    assert cut.where is not None
+    assert cut.where.text == "judge(fake.detach()).mean().backward()"

@@ -16,6 +16,8 @@ from trainlint.curves.readers.source import Source, open_source
 
 __all__ = ["READERS", "read_log"]
 
+#: Known by their names: a log may hold a whole script or the output of a notebook.
+_SCRIPTS = {".py": "script", ".pyw": "script", ".ipynb": "notebook"}
 #: In the order in which they are asked; the last takes any text.
 READERS = (tensorboard, document, jsonlines, yolo, table, text)
 
@@ -27,6 +29,9 @@ def read_log(path: str | os.PathLike[str]) -> Log:
         LogError: There is no such file, it is empty or binary, or no numbers were found in it.
     """
     source = open_source(Path(path))
+    kind = _SCRIPTS.get(source.path.suffix.lower())
+    if kind:
+        raise LogError(path, f"it is a {kind}, not the log of a run; `trainlint scan {source.path.name}` runs it")
     log = Log(file=os.fspath(path))
     if not tensorboard.matches(source) and source.is_binary():
         raise LogError(path, "it is binary and no TensorBoard event file; give the log as CSV, JSON or text")

@@ -29,7 +29,8 @@ def matches(source: Source) -> bool:
 def read(source: Source, log: Log) -> None:
     """Add one row a line; lines that are no object are counted and passed over."""
     passed_over = 0
-    for line in source.lines():
+    lines = source.lines()
+    for line in lines:
         row = parse_object(line)
         if row is None:
             passed_over += 1
@@ -38,7 +39,7 @@ def read(source: Source, log: Log) -> None:
             continue
         cells = flatten(row)
         if any(isinstance(cell, float) for cell in cells.values()):
-            log.add(cells)
+            log.add(cells, lines.number)
     if passed_over:
         log.notes.append(f"{passed_over} lines that are no JSON objects were passed over")
 

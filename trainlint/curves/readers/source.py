@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trainlint.curves.errors import LogError
 
-__all__ = ["Source", "open_source"]
+__all__ = ["Lines", "Source", "open_source"]
 
 _HEAD = 65_536
 _CHUNK = 1 << 20
@@ -59,19 +59,38 @@ class Source:
             lines.pop()
         return [line.rstrip() for line in lines if line.strip()][:most]
 
-    def lines(self) -> Iterator[str]:
+    def lines(self) -> Lines:
         """All lines with something in them; of a progress bar redrawn with carriage returns what it ended as."""
-        with self.path.open(encoding=self.encoding, errors="replace", newline="\n") as file:
-            rest = ""
-            while chunk := file.read(_CHUNK):
-                lines = (rest + chunk).split("\n")
-                rest = lines.pop()
-                if len(rest) > _LONGEST_LINE:
-                    lines.append(rest)
-                    rest = ""
-                yield from filter(None, map(_shown, lines))
-            if shown := _shown(rest):
-                yield shown
+        return Lines(self.path, self.encoding)
+
+
+class Lines(Iterator[str]):
+    """The lines of a file that hold something, one by one; ``number`` is where the last one given stands, from 1."""
+
+    def __init__(self, path: Path, encoding: str) -> None:
+        self.number = 0
+        self._numbered = _numbered(path, encoding)
+
+    def __next__(self) -> str:
+        self.number, line = next(self._numbered)
+        return line
+
+
+def _numbered(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
+    with path.open(encoding=encoding, errors="replace", newline="\n") as file:
+        number, rest = 1, ""
+        while chunk := file.read(_CHUNK):
+            lines = (rest + chunk).split("\n")
+            rest = lines.pop()
+            for line in lines:
+                if shown := _shown(line):
+                    yield number, shown
+                number += 1
+            if len(rest) > _LONGEST_LINE:
+                yield number, rest
+                rest = ""
+        if shown := _shown(rest):
+            yield number, shown
 
 
 def _shown(line: str) -> str:

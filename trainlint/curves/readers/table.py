@@ -54,7 +54,9 @@ def read(source: Source, log: Log) -> None:
     )
     begun, odd = not layout.names, 0
     block: list[list[str]] = []
-    for cells in _cells(source.lines(), layout.delimiter):
+    at: list[int] = []
+    lines = source.lines()
+    for cells in _cells(lines, layout.delimiter):
         if not begun:
             begun = _cleaned(cells) == layout.names
             continue
@@ -66,11 +68,12 @@ def read(source: Source, log: Log) -> None:
         if layout.names and cells[0].strip() == names[0] and _cleaned(cells) == names:
             continue  # the header again, written by a run that was resumed
         block.append(cells)
+        at.append(lines.number)
         if len(block) >= _BLOCK:
-            log.add_block(names, block)
-            block = []
+            log.add_block(names, block, at)
+            block, at = [], []
     if block:
-        log.add_block(names, block)
+        log.add_block(names, block, at)
     if odd:
         log.notes.append(f"{odd} lines with more cells than the header were passed over")
     if not layout.names:

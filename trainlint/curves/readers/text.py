@@ -13,6 +13,7 @@ from trainlint.curves.columns import kind_of, says_split
 from trainlint.curves.log import Log, number
 from trainlint.curves.readers.flat import SUMMARY, flatten
 from trainlint.curves.readers.jsonlines import parse_object
+from trainlint.curves.readers.prefix import message
 from trainlint.curves.readers.source import Source
 
 __all__ = ["FORMAT", "matches", "read"]
@@ -33,8 +34,6 @@ _HEADING = re.compile(
     r"\W*(?:\w+\s+)?(?:train|training|val|valid|validation|eval|evaluation|test|testing)\b(?:\W*(?:epoch|phase|set|results?|metrics|stats|for|of|on))*\W*[\d/]*\W*",
     re.I,
 )
-#: What a logger puts before a line: ``[03.24.23|09:56:31]``, ``2024-01-31 12:00:00,123 - train - INFO -``.
-_STAMP = re.compile(r"\[[\d\-/:.,| ]+\]\s*|\d{4}-\d\d-\d\d[ T][\d:.,]+\s*(?:-\s*(?:[\w.\\/]+ - )?[A-Z]+ -\s*)?")
 _INDEX = re.compile(r"\W{0,2}\[?(\d+)\]?\s*[:\]\s](?!\s*/)")
 #: A progress bar, and the times and speed in brackets after it unless values stand among them.
 _BAR = re.compile(r"\s*\d+%\|.*?\|\s*\d+/\d+\s*(?:\[[^\]=]*(?:\]|$))?")
@@ -66,7 +65,8 @@ def read(source: Source, log: Log) -> None:
     """Add one row a line that has named numbers."""
     page = _Page()
     ends = _BAR_ENDS.search(source.text()) is not None
-    for line in source.lines():
+    lines = source.lines()
+    for line in lines:
         if ends and _BAR_GOES_ON.search(line):
             continue  # the running mean over a part of an epoch; its end is in the file too
         cells = page.take(line)
@@ -74,7 +74,7 @@ def read(source: Source, log: Log) -> None:
             continue
         known = {name: cell for name, cell in cells.items() if name in log.columns or len(log.columns) < _MOST_NAMES}
         if known:
-            log.add(known)
+            log.add(known, lines.number)
     if page.printed_tables:
         log.format = "text-table"
 
@@ -84,6 +84,8 @@ class _Page:
     """What earlier lines say about the next: the columns of a printed table, the split a heading names."""
 
     header: tuple[str, ...] = ()
+    stamped: bool = False
+    """Whether a logger wrote the header, and so the rows under it."""
     split: str = ""
     printed_tables: int = 0
     _lines_left: int = field(default=0)
@@ -96,22 +98,22 @@ class _Page:
         text = _BAR.sub(" ", line).strip()
         if text.startswith("|"):
             text = text.strip("|").replace("|", "  ")
-        header = _header(text)
+        said = message(text)
+        header = _header(said)
         if header:
-            self.header = header
+            self.header, self.stamped = header, said != text
             return {}
-        row = _row(text, self.header)
+        row = _row(said if self.stamped else text, self.header)
         if row:
             self.printed_tables += 1
             return row
-        said = _STAMP.sub("", text)
         if len(said) < 60 and _HEADING.fullmatch(said):
             self.split, self._lines_left = _split_of(said), 4
-        elif self._lines_left > 0 and _split_of(text) in ("", self.split):
+        elif self._lines_left > 0 and _split_of(said) in ("", self.split):
             self._lines_left -= 1
         else:
             self.split, self._lines_left = "", 0
-        return _named_numbers(text[:4000], self.split)
+        return _named_numbers(said[:4000], self.split)
 
 
 def _json_in(line: str) -> dict[str, float | str]:

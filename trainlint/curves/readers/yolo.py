@@ -27,8 +27,9 @@ def matches(source: Source) -> bool:
 
 def read(source: Source, log: Log) -> None:
     """Add one row an epoch, under the names that later versions of the program write."""
-    for line in source.lines():
+    lines = source.lines()
+    for line in lines:
         match = _LINE.match(line)
         cells = match[2].split() if match else []
         if match and len(cells) == len(_NAMES):
-            log.add({"epoch": match[1], **dict(zip(_NAMES, cells, strict=True))})
+            log.add({"epoch": match[1], **dict(zip(_NAMES, cells, strict=True))}, lines.number)

@@ -18,6 +18,7 @@ from trainlint.probes.data.excerpts import picture_grid, rows_of_batch
 from trainlint.probes.data.histograms import column_statistics, histograms
 from trainlint.probes.data.leaves import describe
 from trainlint.probes.data.made import made_at
+from trainlint.probes.data.names import spoken
 from trainlint.probes.data.own_scale import own_scale
 from trainlint.probes.data.roles import DataFlow
 from trainlint.probes.data.wrapped import cast_at, wrapped_pictures
@@ -167,13 +168,16 @@ def _drawn(view: BatchView, entered: Sequence[tuple[str, Tensor]], values: dict[
     title = "First training batch" if view.phase == "train" else "First validation batch"
     entered = [(path, values.get(path, tensor)) for path, tensor in entered]  # pictures before they were flattened
     targets = [(leaf, values[leaf.path]) for leaf in view.leaves if leaf.role == "target" and leaf.path in values]
+    read, asked = spoken([path for path, _ in entered], "input"), spoken([leaf.path for leaf, _ in targets], "target")
+    entered = [(read[path], tensor) for path, tensor in entered]
+    targets = [(replace(leaf, path=asked[leaf.path]), tensor) for leaf, tensor in targets]
     try:
         names = class_names(dataset) if dataset is not None else {}
         pictures = picture_grid(title, entered, targets, names, normalisation(dataset) if dataset is not None else None)
         table = None if pictures else rows_of_batch(title, entered, targets, names, loader.loader if loader is not None else None)
         inputs = [(describe(path, "input", tensor), tensor) for path, tensor in entered]
         batch = title[0].lower() + title[1:]
-        spreads, columns = tuple(histograms(batch, inputs, targets)), column_statistics(batch, inputs, targets)
+        spreads, columns = tuple(histograms(batch, inputs, targets)), column_statistics(batch, inputs, targets, dataset)
     except Exception:
         return view
     return replace(view, pictures=pictures, table=table, columns=columns, histograms=spreads)

@@ -14,6 +14,7 @@ from trainlint.details import ImageGrid, Table
 from trainlint.measurements import Leaf
 from trainlint.probes.data.datasets import wrapped
 from trainlint.probes.data.leaves import is_picture, looks_channels_last
+from trainlint.probes.data.names import column_names
 from trainlint.probes.data.pictures import MOST_PICTURES, Normalisation, draw
 
 __all__ = ["picture_grid", "rows_of_batch"]
@@ -46,7 +47,7 @@ def rows_of_batch(title: str, entered: Values, targets: Targets, names: Mapping[
     columns: list[str] = []
     cells: list[list[str | float | int | None]] = []
     decode = _decoder(loader)
-    texts = [(f"target {leaf.path}", t) for leaf, t in targets if leaf.kind == "tokens"]
+    texts = [(leaf.path if "target" in leaf.path else f"target {leaf.path}", t) for leaf, t in targets if leaf.kind == "tokens"]
     for path, tensor in (*sorted(entered, key=lambda item: -item[1].numel()), *texts):
         if len(columns) >= _COLUMNS or (cells and len(tensor) != len(entered[0][1])):
             continue
@@ -62,8 +63,9 @@ def rows_of_batch(title: str, entered: Values, targets: Targets, names: Mapping[
             columns.append(path)
             cells.append([_text(row, decode) for row in values[:_ROWS].tolist()])
             continue
+        headings = column_names(loader.dataset if loader is not None else None, values.shape[1], path)
         for column in range(min(values.shape[1], _COLUMNS - len(columns))):
-            columns.append(path if values.shape[1] == 1 else f"{path}[:, {column}]")
+            columns.append(headings[column])
             cells.append([_number(v) for v in values[:_ROWS, column].tolist()])
     if not columns:
         return None

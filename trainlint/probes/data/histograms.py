@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainlint.details import Line, Series, Table
 from trainlint.measurements import Leaf
+from trainlint.probes.data.names import column_names
 
 __all__ = ["column_statistics", "histograms"]
 
@@ -35,13 +37,18 @@ def histograms(title: str, inputs: Sequence[tuple[Leaf, Tensor]], targets: Seque
             yield _histogram(f"Targets, {title}", "target", {leaf.path: tensor})
 
 
-def column_statistics(title: str, inputs: Sequence[tuple[Leaf, Tensor]], targets: Sequence[tuple[Leaf, Tensor]]) -> Table | None:
-    """Smallest, mean, standard deviation and largest value of each column of the tables in a batch; None when it has no table."""
+def column_statistics(
+    title: str, inputs: Sequence[tuple[Leaf, Tensor]], targets: Sequence[tuple[Leaf, Tensor]], dataset: Any = None
+) -> Table | None:
+    """Smallest, mean, standard deviation and largest value of each column of the tables in a batch; None when it has no table.
+
+    ``dataset`` may hold the columns' names.
+    """
     tables = [(leaf, t) for leaf, t in inputs if leaf.kind == "table"]
     if not tables:
         return None
-    columns = [(f"{leaf.path}[:, {i}]", t[:, i]) for leaf, t in tables for i in range(t.shape[1])][:_MOST_COLUMNS]
-    columns += [(f"target {leaf.path}", t) for leaf, t in targets if leaf.kind == "scalar"]
+    columns = [(name, t[:, i]) for leaf, t in tables for i, name in enumerate(column_names(dataset, t.shape[1], leaf.path))][:_MOST_COLUMNS]
+    columns += [(leaf.path if "target" in leaf.path else f"target {leaf.path}", t) for leaf, t in targets if leaf.kind == "scalar"]
     rows = []
     for name, values in columns:
         known = _known(values)
@@ -54,11 +61,11 @@ def column_statistics(title: str, inputs: Sequence[tuple[Leaf, Tensor]], targets
 
 
 def _channels(leaf: Leaf, tensor: Tensor) -> dict[str, Tensor]:
-    """Values by the channel of a picture, blue first so that a chart's usual order of colours suits; else all values together."""
+    """Values by the channel of a picture; else all values together."""
     if leaf.kind != "image":
         return {leaf.path: tensor}
     if tensor.shape[1] == 3:
-        return {f"{_COLOURS[i]} (channel {i})": tensor[:, i] for i in (2, 0, 1)}
+        return {f"{_COLOURS[i]} (channel {i})": tensor[:, i] for i in range(3)}
     return {f"channel {i}": tensor[:, i] for i in range(tensor.shape[1])}
 
 
@@ -72,9 +79,10 @@ def _histogram(title: str, x_label: str, parts: dict[str, Tensor]) -> Series:
     width = (high - low) / bins or 1.0
     centres = tuple(low + (i + 0.5) * width for i in range(bins))
     lines = []
-    for name, values in known.items():
+    for position, (name, values) in enumerate(known.items()):
         counts = torch.histc(values, bins, low, low + bins * width) if values.numel() else torch.zeros(bins)
-        lines.append(Line(name=name, x=centres, y=tuple((counts / max(values.numel(), 1)).tolist())))
+        colour = _COLOURS[position] if name.startswith(_COLOURS) else ""
+        lines.append(Line(name=name, x=centres, y=tuple((counts / max(values.numel(), 1)).tolist()), colour=colour))
     return Series(title=title, x_label=x_label, y_label="share of values", lines=tuple(lines))
 
 

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from trainlint.measurements import Repeat, Repeats
 from trainlint.probes.data.data_scan import loaders_in
 from trainlint.probes.data.datasets import Samples, wrapped
 from trainlint.probes.data.generators import generators_kept
-from trainlint.probes.data.in_place import changed_in_place
+from trainlint.probes.data.in_place import changed_in_place, worn_sample
 from trainlint.probes.data.leaves import describe
 from trainlint.probes.data.randomness import differ
 from trainlint.probes.data.roles import DataFlow
@@ -37,6 +38,18 @@ Readings = list[list[dict[str, Tensor]]]
 
 
 def measure_repeats(recording: Recording, deadline: float, settings: Settings) -> Repeats:
+    """Read validation samples; training samples, which may vary, only to see whether reading changes what their dataset holds."""
+    try:
+        found = _of_validation(recording, deadline)
+    except CannotMeasureError:
+        worn = worn_sample(recording)
+        if worn is None:
+            raise
+        return Repeats(worn=worn)
+    return found if found.changed_where is not None else replace(found, worn=worn_sample(recording))
+
+
+def _of_validation(recording: Recording, deadline: float) -> Repeats:
     """Judge the first validation loader whose samples vary, else the first that can be read."""
     flow = DataFlow(recording)
     training = [Samples(entry.loader) for entry in loaders_in(flow, "train")]

@@ -31,6 +31,7 @@ from trainlint.probes.labels.mirrored import mirrored_pictures
 from trainlint.probes.labels.pairing import Probed, find_mismatch, find_repair, find_stretch
 from trainlint.probes.labels.shifted_tags import shifted_tags
 from trainlint.probes.labels.split_origin import made_apart
+from trainlint.probes.labels.tokens_ahead import tokens_ahead
 from trainlint.record.frames import Frames, Place
 from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
@@ -54,7 +55,8 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
         except CannotMeasureError as error:
             reasons[phase] = str(error)
     torn, shifted, mirrored = _torn(recording), shifted_tags(recording, deadline), mirrored_pictures(recording, deadline)
-    if not splits and torn is None and shifted is None and mirrored is None:
+    ahead = tokens_ahead(recording, deadline)
+    if not splits and torn is None and shifted is None and mirrored is None and ahead is None:
         raise CannotMeasureError(reasons["train"])
     where = {p: place for p, s in splits.items() if (place := recording.frames.location(_where(recording, s))) is not None}
     names = {p: {f"{k}": v for k, v in class_names(s.samples.dataset).items()} for p, s in splits.items()}
@@ -66,6 +68,7 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
         built=built or None,
         apart=recording.frames.location(apart),
         shifted=shifted,
+        ahead=ahead,
         mirrored=mirrored,
         torn=torn,
         given_away=_given_away(recording, splits["train"]) if "train" in splits else None,

@@ -55,7 +55,7 @@ def measure_loop(recording: Recording, deadline: float, settings: Settings) -> L
         step_before_backward=_steps_before_backward(recording),
         clear_between_backward_and_step=bool(steps) and sum(bool(s.discarded and not s.kept) for s in steps) > len(steps) / 2,
         clear_where=next((at(s.discarded_place) for s in steps if s.discarded_place), None),
-        loss_needs_divisor=_needs_divisor(recording),
+        loss_divided_by=_divided_by(recording),
         manual_updates=bool(recording.backwards) and not steps and _changed(recording, models),
         closure=any(s.closure for s in steps),
         step_returns_where=at(_step_returns(recording)),
@@ -123,8 +123,8 @@ def _call_value(tape: Any) -> float | None:
         return None
 
 
-def _needs_divisor(recording: Recording) -> bool | None:
-    """Whether accumulated mean losses went to backward() without being divided by their number."""
+def _divided_by(recording: Recording) -> float | None:
+    """What accumulated mean losses were divided by on their way to backward(); None for other losses."""
     groups = [s for s in recording.steps if len(s.backwards) > 1]
     if not groups:
         return None
@@ -134,8 +134,8 @@ def _needs_divisor(recording: Recording) -> bool | None:
         return None
     if len({recording.backwards[b].place for b in groups[0].backwards}) > 1:
         return None  # several losses for one step, not one loss over several batches
-    ratio = backward.value / value if value else math.nan
-    return math.isclose(ratio, 1.0, rel_tol=0.05) if math.isfinite(ratio) else None
+    divisor = value / backward.value if backward.value else math.nan
+    return divisor if math.isfinite(divisor) else None
 
 
 def _epoch(recording: Recording, call: Call) -> int | None:

@@ -220,9 +220,13 @@ def _cuts(recording: Recording, names: dict[int, str], reached: set[int]) -> Ite
     lost |= {id(p) for o in recording.training for p in o.parameters if p.requires_grad and id(p) not in reached}
     modules = recording.module_names()
     found: dict[tuple[str, Any], tuple[set[int], str]] = {}
+    own = _just_before_steps(recording, lost)
+    # What an earlier step made, as the fakes of an adversarial pair, is known to a later one by itself and not by its parameters.
+    later = {c.kind: c for b in recording.backwards if b.index in own for c in b.cuts if c.leaves - names.keys()}
     for backward in recording.backwards:
         for cut in backward.cuts:
             if behind := cut.leaves & lost:
+                cut = later.get(cut.kind, cut) if backward.index not in own else cut
                 place = recording.grad_off if cut.kind == "no_grad" and recording.grad_off else cut.place
                 module = modules.get(id(cut.module), "") if cut.module is not None else ""
                 found.setdefault((cut.kind, place), (set(), module))[0].update(behind)
@@ -233,6 +237,14 @@ def _cuts(recording: Recording, names: dict[int, str], reached: set[int]) -> Ite
             parameters=tuple(sorted(names.get(i, "an unnamed parameter") for i in behind_all)),
             module=module,
         )
+
+
+def _just_before_steps(recording: Recording, parameters: set[int]) -> set[int]:
+    """The backward() calls that come last before a step of an optimizer that holds any of these: those of other optimizers may be cut on purpose."""
+    steps = [s.happening for o in recording.optimizers if any(id(p) in parameters for p in o.parameters) for s in o.steps]
+    return {
+        max(earlier, key=lambda b: b.happening).index for at in steps if (earlier := [b for b in recording.backwards if b.happening < at])
+    }
 
 
 def _unregistered(recording: Recording, model: nn.Module, learning: set[int]) -> Iterator[UnregisteredModule]:
@@ -255,6 +267,7 @@ def _unregistered(recording: Recording, model: nn.Module, learning: set[int]) ->
                         owner=f"{type(module).__name__}.{attribute}",
                         kind=f"{type(value).__name__} of {kinds}",
                         parameters=sum(p.numel() for p in hidden),
+                        named=isinstance(value, dict) and all(isinstance(key, str) and key and "." not in key for key in value),
                         where=recording.frames.location(recording.places.get(id(held[0])) or recording.places.get(id(module))),
                     )
 

@@ -21,6 +21,15 @@ from trainlint.record.seen import SchedulerSeen
 
 __all__ = ["scheduler_info", "steps_per_epoch"]
 
+#: Calls that a schedule is drawn over where nothing tells its length, points of a drawing, and the most calls played one by one.
+_FIRST_CALLS, _POINTS, _PLAYED = 100, 200, 2000
+#: Schedulers whose rate follows from the number of the call alone, beside those with a closed form.
+_BY_CALL = (lr_scheduler.LambdaLR, lr_scheduler.OneCycleLR, lr_scheduler.CyclicLR, lr_scheduler.CosineAnnealingWarmRestarts)
+#: Calls up to a million, ten in each decade.
+_AHEAD = sorted({0, *(round(10 ** (exponent / 10)) for exponent in range(61))})
+#: Share of the highest rate below which a change is none, and how much longer than the moving part a schedule is drawn.
+_STAYS, _BEYOND = 1e-3, 1.05
+
 
 def steps_per_epoch(recording: Recording) -> int | None:
     """Optimizer steps in a full, uncompressed training epoch."""
@@ -50,7 +59,9 @@ def scheduler_info(recording: Recording, seen: SchedulerSeen, has_loader: bool, 
     metrics = tuple(m for _, _, _, m in seen.calls if m is not None)
     cadence = _cadence(recording, seen, own_steps, has_loader)
     each_epoch = {"epoch": 1, "step": steps_per_epoch(recording)}.get(cadence)
-    peak, reached = _peaks(scheduler, epochs * each_epoch if epochs and each_epoch else None)
+    run = epochs * each_epoch if epochs and each_epoch else None
+    peak, reached = _peaks(scheduler, run)
+    preview, spanned, cut = _preview(scheduler, seen, run)
     return SchedulerInfo(
         kind=type(scheduler).__name__,
         where=recording.frames.location(seen.place),
@@ -65,7 +76,9 @@ def scheduler_info(recording: Recording, seen: SchedulerSeen, has_loader: bool, 
         metric_rises=_metric_rises(recording, seen),
         mode=str(getattr(scheduler, "mode", "")),
         options={k: v if isinstance(v, bool | str) else float(v) for k, v in options.items()},
-        preview=_preview(scheduler, seen),
+        preview=preview,
+        preview_calls=spanned,
+        preview_cut=cut,
         peak=peak,
         reached=reached,
         warmup_where=_warmup_set(recording, seen) if peak and reached is not None and reached < 0.5 * peak else None,
@@ -135,18 +148,43 @@ def _metric_rises(recording: Recording, seen: SchedulerSeen) -> bool | None:
     return None
 
 
-def _preview(scheduler: Any, seen: SchedulerSeen) -> tuple[float, ...]:
-    """The first group's LR over the horizon, at 200 points or so."""
-    horizon = min(_horizon(scheduler, seen) or 100, 2000)
-    return _rates(scheduler, range(horizon))[:: max(1, horizon // 200)]
+def _preview(scheduler: Any, seen: SchedulerSeen, run: int | None) -> tuple[tuple[float, ...], int, bool]:
+    """The first group's LR at 200 points or so, the calls that they span, and whether the schedule goes on beyond them."""
+    whole = _horizon(scheduler, seen) or run or _settled(scheduler)
+    calls = whole or _FIRST_CALLS
+    if hasattr(scheduler, "_get_closed_form_lr") or isinstance(scheduler, _BY_CALL):
+        rates = _rates(scheduler, range(0, calls, max(1, calls // _POINTS)))
+    else:  # each rate is made of the one before
+        calls = min(calls, _PLAYED)
+        rates = _rates(scheduler, range(calls))[:: max(1, calls // _POINTS)]
+    goes_on = (
+        whole is None or calls < whole or (isinstance(scheduler, lr_scheduler.CosineAnnealingWarmRestarts) and calls < (run or math.inf))
+    )
+    return rates, calls, goes_on
+
+
+def _settled(scheduler: Any) -> int | None:
+    """A twentieth more calls than those after which a function of the call alone stays about as it is; None where it never does."""
+    if type(scheduler) is not lr_scheduler.LambdaLR:
+        return None
+    rates = _rates(scheduler, _AHEAD)
+    near = _STAYS * max(rates, default=0.0)
+    moving = [i for i, rate in enumerate(rates) if abs(rate - rates[-1]) > near]
+    if not moving or rates[-1] != rates[-2]:
+        return None
+    low, high = _AHEAD[moving[-1]], _AHEAD[moving[-1] + 1]
+    while high - low > 1:
+        middle = (low + high) // 2
+        there = _rates(scheduler, (middle,))
+        low, high = (middle, high) if not there or abs(there[0] - rates[-1]) > near else (low, middle)
+    return math.ceil(_BEYOND * high)
 
 
 def _peaks(scheduler: Any, calls: int | None) -> tuple[float | None, float | None]:
     """``(peak, reached)`` of a schedule that is a function of the call alone: over a million calls, and over those of the run."""
     if type(scheduler) is not lr_scheduler.LambdaLR and type(scheduler) is not lr_scheduler.LinearLR:
         return None, None
-    ahead = {round(10 ** (exponent / 10)) for exponent in range(61)} | ({calls} if calls else set())
-    at = sorted({0, *ahead})
+    at = sorted({*_AHEAD, calls or 0})
     rates = _rates(scheduler, at)
     if len(rates) < len(at) or (rates[-1] == max(rates) and rates[-1] > rates[-2]):
         return None, None  # it cannot be told, or rises for ever, as a search for a learning rate does
@@ -172,6 +210,10 @@ def _rates(scheduler: Any, calls: Iterable[int]) -> tuple[float, ...]:
         optimizer._opt_called = True  # type: ignore[attr-defined]
         values = []
         for call in calls:
+            if isinstance(twin, lr_scheduler.CosineAnnealingWarmRestarts):
+                twin.step(call)  # it counts within its cycle
+                values.append(float(optimizer.param_groups[0]["lr"]))
+                continue
             twin.last_epoch = call
             values.append(float(twin._get_closed_form_lr()[0]) if hasattr(twin, "_get_closed_form_lr") else float(twin.get_lr()[0]))
             optimizer.param_groups[0]["lr"] = values[-1]

@@ -13,8 +13,13 @@ __all__ = ["Crossed", "crossed_pairs"]
 
 _ARITHMETIC = frozenset({"add", "radd", "sub", "rsub", "mul", "rmul", "div", "truediv", "rtruediv", "pow"})
 #: What a layer's outputs go through without changing their shape, or being meant as a column.
-_ELEMENTWISE = frozenset({"detach", "sigmoid", "tanh", "relu", "softplus", "exp", "log", "clamp", "neg", "float", "to", "double"})
-_LAYERS = frozenset({"linear", "addmm", "matmul"})
+_ELEMENTWISE = frozenset({
+    "detach", "sigmoid", "tanh", "relu", "softplus", "exp", "log", "clamp", "neg", "float", "to", "double", "square", "abs", "expand",
+    "broadcast_tensors",
+})  # fmt: skip
+_LAYERS = frozenset({"linear", "addmm", "matmul", "embedding", "bilinear"})
+#: Operations that are looked back at, at most.
+_MOST = 64
 
 
 @dataclass(frozen=True)
@@ -59,18 +64,25 @@ def _root(tape: Tape, slot: int) -> int:
 
 
 def _is_of_a_layer(tape: Tape, slot: int) -> bool:
-    """Whether a column is a layer's output, or came from the loader."""
-    for _ in range(16):
+    """Whether a column is a layer's output, came from the loader, or was reckoned from such columns: an advantage is returns less values."""
+    shape, waiting, seen = tape.shapes.get(slot, ()), [slot], set[int]()
+    while waiting and len(seen) < _MOST:
+        slot = waiting.pop()
+        if slot in seen:
+            continue
+        seen.add(slot)
         if slot in tape.batch.values():
             return True
         position = tape.producers.get(slot)
         if position is None:
-            return False
+            continue
         op = tape.operations[position]
         name = op.name.strip("_")
         if name in _LAYERS:
             return True
-        if name not in _ELEMENTWISE | _ARITHMETIC or not op.inputs:
-            return False
-        slot = next((s for s in op.inputs if tape.shapes.get(s, ()) == tape.shapes.get(slot, ())), op.inputs[0])
+        if name == "stack" and all(tape.shapes.get(s, ()) == (1,) for s in op.inputs):
+            # each was a batch of one: a column that nobody made on purpose
+            return any(tape.operations[p].name.strip("_") in _LAYERS for p in tape.upstream(slot))
+        if name in _ELEMENTWISE | _ARITHMETIC:
+            waiting.extend(s for s in op.inputs if tape.shapes.get(s, ()) == shape)
     return False

@@ -14,8 +14,10 @@ from trainlint.measurements import Loss, LossCall
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.step.answers import answers
 from trainlint.probes.step.crossed import crossed_pairs
+from trainlint.probes.step.divergence import outweighing_divergence
 from trainlint.probes.step.loss_input import activation_of, maker_of, output_weight, softmax_axis
-from trainlint.probes.step.loss_terms import Term, is_whole_sum, terms
+from trainlint.probes.step.loss_terms import summed_beside_a_mean
+from trainlint.probes.step.tables import first_scale, multiplied_tables
 from trainlint.probes.step.torn import torn_scores
 from trainlint.record.operation import Operation
 from trainlint.record.parameters import parameters_of
@@ -28,8 +30,6 @@ __all__ = ["is_mean_reduced", "main_loss_call", "measure_loss"]
 
 _CLASS_LOSSES = frozenset({"cross_entropy", "nll_loss", "multi_margin_loss"})
 _BINARY_LOSSES = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
-#: A factor below this is a weight that somebody chose, or a division.
-_UNDIVIDED = 0.1
 _REGRESSION = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 
 
@@ -45,7 +45,8 @@ def measure_loss(recording: Recording, deadline: float, settings: Settings) -> L
     at = recording.frames.location
     outputs = [c for c in recording.calls if c.trained]
     tape = first.tape
-    summed = _summed_beside_a_mean(tape, calls) if tape is not None else None
+    summed = summed_beside_a_mean(tape, calls) if tape is not None else None
+    drowned = outweighing_divergence(tape) if tape is not None else None
     crossed = next(
         (c for b in (*_first_step(recording), *recording.turn_tapes) if b.tape is not None and (c := crossed_pairs(b.tape))), None
     )
@@ -58,6 +59,10 @@ def measure_loss(recording: Recording, deadline: float, settings: Settings) -> L
         crossed=crossed.column if crossed is not None else (),
         summed_where=at(summed.operation.place) if summed is not None else None,
         summed_share=1 - sum(c.value for c in calls) / first.value if summed is not None and first.value else 0.0,
+        divergence_where=at(drowned.divergence.place) if drowned is not None else None,
+        divergence_beside=at(drowned.reconstruction.place) if drowned is not None else None,
+        divergence_excess=drowned.excess if drowned is not None else 0.0,
+        divergence_factor=drowned.factor if drowned is not None else 0.0,
         calls=calls,
         turns=tuple(c for b in recording.turn_tapes if b.tape is not None for c in _calls(recording, b.tape)),
         where=at(first.place),
@@ -70,15 +75,6 @@ def measure_loss(recording: Recording, deadline: float, settings: Settings) -> L
         model_outputs=outputs[0].outputs if outputs else 0,
         optimizers=recording.turns,
     )
-
-
-def _summed_beside_a_mean(tape: Tape, calls: tuple[LossCall, ...]) -> Term | None:
-    """A term that is a sum over the whole batch, beside a loss call that takes the mean."""
-    parts = terms(tape)
-    means = [t for t in parts if t.position in tape.observed]
-    if len(means) != len(calls) or not calls or any(c.reduction != "mean" for c in calls) or not all(t.factor == 1 for t in means):
-        return None
-    return next((t for t in parts if t.factor >= _UNDIVIDED and is_whole_sum(tape, t, calls[0].batch_size)), None)
 
 
 def _first_step(recording: Recording) -> list[Backward]:
@@ -134,6 +130,8 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
     torn, cut = torn_scores(tape, op, axis) if classes and axis is not None else (0.0, None)
     maker = maker_of(tape, op)
     weight = output_weight(recording, tape, maker) if maker else None
+    tables = multiplied_tables(tape, op)
+    scale, table_place = first_scale(recording, tables[0]) if tables else (None, None)
     with torch.no_grad():
         value = float(op.call(*args, **kwargs).double().mean())
         chance, how = _chance(op, bound, given, target, classes, args, kwargs)
@@ -178,6 +176,9 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
             input_operation_where=at(maker.place) if maker else None,
             output_weight_scale=weight[0] if weight else None,
             output_weight_where=at(weight[1]) if weight else None,
+            tables_scale=scale,
+            tables_where=at(table_place),
+            tables_width=tables[0].shape[1] if tables else 0,
             input_min=float(finite.min()) if finite.numel() else math.nan,
             input_max=float(finite.max()) if finite.numel() else math.nan,
             input_mean=float(finite.mean()) if finite.numel() else math.nan,

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from trainlint.measurements import LossCall
 from trainlint.record.operation import Operation, Ref
 from trainlint.record.tape import Tape
 
-__all__ = ["Term", "is_whole_sum", "terms"]
+__all__ = ["Term", "is_whole_sum", "summed_beside_a_mean", "terms"]
 
 _ADDS, _TAKES = frozenset({"add", "radd", "iadd"}), frozenset({"sub", "isub", "rsub"})
 _TIMES, _OVER = frozenset({"mul", "rmul", "imul"}), frozenset({"div", "truediv", "itruediv"})
 _THROUGH = frozenset({"squeeze", "float", "to", "neg"})
+#: A factor below this is a weight that somebody chose, or a division.
+_UNDIVIDED = 0.1
 #: Terms that are looked for at most.
 _MOST = 32
 
@@ -57,3 +60,12 @@ def is_whole_sum(tape: Tape, term: Term, samples: int) -> bool:
     axes = op.argument(1, "dim")
     shape = tape.shapes.get(given.slot, ()) if isinstance(given, Ref) else ()
     return op.name == "sum" and axes is None and samples > 1 and shape[:1] == (samples,)
+
+
+def summed_beside_a_mean(tape: Tape, calls: tuple[LossCall, ...]) -> Term | None:
+    """A term that is a sum over the whole batch, beside a loss call that takes the mean."""
+    parts = terms(tape)
+    means = [t for t in parts if t.position in tape.observed]
+    if len(means) != len(calls) or not calls or any(c.reduction != "mean" for c in calls) or not all(t.factor == 1 for t in means):
+        return None
+    return next((t for t in parts if t.factor >= _UNDIVIDED and is_whole_sum(tape, t, calls[0].batch_size)), None)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from trainlint.measurements import Mixing
+from trainlint.probes.data.in_place import overwritten_sample
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.step.batch_place import Placed, depends_on_place
 from trainlint.probes.step.exchange import MOVES, Exchange
@@ -67,6 +68,17 @@ class _Noise(dict[Prediction, float]):
 
 
 def measure_mixing(recording: Recording, deadline: float, settings: Settings) -> Mixing:
+    """Samples that change each other in the data, and those that reach each other's predictions."""
+    overwritten = overwritten_sample(recording)
+    try:
+        return replace(_in_the_step(recording, deadline), overwritten=overwritten)
+    except CannotMeasureError:
+        if overwritten is None:
+            raise
+        return Mixing(overwritten=overwritten)
+
+
+def _in_the_step(recording: Recording, deadline: float) -> Mixing:
     """Exchange samples, then tokens, at the present weights.
 
     ``share`` is the largest change of another sample's prediction over the largest of the exchanged sample's own. Losses that compare

@@ -22,7 +22,7 @@ from trainlint.probes.step.sources import Source, position_of
 from trainlint.probes.step.spread import NOISE, Spread
 from trainlint.record.operation import Operation
 
-__all__ = ["Leak", "sees_next_token"]
+__all__ = ["Leak", "answers_of", "sees_next_token"]
 
 #: Share of targets that must be the next token, and how many must be told from their neighbour for that to mean something.
 _MATCH, _LEAST = 0.95, 8
@@ -46,7 +46,7 @@ def sees_next_token(
     """Disturb single positions of the tokens; None when this is no next-token model. Changes below ``noise`` are none."""
     for prediction in judged:
         for source in exchange.sources:
-            answers = _answers(exchange, prediction, source) if source.made and prediction.classes else None
+            answers = answers_of(exchange, prediction, source) if source.made and prediction.classes else None
             if answers is not None:
                 measure = _leak if int(answers[answers >= 0].min()) > 0 else _copy
                 try:
@@ -56,10 +56,11 @@ def sees_next_token(
     return None
 
 
-def _answers(exchange: Exchange, prediction: Prediction, source: Source) -> Tensor | None:
+def answers_of(exchange: Exchange, prediction: Prediction, source: Source, furthest: int = 1) -> Tensor | None:
     """For each scored target its position among the input's tokens, -1 where not scored; None when targets are other tokens.
 
-    The first token is asked for only where targets were not shifted.
+    The batch may hold targets that are the input's tokens up to ``furthest`` places ahead. The first token is asked for only where targets
+    were not shifted.
     """
     tokens = _by_time(exchange, source.leaf)
     if tokens is None or tokens.shape[1] < 4 or prediction.call is None:
@@ -77,8 +78,9 @@ def _answers(exchange: Exchange, prediction: Prediction, source: Source) -> Tens
         if _agrees(held[:, 1:] == tokens[:, 1:], counted[:, 1:] & told):
             # The same tokens: the next ones when the loop or the model shifts them, so that the first is never asked for.
             return positions if bool((positions >= 0).any()) else None
-        if _agrees(held[:, :-1] == tokens[:, 1:], counted[:, :-1] & told):
-            return torch.where(positions >= 0, positions + 1, -1)
+        for ahead in range(1, min(furthest, tokens.shape[1] - 2) + 1):
+            if _agrees(held[:, :-ahead] == tokens[:, ahead:], counted[:, :-ahead] & told[:, ahead - 1 :]):
+                return torch.where(positions >= 0, positions + ahead, -1)
     return None
 
 

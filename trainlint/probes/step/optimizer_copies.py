@@ -12,20 +12,34 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.step.schedule_factors import highest_factors, ruling_schedule
 from trainlint.record.recording import Recording
 from trainlint.record.seen import OptimizerSeen
 
-__all__ = ["configured_lr", "copied"]
+__all__ = ["built_lr", "configured_lr", "copied"]
+
+#: A schedule whose highest factor is within this factor of 1 goes by the rates that the optimizer was built with.
+_AS_BUILT = 2.0
 
 
 def configured_lr(recording: Recording) -> list[float]:
     """The learning rate that each group is meant to reach: a schedule's peak, else the value it was built with."""
     found = []
     for seen in _training(recording):
+        ruling = ruling_schedule(recording, seen)
+        factors = highest_factors(ruling.scheduler) if ruling is not None else ()
         for index, group in enumerate(seen.optimizer.param_groups):
             built = seen.base[index].get("lr") if index < len(seen.base) else None
-            found.append(float(group.get("max_lr", group.get("initial_lr", built if built is not None else group["lr"]))))
+            rate = float(group.get("max_lr", group.get("initial_lr", built if built is not None else group["lr"])))
+            factor = factors[index] if index < len(factors) else 1.0
+            found.append(rate if 1 / _AS_BUILT <= factor <= _AS_BUILT else rate * factor)
     return found
+
+
+def built_lr(recording: Recording) -> float:
+    """The highest rate that the optimizers were given, whatever their schedules make of it."""
+    given = (group.get("initial_lr", group.get("lr", 0.0)) for seen in _training(recording) for group in seen.optimizer.param_groups)
+    return max(float(rate) for rate in given)
 
 
 def copied(recording: Recording, wanted: Collection[int], lr: float) -> Optimizer:

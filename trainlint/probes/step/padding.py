@@ -16,6 +16,7 @@ from torch import Tensor
 from trainlint.measurements import Padding
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.step.exchange import MOVES, Exchange
+from trainlint.probes.step.left_out import left_out
 from trainlint.probes.step.pads import Pads, by_mask, padded
 from trainlint.probes.step.predictions import Prediction, predictions
 from trainlint.probes.step.sources import Source, position_of, sample_of
@@ -53,9 +54,9 @@ def measure_padding(recording: Recording, deadline: float, settings: Settings) -
     exchange = Exchange(tape, backward, recording)
     known = list(backward.batch.leaves.values()) if backward.batch is not None else []
     pads = {s: p for s, t in exchange.tensors.items() if (p := padded(exchange.by_sample(s, t), known)) is not None}
-    if not pads:
-        return Padding()
     judged = predictions(tape, exchange.samples)
+    if not pads:
+        return Padding(left_out=left_out(recording, exchange, judged, pads))
     kept = exchange.begin(tuple(p.slot for p in judged))
     inputs = [s for s in pads if s in exchange.leaves]
     first = next(iter(inputs or pads))
@@ -67,6 +68,7 @@ def measure_padding(recording: Recording, deadline: float, settings: Settings) -
         value=pads[first].value,
         share=float(pads[first].mask.float().mean()),
         masked=pads[first].masked,
+        left_out=left_out(recording, exchange, judged, pads),
         unused_mask=_unused_mask(exchange, first, backward.batch.leaves) if pads[first].masked and backward.batch is not None else "",
     )
     for prediction in judged:

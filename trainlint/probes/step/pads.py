@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Pads", "by_mask", "padded"]
+__all__ = ["Pads", "by_mask", "filled_up", "padded"]
 
 #: Shortest sequence; sequences with padding, and their different lengths, that make it padding; least share of all positions.
 _LENGTH, _ROWS, _LENGTHS, _SHARE = 6, 2, 2, 0.02
@@ -15,6 +15,8 @@ _LENGTH, _ROWS, _LENGTHS, _SHARE = 6, 2, 2, 0.02
 
 #: The same for zeros that end sequences of numbers.
 _FRAMES, _FRAME_LENGTHS = 8, 3
+#: Pictures of different sizes that make a border one that fills them up, and the most pixels elsewhere that look like it.
+_SIZES, _ELSEWHERE = 3, 0.01
 
 
 @dataclass(frozen=True)
@@ -84,3 +86,29 @@ def by_mask(ids: Tensor, mask: Tensor) -> Pads | None:
             if pads is not None:
                 return Pads(pads.mask, pads.side, pads.value, masked=True)
     return None
+
+
+def filled_up(pictures: Tensor) -> Tensor | None:
+    """Where pictures (samples, channels, height, width) are filled up to one size, (samples, height, width); None where they are not.
+
+    That is whole rows and columns at the border with one value, which hardly occurs within, and of different extents.
+    """
+    if not pictures.numel() or pictures.is_complex():
+        return None
+    found = torch.zeros_like(pictures[:, 0], dtype=torch.bool)
+    like = found.clone()
+    extents = []
+    for corner in (-1, 0):
+        equal = (pictures == pictures[:, :, corner, corner, None, None]).all(1)
+        border = torch.zeros_like(found)
+        for axis in (1, 2):
+            whole = equal.all(3 - axis).long()
+            run = whole.cumprod(1) if corner == 0 else whole.flip(1).cumprod(1).flip(1)
+            extents.append(run.sum(1))
+            border |= run.bool().unsqueeze(3 - axis)
+        found |= border
+        like |= equal & border.flatten(1).any(1)[:, None, None]
+    inside = ~found
+    if len(torch.stack(extents, 1).unique(dim=0)) < _SIZES or not bool(inside.flatten(1).any(1).all()):
+        return None
+    return found if float(found.float().mean()) >= _SHARE and float(like[inside].float().mean()) <= _ELSEWHERE else None

@@ -16,8 +16,9 @@ import torch
 
 from trainlint.measurements import LearningRate
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.step.optimizer_copies import configured_lr
+from trainlint.probes.step.optimizer_copies import built_lr, configured_lr
 from trainlint.probes.step.replay import rehearsal
+from trainlint.probes.step.schedule_factors import ruling_schedule
 from trainlint.probes.training.rate_search import BATCHES, EXPLODED, SCORED, SWEEP, RateSearch, searched
 from trainlint.probes.training.short_training import part_of
 from trainlint.record.recording import Recording
@@ -51,10 +52,14 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
         affordable = time.monotonic() < deadline - 0.1 * (deadline - began)
         rates, losses = _sweep(search, deadline) if outside and affordable else ((), ())
         spent = time.monotonic() - began
+        built, ruling = built_lr(recording), ruling_schedule(recording, seen)
+        ruled = ruling is not None and not math.isclose(built, configured, rel_tol=1e-6)
         first = seen.settings[0].get("lr", configured) if seen.settings else configured
         return LearningRate(
             optimizer=type(seen.optimizer).__name__,
             configured=configured,
+            built=built if ruled else 0.0,
+            schedule_where=recording.frames.location(ruling.place) if ruling is not None and ruled else None,
             first=float(first),
             where=recording.frames.location(seen.place),
             momentum=momentum,
@@ -62,6 +67,8 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
             trials=tuple(search.trials[lr] for lr in sorted(search.trials)),
             low=low,
             high=high,
+            limit=search.limit if best is not None else None,
+            has_loader=bool(recording.loaders_of("train")),
             open_low=open_low,
             open_high=open_high,
             suggestion=best,

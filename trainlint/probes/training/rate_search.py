@@ -20,46 +20,35 @@ __all__ = ["BATCHES", "EXPLODED", "SCORED", "SWEEP", "RateSearch", "searched"]
 #: Steps of a trial, and the least that says anything.
 _STEPS, _LEAST_STEPS = FIRST_STEPS, 9
 
-
 #: Batches that are fed in turn. A trial is scored by its last turn, or as many turns as make the least number of steps.
 BATCHES, SCORED = 8, 4
-
 
 #: The search walks by these factors.
 _DECADE, _HALF = 10.0, math.sqrt(10.0)
 
-
 #: Progress grows with the rate when it is multiplied by this, at the least.
 _CLIMBS = 1.25
-
 
 #: A learning rate belongs to the band when it makes at least this share of the best one's progress.
 _BAND = 0.5
 
-
 #: A share of the first loss that is progress, one that may be noise, and the standard errors above which it is none.
 _PROGRESS, _NOISE, _ERRORS = 0.05, 0.02, 2.0
-
 
 #: After these steps a low rate that has made less than this share of the leader's progress is given up; a high one that has made none.
 _HOPELESS, _JUDGED = 0.25, (8, 12, 16)
 
-
 #: A search from outside these would not reach the band; it begins in the middle then.
 _LOWEST, _HIGHEST = 1e-7, 1e3
-
 
 #: The most trials in each direction, and between two to refine an end until they are this factor apart.
 _REACH, _REFINED, _FINE = 7, 3, 3.5
 
-
 #: A trial is given up when its loss is above the first by this factor; it went astray when it was above by the other for a whole turn.
 EXPLODED, ASTRAY = 4.0, 1.5
 
-
 #: Steps of the range test, and how far below or above the band a rate is when it may be called wrong.
 SWEEP, OUTSIDE, ABOVE = 24, 10.0, 3.0
-
 
 #: Forward passes in the time of a training step: 3, and something for the optimizer.
 _FORWARDS = 3.5
@@ -134,6 +123,11 @@ class RateSearch:
     def most(self) -> float:
         """The best trial's progress."""
         return max((self.progress(lr) for lr in self.trials), default=-math.inf)
+
+    @property
+    def limit(self) -> float:
+        """The loss at the share of the best progress that bounds the band."""
+        return self.initial - _BAND * self.most
 
     @property
     def learns(self) -> bool:
