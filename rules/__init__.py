@@ -92,7 +92,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "loss-reduction": ("gradient-exploding", "lr-range", "non-finite", "grad-clip", "update-ratio", "init-loss", "overfit-batch"),
     "init-scale": ("input-ignored", "init-loss", "gradient-exploding", "gradient-vanishing", "dead-units", "lr-range", "update-ratio", "overfit-batch", "non-finite", "grad-clip"),
     "init-loss": ("gradient-exploding", "lr-range", "update-ratio", "grad-clip"),
-    "channel-order": ("input-scale", *_SLOW),
+    "channel-order": ("input-scale", "label-mapping", "label-signal", *_SLOW),
     "input-scale": ("init-scale", "init-loss", "dead-units", "gradient-exploding", "gradient-vanishing", "non-finite", "grad-clip", *_SLOW),
     "input-degenerate": (*_NO_SIGNAL, "dead-units"),
     "label-signal": ("label-noise", "overfit-batch", "lr-range"),

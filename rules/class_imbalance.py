@@ -132,6 +132,8 @@ class ClassImbalance(Rule):
         call = next((c for c in loss.calls if c.kind in (*BINARY, *CLASSES)), None)
         if call is None:
             return not_run("no classification loss is called, so there are no classes to count")
+        if order.drawn:
+            return not_run("the script trains without a DataLoader, so how often each class is drawn is in its own hands")
         if loss.optimizers > 1:
             return not_run("several optimizers take turns, so the labels counted need not be those that the loss sees")
         if call.target_is_probabilities and call.kind not in BINARY:

@@ -137,12 +137,14 @@ def _blank(view: BatchView, leaves: Sequence[Leaf], samples: int) -> Verdict | N
 
 
 def _repeated(pairs: Sequence[tuple[BatchView, Leaf]], samples: int) -> Verdict | None:
-    repeated = sum(leaf.repeated_rows for _, leaf in pairs)
+    repeated = sum(max(leaf.repeated_rows - view.drawn_again, 0) for view, leaf in pairs)
     share = repeated / samples if samples else 0.0
     large = [(view, leaf) for view, leaf in pairs if leaf.shape[0] >= BATCH]
     if samples < SAMPLES or not large or share < REPEATED:
         return None
-    hopeless = all(leaf.repeated_rows == leaf.shape[0] - 1 and _targets_differ(view) for view, leaf in large) and len(large) > 1
+    hopeless = (
+        all(leaf.repeated_rows - view.drawn_again == leaf.shape[0] - 1 and _targets_differ(view) for view, leaf in large) and len(large) > 1
+    )
     again = ", while their targets differ" if hopeless else ""
     return failed(
         f"{repeated:,} of {samples:,} samples that enter the model equal an earlier one of their batch{again}.",

@@ -11,7 +11,7 @@
   validation inputs, is hardly better than chance there: each part has a vocabulary or an encoder of its own.
 
 Classes that the probe confuses within the training data are never called moved. Datasets whose names do not overlap, and
-validation on other classes (retrieval, few-shot), pass.
+validation on other classes (retrieval, few-shot), pass. Where classes look like others because colours are swapped, `channel-order` says so.
 
 ## Why it matters
 
@@ -53,8 +53,10 @@ from __future__ import annotations
 
 from trainlint.details import Detail, Table
 from trainlint.finding import Edit, Fix, Severity, Stage
-from trainlint.measurements import ClassMatch, Labels, Mismatch
+from trainlint.measurements import ClassMatch, ColourOrder, Labels, Mismatch
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+
+from ._colours import swap
 
 #: Probability by chance below which classes have moved.
 BY_CHANCE = 1e-6
@@ -76,12 +78,16 @@ class LabelMapping(Rule):
     summary = "Training and validation mean the same class by the same label"
     why = "A class under another label in validation is scored as wrong however well it was learned."
     source = "torchvision ImageFolder, class_to_idx: https://docs.pytorch.org/vision/stable/generated/torchvision.datasets.ImageFolder.html"
-    requires = (Labels,)
+    requires = (Labels, ColourOrder)
 
-    def judge(self, labels: Labels) -> Verdict:
+    def judge(self, labels: Labels, colours: ColourOrder) -> Verdict:
         """Names first, then looks, then the sets of labels."""
         if verdict := _by_name(labels):
             return verdict
+        if swap(colours):
+            return not_run(
+                "validation pictures have their colours in another order, as channel-order says, so classes cannot be told by their looks"
+            )
         match = labels.match
         if match is not None and _moved(match):
             return _by_looks(labels, match)

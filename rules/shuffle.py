@@ -8,7 +8,12 @@ The order of indices of two epochs, and the labels in that order.
   and a classification loss, or one of the script's own, learns from them.
 - **Warning**: the order is the same in every epoch (no `shuffle=True`, a permutation drawn once, a `DistributedSampler`
   whose `set_epoch` is never called), or labels come in long stretches.
-  The same of a sampler of your own that sets a seed each time it begins, or that draws only a part of the data.
+- **Error**: a `WeightedRandomSampler` was given a tenth as many weights as there are samples, or fewer: those of the classes, most likely.
+  Only the first samples are ever drawn. **Warning**: half as many, or any sampler that draws the same few samples again and again.
+- **Warning**: the same order of a sampler of your own that sets a seed each time it begins, or that draws only a part of the data.
+- **Warning**: the generator that batches, or their order, are drawn from is seeded with the same number again and again in the loop that
+  trains, as by an evaluation that is to be the same each time, and is not put back: the same batches follow each time.
+- **Warning**: a skorch net was told to shuffle its validation loader, through which it predicts as well.
 - **Note**: the same for text or signals without a label each, which a model that carries its state from batch to batch
   must read in order; and for any other sampler of your own.
 
@@ -39,6 +44,8 @@ With a `DistributedSampler`, call `sampler.set_epoch(epoch)` at the start of eac
 
 - Sorted: a Wald-Wolfowitz z of -6 or less (by chance once in 10 ** 9 orders), and either no more stretches than twice
   the classes or batches whose most frequent label takes up 70 % of the room between its overall share and 1.
+- Few samples: a tenth or less as many different ones as were drawn, of 200 draws at least. Drawing as many as there are at random, with
+  replacement, gives 63 %.
 - Labels of at least 50 samples must be known to speak of sorting. When all that are known are of one class out of three
   or more, this is an error too; of two classes, where the other may be rare, a warning.
 
@@ -73,6 +80,11 @@ MIXED = 0.2
 LABELS = 50
 #: A sampler that draws less than this share of the data leaves out more than a last batch.
 PART = 0.9
+#: Weights for each sample below which only a part of the data is drawn: for a warning, for an error; the same of different samples among
+#: those drawn, and the fewest draws that tell.
+HALF, FEW, DRAWS = 0.5, 0.1, 200
+#: What reads and gives back the state of a generator.
+STATES = {"torch": "torch.{}_rng_state", "numpy": "np.random.{}_state", "random": "random.{}state"}
 #: Points drawn in the chart.
 DRAWN = 400
 
@@ -95,10 +107,16 @@ class Shuffle(Rule):
 
     def judge(self, order: SampleOrder, loss: Loss, optimizers: Optimizers, batches: Batches) -> Verdict:
         """Judge sorting first, then repetition; both only where the order is no design."""
+        if order.drawn:
+            return _reseeded(order) if order.reseeded else passed(f"Batches are drawn without a loader, from {_named(order.drawn)}.")
+        if order.predictions_mixed is not None:
+            return _mixed(order)
         if order.random_dataset:
             return passed("An index gives another sample each time, so the order is no fixed one.")
         if order.size is not None and order.batch_size is not None and order.size <= order.batch_size:
             return passed(f"All {order.size:,} samples are in one batch, so their order does not matter.")
+        if verdict := _few(order):
+            return verdict
         fixed = order.sequential if order.same_each_epoch is None else order.same_each_epoch
         if _in_stretches(order) and (fixed or order.iterable):
             return _sorted(order, learns_classes=not loss.calls or any(call.kind in CLASS_LOSSES for call in loss.calls))
@@ -108,11 +126,52 @@ class Shuffle(Rule):
             return not_run("an IterableDataset decides on its order itself, and its labels show no sorting")
         if not fixed and order.same_each_epoch is None:
             return not_run("the order of a second epoch could not be read")
+        if not fixed and order.reseeded and optimizers.epochs != 1:
+            return _reseeded(order)
         if not fixed:
             return passed(f"{order.sampler or 'The loader'} draws a new order in each epoch.", evidence=_evidence(order))
         if optimizers.epochs == 1:
             return passed("The order is fixed, but there is only one epoch and labels are mixed.", evidence=_evidence(order))
         return _same(order, _may_carry_state(order, batches))
+
+
+def _few(order: SampleOrder) -> Verdict | None:
+    """Catch samplers that reach a small part of the data only."""
+    size, reach, drawn = order.size or 0, order.reach, len(order.first_epoch)
+    different = len(set(order.first_epoch))
+    where = order.sampler_where or order.where
+    if reach is not None and 0 < reach < HALF * size:
+        return failed(
+            f"{order.sampler} was given {reach:,} weights for {size:,} samples: only the first {reach:,} samples are ever drawn, and the others are "
+            "never trained on. It takes a weight for each sample, not for each class.",
+            severity=Severity.ERROR if reach <= FEW * size else Severity.WARNING,
+            evidence={
+                "measured": reach,
+                "expected": size,
+                "threshold": HALF,
+                "sampler": order.sampler,
+                "different": different,
+                "drawn": drawn,
+            },
+            location=where,
+            fix=Fix(
+                summary="Give each sample the weight of its class.",
+                code="sample_weights = class_weights[labels]\nsampler = WeightedRandomSampler(sample_weights, num_samples=len(sample_weights))",
+                edit=Edit(kind="weigh-samples"),
+            ),
+        )
+    if drawn < DRAWS or different > FEW * min(drawn, size):
+        return None
+    return failed(
+        f"{order.sampler or 'The loader'} draws only {different:,} different samples in {drawn:,}, of {size:,} that there are.",
+        severity=Severity.WARNING,
+        evidence={"measured": different, "expected": min(drawn, size), "threshold": FEW, "sampler": order.sampler},
+        location=where,
+        fix=Fix(
+            summary="Let the sampler draw from all samples; of its weights hardly any may be zero.",
+            code="sampler = WeightedRandomSampler(class_weights[labels], num_samples=len(labels))",
+        ),
+    )
 
 
 def _in_stretches(order: SampleOrder) -> bool:
@@ -186,6 +245,47 @@ def _same(order: SampleOrder, carries_state: bool) -> Verdict:
         location=order.seeded_where or order.where,
         fix=_fix(order),
         details=(_picture(order),) if len(order.labels) >= LABELS else (),
+    )
+
+
+def _mixed(order: SampleOrder) -> Verdict:
+    return failed(
+        "The validation loader is shuffled, and skorch predicts through it too: predict() and predict_proba() give their answers in another order than "
+        "the samples that they were given, so that no score of them means anything.",
+        severity=Severity.WARNING,
+        evidence={"measured": "a random order", "expected": "the order of the samples", "threshold": "equal"},
+        location=order.predictions_mixed,
+        fix=Fix(
+            summary="Leave the validation loader in order; training alone is shuffled.",
+            code="net = NeuralNetClassifier(Model, iterator_train__shuffle=True)",
+            edit=Edit(kind="predict-in-order"),
+        ),
+    )
+
+
+def _named(generators: tuple[str, ...]) -> str:
+    return "the generator of " + " and of ".join(generators)
+
+
+def _reseeded(order: SampleOrder) -> Verdict:
+    what = "the same batches are drawn" if order.drawn else "batches come in the same order"
+    state = STATES.get(order.reseeded, STATES["torch"])
+    return failed(
+        f"The generator of {order.reseeded} is seeded with the same number again and again in the loop that trains, and training goes on from there: {what} "
+        "after each time.",
+        severity=Severity.WARNING,
+        evidence={
+            "measured": "the same draws after each seed",
+            "expected": "a state that runs on",
+            "threshold": "equal",
+            "reseeded": order.reseeded,
+        },
+        location=order.reseeded_where,
+        fix=Fix(
+            summary="Put the generator's state back after what is to be the same each time, or draw that from a generator of its own.",
+            code=f"state = {state.format('get')}()\n...  # seed, and evaluate\n{state.format('set')}(state)",
+            edit=Edit(kind="restore-generator", values={"generator": order.reseeded}),
+        ),
     )
 
 

@@ -149,3 +149,33 @@ def test_a_batch_size_is_set_where_it_is_a_number() -> None:
         edited("batch-size", "loader = DataLoader(data, batch_size=2)  # here\n", size=32) == "loader = DataLoader(data, batch_size=32)\n"
     )
     assert "args.batch" in refused("batch-size", "loader = DataLoader(data, batch_size=args.batch)  # here\n", size=32)
+
+
+def test_a_sampler_gets_the_weight_of_each_samples_class() -> None:
+    becomes(
+        "weigh-samples",
+        """
+        import torch
+        from torch.utils.data import WeightedRandomSampler
+
+        def sampler_of(labels):
+            counts = torch.bincount(labels)
+            weights = 1.0 / counts.float()
+            return WeightedRandomSampler(weights, len(weights))  # here
+        """,
+        """
+        import torch
+        from torch.utils.data import WeightedRandomSampler
+
+        def sampler_of(labels):
+            counts = torch.bincount(labels)
+            weights = 1.0 / counts.float()
+            return WeightedRandomSampler(weights[labels], len(labels))
+        """,
+    )
+    assert refused("weigh-samples", "weights = torch.tensor([0.1, 0.9])\nsampler = WeightedRandomSampler(weights, 800)  # here\n")
+
+
+def test_the_loader_that_a_net_predicts_through_keeps_its_order() -> None:
+    becomes("predict-in-order", "net = Net(M, iterator_valid__shuffle=True)  # here\n", "net = Net(M, iterator_valid__shuffle=False)\n")
+    assert refused("predict-in-order", "net = Net(M, iterator_valid__shuffle=mix)  # here\n")

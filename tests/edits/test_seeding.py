@@ -104,3 +104,72 @@ def test_in_doubt_a_seed_stays_where_it_is() -> None:
         "for e in range(9):\n    state = set_seed(0)  # here\n",
     ):
         assert refused("seed-once", script)
+
+
+def test_a_function_gives_back_the_state_that_it_found() -> None:
+    becomes(
+        "restore-generator",
+        """
+        import torch
+
+        @torch.no_grad()
+        def evaluate():
+            \"\"\"The same each time.\"\"\"
+            torch.manual_seed(0)  # here
+            losses = [loss(batch()) for _ in range(10)]
+            return losses
+        """,
+        """
+        import torch
+
+        @torch.no_grad()
+        def evaluate():
+            \"\"\"The same each time.\"\"\"
+            random_state = torch.get_rng_state()
+            torch.manual_seed(0)
+            losses = [loss(batch()) for _ in range(10)]
+            torch.set_rng_state(random_state)
+            return losses
+        """,
+        generator="torch",
+    )
+    becomes(
+        "restore-generator",
+        """
+        def show():
+            np.random.seed(0)  # here
+            plot(np.random.rand(3))
+        """,
+        """
+        def show():
+            random_state = np.random.get_state()
+            np.random.seed(0)
+            plot(np.random.rand(3))
+            np.random.set_state(random_state)
+        """,
+        generator="numpy",
+    )
+
+
+def test_a_seed_in_the_loop_itself_is_set_once() -> None:
+    becomes(
+        "restore-generator",
+        """
+        for step in range(9):
+            torch.manual_seed(0)  # here
+            train(batch())
+        """,
+        """
+        torch.manual_seed(0)
+        for step in range(9):
+            train(batch())
+        """,
+        generator="torch",
+    )
+
+
+def test_functions_with_several_ways_out_are_left() -> None:
+    early = "def evaluate():\n    torch.manual_seed(0)  # here\n    if quick:\n        return 0\n    return measure\n"
+    assert refused("restore-generator", early, generator="torch")
+    assert refused("restore-generator", "def evaluate():\n    torch.manual_seed(0)  # here\n    return draw()\n", generator="torch")
+    assert refused("restore-generator", "def evaluate():\n    set_seed(0)  # here\n    return 1\n", generator="torch")

@@ -57,6 +57,12 @@ def test_repetitions_of_a_weighted_sampler_pass():
     assert judge(image(repeated_rows=13)).kind == "pass"
 
 
+def test_samples_that_the_sampler_drew_twice_are_no_repetitions():
+    leaf = image(repeated_rows=28)
+    view = BatchView(phase="train", leaves=(leaf,), inputs=(leaf,), where=LOADER, drawn_again=28)
+    assert InputDegenerate().judge(Batches(train=(view,) * 3)).kind == "pass"
+
+
 def test_a_fixed_input_of_one_sample_passes():
     assert judge(image(shape=(1, 32, 64, 64))).kind == "pass"
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import ClassMatch, Labels, Mismatch
+from trainlint.measurements import ClassMatch, ColourOrder, Labels, Mismatch
 from trainlint.rule import Verdict
 from trainlint_rules.label_mapping import LabelMapping
 
@@ -18,7 +18,7 @@ MIXED = {"0": "dog", "1": "horse", "2": "cat", "3": "owl"}
 
 
 def judge(match: ClassMatch | None = None, **facts: object) -> Verdict:
-    return LabelMapping().judge(Labels(match=match, where={"val": DATA}, **facts))
+    return LabelMapping().judge(Labels(match=match, where={"val": DATA}, **facts), ColourOrder())
 
 
 def test_passes_when_classes_look_alike():
@@ -82,3 +82,10 @@ def test_warns_when_nothing_of_training_holds_in_validation():
     assert "vocabulary" in verdict.message
     for sound in ({"score": 0.5}, {"score": -0.7}, {"own_z": 1.0}, {"confidence": 0.4}):
         assert judge(transfer=replace(FOREIGN, **sound)).kind != "fail"
+
+
+def test_classes_that_look_like_others_for_their_colours_are_left_to_channel_order():
+    colours = ColourOrder(samples=400, kind="classes", expected=0.96, as_given=0.37, order=(2, 1, 0), reordered=0.9, renamed=0.6, z=12.0)
+    verdict = LabelMapping().judge(Labels(match=SHIFTED, where={"val": DATA}), colours)
+    assert verdict.kind == "not-run"
+    assert "channel-order" in verdict.message

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -176,3 +177,65 @@ def test_warns_of_a_sampler_that_sets_its_seed_anew():
 def test_a_fixed_order_of_all_data_or_of_a_rising_part_may_be_a_design():
     for facts in ({"epoch_size": 1000, "first_epoch": (71, 5, 900)}, {"epoch_size": 200, "first_epoch": (5, 71, 900)}):
         assert judge(order(sampler="ByLength", size=1000, sequential=False, **facts), epochs=10).severity is Severity.NOTE
+
+
+SAMPLER = Location("train.py", 16)
+
+
+def drawn(indices: Sequence[int], size: int = 1200, **facts: object) -> SampleOrder:
+    found = order(size=size, sampler="WeightedRandomSampler", sequential=False, same_each_epoch=False, first_epoch=tuple(indices))
+    return replace(found, sampler_where=SAMPLER, **facts)
+
+
+def test_errs_when_a_sampler_was_given_the_weights_of_classes():
+    verdict = judge(drawn([i % 5 for i in range(1200)], reach=5))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.ERROR, SAMPLER)
+    assert "5 weights for 1,200 samples" in verdict.message
+    assert verdict.fix.edit.kind == "weigh-samples"
+
+
+def test_warns_of_weights_for_less_than_half_of_the_samples():
+    assert judge(drawn([i % 400 for i in range(1200)], reach=400)).severity is Severity.WARNING
+
+
+def test_warns_of_a_sampler_that_draws_the_same_few_samples():
+    verdict = judge(drawn([i % 3 for i in range(1200)], reach=1200))
+    assert verdict.severity is Severity.WARNING
+    assert "only 3 different samples in 1,200" in verdict.message
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        drawn([i * 3 % 700 for i in range(1200)], reach=1200),  # with replacement, and rare classes drawn often
+        drawn([i % 3 for i in range(60)], reach=1200),
+        drawn(range(1000), reach=1000),  # a part was kept back
+        drawn([i % 8 for i in range(400)], size=8, batch_size=4, reach=8),  # a small dataset, drawn from again and again
+    ],
+)
+def test_samplers_that_reach_their_data_pass(facts: SampleOrder):
+    assert judge(facts).kind == "pass"
+
+
+def test_warns_of_a_seed_that_comes_again_while_batches_are_drawn():
+    verdict = judge(SampleOrder(drawn=("torch",), reseeded="torch", reseeded_where=SAMPLER))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, SAMPLER)
+    assert "the same batches are drawn" in verdict.message
+    assert "torch.set_rng_state(state)" in verdict.fix.code
+    assert verdict.fix.edit.kind == "restore-generator"
+
+
+def test_batches_drawn_from_a_generator_that_runs_on_pass():
+    assert judge(SampleOrder(drawn=("numpy", "torch"))).kind == "pass"
+
+
+def test_warns_of_a_seed_that_decides_on_the_order_of_each_epoch():
+    mixed = order(MIXED, sampler="RandomSampler", sequential=False, same_each_epoch=False, reseeded="torch", reseeded_where=SAMPLER)
+    assert judge(mixed).location == SAMPLER
+    assert judge(mixed, epochs=1).kind == "pass"
+
+
+def test_warns_of_predictions_that_come_in_another_order():
+    verdict = judge(order(MIXED, sampler="RandomSampler", sequential=False, same_each_epoch=False, predictions_mixed=SAMPLER))
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, SAMPLER)
+    assert verdict.fix.edit.kind == "predict-in-order"

@@ -48,6 +48,8 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "shuffle-loader": Kind(loader.shuffle, safe=True),
     "set-epoch": Kind(loader.cover_sampler, safe=True),
+    "weigh-samples": Kind(loader.weigh_samples),
+    "predict-in-order": Kind(loader.predict_in_order, safe=True),
     "drop-last": Kind(loader.drop_last, safe=True),
     "batch-size": Kind(loader.set_batch_size),
     "reseed-workers": Kind(loader.reseed_workers, safe=True),
@@ -115,6 +117,7 @@ KINDS: Mapping[str, Kind] = {
     "return-loss": Kind(returns.return_loss),
     "transform-only": Kind(scaling.transform_only),
     "seed-once": Kind(seeding.seed_once),
+    "restore-generator": Kind(seeding.restore_generator),
     "natural-order": Kind(pairing.order_by_number),
     "draw-once": Kind(pairing.draw_once),
     "nearest-labels": Kind(data.nearest_labels),

@@ -5,10 +5,21 @@ from __future__ import annotations
 import libcst as cst
 
 from trainlint.edits.changes import Changes, argument, expression, keyword, statement
-from trainlint.edits.script import Script, Unsure, dotted
+from trainlint.edits.script import Scope, Script, Unsure, dotted
 from trainlint.finding import Json
 
-__all__ = ["cover_sampler", "drop_last", "reseed_workers", "seed_workers", "set_batch_size", "share_stream", "shuffle", "split_in_order"]
+__all__ = [
+    "cover_sampler",
+    "drop_last",
+    "predict_in_order",
+    "reseed_workers",
+    "seed_workers",
+    "set_batch_size",
+    "share_stream",
+    "shuffle",
+    "split_in_order",
+    "weigh_samples",
+]
 
 
 def _loader(script: Script, line: int) -> cst.Call:
@@ -46,6 +57,49 @@ def shuffle(script: Script, line: int, values: dict[str, Json]) -> Changes:
     if argument(call, "shuffle", 2) is not None:
         raise Unsure("the loader has a sampler and shuffle")
     return Changes(script).replace(sampler, sampler.with_changes(keyword=cst.Name("shuffle"), value=cst.Name("True")))
+
+
+def weigh_samples(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Look up the weight of each sample's class where a sampler was given the weights of the classes."""
+    calls = [c for c in script.calls(line) if script.last(c) == "WeightedRandomSampler"]
+    given = argument(calls[0], "weights", 0) if len(calls) == 1 else None
+    if given is None or not dotted(given.value):
+        raise Unsure("the line does not give just one sampler weights that have a name")
+    weights = dotted(given.value)
+    labels = _counted(script, given.value, script.scope(calls[0]))
+    if labels is None or not script.visible(labels, calls[0]):
+        raise Unsure(f"it is not seen which labels {weights} was counted from")
+    changes = Changes(script).replace(given.value, expression(f"{weights}[{labels}]"))
+    number = argument(calls[0], "num_samples", 1)
+    if number is not None and weights in script.names(number.value):
+        changes.replace(number.value, expression(f"len({labels})"))
+    return changes
+
+
+def _counted(script: Script, value: cst.BaseExpression, scope: Scope) -> str | None:
+    """The labels that ``bincount`` counted on the way to a value, followed through names that are assigned once."""
+    for _ in range(8):
+        counts = [c for c in script.all(cst.Call, value) if script.last(c) == "bincount" and c.args]
+        if counts:
+            receiver = script.receiver(counts[0]) if script.full(counts[0]) not in ("torch.bincount", "numpy.bincount") else None
+            return dotted(receiver if receiver is not None else counts[0].args[0].value) or None
+        found = [v for name in sorted(script.names(value)) if len(set_to := script.assigned(name, scope)) == 1 for v in set_to]
+        if len(found) != 1:
+            return None
+        value = found[0]
+    return None
+
+
+def predict_in_order(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Tell a skorch net not to shuffle the loader that it predicts through."""
+    given = [
+        a
+        for a in script.all(cst.Arg)
+        if a.keyword is not None and a.keyword.value == "iterator_valid__shuffle" and script.line(a.value) == line
+    ]
+    if len(given) != 1 or script.code(given[0].value) != "True":
+        raise Unsure("the line does not set iterator_valid__shuffle=True")
+    return Changes(script).replace(given[0].value, expression("False"))
 
 
 def drop_last(script: Script, line: int, values: dict[str, Json]) -> Changes:

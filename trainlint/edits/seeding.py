@@ -8,9 +8,13 @@ from trainlint.edits.changes import Changes
 from trainlint.edits.script import Script, Statement, Unsure
 from trainlint.finding import Json
 
-__all__ = ["seed_once"]
+__all__ = ["restore_generator", "seed_once"]
 
 _Loop = cst.For | cst.While
+#: What reads and gives back the state of the generator that a call seeds, by the call's last word and the generator.
+_STATES = {
+    ("manual_seed", "torch"): ("get_rng_state", "set_rng_state"), ("seed", "numpy"): ("get_state", "set_state"), ("seed", "random"): ("getstate", "setstate"),
+}  # fmt: skip
 
 
 def seed_once(script: Script, line: int, values: dict[str, Json]) -> Changes:
@@ -37,6 +41,35 @@ def seed_once(script: Script, line: int, values: dict[str, Json]) -> Changes:
     for seed in seeds:
         changes.move(seed, before=loop)
     return changes
+
+
+def restore_generator(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Keep a generator's state before a function seeds it, and give it back at the function's end; where no function seeds it, seed once."""
+    place = script.statement(line)
+    function = script.function(place)
+    if function is None or (_outermost(script, place) is not None and _seeds(script, place)):
+        return seed_once(script, line, values)
+    calls = [c for c in script.calls(line) if "seed" in script.last(c).lower()]
+    names = _STATES.get((script.last(calls[0]), str(values.get("generator")))) if len(calls) == 1 else None
+    owner = script.name(calls[0]).rpartition(".")[0] if calls else ""
+    if names is None or not owner or not _seeds(script, place):
+        raise Unsure("the line does not seed the generator by itself")
+    returns = script.own(cst.Return, function)
+    body = function.body.body
+    last = body[-1]
+    ends = isinstance(last, cst.SimpleStatementLine) and len(last.body) == 1 and [*last.body] == returns
+    if script.block(place) is not function.body or not (ends or not returns) or script.own(cst.Yield, function):
+        raise Unsure("the function has more than one way out")
+    if "random_state" in script.bound(function):
+        raise Unsure("the name random_state is taken")
+    changes = Changes(script).before(place, f"random_state = {owner}.{names[0]}()")
+    back = f"{owner}.{names[1]}(random_state)"
+    if not ends:
+        return changes.after(last, back)  # type: ignore[arg-type]
+    returned = returns[0].value
+    if returned is not None and any(script.all(cst.Call, returned)):
+        raise Unsure("what is returned may be drawn by a call")
+    return changes.before(last, back)  # type: ignore[arg-type]
 
 
 def _seeds(script: Script, node: cst.CSTNode) -> bool:

@@ -6,7 +6,7 @@ so a rule can be tested with a measurement written by hand, and a saved one can 
 
 from __future__ import annotations
 
-from trainlint.measurements.axes import AxisOrder, Reshape
+from trainlint.measurements.axes import AxisOrder, ColourOrder, Reshape
 from trainlint.measurements.base import OUT_OF_BUDGET, Measurement, Unmeasured
 from trainlint.measurements.batches import Batches, BatchView, DataScan, LabelCount, Leaf, NonFiniteSample, SampleOrder
 from trainlint.measurements.curves import CurveRun, Curves
@@ -64,7 +64,7 @@ MEASUREMENTS: dict[str, type[Measurement]] = {
     kind.name: kind
     for kind in (
         Loop, Optimizers, Retained, Loss, Batches, Parameters, AxisOrder, Activations, NonFinite, DataScan, SampleOrder, Repeats, WorkerSeeds, LastBatch,
-        Labels, SplitOverlap, Replay, Influence, Mixing, TokenOrder, Padding, SoftTargets, BatchSize, Ema, Overfit, ShortRuns, LearningRate,
+        ColourOrder, Labels, SplitOverlap, Replay, Influence, Mixing, TokenOrder, Padding, SoftTargets, BatchSize, Ema, Overfit, ShortRuns, LearningRate,
         Comparison, Curves, WatchedRun, Ranks,
     )
 }  # fmt: skip
@@ -83,6 +83,7 @@ __all__ = [
     "Batches",
     "BetweenLabels",
     "ClassMatch",
+    "ColourOrder",
     "Comparison",
     "Course",
     "CurveRun",

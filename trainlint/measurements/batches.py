@@ -62,6 +62,8 @@ class BatchView:
     """The tensors that entered the model's forward for this batch."""
     where: Location | None = None
     """Where its loader was built, or the loop's line."""
+    drawn_again: int = 0
+    """Samples whose index came earlier in the batch already, as a sampler that draws with replacement makes them."""
     transform: str = ""
     """repr of the dataset's transform when it has one."""
     pictures: ImageGrid | None = None
@@ -181,6 +183,18 @@ class SampleOrder(Measurement):
     """The same index gives a different sample each time, so a fixed index order is no fixed order."""
     epoch_size: int | None = None
     """Samples that the sampler says it draws in an epoch; None when it does not say, or hands out whole batches."""
+    reach: int | None = None
+    """Weights that a sampler which draws by weights was given: later indices never come; None for other samplers."""
+    sampler_where: Location | None = None
+    """Where such a sampler was built."""
+    predictions_mixed: Location | None = None
+    """The argument that shuffles the loader which skorch predicts through as well."""
+    drawn: tuple[str, ...] = ()
+    """Without a loader: the global generators that are drawn from between steps; all else but the next two is empty then."""
+    reseeded: str = ""
+    """The global generator (``torch``, ``numpy``, ``random``) that the loop seeds with the same number again and again and draws batches, or
+    their order, from."""
+    reseeded_where: Location | None = None
     seeded_where: Location | None = None
     """Where a sampler of the user's sets a seed each time it begins an epoch."""
     distributed: bool = False

@@ -19,6 +19,7 @@ from trainlint.measurements import (
     AxisOrder,
     Batches,
     BatchSize,
+    ColourOrder,
     Comparison,
     Curves,
     DataScan,
@@ -57,6 +58,7 @@ from trainlint.probes.data.sample_order import measure_sample_order
 from trainlint.probes.data.split_overlap import measure_split_overlap
 from trainlint.probes.data.worker_seeds import measure_worker_seeds
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.labels.colour_order import measure_colour_order
 from trainlint.probes.labels.labels import measure_labels
 from trainlint.probes.run.curves import measure_curves
 from trainlint.probes.run.ema import measure_ema
@@ -109,6 +111,7 @@ PROBES: dict[type[Measurement], Callable[[Recording, float, Settings], Measureme
     WorkerSeeds: measure_worker_seeds,
     LastBatch: measure_last_batch,
     DataScan: measure_data_scan,
+    ColourOrder: measure_colour_order,
     Labels: measure_labels,
     SplitOverlap: measure_split_overlap,
     Influence: measure_influence,

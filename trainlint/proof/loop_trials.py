@@ -180,6 +180,8 @@ def _number(value: object, usual: float) -> float:
 
 def shuffle(bench: Bench) -> Proof:
     """The same samples in the script's order and in a random one, judged on a random draw of others."""
+    if "label_runs" not in bench.finding.evidence:
+        return not_tried("its fix changes which samples are drawn, which a replayed training step does not touch")
     order = bench.measure(SampleOrder)
     if not isinstance(order, SampleOrder) or len(order.first_epoch) < 2 or len(order.labels) < 2 or order.iterable:
         return not_tried("the order of samples is not known well enough to repeat it")

@@ -12,6 +12,7 @@ from trainlint.record.frames import Frames, Place
 from trainlint.record.parameters import named_parameters_of, parameters_of
 from trainlint.record.provenance import Provenance
 from trainlint.record.retained import Kept
+from trainlint.record.seeds import Seeds
 from trainlint.record.seen import Backward, Batch, Call, Happening, Loader, OptimizerSeen, Rebuilt, SchedulerSeen, StepSeen
 from trainlint.record.shadows import Shadow
 from trainlint.record.tape import Tape
@@ -64,6 +65,7 @@ class Recording:
     frozen_at: Place | None = None
     seeded_at: list[Place] = field(default_factory=list)
     """Where torch's global generator was seeded last, and the lines that this was called from."""
+    seeds: Seeds = field(default_factory=Seeds)
     step_seconds: list[float] = field(default_factory=list)
     seconds: float = 0.0
     status: str = "recorded"

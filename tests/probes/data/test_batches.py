@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, WeightedRandomSampler
 
 from probes.recorded import classify, conv, first, measured, record, roles, train
 from trainlint.measurements import Batches
@@ -235,3 +235,13 @@ def test_training_on_bare_tensors_is_called_what_it_is():
 
     with pytest.raises(CannotMeasureError, match="no model"):
         measured(measure_batches, record(run))
+
+
+def test_samples_that_a_sampler_draws_twice_are_counted():
+    torch.manual_seed(0)
+    labels = torch.arange(40) % 4
+    sampler = WeightedRandomSampler([1.0, 1.0], num_samples=40)
+    view = first(train(conv(), DataLoader(TensorDataset(torch.rand(40, 3, 12, 12), labels), 20, sampler=sampler), classify))
+    assert view.drawn_again == 18
+    shuffled = first(train(conv(), DataLoader(TensorDataset(torch.rand(40, 3, 12, 12), labels), 20, shuffle=True), classify))
+    assert shuffled.drawn_again == 0

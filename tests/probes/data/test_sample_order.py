@@ -9,9 +9,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler, IterableDataset, RandomSampler, Sampler, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    Sampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
-from probes.recorded import classify, measured, record, train
+from probes.recorded import classify, fit, measured, record, train
 from trainlint.measurements import SampleOrder
 from trainlint.probes.data.sample_order import expected_runs, measure_sample_order
 from trainlint.probes.errors import CannotMeasureError
@@ -266,3 +276,20 @@ def test_a_script_that_trains_on_one_batch_alone_has_no_order():
 
     with pytest.raises(CannotMeasureError, match="one batch from its loader"):
         measured(measure_sample_order, record(run))
+
+
+def test_a_sampler_by_weights_reaches_as_far_as_it_has_weights():
+    labels = torch.arange(400) % 4
+
+    def run() -> None:
+        sampler = WeightedRandomSampler(1 / torch.bincount(labels), num_samples=400)  # four weights
+        fit(nn.Linear(4, 10), DataLoader(data(labels), 20, sampler=sampler), classify)
+
+    found = measured(measure_sample_order, record(run))
+    assert found.reach == 4
+    assert set(found.first_epoch) == {0, 1, 2, 3}
+    with open(__file__) as source:
+        assert "# four weights" in source.readlines()[found.sampler_where.line - 1]
+    whole = order(DataLoader(data(labels), 20, sampler=WeightedRandomSampler(torch.ones(400), num_samples=400)))
+    assert whole.reach == 400
+    assert order(DataLoader(data(labels), 20, shuffle=True)).reach is None

@@ -111,8 +111,18 @@ def _view(flow: DataFlow, batch: Batch, phase: str, *, draw: bool) -> BatchView:
         inputs=tuple(inputs),
         where=flow.recording.frames.location(flow.recording.dataset_place(loader) if loader is not None else None),
         transform=transform_text(dataset),
+        drawn_again=_drawn_again(batch),
     )
     return _drawn(view, entered or [(p, t) for p, t in named if roles[p] == "input"], dict(named), dataset, loader) if draw else view
+
+
+def _drawn_again(batch: Batch) -> int:
+    indices = batch.iteration.indices if batch.iteration is not None else []
+    drawn = indices[batch.position] if batch.position < len(indices) else None
+    try:
+        return len(drawn) - len({int(i) for i in drawn}) if isinstance(drawn, list) else 0
+    except (TypeError, ValueError):
+        return 0
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:

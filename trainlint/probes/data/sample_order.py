@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
-from trainlint.location import Location
 from trainlint.measurements import SampleOrder
 from trainlint.probes.data.datasets import Samples, is_rebuilt, is_used_up, label_vectors, sampler_of, size_of, spread
 from trainlint.probes.data.leaves import describe
+from trainlint.probes.data.predict_order import mixed_predictions
 from trainlint.probes.data.randomness import draws_samples
+from trainlint.probes.data.reseeding import reseeding, sampler_seeded_at
 from trainlint.probes.data.roles import DataFlow
-from trainlint.probes.data.value_source import calls_in
+from trainlint.probes.data.sampler_reach import reach_of, sampler_built_at
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
@@ -38,8 +40,6 @@ _MOST, _MOST_LISTED = 4096, 20_000_000
 _SECONDS = 1.5
 #: Samples from all over the dataset that its own array of labels must agree with; the fewest, where reading takes long.
 _AGREE, _FEWEST = 32, 4
-#: Calls that set a seed.
-_SEEDING = frozenset({"manual_seed", "seed", "default_rng", "RandomState", "Random"})
 #: Steps on the only batch that a loader was asked for, from which it is all that the script trains on.
 _STEPS_ON_ONE = 6
 #: A random order repeats by chance; from this probability on two equal epochs are no evidence.
@@ -49,6 +49,10 @@ _CHANCE = 1e-3
 def measure_sample_order(recording: Recording, deadline: float, settings: Settings) -> SampleOrder:
     """Order, labels in order and repetition of the loader that trains most."""
     loaders = recording.loaders_of("train")
+    again = reseeding(recording)
+    kind, where = (again.kind, recording.frames.location(again.stack[0])) if again is not None else ("", None)
+    if not loaders and recording.seeds.drawn and not recording.own_loop:
+        return SampleOrder(drawn=tuple(sorted(recording.seeds.drawn)), reseeded=kind, reseeded_where=where)
     if not loaders:
         raise CannotMeasureError("the script trains without a DataLoader, so the order of samples is in its own hands")
     most = max(loaders, key=lambda one: sum(i.backwards for i in one.iterations))
@@ -58,7 +62,12 @@ def measure_sample_order(recording: Recording, deadline: float, settings: Settin
         raise CannotMeasureError("the script takes one batch from its loader and trains on that alone, so no order of samples matters")
     end = min(deadline, time.monotonic() + 2 * _SECONDS)
     with randomness_kept(), torch.no_grad():
-        return _measure(recording, entries, end)
+        return replace(
+            _measure(recording, entries, end),
+            reseeded=kind,
+            reseeded_where=where,
+            predictions_mixed=recording.frames.location(mixed_predictions(recording)),
+        )
 
 
 def _measure(recording: Recording, entries: Sequence[Loader], end: float) -> SampleOrder:
@@ -103,19 +112,12 @@ def _measure(recording: Recording, entries: Sequence[Loader], end: float) -> Sam
         overall_label_share=_top_share(everywhere or labels) if labels else None,
         random_dataset=not samples.iterable and draws_samples(samples, first, lambda p: flow.role(entry.index, p), end),
         epoch_size=size_of(loader.sampler) if isinstance(loader.batch_sampler, BatchSampler) else None,
-        seeded_where=_seeded(recording, sampler),
+        reach=reach_of(sampler),
+        sampler_where=recording.frames.location(sampler_built_at(entry, sampler)),
+        seeded_where=sampler_seeded_at(recording, sampler),
         distributed=distributed,
         set_epoch_called=told if distributed else None,
     )
-
-
-def _seeded(recording: Recording, sampler: Any) -> Location | None:
-    """The line of the sampler's own ``__iter__`` that sets a seed."""
-    code = getattr(getattr(type(sampler), "__iter__", None), "__code__", None)
-    if code is None or not recording.frames.is_user(code.co_filename):
-        return None
-    line = calls_in(code.co_filename, code.co_firstlineno, _SEEDING)
-    return recording.frames.location((code.co_filename, line, code.co_name)) if line is not None else None
 
 
 def expected_runs(labels: Sequence[float], everywhere: Sequence[float] = ()) -> tuple[float, float]:

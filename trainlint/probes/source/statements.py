@@ -10,7 +10,9 @@ from trainlint.probes.source.scopes import Function, own_nodes
 from trainlint.record.frames import Place
 from trainlint.record.planned import source_tree
 
-__all__ = ["given_out_at", "step_returns_at"]
+__all__ = ["Loop", "given_out_at", "loops_around", "step_returns_at"]
+
+Loop = ast.For | ast.AsyncFor | ast.While
 
 
 def given_out_at(code: CodeType) -> Place:
@@ -44,6 +46,15 @@ def step_returns_at(filenames: Iterable[str], name: str) -> Place | None:
     returns = [n for n in own_nodes(function) if isinstance(n, ast.Return)]
     bare = [n for n in returns if n.value is None or (isinstance(n.value, ast.Constant) and n.value.value is None)]
     return filename, min((n.lineno for n in bare or returns), default=function.lineno), name
+
+
+def loops_around(place: Place) -> list[Loop]:
+    """The loops, of the function that a line belongs to, whose body holds the line; the outermost first."""
+    tree = source_tree(place[0])
+    inside = [n for n in ast.walk(tree) if isinstance(n, Function) and n.lineno <= place[1] <= (n.end_lineno or n.lineno)] if tree else []
+    body = max(inside, key=lambda n: n.lineno, default=tree)
+    loops = [n for n in own_nodes(body) if isinstance(n, Loop)] if isinstance(body, ast.Module | Function) else []
+    return sorted((n for n in loops if n.body[0].lineno <= place[1] <= (n.body[-1].end_lineno or 0)), key=lambda n: n.lineno)
 
 
 def _functions(filename: str) -> Iterator[Function]:

@@ -13,11 +13,12 @@ from trainlint.record.hooks.loaders import hook_loaders, note_datasets
 from trainlint.record.hooks.modules import hook_modes, hook_modules
 from trainlint.record.hooks.optimizers import hook_optimizers, hook_schedulers, step_begun, step_ended
 from trainlint.record.hooks.replacing import replace_attribute
+from trainlint.record.hooks.seeding import hook_seeds
 from trainlint.record.recorder import Recorder
 
 __all__ = ["listening", "note_datasets", "opaque_functions", "replace_attribute"]
 
-_HOOKS = (hook_loaders, hook_modules, hook_gradients, hook_optimizers, hook_schedulers, hook_modes, hook_compilation)
+_HOOKS = (hook_loaders, hook_seeds, hook_modules, hook_gradients, hook_optimizers, hook_schedulers, hook_modes, hook_compilation)
 
 
 @contextmanager

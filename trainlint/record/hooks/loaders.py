@@ -118,15 +118,6 @@ def hook_loaders(recorder: Recorder, replace: Replace) -> None:
             recorder.note("set_epoch", epoch=epoch)
 
     replace(sampler, "set_epoch", noted)
-    seed = torch.manual_seed
-
-    @functools.wraps(seed)
-    def seeded(*args: Any, **kwargs: Any) -> Any:
-        if recorder.on:
-            recorder.recording.seeded_at = recorder.frames.stack()
-        return seed(*args, **kwargs)
-
-    replace(torch, "manual_seed", seeded)
 
 
 def _counts_on_a_batch(caller: FrameType) -> bool:

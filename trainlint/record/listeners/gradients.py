@@ -113,6 +113,7 @@ class GradientListener(ModelListener):
             tensors = {id(t): t for c in recording.calls[-64:] for t in (*parameters_of(c.module), *c.module.buffers())}
             recording.broken_state = {i: t.detach().clone() for i, t in tensors.items() if not torch.nn.parameter.is_lazy(t)}
         self.writer.active = self._was_writing
+        recording.seeds.backward_ended(backward.index, self.frames.stack)
         if not recording.training and not recording.loaders_of("train") and len(recording.backwards) >= 24:
             self._finish()
 

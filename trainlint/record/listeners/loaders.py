@@ -32,6 +32,14 @@ class LoaderListener(Ending):
             self.recording.loaders.append(entry)
 
     @guarded
+    def seeded(self, kind: str, value: object) -> None:
+        """A global generator is about to be seeded."""
+        stack = self.frames.stack()
+        if kind == "torch":
+            self.recording.seeded_at = stack
+        self.recording.seeds.seeded(kind, value, stack, self.steps_done, len(self.recording.optimizers))
+
+    @guarded
     def iteration_begun(self, loader: DataLoader[Any]) -> Iteration:
         """iter(loader) was called."""
         self.loader_built(loader)

@@ -26,6 +26,7 @@ class ModelListener(LoaderListener):
     @guarded
     def call_begun(self) -> None:
         """A module with parameters is called from outside any other."""
+        self.recording.seeds.called(grad=torch.is_grad_enabled())
         if not (self.steps_done or self.recording.backwards) and not self.recording.calls and not self._current and not self.writer.active:
             self.writer.start()
         elif not self.recording.optimizers and not self._current and self._taped < len(self.recording.backwards):
