@@ -8,6 +8,8 @@ tensors are used.
 - **Warning**: at least three groups of pretrained layers have learning rates that *grow* towards the input: layer-wise
   decay the wrong way round.
 - **Warning**: a new head learns at a tenth or less of the rate of the pretrained body.
+- **Warning**: a group is empty (the filter that fills it matches nothing), and the new head has fallen into the group of the pretrained body,
+  at a tenth or less of the empty group's rate.
 - **Warning**, or a note when the steps stay small: the head has a group of its own, and the pretrained body the very
   same rate.
 
@@ -91,7 +93,7 @@ class LearningRateGroups(Rule):
             body = sorted((g for g in groups if g.pretrained_share >= PRETRAINED), key=_depth)
             if not body:
                 continue
-            verdict = _reversed(optimizer, body) or _head(optimizer, body, _fresh_after(groups, body), parameters)
+            verdict = _fallen_through(optimizer, body) or _reversed(optimizer, body) or _head(optimizer, body, _fresh_after(groups, body), parameters)
             if verdict is not None:
                 return verdict
         if not any(g.pretrained_share for o in optimizers.optimizers for g in o.groups):
@@ -106,6 +108,27 @@ def _depth(group: GroupInfo) -> float:
 def _fresh_after(groups: list[GroupInfo], body: list[GroupInfo]) -> list[GroupInfo]:
     """New groups that stand nearer to the loss than the body."""
     return [g for g in groups if g.pretrained_share <= FRESH and _depth(g) > _depth(body[-1])]
+
+
+def _fallen_through(optimizer: OptimizerInfo, body: list[GroupInfo]) -> Verdict | None:
+    """An empty group beside one that holds new parameters among pretrained ones, at a far lower rate."""
+    empty = max((g for g in optimizer.groups if not g.tensors), key=lambda g: g.lr, default=None)
+    holding = min((g for g in body if g.fresh), key=lambda g: g.lr, default=None)
+    if empty is None or holding is None or holding.lr > SLOWER * empty.lr:
+        return None
+    names = ", ".join(holding.fresh[:2]) + (", …" if len(holding.fresh) > 2 else "")
+    return _failure(
+        optimizer,
+        f"The group with the learning rate of {empty.lr:.2g} is empty, and the new parameters ({names}) are in the group of the pretrained ones, "
+        f"which learns at {holding.lr:.2g}, {empty.lr / holding.lr:.0f} times slower: the filter that was to pick them matches nothing.",
+        Severity.WARNING,
+        Fix(
+            summary="Pick the new layers by the names or modules that the model has, and assert that the group is not empty.",
+            code=f'head = [p for n, p in model.named_parameters() if n.startswith("{holding.fresh[0].rpartition(".")[0]}")]
+assert head',
+        ),
+        holding.lr / empty.lr,
+    )
 
 
 def _reversed(optimizer: OptimizerInfo, body: list[GroupInfo]) -> Verdict | None:

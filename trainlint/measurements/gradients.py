@@ -116,6 +116,10 @@ class Parameters(Measurement):
     """Where training forwards ran with gradients off."""
     frozen_where: Location | None = None
     """Where requires_grad was last set to False."""
+    unfrozen_where: Location | None = None
+    """Where the running loop sets it to True further on for parameters that no optimizer holds, without handing them to one."""
+    waiting: tuple[str, ...] = ()
+    """Names of parameters that are used, frozen, and in no optimizer; only where all that optimizers hold is free."""
     batchnorm_moving_while_frozen: int = 0
     """BatchNorm layers with frozen weights whose running statistics still change in training."""
     total_norms: tuple[float, ...] = ()

@@ -87,6 +87,9 @@ def _optimizer(recording: Recording, seen: OptimizerSeen) -> OptimizerInfo:
                 pretrained_share=sum(p.numel() for p in parameters if id(p) in learned) / size if size else 0.0,
                 depth=statistics.fmean(deep) if deep else None,
                 names=tuple(names[id(p)] for p in parameters if id(p) in names)[:4],
+                fresh=tuple(names[id(p)] for p in parameters if id(p) in names and id(p) not in learned)[:4]
+                if any(id(p) in learned for p in parameters)
+                else (),
             )
         )
     options = {k: v for k, v in optimizer.defaults.items() if isinstance(v, bool | str | int | float)}
