@@ -61,6 +61,7 @@ import statistics
 
 from trainlint.details import Table
 from trainlint.finding import Fix, Severity, Stage
+from trainlint.location import Location
 from trainlint.measurements import GroupInfo, OptimizerInfo, Optimizers, Parameters
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -93,7 +94,11 @@ class LearningRateGroups(Rule):
             body = sorted((g for g in groups if g.pretrained_share >= PRETRAINED), key=_depth)
             if not body:
                 continue
-            verdict = _fallen_through(optimizer, body) or _reversed(optimizer, body) or _head(optimizer, body, _fresh_after(groups, body), parameters)
+            verdict = (
+                _fallen_through(optimizer, body)
+                or _reversed(optimizer, body)
+                or _head(optimizer, body, _fresh_after(groups, body), parameters)
+            )
             if verdict is not None:
                 return verdict
         if not any(g.pretrained_share for o in optimizers.optimizers for g in o.groups):
@@ -116,6 +121,7 @@ def _fallen_through(optimizer: OptimizerInfo, body: list[GroupInfo]) -> Verdict 
     holding = min((g for g in body if g.fresh), key=lambda g: g.lr, default=None)
     if empty is None or holding is None or holding.lr > SLOWER * empty.lr:
         return None
+    layer = holding.fresh[0].rpartition(".")[0]
     names = ", ".join(holding.fresh[:2]) + (", …" if len(holding.fresh) > 2 else "")
     return _failure(
         optimizer,
@@ -124,10 +130,10 @@ def _fallen_through(optimizer: OptimizerInfo, body: list[GroupInfo]) -> Verdict 
         Severity.WARNING,
         Fix(
             summary="Pick the new layers by the names or modules that the model has, and assert that the group is not empty.",
-            code=f'head = [p for n, p in model.named_parameters() if n.startswith("{holding.fresh[0].rpartition(".")[0]}")]
-assert head',
+            code=f'head = [p for n, p in model.named_parameters() if n.startswith("{layer}")]\nassert head',
         ),
         holding.lr / empty.lr,
+        where=empty.where,
     )
 
 
@@ -195,12 +201,12 @@ def _name(group: GroupInfo) -> str:
     return group.names[0] if group.names else "unnamed"
 
 
-def _failure(optimizer: OptimizerInfo, message: str, severity: Severity, fix: Fix, ratio: float) -> Verdict:
+def _failure(optimizer: OptimizerInfo, message: str, severity: Severity, fix: Fix, ratio: float, where: Location | None = None) -> Verdict:
     return failed(
         message,
         severity=severity,
         evidence={"measured": ratio, "threshold": SLOWER, "rates": [g.lr for g in optimizer.groups]},
-        location=optimizer.where,
+        location=where or optimizer.where,
         fix=fix,
         details=(
             Table(
