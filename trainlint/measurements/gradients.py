@@ -8,7 +8,17 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["Activation", "Activations", "GraphCut", "NonFinite", "ParameterInfo", "Parameters", "RebuiltLayer", "UnregisteredModule"]
+__all__ = [
+    "Activation",
+    "Activations",
+    "GraphCut",
+    "MovingTargets",
+    "NonFinite",
+    "ParameterInfo",
+    "Parameters",
+    "RebuiltLayer",
+    "UnregisteredModule",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +96,17 @@ class RebuiltLayer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MovingTargets:
+    """A network with learned weights that makes nothing but targets, and is trained towards what is to learn from it."""
+
+    loss: str
+    """The operation that takes the targets."""
+    parameters: tuple[str, ...] = ()
+    where: Location | None = None
+    """Where it is called."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parameters(Measurement):
     """Every parameter of the models that train, with what the first steps did to it."""
 
@@ -128,6 +149,7 @@ class Parameters(Measurement):
     """Where ``load_state_dict(strict=False)`` matched no name of a module that is used."""
     void_load_names: tuple[str, str] = ("", "")
     """The first name in what was loaded there, and the first of the module."""
+    moving_targets: MovingTargets | None = None
     pretrained: bool = False
     steps: int = 0
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from trainlint.measurements import GraphCut, ParameterInfo, Parameters, RebuiltLayer, UnregisteredModule
 from trainlint.probes.data.value_source import forced_gradient
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.run.moving_targets import moving_targets
 from trainlint.probes.source.unfreezing import unfrozen_later
 from trainlint.record.frames import Place
 from trainlint.record.operation import Ref
@@ -96,6 +97,7 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
         waiting=tuple(n for (n, *_, p) in named if id(p) in waiting),
         batchnorm_moving_while_frozen=_moving_statistics(models),
         total_norms=tuple(b.norm for b in recording.backwards if b.norm is not None),
+        moving_targets=moving_targets(recording),
         pretrained=any(id(m) in recording.loaded for model in models for m in model.modules()),
         steps=len(recording.steps),
     )
