@@ -197,6 +197,10 @@ class OptimizerSeen:
     """Group settings at the first step."""
     resumed: bool = False
     """It held state before its first step: a run that goes on."""
+    loaded_at: Place | None = None
+    """Where its state was loaded last, before its first step."""
+    loaded_lr: tuple[float, ...] = ()
+    """The learning rates that this brought."""
 
     @property
     def parameters(self) -> Iterator[Tensor]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from torch import nn
 
 from trainlint.measurements import MovingTargets
@@ -23,7 +21,7 @@ _SYMMETRIC = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 def moving_targets(recording: Recording) -> MovingTargets | None:
     """The first such network: all its ways to the loss lead through a target, and an optimizer steps it together with the other side."""
     stepped = {id(p) for o in recording.training for p in o.parameters}
-    learned: Collection[int] | None = None
+    learned: set[int] | None = None
     for backward in recording.first_tapes:
         tape = backward.tape
         for op in tape.operations if tape is not None else ():
