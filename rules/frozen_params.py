@@ -171,7 +171,7 @@ def _teacher(moving: MovingTargets) -> Verdict:
         f"The targets of {moving.loss} are made by a network with learned weights ({names}), which receives gradients through them and is stepped by "
         f"the optimizer: its {count} parameters move towards what the other network says, and the loss falls although little is learned.",
         severity=Severity.WARNING,
-        evidence={"measured": count, "expected": 0},
+        evidence={"measured": count, "expected": 0, "targets of": moving.loss},
         location=moving.where,
         fix=Fix(
             summary="Make the targets without gradients, and leave the teacher out of the optimizer.",

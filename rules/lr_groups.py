@@ -58,6 +58,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from dataclasses import replace
 
 from trainlint.details import Table
 from trainlint.finding import Fix, Severity, Stage
@@ -123,7 +124,7 @@ def _fallen_through(optimizer: OptimizerInfo, body: list[GroupInfo]) -> Verdict 
         return None
     layer = holding.fresh[0].rpartition(".")[0]
     names = ", ".join(holding.fresh[:2]) + (", …" if len(holding.fresh) > 2 else "")
-    return _failure(
+    verdict = _failure(
         optimizer,
         f"The group with the learning rate of {empty.lr:.2g} is empty, and the new parameters ({names}) are in the group of the pretrained ones, "
         f"which learns at {holding.lr:.2g}, {empty.lr / holding.lr:.0f} times slower: the filter that was to pick them matches nothing.",
@@ -135,6 +136,7 @@ def _fallen_through(optimizer: OptimizerInfo, body: list[GroupInfo]) -> Verdict 
         holding.lr / empty.lr,
         where=empty.where,
     )
+    return replace(verdict, evidence=verdict.evidence | {"empty group": optimizer.groups.index(empty)})
 
 
 def _reversed(optimizer: OptimizerInfo, body: list[GroupInfo]) -> Verdict | None:

@@ -183,7 +183,12 @@ def _unfrozen(parameters: Parameters) -> Verdict:
         f"The loop sets requires_grad of frozen layers to True further on, but the optimizer{f' of line {built.line}' if built else ''} holds none of "
         f"these {len(parameters.waiting)} parameters ({names}), and none is built for them there: they receive gradients and never move.",
         severity=Severity.WARNING,
-        evidence={"measured": len(parameters.waiting), "expected": 0, "held": sum(p.optimizer is not None for p in parameters.parameters)},
+        evidence={
+            "measured": len(parameters.waiting),
+            "expected": 0,
+            "frozen now": len(parameters.waiting),
+            "held": sum(p.optimizer is not None for p in parameters.parameters),
+        },
         location=parameters.unfrozen_where,
         fix=Fix(
             summary="Hand the layers to the optimizer when they are unfrozen, at a lower rate, or build the optimizer anew.",

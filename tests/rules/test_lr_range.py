@@ -141,3 +141,11 @@ def test_a_momentum_that_has_not_added_up_yet_is_reckoned_with():
     assert "adds up 100 steps" in verdict.message
     assert judge(1.5e-2, optimizer="SGD", momentum=0.9, steps=20).kind == "pass"
     assert judge(1e-3, optimizer="SGD", momentum=0.99, steps=20).kind == "pass"
+
+
+def test_warns_of_a_rate_that_a_loaded_state_brought_back():
+    line = Location("train.py", 15)
+    rates = LearningRate(optimizer="SGD", configured=0.01, first=1e-5, where=LINE, restored_where=line, progress=False)
+    verdict = LearningRateRange().judge(rates)
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, line)
+    assert "SGD was built with 0.01, but steps with 1e-05, 1,000 times lower" in verdict.message

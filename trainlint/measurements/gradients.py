@@ -48,6 +48,8 @@ class ParameterInfo:
     """2-norm of the first real change by the optimizer."""
     update_ratio: float | None = None
     """Median over recorded steps of |change| / |weight|, by the optimizer's real update; None when not measured or the weight is zero."""
+    unmoved: float | None = None
+    """For weights of 16 bits under an optimizer of torch's: share of the elements with a gradient that a step leaves as they were, a median over steps."""
     norm_or_bias: bool = False
     zero_init: bool = False
     """All zeros before the first step (a zero-initialised residual branch or bias)."""
@@ -137,6 +139,8 @@ class Parameters(Measurement):
     """Where training forwards ran with gradients off."""
     frozen_where: Location | None = None
     """Where requires_grad was last set to False."""
+    cast_where: Location | None = None
+    """Where the weights of a module were turned into numbers of 16 bits."""
     unfrozen_where: Location | None = None
     """Where the running loop sets it to True further on for parameters that no optimizer holds, without handing them to one."""
     waiting: tuple[str, ...] = ()

@@ -171,6 +171,8 @@ class StepSeen:
     """A gradient scaler multiplied the loss."""
     weight_norms: dict[int, float] = field(default_factory=dict)
     update_norms: dict[int, float] = field(default_factory=dict)
+    unmoved: dict[int, float] = field(default_factory=dict)
+    """id of a parameter of 16 bits -> share of its elements with a gradient that the step left as they were."""
     happening: int = 0
     closure: bool = False
 

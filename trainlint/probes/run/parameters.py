@@ -93,6 +93,7 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
             )
         ),
         frozen_where=at(recording.frozen_at),
+        cast_where=at(recording.cast_at),
         unfrozen_where=at(unfrozen_later(recording.frames, waiting)) if waiting and recording.training and not recording.own_loop else None,
         waiting=tuple(n for (n, *_, p) in named if id(p) in waiting),
         batchnorm_moving_while_frozen=_moving_statistics(models),
@@ -203,6 +204,7 @@ def _info(
         else next((s.weight_norms[key] for s in steps if key in s.weight_norms), 0.0),
         update_norm=updates[0] if updates else 0.0,
         update_ratio=statistics.median(ratios) if ratios else None,
+        unmoved=statistics.median(lost) if (lost := [s.unmoved[key] for s in steps if key in s.unmoved]) else None,
         norm_or_bias=parameter.dim() < 2 or "Norm" in type(module).__name__,
         zero_init=zero,
         identical_units=copies,

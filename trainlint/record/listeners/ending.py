@@ -81,8 +81,7 @@ class Ending(Books):
         earlier = self.recording
         self.recording = Recording(self.frames, earlier.provenance, places=earlier.places, loaded=earlier.loaded, modes=earlier.modes)
         self.recording.trained_before = {id(p) for o in earlier.training for p in o.parameters}
-        # Kept alive, so that no other tensor, or new head, gets their ids.
-        self._trained = [*(o.optimizer for o in earlier.training), *(m for model in earlier.models() for m in model.modules())]
+        self._trained = [o.optimizer for o in earlier.training]  # kept alive, so that no other tensor gets their ids
         for module in (m for model in earlier.models() for m in model.modules()):
             if any(id(p) in self.recording.trained_before for p in parameters_of(module, recurse=False)):
                 self.recording.loaded[id(module)] = "an earlier training of the script"

@@ -14,6 +14,7 @@ from trainlint.record.frames import Place
 from trainlint.record.gradients import norm
 from trainlint.record.listeners.books import BARE, MEASURED_STEPS, guarded
 from trainlint.record.listeners.gradients import GradientListener
+from trainlint.record.parameters import SHORT
 from trainlint.record.seen import OptimizerSeen, SchedulerSeen, StepSeen
 from trainlint.record.shadows import ShadowWatch
 
@@ -106,9 +107,13 @@ class OptimizerListener(GradientListener):
             scaler=self.in_scaler, scaled=self._scale != 1.0, closure=closure,
         )  # fmt: skip
         if seen.before is not None:
+            torchs = type(optimizer).__module__.startswith("torch.optim")  # others may keep what rounding takes away
             for parameter, before in zip(seen.parameters, seen.before, strict=False):
                 step.weight_norms[id(parameter)] = norm(before)
                 step.update_norms[id(parameter)] = norm(parameter.detach() - before)
+                if torchs and parameter.dtype in SHORT and parameter.grad is not None and not parameter.grad.is_sparse:
+                    driven = parameter.grad != 0
+                    step.unmoved[id(parameter)] = float((driven & (parameter.detach() == before)).sum() / driven.sum().clamp(min=1))
             seen.before = None
         self.writer.shadows.after_step()
         step.happening = self.note(
