@@ -154,6 +154,8 @@ class Parameters(Measurement):
     void_load_names: tuple[str, str] = ("", "")
     """The first name in what was loaded there, and the first of the module."""
     moving_targets: MovingTargets | None = None
+    teachers: tuple[str, ...] = ()
+    """Parameters with learned values whose network makes targets alone, without gradients."""
     pretrained: bool = False
     steps: int = 0
 

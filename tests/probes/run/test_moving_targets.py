@@ -24,7 +24,7 @@ def distilled(loss, *, load=True, both=True):
         held = itertools.chain(student.parameters(), teacher.parameters() if both else ())
         fit(net, DataLoader(TensorDataset(torch.randn(64, 6)), 16), lambda m, batch: m(batch[0]), torch.optim.SGD(held, 0.01))
 
-    return measured(measure_parameters, record(run)).moving_targets
+    return measured(measure_parameters, record(run))
 
 
 def kl(teacher, student, x):
@@ -45,7 +45,7 @@ def tuned(teacher, student, x):
 
 @pytest.mark.parametrize(("loss", "name"), [(kl, "kl_div"), (lambda t, s, x: F.mse_loss(t(x), s(x)), "mse_loss")])
 def test_a_teacher_that_receives_gradients_through_its_targets_alone_is_told(loss, name):
-    found = distilled(loss)
+    found = distilled(loss).moving_targets
     assert found is not None
     assert (found.loss, found.parameters) == (name, ("teacher.weight", "teacher.bias"))
     assert found.where is not None
@@ -63,4 +63,9 @@ def test_a_teacher_that_receives_gradients_through_its_targets_alone_is_told(los
     ],
 )
 def test_networks_that_stand_still_or_have_another_aim_are_not(found):
-    assert found() is None
+    assert found().moving_targets is None
+
+
+def test_a_teacher_without_gradients_is_known_as_one():
+    assert distilled(cut).teachers == ("teacher.weight", "teacher.bias")
+    assert distilled(cut, load=False).teachers == distilled(kl).teachers == ()

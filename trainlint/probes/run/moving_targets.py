@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import nn
 
 from trainlint.measurements import MovingTargets
@@ -9,9 +11,10 @@ from trainlint.probes.run.pretrained import pretrained_parameters
 from trainlint.record.operation import Operation, Ref
 from trainlint.record.parameters import parameters_of
 from trainlint.record.recording import Recording
+from trainlint.record.seen import Backward
 from trainlint.record.tape import Tape
 
-__all__ = ["moving_targets"]
+__all__ = ["moving_targets", "still_targets"]
 
 #: Losses whose second argument is the target by its meaning, and those that are the same either way round.
 _DIRECTED = frozenset({"kl_div", "cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits"})
@@ -21,6 +24,21 @@ _SYMMETRIC = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 def moving_targets(recording: Recording) -> MovingTargets | None:
     """The first such network: all its ways to the loss lead through a target, and an optimizer steps it together with the other side."""
     stepped = {id(p) for o in recording.training for p in o.parameters}
+    for backward, tape, op, ids, rest in _teachers(recording):
+        moving = ids & backward.reached & stepped
+        if moving == ids and (op.name in _DIRECTED or not rest & set(pretrained_parameters(recording))):
+            return _described(recording, op, tape, moving)
+    return None
+
+
+def still_targets(recording: Recording) -> set[int]:
+    """Ids of the parameters of networks with learned weights that make targets alone, and receive no gradient through them: teachers."""
+    reached = {i for b in recording.backwards for i in b.reached}
+    return {i for *_, ids, _ in _teachers(recording) for i in ids} - reached
+
+
+def _teachers(recording: Recording) -> Iterator[tuple[Backward, Tape, Operation, set[int], set[int]]]:
+    """Yield losses, the learned parameters whose only way to them is one argument, and those behind the rest, which receive gradients."""
     learned: set[int] | None = None
     for backward in recording.first_tapes:
         tape = backward.tape
@@ -31,14 +49,12 @@ def moving_targets(recording: Recording) -> MovingTargets | None:
                 target = op.argument(position, name)
                 if not isinstance(target, Ref):
                     continue
-                rest = _behind(tape, tape.loss, around=(op, target.slot)) & backward.reached & stepped
-                moving = (_behind(tape, target.slot) & backward.reached & stepped) - rest
-                if not moving or not rest:
-                    continue
-                learned = set(pretrained_parameters(recording)) if learned is None else learned
-                if moving <= learned and (op.name in _DIRECTED or not rest & learned):
-                    return _described(recording, op, tape, moving)
-    return None
+                rest = _behind(tape, tape.loss, around=(op, target.slot))
+                ids = _behind(tape, target.slot) - rest
+                if ids and rest & backward.reached:
+                    learned = set(pretrained_parameters(recording)) if learned is None else learned
+                    if ids <= learned:
+                        yield backward, tape, op, ids, rest
 
 
 def _behind(tape: Tape, slot: int, around: tuple[Operation, int] | None = None) -> set[int]:

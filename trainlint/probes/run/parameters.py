@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from trainlint.measurements import GraphCut, ParameterInfo, Parameters, RebuiltLayer, UnregisteredModule
 from trainlint.probes.data.value_source import forced_gradient
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.probes.run.moving_targets import moving_targets
+from trainlint.probes.run.moving_targets import moving_targets, still_targets
 from trainlint.probes.source.unfreezing import unfrozen_later
 from trainlint.record.frames import Place
 from trainlint.record.operation import Ref
@@ -61,6 +61,7 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
     held = known | {id(p) for o in recording.optimizers for p in o.parameters}
     nowhere = not any(held & set(b.reached) or any(b.norms.values()) for b in recording.backwards)
     learns = first is None or (first.loss_has_graph and not first.loss_forced and not nowhere)
+    teachers = still_targets(recording)
     waiting = _waiting(named, {i.name for i in infos if i.used}, owners)
     void = next(((m, recording.void_loads[id(m)]) for model in models for m in model.modules() if id(m) in recording.void_loads), None)
     return Parameters(
@@ -99,6 +100,7 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
         batchnorm_moving_while_frozen=_moving_statistics(models),
         total_norms=tuple(b.norm for b in recording.backwards if b.norm is not None),
         moving_targets=moving_targets(recording),
+        teachers=tuple(n for n, *_, p in named if id(p) in teachers),
         pretrained=any(id(m) in recording.loaded for model in models for m in model.modules()),
         steps=len(recording.steps),
     )
