@@ -1,4 +1,4 @@
-"""Checks how the gradient scaler of mixed-precision training is used.
+"""Checks that short floating-point formats do not swallow what is learned: the gradient scaler, and the weights themselves.
 
 ## What it checks
 
@@ -6,6 +6,8 @@
   carry the scaler's factor, and the clipping bites. After unscaling, the step is shorter by that factor.
 - **Error** (or **warning** likewise): the loss is scaled, but the optimizer steps by itself, not through the scaler, without unscaling.
 - **Warning**: the scaler skipped every recorded step, five or more, because gradients overflowed.
+- **Warning**: the weights themselves are bfloat16 or float16, and a step at the full learning rate leaves half of them or more unchanged, because it is
+  smaller than the next number that the format has.
 
 A disabled scaler passes, and so do a few skipped steps at the start, while the scaler looks for its factor.
 
@@ -13,6 +15,8 @@ A disabled scaler passes, and so do a few skipped steps at the start, while the 
 
 The scaler multiplies the loss by 65,536 at first, so that small float16 gradients do not underflow. Whoever looks at the gradients
 before they are unscaled (clipping, a plain `optimizer.step()`) sees them 65,536 times too large.
+
+bfloat16 has eight significant bits: a step below a five-hundredth of a weight does not change it, however often it is taken.
 
 ## Example
 
@@ -39,6 +43,8 @@ scaler.update()
 
 - Five skipped steps: five halvings of the initial factor of 65,536 leave 2,048; float16 holds values up to 65,504, so sound gradients
   fit by then.
+- Half of the weights: in float32 hardly any stays as it is. Weights of 16 bits that mostly move pass, and so do optimizers other than torch's, which may
+  round at random or keep the remainder.
 - Steps around the scaler: all of them, because one of several optimizers may do without it.
 
 ## References
@@ -50,14 +56,16 @@ scaler.update()
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from trainlint.finding import Edit, Fix, Severity, Stage
-from trainlint.measurements import Loop, Optimizers, Step
+from trainlint.measurements import Loop, OptimizerInfo, Optimizers, ParameterInfo, Parameters, Step
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: Skipped steps, none of them taken, from which on the scaler does not find a factor.
 SKIPPED = 5
+#: Share of the weights that a step leaves as they are, and the share of the full learning rate from which on a step counts.
+LOST, FULL = 0.5, 0.5
 
 _ORDER = Fix(
     summary="Unscale the gradients before clipping them.",
@@ -79,14 +87,20 @@ class Amp(Rule):
     name = "amp"
     stage = Stage.GRADIENTS
     severity = Severity.ERROR
-    summary = "Gradients are unscaled before they are clipped or used"
-    why = "Whoever looks at the gradients before they are unscaled sees them 65,536 times too large."
+    summary = "Gradients are unscaled before they are clipped or used, and steps are not rounded away"
+    why = "Gradients that are not unscaled are 65,536 times too large, and weights of 16 bits round small steps away."
     source = "PyTorch, Automatic Mixed Precision examples: https://docs.pytorch.org/docs/stable/notes/amp_examples.html"
-    requires = (Loop, Optimizers)
+    requires = (Loop, Optimizers, Parameters)
     judges_loop = True
 
-    def judge(self, loop: Loop, optimizers: Optimizers) -> Verdict:
-        """Look at scaled clipping, at steps around the scaler, and at skipped steps."""
+    def judge(self, loop: Loop, optimizers: Optimizers, parameters: Parameters) -> Verdict:
+        """Look at weights that rounding holds, at scaled clipping, at steps around the scaler, and at skipped steps."""
+        for optimizer in optimizers.optimizers:
+            short = [p for p in parameters.parameters if p.optimizer == optimizer.index and p.unmoved is not None and not p.norm_or_bias]
+            rate = _full_rate(optimizer, optimizers)
+            lost = _share(p for p in short if p.lr and p.lr >= FULL * rate)
+            if lost is not None and lost >= LOST:
+                return _rounded(parameters, optimizer, lost, rate)
         if not loop.gradient_scaler:
             return not_run("no gradient scaler is in use")
         if not loop.steps:
@@ -115,6 +129,32 @@ class Amp(Rule):
                 fix=_STEP,
             )
         return _skipped(loop.steps)
+
+
+def _full_rate(optimizer: OptimizerInfo, optimizers: Optimizers) -> float:
+    previews = [rate for scheduler in optimizers.schedulers if scheduler.optimizer == optimizer.index for rate in scheduler.preview]
+    return max([*previews, *(group.lr for group in optimizer.groups)], default=0.0)
+
+
+def _share(weights: Iterable[ParameterInfo]) -> float | None:
+    """Share of the elements of some weights that a step leaves as they are; None without weights."""
+    sizes = [(p.size, p.unmoved or 0.0) for p in weights]
+    total = sum(size for size, _ in sizes)
+    return sum(size * unmoved for size, unmoved in sizes) / total if total else None
+
+
+def _rounded(parameters: Parameters, optimizer: OptimizerInfo, lost: float, rate: float) -> Verdict:
+    return failed(
+        f"The weights are numbers of 16 bits, and a step of {optimizer.kind} (lr {rate:.2g}) leaves {lost:.0%} of those with a gradient as they were: "
+        "it is smaller than the gap to the next number, and rounded away.",
+        severity=Severity.WARNING,
+        evidence={"measured": lost, "expected": 0.0, "threshold": LOST, "lr": rate},
+        location=parameters.cast_where or optimizer.where,
+        fix=Fix(
+            summary="Keep the weights in float32 and let autocast choose the format of each operation.",
+            code='with torch.autocast("cuda", dtype=torch.bfloat16):\n    loss = criterion(model(inputs), targets)\nloss.backward()',
+        ),
+    )
 
 
 def _skipped(steps: Sequence[Step]) -> Verdict:

@@ -10,6 +10,8 @@ timm's `ModelEma`, a deep copy or a dict that the loop updates. The decay is mea
   at first.
 - **Warning**: a copy that says it is an average, or an exact copy of the model, is evaluated but did not move while the
   model was trained.
+- **Warning**: a moving average is copied into the trained model for validation and still stands there at the next step, so that training goes on
+  from the average. What is put back passes.
 - **Warning**: an average that moves and is evaluated, with batch-norm layers whose running statistics are those of a new
   layer, while those of the trained model have moved: its buffers are left out.
 - **Warning**: batch-norm layers whose running statistics will still be more than half those of a new layer at the end of the run, or are those of the
@@ -89,6 +91,9 @@ class EmaRule(Rule):
         """Each copy by itself; the worst first."""
         moving = [c for c in ema.copies if c.updates >= 1 and c.decays and max(c.decays) > 0 and not c.equal_weights]
         total = ema.steps_per_epoch * ema.epochs if ema.steps_per_epoch and ema.epochs else None
+        for copy in ema.copies:
+            if copy.replaces_weights:
+                return _not_restored(copy)
         for copy in moving:
             if total is not None and copy.updates >= LEAST_UPDATES and _horizon(copy) > LONGER * _updates(copy, total):
                 return _slow(copy, _updates(copy, total))
@@ -142,6 +147,20 @@ def _slow(copy: EmaCopy, updates: int) -> Verdict:
             summary=f"Use a decay of about {better:g}, a horizon of a tenth of the run, or warm it up.",
             code=f"decay = min({copy.declared or round(decay, 5):g}, (1 + step) / (10 + step))",
             edit=Edit(kind="average-decay", values={"decay": round(used, 9), "new": round(better, 9)}),
+        ),
+    )
+
+
+def _not_restored(copy: EmaCopy) -> Verdict:
+    return failed(
+        f"The averaged weights ({copy.kind}) are put into the model for validation and stay there: the next optimizer step starts from the average, and "
+        "what was trained since is lost but for the share that the average took over.",
+        severity=Severity.WARNING,
+        evidence=_evidence(copy, None) | {"expected": "the trained weights"},
+        location=copy.replaced_where or copy.where,
+        fix=Fix(
+            summary="Keep the trained weights before validation and put them back after it, or evaluate a copy of the model.",
+            code="ema.apply()\ntry:\n    validate(model)\nfinally:\n    ema.restore()",
         ),
     )
 

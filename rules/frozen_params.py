@@ -8,6 +8,8 @@
   were loaded into the model: they stay at random values for good.
 - **Warning**: a frozen backbone's BatchNorm layers are in training mode, so their running statistics drift away from the ones that its
   weights were trained with.
+- **Warning**: a network with learned weights makes nothing but targets (a teacher in distillation), yet receives gradients through them and is held by
+  the optimizer: it moves towards the student.
 
 A frozen body under loaded weights is fine-tuning and passes. So do frozen embeddings and fixed position tables, momentum copies of a
 trained network (BYOL, MoCo), and a discriminator that is frozen only while the generator steps.
@@ -53,7 +55,7 @@ from collections.abc import Iterable, Sequence
 
 from trainlint.details import Table
 from trainlint.finding import Edit, Fix, Severity, Stage
-from trainlint.measurements import ParameterInfo, Parameters
+from trainlint.measurements import MovingTargets, ParameterInfo, Parameters
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: Share of frozen weights in a model without loaded weights, from which on freezing is called a fault.
@@ -120,6 +122,8 @@ class FrozenParams(Rule):
                 ),
                 details=(_table(stuck),),
             )
+        if parameters.moving_targets is not None:
+            return _teacher(parameters.moving_targets)
         if parameters.pretrained and parameters.batchnorm_moving_while_frozen:
             count = parameters.batchnorm_moving_while_frozen
             return failed(
@@ -155,6 +159,23 @@ def _void(parameters: Parameters, frozen: Sequence[ParameterInfo]) -> Verdict:
             summary="Bring the names into line, and look at what load_state_dict() says is missing.",
             code="state = {name.removeprefix('module.'): value for name, value in state.items()}\n"
             "missing = model.load_state_dict(state, strict=False).missing_keys\nassert len(missing) < len(state), missing",
+        ),
+    )
+
+
+def _teacher(moving: MovingTargets) -> Verdict:
+    """A network that is to be learned from, and learns itself."""
+    count = len(moving.parameters)
+    names = ", ".join(moving.parameters[:2]) + (", …" if count > 2 else "")
+    return failed(
+        f"The targets of {moving.loss} are made by a network with learned weights ({names}), which receives gradients through them and is stepped by "
+        f"the optimizer: its {count} parameters move towards what the other network says, and the loss falls although little is learned.",
+        severity=Severity.WARNING,
+        evidence={"measured": count, "expected": 0, "targets of": moving.loss},
+        location=moving.where,
+        fix=Fix(
+            summary="Make the targets without gradients, and leave the teacher out of the optimizer.",
+            code="teacher.eval()\nwith torch.no_grad():\n    target = teacher(inputs)\noptimizer = torch.optim.Adam(student.parameters())",
         ),
     )
 

@@ -8,6 +8,8 @@ tensors are used.
 - **Warning**: at least three groups of pretrained layers have learning rates that *grow* towards the input: layer-wise
   decay the wrong way round.
 - **Warning**: a new head learns at a tenth or less of the rate of the pretrained body.
+- **Warning**: a group is empty (the filter that fills it matches nothing), and the new head has fallen into the group of the pretrained body,
+  at a tenth or less of the empty group's rate.
 - **Warning**, or a note when the steps stay small: the head has a group of its own, and the pretrained body the very
   same rate.
 
@@ -56,9 +58,11 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from dataclasses import replace
 
 from trainlint.details import Table
 from trainlint.finding import Fix, Severity, Stage
+from trainlint.location import Location
 from trainlint.measurements import GroupInfo, OptimizerInfo, Optimizers, Parameters
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -91,7 +95,11 @@ class LearningRateGroups(Rule):
             body = sorted((g for g in groups if g.pretrained_share >= PRETRAINED), key=_depth)
             if not body:
                 continue
-            verdict = _reversed(optimizer, body) or _head(optimizer, body, _fresh_after(groups, body), parameters)
+            verdict = (
+                _fallen_through(optimizer, body)
+                or _reversed(optimizer, body)
+                or _head(optimizer, body, _fresh_after(groups, body), parameters)
+            )
             if verdict is not None:
                 return verdict
         if not any(g.pretrained_share for o in optimizers.optimizers for g in o.groups):
@@ -106,6 +114,29 @@ def _depth(group: GroupInfo) -> float:
 def _fresh_after(groups: list[GroupInfo], body: list[GroupInfo]) -> list[GroupInfo]:
     """New groups that stand nearer to the loss than the body."""
     return [g for g in groups if g.pretrained_share <= FRESH and _depth(g) > _depth(body[-1])]
+
+
+def _fallen_through(optimizer: OptimizerInfo, body: list[GroupInfo]) -> Verdict | None:
+    """An empty group beside one that holds new parameters among pretrained ones, at a far lower rate."""
+    empty = max((g for g in optimizer.groups if not g.tensors), key=lambda g: g.lr, default=None)
+    holding = min((g for g in body if g.fresh), key=lambda g: g.lr, default=None)
+    if empty is None or holding is None or holding.lr > SLOWER * empty.lr:
+        return None
+    layer = holding.fresh[0].rpartition(".")[0]
+    names = ", ".join(holding.fresh[:2]) + (", …" if len(holding.fresh) > 2 else "")
+    verdict = _failure(
+        optimizer,
+        f"The group with the learning rate of {empty.lr:.2g} is empty, and the new parameters ({names}) are in the group of the pretrained ones, "
+        f"which learns at {holding.lr:.2g}, {empty.lr / holding.lr:.0f} times slower: the filter that was to pick them matches nothing.",
+        Severity.WARNING,
+        Fix(
+            summary="Pick the new layers by the names or modules that the model has, and assert that the group is not empty.",
+            code=f'head = [p for n, p in model.named_parameters() if n.startswith("{layer}")]\nassert head',
+        ),
+        holding.lr / empty.lr,
+        where=empty.where,
+    )
+    return replace(verdict, evidence=verdict.evidence | {"empty group": optimizer.groups.index(empty)})
 
 
 def _reversed(optimizer: OptimizerInfo, body: list[GroupInfo]) -> Verdict | None:
@@ -172,12 +203,12 @@ def _name(group: GroupInfo) -> str:
     return group.names[0] if group.names else "unnamed"
 
 
-def _failure(optimizer: OptimizerInfo, message: str, severity: Severity, fix: Fix, ratio: float) -> Verdict:
+def _failure(optimizer: OptimizerInfo, message: str, severity: Severity, fix: Fix, ratio: float, where: Location | None = None) -> Verdict:
     return failed(
         message,
         severity=severity,
         evidence={"measured": ratio, "threshold": SLOWER, "rates": [g.lr for g in optimizer.groups]},
-        location=optimizer.where,
+        location=where or optimizer.where,
         fix=fix,
         details=(
             Table(

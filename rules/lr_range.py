@@ -8,6 +8,8 @@ highest that it reaches after warm-up, is compared with it; what a LambdaLR make
 beside it for the eye, as a single one is too noisy to judge by.
 
 - Zero is an error.
+- A rate that `optimizer.load_state_dict()` brought back from an earlier run, ten times or more below the one the optimizer was built with, that no
+  scheduler and no line of the script raises: a warning. Nothing is replayed then.
 - More than 10 × above the band: an error when the replay diverges or ends no lower than it began while other rates
   train; else, and with a warm-up that was not replayed, a warning.
 - More than 3 × above the band: a failure when the replays at that rate and at a third of it both diverge or end no lower than they
@@ -131,6 +133,8 @@ class LearningRateRange(Rule):
 
     def judge(self, rates: LearningRate) -> Verdict:
         """Zero first, then how far outside the band."""
+        if rates.restored_where is not None:
+            return _restored(rates)
         if rates.configured <= 0:
             return _zero(rates) if rates.optimizer else not_run("the configured learning rate is not known")
         trained = [t for t in rates.trials if not t.diverged and t.score < rates.initial]
@@ -261,6 +265,20 @@ def _where(above: float, below: float) -> str:
     if max(above, below) <= 1:
         return "lies in"
     return f"is {above:.2g} times above" if above > 1 else f"is {below:.2g} times below"
+
+
+def _restored(rates: LearningRate) -> Verdict:
+    return failed(
+        f"load_state_dict() brings back the learning rate of an earlier run: {rates.optimizer} was built with {rates.configured:g}, but steps with "
+        f"{rates.first:g}, {rates.configured / max(rates.first, 1e-30):,.0f} times lower, and no scheduler raises it.",
+        severity=Severity.WARNING,
+        evidence={"measured": rates.first, "expected": rates.configured, "threshold": OUTSIDE},
+        location=rates.restored_where,
+        fix=Fix(
+            summary="Set the rate again after loading, or load the weights alone, for a new run; to continue the old run, load its scheduler too.",
+            code=f'optimizer.load_state_dict(state)\nfor group in optimizer.param_groups:\n    group["lr"] = {rates.configured:g}',
+        ),
+    )
 
 
 def _zero(rates: LearningRate) -> Verdict:

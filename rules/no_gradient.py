@@ -13,7 +13,7 @@
   forward direction learn: only the last time step is read, where the reverse direction has seen one step.
 - **Note**: a tenth or more of them belong to layers that the forward never called.
 
-Small unused parts pass (a pooler in a Hugging Face model), exactly zero gradients do too (zero-initialised residual branches), and so
+A teacher with learned weights that makes targets alone, without gradients, passes. Small unused parts pass (a pooler in a Hugging Face model), exactly zero gradients do too (zero-initialised residual branches), and so
 do networks whose optimizer has not stepped yet.
 
 ## Why it matters
@@ -93,7 +93,8 @@ class NoGradient(Rule):
     def judge(self, parameters: Parameters, loop: Loop) -> Verdict:
         """Ask whether the loss has a graph, what is behind a cut, and what is left without explanation."""
         stepped = {step.optimizer for step in loop.steps}
-        trainable = [p for p in parameters.parameters if p.requires_grad and (p.optimizer is None or p.optimizer in stepped or not stepped)]
+        learning = [p for p in parameters.parameters if p.name not in parameters.teachers]
+        trainable = [p for p in learning if p.requires_grad and (p.optimizer is None or p.optimizer in stepped or not stepped)]
         if not any(p.requires_grad for p in parameters.parameters):
             return not_run("every parameter is frozen")
         if not parameters.loss_has_graph:

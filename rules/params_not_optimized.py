@@ -7,6 +7,8 @@
   replaced), so its steps find no gradients, or the layers that came instead are left out.
 - **Error**: layers that receive gradients sit in a plain Python list or dict, which `model.parameters()` does not see.
 - **Error**: a forward builds a layer with random weights anew at each step. A norm that is built so is a warning.
+- **Warning**: the training loop sets `requires_grad` of frozen layers further on (read off its source), but neither builds an optimizer
+  there nor adds them to the one that was built without them.
 - **Warning**: parameters in no optimizer in a model with loaded weights, where leaving out the body may be meant; or where some
   parameters are changed by hand; or when only norms and biases are left out.
 
@@ -96,6 +98,8 @@ class ParamsNotOptimized(Rule):
             return _unregistered(parameters)
         if missing:
             return _missing(parameters, trainable, missing, held, by_hand=loop.manual_updates)
+        if parameters.unfrozen_where is not None:
+            return _unfrozen(parameters)
         if not held:
             return not_run("no parameter of the model received a gradient")
         return passed(
@@ -168,6 +172,27 @@ def _unregistered(parameters: Parameters) -> Verdict:
                 columns=("attribute", "what", "parameters"),
                 rows=tuple((u.owner, u.kind, u.parameters) for u in parameters.unregistered[:LISTED]),
             ),
+        ),
+    )
+
+
+def _unfrozen(parameters: Parameters) -> Verdict:
+    names = ", ".join(parameters.waiting[:NAMED]) + (", …" if len(parameters.waiting) > NAMED else "")
+    built = _optimizer(parameters)
+    return failed(
+        f"The loop sets requires_grad of frozen layers to True further on, but the optimizer{f' of line {built.line}' if built else ''} holds none of "
+        f"these {len(parameters.waiting)} parameters ({names}), and none is built for them there: they receive gradients and never move.",
+        severity=Severity.WARNING,
+        evidence={
+            "measured": len(parameters.waiting),
+            "expected": 0,
+            "frozen now": len(parameters.waiting),
+            "held": sum(p.optimizer is not None for p in parameters.parameters),
+        },
+        location=parameters.unfrozen_where,
+        fix=Fix(
+            summary="Hand the layers to the optimizer when they are unfrozen, at a lower rate, or build the optimizer anew.",
+            code='optimizer.add_param_group({"params": model.backbone.parameters(), "lr": lr / 10})',
         ),
     )
 

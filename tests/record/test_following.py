@@ -44,6 +44,9 @@ def said(folder: Path, code: str, capsys: pytest.CaptureFixture[str]) -> list[st
         ("def tune():\n    return SGD(model.parameters(), 1)\nstep()\ntune()", True),
         ("for fold in range(1):\n    step()\n    SGD(model.parameters(), 1)", False),
         ("def main():\n    step()\nmain()\nlater = [SGD(model.parameters(), 1)]", True),
+        ("class Once:\n    def fit(self):\n        step()\nOnce().fit()\nif False:\n    missing.fit()", True),
+        ("class Trainer:\n    def __init__(self):\n        self.o = SGD(model.parameters(), 1)\nstep()\nTrainer()", True),
+        ("class Plain:\n    def __init__(self):\n        self.o = model\nstep()\nPlain()", False),
         ("step()\nunknown = lambda: missing.SGD(1)", False),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import suppress
 
 import pytest
 import torch
@@ -12,6 +13,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from training_loops import loaders, record, train
 
 from trainlint.probes.run.loop import measure_loop
+from trainlint.record.frames import Frames
+from trainlint.record.hooks import listening
+from trainlint.record.recorder import Recorder, StopRecording
+from trainlint.record.recording import Recording
 from trainlint.settings import Settings
 
 
@@ -264,3 +269,23 @@ def test_a_generator_that_counts_on_its_next_batch_is_not_broken_off() -> None:
                 optimizer.step()
 
     assert len(record(run).steps) > 10
+
+
+def test_no_batch_of_the_first_training_is_taken_for_one_of_the_second() -> None:
+    first, second = (DataLoader(TensorDataset(torch.randn(200, 6), torch.arange(200) % 3), 10) for _ in range(2))
+    recordings: list[Recording] = []
+    recorder = Recorder(Settings(), Frames(), recordings.append)
+    recorder.most_trainings = 2
+
+    def fit(loader: DataLoader[tuple[torch.Tensor, ...]], optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+        for _ in range(3):
+            for x, y in loader:
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+
+    with listening(recorder), suppress(StopRecording):
+        model = nn.Linear(6, 3)
+        fit(first, torch.optim.SGD(model.parameters(), 0.1), model)
+        fit(second, torch.optim.SGD(model.parameters(), 0.1), model)
+    assert [{b.iteration.loader.loader for b in r.batches if b.iteration} for r in recordings] == [{first}, {second}]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Event, Loop, OptimizerInfo, Optimizers, Step
+from trainlint.measurements import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, ParameterInfo, Parameters, Step
 from trainlint_rules.amp import Amp
 
 CLIP, STEP = Location("train.py", 18), Location("train.py", 20)
@@ -14,7 +14,7 @@ def step(**facts: object) -> Step:
 
 def judge(*steps: Step, kind: str = "SGD", scaler: bool = True, events: tuple[Event, ...] = ()):
     optimizers = Optimizers(optimizers=(OptimizerInfo(index=0, kind=kind),))
-    return Amp().judge(Loop(steps=steps, gradient_scaler=scaler, events=events), optimizers)
+    return Amp().judge(Loop(steps=steps, gradient_scaler=scaler, events=events), optimizers, Parameters())
 
 
 SCALED = step(clipped=91_000.0, clip_max_norm=1.0, clipped_scaled=True)
@@ -64,3 +64,29 @@ def test_warns_when_every_step_is_skipped():
 def test_does_not_judge_without_a_scaler():
     assert judge(step(scaler=False), scaler=False).kind == "not-run"
     assert judge(scaler=True).kind == "not-run"
+
+
+def rounded(unmoved: float | None, *, lr: float = 1e-4, full: float = 1e-4):
+    weight = ParameterInfo(
+        name="body.weight",
+        module="body",
+        module_kind="Linear",
+        shape=(8, 8),
+        size=64,
+        requires_grad=True,
+        optimizer=0,
+        lr=lr,
+        unmoved=unmoved,
+    )
+    optimizers = Optimizers(optimizers=(OptimizerInfo(index=0, kind="AdamW", groups=(GroupInfo(lr=full, first_lr=lr),)),))
+    return Amp().judge(Loop(), optimizers, Parameters(parameters=(weight,), cast_where=CLIP))
+
+
+def test_warns_when_steps_on_weights_of_16_bits_are_rounded_away():
+    verdict = rounded(0.7)
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, CLIP)
+    assert "leaves 70% of those with a gradient as they were" in verdict.message
+
+
+def test_weights_that_mostly_move_or_warm_up_are_not_rounded_away():
+    assert rounded(0.3).kind == rounded(None).kind == rounded(0.9, lr=1e-6).kind == "not-run"

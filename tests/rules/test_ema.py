@@ -62,6 +62,13 @@ def test_teachers_and_checkpoints_that_stand_still_pass():
     assert judge(STILL).kind == "pass"
 
 
+def test_warns_of_an_average_that_stays_in_the_model():
+    line = Location("train.py", 30)
+    verdict = judge(replace(SLOW, decays=(0.99,) * 5, replaces_weights=True, replaced_where=line))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, line)
+    assert "the next optimizer step starts from the average" in verdict.message
+
+
 def test_no_copies_pass():
     assert judge().kind == "pass"
 

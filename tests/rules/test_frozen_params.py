@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import ParameterInfo, Parameters
+from trainlint.measurements import MovingTargets, ParameterInfo, Parameters
 from trainlint_rules.frozen_params import FrozenParams
 
 FREEZE = Location("train.py", 8)
@@ -105,3 +105,11 @@ def test_errs_when_a_checkpoint_matched_no_name():
     assert (verdict.severity, verdict.location) == (Severity.ERROR, load)
     assert "'module.a.weight'" in verdict.message
     assert "1 of 2 parameters" in verdict.message
+
+
+def test_warns_of_a_teacher_that_is_trained_along():
+    line = Location("distil.py", 12)
+    moving = MovingTargets(loss="kl_div", parameters=("teacher.weight", "teacher.bias"), where=line)
+    verdict = judge(parameter("teacher.weight"), parameter("student.weight"), pretrained=True, moving_targets=moving)
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, line)
+    assert "made by a network with learned weights (teacher.weight, teacher.bias)" in verdict.message

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from trainlint.finding import Severity
 from trainlint.location import Location
 from trainlint.measurements import GroupInfo, OptimizerInfo, Optimizers, ParameterInfo, Parameters
@@ -43,6 +45,17 @@ def test_a_right_layer_wise_decay_passes():
 def test_the_same_rate_for_body_and_head_is_a_note_while_steps_are_small():
     assert judge(group(1e-5, 0.3, 1.0), group(1e-5, 0.9, 0.0), ratio=2e-4).severity is Severity.NOTE
     assert judge(group(1e-3, 0.3, 1.0), group(1e-3, 0.9, 0.0), ratio=2e-2).severity is Severity.WARNING
+
+
+def test_an_empty_group_while_the_new_head_is_among_the_slow_ones_is_a_warning():
+    empty, body = replace(group(1e-2, None, 0.0), tensors=0, parameters=0), replace(group(2e-5, 0.5, 0.98), fresh=("head.weight",))
+    verdict = judge(body, empty)
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, WHERE)
+    assert "500 times slower" in verdict.message
+    line = Location("train.py", 12)
+    assert judge(body, replace(empty, where=line)).location == line
+    assert judge(body, replace(empty, lr=2e-5)).kind == "pass"
+    assert judge(replace(body, fresh=()), empty).kind == "pass"
 
 
 def test_one_group_for_all_passes():

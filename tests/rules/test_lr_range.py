@@ -171,3 +171,11 @@ def test_a_rate_that_a_schedule_makes_is_not_looked_for_in_the_source():
     verdict = judge(1.0, built=0.1, schedule_where=SCHEDULE)
     assert "all that LambdaLR makes of 0.1" in verdict.message
     assert verdict.fix.edit is None
+
+
+def test_warns_of_a_rate_that_a_loaded_state_brought_back():
+    line = Location("train.py", 15)
+    rates = LearningRate(optimizer="SGD", configured=0.01, first=1e-5, where=LINE, restored_where=line, progress=False)
+    verdict = LearningRateRange().judge(rates)
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, line)
+    assert "SGD was built with 0.01, but steps with 1e-05, 1,000 times lower" in verdict.message

@@ -128,3 +128,9 @@ def test_warns_of_weights_behind_a_softmax_over_one_entry():
     verdict = judge(parameter("score.weight", norms=(0.0, 0.0)), parameter("head.weight"), constant=cut("softmax", "score.weight"))
     assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, CUT)
     assert "over an axis with one entry" in verdict.message
+
+
+def test_passes_a_teacher_that_makes_targets_without_gradients():
+    facts = {"pretrained": True, "cuts": (cut("no_grad", "teacher.weight"),)}
+    assert judge(parameter("teacher.weight", "none"), parameter("student.weight"), **facts).kind == "fail"
+    assert judge(parameter("teacher.weight", "none"), parameter("student.weight"), teachers=("teacher.weight",), **facts).kind == "pass"

@@ -99,3 +99,12 @@ def test_fails_when_a_forward_builds_a_layer():
     assert "The forward of Net builds its Linear anew each time it runs, with 64 new random weights" in verdict.message
     norm = RebuiltLayer(kind="LayerNorm", owner="Net", where=line)
     assert judge(parameter("body.weight"), rebuilt=(norm,)).severity is Severity.WARNING
+
+
+def test_warns_of_layers_that_the_loop_unfreezes_without_an_optimizer():
+    line = Location("train.py", 40)
+    frozen = parameter("body.weight", None, norm=0.0, trainable=False)
+    verdict = judge(parameter("head.weight"), frozen, unfrozen_where=line, waiting=("body.weight",))
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, line)
+    assert "the optimizer of line 20 holds none of these 1 parameters (body.weight)" in verdict.message
+    assert judge(parameter("head.weight"), frozen, waiting=("body.weight",)).kind == "pass"

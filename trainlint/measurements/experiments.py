@@ -98,6 +98,8 @@ class LearningRate(Measurement):
     """Where that schedule was built."""
     first: float = 0.0
     """At the first recorded step."""
+    restored_where: Location | None = None
+    """Where ``load_state_dict()`` brought back the first rate, far below the configured one, which nothing raises again; then nothing is tried."""
     where: Location | None = None
     momentum: float = 0.0
     """Of an optimizer that adds up gradients by it (SGD), without damping; 0 for others."""

@@ -14,6 +14,7 @@ __all__ = [
     "Activation",
     "Activations",
     "GraphCut",
+    "MovingTargets",
     "NonFinite",
     "ParameterInfo",
     "Parameters",
@@ -50,6 +51,8 @@ class ParameterInfo:
     """2-norm of the first real change by the optimizer."""
     update_ratio: float | None = None
     """Median over recorded steps of |change| / |weight|, by the optimizer's real update; None when not measured or the weight is zero."""
+    unmoved: float | None = None
+    """For weights of 16 bits under an optimizer of torch's: share of the elements with a gradient that a step leaves as they were, a median over steps."""
     norm_or_bias: bool = False
     zero_init: bool = False
     """All zeros before the first step (a zero-initialised residual branch or bias)."""
@@ -100,6 +103,17 @@ class RebuiltLayer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MovingTargets:
+    """A network with learned weights that makes nothing but targets, and is trained towards what is to learn from it."""
+
+    loss: str
+    """The operation that takes the targets."""
+    parameters: tuple[str, ...] = ()
+    where: Location | None = None
+    """Where it is called."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parameters(Measurement):
     """Every parameter of the models that train, with what the first steps did to it."""
 
@@ -130,6 +144,12 @@ class Parameters(Measurement):
     """Where training forwards ran with gradients off."""
     frozen_where: Location | None = None
     """Where requires_grad was last set to False."""
+    cast_where: Location | None = None
+    """Where the weights of a module were turned into numbers of 16 bits."""
+    unfrozen_where: Location | None = None
+    """Where the running loop sets it to True further on for parameters that no optimizer holds, without handing them to one."""
+    waiting: tuple[str, ...] = ()
+    """Names of parameters that are used, frozen, and in no optimizer; only where all that optimizers hold is free."""
     batchnorm_moving_while_frozen: int = 0
     """BatchNorm layers with frozen weights whose running statistics still change in training."""
     total_norms: tuple[float, ...] = ()
@@ -138,6 +158,9 @@ class Parameters(Measurement):
     """Where ``load_state_dict(strict=False)`` matched no name of a module that is used."""
     void_load_names: tuple[str, str] = ("", "")
     """The first name in what was loaded there, and the first of the module."""
+    moving_targets: MovingTargets | None = None
+    teachers: tuple[str, ...] = ()
+    """Parameters with learned values whose network makes targets alone, without gradients."""
     pretrained: bool = False
     steps: int = 0
 

@@ -164,6 +164,10 @@ class GroupInfo:
     """Mean position of its tensors in the order in which the forward uses them: 0 at the input, 1 at the loss; None when none is used."""
     names: tuple[str, ...] = ()
     """Names of its first tensors, at most four."""
+    where: Location | None = None
+    """Where its parameters are picked, where the source tells; for an empty group alone."""
+    fresh: tuple[str, ...] = ()
+    """Names of its tensors whose values are new although most of the group's were loaded, at most four."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -193,6 +193,10 @@ class EmaCopy:
     """It averages all updates alike, as stochastic weight averaging does."""
     fresh_statistics: int = 0
     """Its batch-norm layers whose running statistics are those of a new layer, while the trained model's have moved."""
+    replaces_weights: bool = False
+    """Its values stood in the trained weights at the first step after a validation pass, and at no other."""
+    replaced_where: Location | None = None
+    """The line that puts them there, or else where the model was evaluated."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ __all__ = [
     "coupled_weight_decay",
     "finetune_lr",
     "frozen_params",
+    "lr_groups",
     "lr_range",
     "no_gradient",
     "over_regularized",
@@ -48,6 +49,13 @@ def finetune_lr(bench: Bench) -> Proof:
     runs = bench.measure(ShortRuns)
     gentle = runs.run("gentle") if isinstance(runs, ShortRuns) else None
     return _at_rate(bench, gentle.lr if gentle else max(configured_lr(bench.recording)) * _GENTLE, rise=False)
+
+
+def lr_groups(bench: Bench) -> Proof:
+    """The same."""
+    if "empty group" in bench.finding.evidence:
+        return not_tried("a replay steps the groups as they are")
+    return finetune_lr(bench)
 
 
 def _at_rate(bench: Bench, rate: float, *, rise: bool) -> Proof:
@@ -109,11 +117,15 @@ def _decoupled(own: Optimizer) -> Optimizer:
 
 def params_not_optimized(bench: Bench) -> Proof:
     """With the parameters that were left out in the optimizer."""
+    if "frozen now" in bench.finding.evidence:
+        return not_tried("the recorded steps come before the layers are unfrozen")
     return _with_more(bench, lambda t: t.requires_grad, "With all trained parameters in the optimizer")
 
 
 def frozen_params(bench: Bench) -> Proof:
     """With the frozen parameters unfrozen."""
+    if "targets of" in bench.finding.evidence:
+        return not_tried("a teacher that stands still is harder to follow than one that gives way, so the two losses cannot be compared")
     return _with_more(bench, lambda t: True, "With the frozen parameters unfrozen")
 
 

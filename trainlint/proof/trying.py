@@ -37,7 +37,7 @@ TRIALS: dict[str, Callable[[Bench], Proof]] = {
     "shuffle": loop_trials.shuffle,
     "lr-range": optimizer_trials.lr_range,
     "finetune-lr": optimizer_trials.finetune_lr,
-    "lr-groups": optimizer_trials.finetune_lr,
+    "lr-groups": optimizer_trials.lr_groups,
     "warmup-missing": optimizer_trials.warmup_missing,
     "over-regularized": optimizer_trials.over_regularized,
     "coupled-weight-decay": optimizer_trials.coupled_weight_decay,

@@ -64,10 +64,17 @@ def body_of(tree: ast.Module, code: CodeType) -> list[ast.stmt] | None:
 
 
 def _trains(call: ast.Call, names: Mapping[str, Any], running: CodeType | None) -> bool:
-    """Whether a call builds an optimizer, itself or in the user's function that it names, or calls what is running once more."""
+    """Whether a call builds an optimizer, itself or in the user's function or constructor that it names, or calls what is running once more.
+
+    A method of something that is not made yet is told by its name alone: ``trainer.fit()`` after another trainer's.
+    """
     target = value_of(call.func, names)
+    if target is None and isinstance(call.func, ast.Attribute) and running is not None and call.func.attr == running.co_name:
+        return True
     if isinstance(target, type):
-        return issubclass(target, Optimizer)
+        if issubclass(target, Optimizer):
+            return True
+        target = target.__init__
     code = getattr(target, "__code__", None)
     if code is None:
         return False

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
+import torch
 from torch import nn
 
-__all__ = ["named_parameters_of", "owns_parameters", "parameters_of"]
+__all__ = ["SHORT", "named_parameters_of", "owns_parameters", "parameters_of"]
+
+#: Floating-point formats of 16 bits.
+SHORT = frozenset({torch.float16, torch.bfloat16})
 
 
 def named_parameters_of(module: nn.Module, *, recurse: bool = True) -> Iterator[tuple[str, nn.Parameter]]:

@@ -63,6 +63,8 @@ class Recording:
     grad_off: Place | None = None
     """Where gradients were switched off and not on again."""
     frozen_at: Place | None = None
+    cast_at: Place | None = None
+    """Where a module's weights were last turned into numbers of 16 bits."""
     seeded_at: list[Place] = field(default_factory=list)
     """Where torch's global generator was seeded last, and the lines that this was called from."""
     seeds: Seeds = field(default_factory=Seeds)

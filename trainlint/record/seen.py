@@ -171,6 +171,8 @@ class StepSeen:
     """A gradient scaler multiplied the loss."""
     weight_norms: dict[int, float] = field(default_factory=dict)
     update_norms: dict[int, float] = field(default_factory=dict)
+    unmoved: dict[int, float] = field(default_factory=dict)
+    """id of a parameter of 16 bits -> share of its elements with a gradient that the step left as they were."""
     happening: int = 0
     closure: bool = False
 
@@ -197,6 +199,10 @@ class OptimizerSeen:
     """Group settings at the first step."""
     resumed: bool = False
     """It held state before its first step: a run that goes on."""
+    loaded_at: Place | None = None
+    """Where its state was loaded last, before its first step."""
+    loaded_lr: tuple[float, ...] = ()
+    """The learning rates that this brought."""
 
     @property
     def parameters(self) -> Iterator[Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,10 @@ _MOST, _LARGEST = 6, 200_000_000
 _CONTAINERS = (dict, list, OrderedDict)
 #: Squared cosine between the copy's move and its way to the weights; rounding takes some of it when the decay is near 1.
 _STRAIGHT = 0.7
+#: Norms that differ by less are equal.
+_SAME = 1e-6
+#: Tensors that are looked at for whether the weights were changed between two steps.
+_COMPARED = 16
 #: Calls on a copy's tensor that an update begins with.
 UPDATES = frozenset({"add", "add_", "copy_", "data", "lerp", "lerp_", "mul", "mul_", "__mul__", "__rmul__", "sub_"})
 
@@ -49,6 +54,22 @@ class Shadow:
     last: list[Tensor] | None = None
     place: Place | None = None
     """The line that was first seen to change it."""
+    left: list[Tensor] | None = None
+    """Norms of the weights as the latest optimizer step left them."""
+    replaced: list[Place | None] = field(default_factory=list)
+    """For each time that the weights were found replaced by this copy before a step: where the model was evaluated since the last one."""
+
+    def stepped(self) -> None:
+        """An optimizer has stepped."""
+        self.left = [w.detach().norm() for w in self.weights[:_COMPARED]]
+
+    def has_replaced(self) -> bool:
+        """Whether the weights now hold the copy's values, which they did not after the latest step."""
+        now = self.read()
+        if now is None or self.left is None or not all(torch.equal(n, w.detach()) for n, w in zip(now, self.weights, strict=True)):
+            return False
+        moved = [not torch.isclose(w.detach().norm(), norm, rtol=_SAME, atol=0) for w, norm in zip(self.weights, self.left, strict=False)]
+        return 2 * sum(moved) > len(moved)
 
     def look(self) -> None:
         """Compare with the last look; the weights are those of the step since then."""
@@ -84,9 +105,22 @@ class ShadowWatch:
         self.closed = False
         self._looks = 0
 
-    def before_step(self, models: Callable[[], Sequence[nn.Module]], steps_done: int) -> None:
-        """An optimizer is about to step for the ``steps_done + 1``-th time."""
-        if self.closed or steps_done == 0 or self._looks > _STEPS:
+    def after_step(self) -> None:
+        """An optimizer has stepped."""
+        with torch.no_grad(), suppress(RuntimeError):  # what cannot be read is not compared
+            for shadow in self.shadows:
+                shadow.stepped()
+
+    def before_step(self, models: Callable[[], Sequence[nn.Module]], steps_done: int, evaluated: Place | None = None) -> None:
+        """An optimizer is about to step for the ``steps_done + 1``-th time; ``evaluated`` is where the model ran without gradients since the last."""
+        if self.closed or steps_done == 0:
+            return
+        with torch.no_grad():
+            for shadow in self.shadows:
+                if shadow.has_replaced():
+                    shadow.replaced.append(evaluated)
+                    shadow.last = None  # what it moved from is not comparable
+        if self._looks > _STEPS:
             return
         self.tensors, watched = {}, self.tensors
         if self._looks == 0:

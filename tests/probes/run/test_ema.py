@@ -132,3 +132,33 @@ def test_batch_norms_that_start_anew_are_told_by_momentum():
     found = facts(between=lambda width: nn.BatchNorm1d(width, momentum=0.3))
     assert [(n.momentum, n.layers) for n in found.statistics] == [(0.3, 1)]
     assert facts().statistics == ()
+
+
+def validated(restore: bool, decay: float = 0.9) -> Ema:
+    """Every fourth step the average is put into the model, which is evaluated."""
+    steps = itertools.count(1)
+
+    def follow(kept: Shadow, model: nn.Module) -> None:
+        kept.update(model)
+        if next(steps) % 4 == 0:
+            trained = {name: p.data for name, p in model.named_parameters()}
+            for name, p in model.named_parameters():
+                p.data = kept.shadow[name].clone()
+            with torch.no_grad():
+                model(torch.randn(4, 6))
+            for name, p in model.named_parameters():
+                p.data = trained[name] if restore else p.data
+
+    return facts(follow, lambda model: Shadow(model, decay), loop=9)
+
+
+def test_an_average_that_stays_in_the_model_after_validation_is_told():
+    (found,) = validated(restore=False).copies
+    assert found.replaces_weights
+    assert found.replaced_where is not None
+    assert found.replaced_where.text == "p.data = kept.shadow[name].clone()"
+
+
+@pytest.mark.parametrize("quiet", [lambda: validated(restore=True), lambda: validated(restore=False, decay=0.0)])
+def test_weights_that_are_put_back_or_no_average_are_not(quiet):
+    assert not any(copy.replaces_weights for copy in quiet().copies)

@@ -148,3 +148,23 @@ def test_of_two_detached_fakes_the_one_before_the_generators_step_is_the_cut():
     assert len(cut.parameters) == 2
     assert cut.where is not None
     assert cut.where.text == "judge(fake.detach()).mean().backward()"
+
+
+@pytest.mark.parametrize(("dtype", "lr", "held"), [(torch.bfloat16, 1e-4, True), (torch.bfloat16, 0.1, False), (torch.float32, 1e-4, None)])
+def test_steps_that_rounding_takes_from_weights_of_16_bits_are_counted(dtype, lr, held):
+    data = TensorDataset(torch.randn(64, 16, dtype=dtype), torch.arange(64) % 3)
+
+    def run() -> None:
+        torch.manual_seed(0)
+        model = nn.Linear(16, 3).to(dtype)
+        fit(
+            model,
+            DataLoader(data, 8),
+            lambda m, batch: F.cross_entropy(m(batch[0]).float(), batch[1]),
+            torch.optim.Adam(model.parameters(), lr),
+        )
+
+    found = measured(measure_parameters, record(run))
+    unmoved = found.parameters[0].unmoved
+    assert (unmoved if unmoved is None else unmoved > 0.5) is held
+    assert (found.cast_where is not None) is (dtype is torch.bfloat16)

@@ -43,6 +43,37 @@ def test_a_rate_that_trains_is_compared_with_lower_and_higher_ones() -> None:
     assert not found.open_high
 
 
+def resumed(saved: float, *, scheduler: bool = False, raised: float | None = None) -> LearningRate | None:
+    """The rates of a run that was built with 0.1 and loaded the state of one that ended at ``saved``; None where they were tried."""
+
+    def run() -> None:
+        torch.manual_seed(0)
+        x = torch.randn(64, 8)
+        model = nn.Linear(8, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        optimizer.load_state_dict(torch.optim.SGD(model.parameters(), lr=saved).state_dict())
+        for group in optimizer.param_groups if raised else ():
+            group.update(lr=raised)
+        if scheduler:
+            torch.optim.lr_scheduler.StepLR(optimizer, 30)
+        fit(model, DataLoader(TensorDataset(x, (x[:, 0] > 0).long()), 16), lambda m, b: F.cross_entropy(m(b[0]), b[1]), optimizer)
+
+    found: LearningRate = measured(measure_learning_rate, record(run), seconds=1.0)
+    return found if found.restored_where is not None else None
+
+
+def test_a_decayed_rate_that_comes_with_a_loaded_state_is_told() -> None:
+    found = resumed(1e-4)
+    assert found is not None
+    assert (found.configured, found.first) == (0.1, 1e-4)
+    assert "optimizer.load_state_dict(" in found.restored_where.text
+
+
+@pytest.mark.parametrize("quiet", [lambda: resumed(0.05), lambda: resumed(1e-4, scheduler=True), lambda: resumed(1e-4, raised=0.1)])
+def test_rates_that_are_near_scheduled_or_set_again_are_tried_as_any_other(quiet) -> None:
+    assert quiet() is None
+
+
 def search(*trials: Trial, firsts: tuple[float, ...] = (1.0, 1.0)) -> RateSearch:
     made = RateSearch(None, list(firsts), 20, 0.0, 0)  # type: ignore[arg-type]
     made.trials = {t.lr: t for t in trials}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import statistics
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +14,8 @@ from trainlint.measurements import Ema, EmaCopy, RunningStatistics
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.run.kept_weights import kept_weights
 from trainlint.probes.run.schedulers import steps_per_epoch
+from trainlint.probes.source.swaps import swap_before
+from trainlint.record.frames import Place
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Call
 from trainlint.record.shadows import Shadow
@@ -51,6 +54,7 @@ def _copy(recording: Recording, shadow: Shadow) -> EmaCopy:
     built = recording.places.get(id(holder)) if isinstance(holder, nn.Module) else None
     own = holder is not shadow.holder or averages or explicit
     where = built if own and built is not None else shadow.place or built
+    swapped = _replaces(shadow)
     calls = [c for c in recording.calls if c.module is shadow.holder or c.module is holder]
     return EmaCopy(
         kind=kind,
@@ -60,10 +64,19 @@ def _copy(recording: Recording, shadow: Shadow) -> EmaCopy:
         updates=shadow.updates,
         watched=shadow.watched,
         evaluated=bool(calls) and all(not c.grad and c.iteration is not None and c.iteration.phase == "val" for c in calls),
+        replaces_weights=swapped is not None,
+        replaced_where=recording.frames.location(swap_before(swapped) or swapped) if swapped is not None else None,
         is_average=averages or explicit,
         fresh_statistics=_fresh(recording, shadow.holder),
         equal_weights=averages and not getattr(holder, "avg_fn", None) and not getattr(holder, "multi_avg_fn", None),
     )
+
+
+def _replaces(shadow: Shadow) -> Place | None:
+    """Where the model was evaluated when the average came into its weights to stay; None when it did not, or between other steps too."""
+    places = [p for p in shadow.replaced if p is not None]
+    averages = len(shadow.decays) >= 2 and statistics.median(shadow.decays) > 0.5
+    return places[0] if averages and not shadow.foreign and places and len(places) == len(shadow.replaced) else None
 
 
 def _fresh(recording: Recording, found: Any) -> int:

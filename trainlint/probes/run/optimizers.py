@@ -10,6 +10,7 @@ from trainlint.measurements import GroupInfo, OptimizerInfo, Optimizers
 from trainlint.probes.data.value_source import rate_written
 from trainlint.probes.run.pretrained import pretrained_parameters
 from trainlint.probes.run.schedulers import scheduler_info, steps_per_epoch
+from trainlint.probes.source.groups import group_picked_at
 from trainlint.record.parameters import parameters_of
 from trainlint.record.recording import Recording
 from trainlint.record.seen import OptimizerSeen
@@ -87,6 +88,12 @@ def _optimizer(recording: Recording, seen: OptimizerSeen) -> OptimizerInfo:
                 pretrained_share=sum(p.numel() for p in parameters if id(p) in learned) / size if size else 0.0,
                 depth=statistics.fmean(deep) if deep else None,
                 names=tuple(names[id(p)] for p in parameters if id(p) in names)[:4],
+                where=recording.frames.location(group_picked_at(seen.place[0], index, len(optimizer.param_groups)))
+                if seen.place is not None and not parameters
+                else None,
+                fresh=tuple(names[id(p)] for p in parameters if id(p) in names and id(p) not in learned)[:4]
+                if any(id(p) in learned for p in parameters)
+                else (),
             )
         )
     options = {k: v for k, v in optimizer.defaults.items() if isinstance(v, bool | str | int | float)}

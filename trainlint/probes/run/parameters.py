@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from trainlint.measurements import GraphCut, ParameterInfo, Parameters, RebuiltLayer, UnregisteredModule
 from trainlint.probes.data.value_source import forced_gradient
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.run.moving_targets import moving_targets, still_targets
+from trainlint.probes.source.unfreezing import unfrozen_later
 from trainlint.record.frames import Place
 from trainlint.record.operation import Ref
 from trainlint.record.parameters import named_parameters_of, parameters_of
@@ -59,6 +61,8 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
     held = known | {id(p) for o in recording.optimizers for p in o.parameters}
     nowhere = not any(held & set(b.reached) or any(b.norms.values()) for b in recording.backwards)
     learns = first is None or (first.loss_has_graph and not first.loss_forced and not nowhere)
+    teachers = still_targets(recording)
+    waiting = _waiting(named, {i.name for i in infos if i.used}, owners)
     void = next(((m, recording.void_loads[id(m)]) for model in models for m in model.modules() if id(m) in recording.void_loads), None)
     return Parameters(
         void_load_where=at(void[1][0]) if void is not None else None,
@@ -90,11 +94,22 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
             )
         ),
         frozen_where=at(recording.frozen_at),
+        cast_where=at(recording.cast_at),
+        unfrozen_where=at(unfrozen_later(recording.frames, waiting)) if waiting and recording.training and not recording.own_loop else None,
+        waiting=tuple(n for (n, *_, p) in named if id(p) in waiting),
         batchnorm_moving_while_frozen=_moving_statistics(models),
         total_norms=tuple(b.norm for b in recording.backwards if b.norm is not None),
+        moving_targets=moving_targets(recording),
+        teachers=tuple(n for n, *_, p in named if id(p) in teachers),
         pretrained=any(id(m) in recording.loaded for model in models for m in model.modules()),
         steps=len(recording.steps),
     )
+
+
+def _waiting(named: list[tuple[str, str, nn.Module, nn.Parameter]], used: set[str], owners: dict[int, tuple[int, int]]) -> set[int]:
+    """Ids of frozen parameters that are used and in no optimizer; none where an optimizer holds frozen ones, which wait there for their turn."""
+    frozen = [(name, id(p)) for name, *_, p in named if not p.requires_grad]
+    return set() if any(i in owners for _, i in frozen) else {i for name, i in frozen if name in used}
 
 
 def _constant(recording: Recording, silent: set[str], names: dict[int, str]) -> GraphCut | None:
@@ -191,6 +206,7 @@ def _info(
         else next((s.weight_norms[key] for s in steps if key in s.weight_norms), 0.0),
         update_norm=updates[0] if updates else 0.0,
         update_ratio=statistics.median(ratios) if ratios else None,
+        unmoved=statistics.median(lost) if (lost := [s.unmoved[key] for s in steps if key in s.unmoved]) else None,
         norm_or_bias=parameter.dim() < 2 or "Norm" in type(module).__name__,
         zero_init=zero,
         identical_units=copies,

@@ -15,6 +15,7 @@ import time
 import torch
 
 from trainlint.measurements import LearningRate
+from trainlint.probes.data.value_source import rate_written
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.step.optimizer_copies import built_lr, configured_lr
 from trainlint.probes.step.replay import rehearsal
@@ -26,9 +27,14 @@ from trainlint.settings import Settings
 
 __all__ = ["measure_learning_rate"]
 
+#: How far below the rate that the optimizer was built with a restored one lies that was decayed.
+_LOWERED = 10.0
+
 
 def measure_learning_rate(recording: Recording, deadline: float, settings: Settings) -> LearningRate:
     """Try the configured learning rate, then its neighbours upwards and downwards until they stop being useful."""
+    if (restored := _restored(recording)) is not None:
+        return restored
     configured = max(configured_lr(recording))
     with rehearsal(recording, batches=True) as trial:
         began = time.monotonic()
@@ -79,6 +85,31 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
             batches=len(whole),
             step_equivalents=spent / recording.step_time if recording.step_time else 0.0,
         )
+
+
+def _restored(recording: Recording) -> LearningRate | None:
+    """The rate of an earlier run that came with its optimizer's state and stays, far below the one that this run asks for."""
+    seen = recording.main
+    if (
+        seen is None
+        or seen.loaded_at is None
+        or any(getattr(s.scheduler, "optimizer", None) is seen.optimizer for s in recording.schedulers)
+    ):
+        return None
+    built = max((float(g.get("lr", math.nan)) for g in seen.base), default=math.nan)
+    used = {max(step.lr, default=math.nan) for step in seen.steps}
+    files = {place[0] for place in (seen.place, seen.loaded_at, *(s.place for s in seen.steps[:1])) if place is not None}
+    stays = used == {max(seen.loaded_lr, default=math.nan)} and not any(map(rate_written, files))
+    if not stays or not 0 < max(used) <= built / _LOWERED:
+        return None
+    return LearningRate(
+        optimizer=type(seen.optimizer).__name__,
+        configured=built,
+        first=max(used),
+        where=recording.frames.location(seen.place),
+        restored_where=recording.frames.location(seen.loaded_at),
+        progress=False,
+    )
 
 
 def _momentum(optimizer: torch.optim.Optimizer) -> float:

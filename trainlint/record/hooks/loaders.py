@@ -94,7 +94,8 @@ def hook_loaders(recorder: Recorder, replace: Replace) -> None:
             batch = following(self)
         finally:
             recorder.writer.active = writing
-        recorder.batch_loaded(begun, batch)
+        if recorder.on:  # no longer where asking for it ended the recording and another training is waited for
+            recorder.batch_loaded(begun, batch)
         return batch
 
     @functools.wraps(index)

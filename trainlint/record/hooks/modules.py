@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from trainlint.record.hooks.replacing import Replace
-from trainlint.record.parameters import named_parameters_of, owns_parameters
+from trainlint.record.parameters import SHORT, named_parameters_of, owns_parameters
 from trainlint.record.recorder import Recorder
 
 __all__ = ["hook_modes", "hook_modules"]
@@ -90,7 +90,7 @@ def _has_values_for(module: nn.Module, prefix: str, given: Mapping[str, Any]) ->
 
 
 def hook_modes(recorder: Recorder, replace: Replace) -> None:
-    """Tell of train() and eval(), of frozen modules, and of gradients switched off."""
+    """Tell of train() and eval(), of casts, of frozen modules, and of gradients switched off."""
     train, freeze = nn.Module.train, nn.Module.requires_grad_
     depth = [0]
 
@@ -115,6 +115,19 @@ def hook_modes(recorder: Recorder, replace: Replace) -> None:
             recorder.recording.frozen_at = recorder.frames.here()
         return freeze(self, requires_grad)
 
+    def wrap_cast(cast: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(cast)
+        def casting(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            before = {p.dtype for _, p in named_parameters_of(self)}
+            result = cast(self, *args, **kwargs)
+            if recorder.awake and {p.dtype for _, p in named_parameters_of(self)} & SHORT - before:
+                recorder.recording.cast_at = recorder.frames.here()
+            return result
+
+        return casting
+
+    for name in ("to", "half", "bfloat16"):
+        replace(nn.Module, name, wrap_cast(vars(nn.Module)[name]))
     replace(nn.Module, "train", switched)
     replace(nn.Module, "requires_grad_", frozen)
     grad_mode = torch.autograd.grad_mode

@@ -42,8 +42,8 @@ def step_ended(recorder: Recorder) -> Callable[..., None]:
 
 
 def hook_optimizers(recorder: Recorder, replace: Replace) -> None:
-    """Tell of optimizers that are built; their steps come by torch's own hooks."""
-    init = Optimizer.__init__
+    """Tell of optimizers that are built and loaded; their steps come by torch's own hooks."""
+    init, load = Optimizer.__init__, Optimizer.load_state_dict
 
     @functools.wraps(init)
     def __init__(self: Optimizer, *args: Any, **kwargs: Any) -> None:
@@ -51,7 +51,14 @@ def hook_optimizers(recorder: Recorder, replace: Replace) -> None:
         if recorder.awake:
             recorder.optimizer_built(self)
 
+    @functools.wraps(load)
+    def load_state_dict(self: Optimizer, *args: Any, **kwargs: Any) -> None:
+        load(self, *args, **kwargs)
+        if recorder.on:
+            recorder.optimizer_loaded(self)
+
     replace(Optimizer, "__init__", __init__)
+    replace(Optimizer, "load_state_dict", load_state_dict)
 
 
 def hook_schedulers(recorder: Recorder, replace: Replace) -> None:

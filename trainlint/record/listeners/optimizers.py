@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from torch.optim import Optimizer
 
 from trainlint.record.arguments import arguments_place
+from trainlint.record.frames import Place
 from trainlint.record.gradients import norm
 from trainlint.record.listeners.books import BARE, MEASURED_STEPS, guarded
 from trainlint.record.listeners.gradients import GradientListener
+from trainlint.record.parameters import SHORT
 from trainlint.record.seen import OptimizerSeen, SchedulerSeen, StepSeen
 from trainlint.record.shadows import ShadowWatch
 
@@ -34,6 +37,14 @@ class OptimizerListener(GradientListener):
         seen = OptimizerSeen(optimizer, len(self.recording.optimizers), place, base)
         self._optimizers[id(optimizer)] = seen
         self.recording.optimizers.append(seen)
+
+    @guarded
+    def optimizer_loaded(self, optimizer: Optimizer) -> None:
+        """An optimizer's state was loaded, and its groups' settings with it."""
+        seen = self._optimizers.get(id(optimizer))
+        if seen is not None and not seen.steps:
+            seen.loaded_at = self.frames.here()
+            seen.loaded_lr = tuple(float(g.get("lr", math.nan)) for g in optimizer.param_groups)
 
     @guarded
     def step_begun(self, optimizer: Optimizer, *, closure: bool = False) -> None:
@@ -63,12 +74,18 @@ class OptimizerListener(GradientListener):
 
     def _watch_copies(self, steps: int) -> None:
         try:
-            self.writer.shadows.before_step(self.recording.models, steps)
+            self.writer.shadows.before_step(self.recording.models, steps, self._evaluated())
         except Exception as error:  # any object of the program may be met; one that cannot be looked at ends the watch only
             self.recording.notes.append(f"copies of the weights were not watched ({type(error).__name__}: {error})")
             self.writer.shadows = ShadowWatch()
             self.writer.shadows.closed = True
         self.recording.shadows = self.writer.shadows.shadows
+
+    def _evaluated(self) -> Place | None:
+        """Where a model was first called without gradients since the latest step."""
+        last = max((o.steps[-1].happening for o in self.recording.training), default=0)
+        since = itertools.takewhile(lambda call: call.happening > last, reversed(self.recording.calls))
+        return next(iter([call.place for call in since if not call.grad][::-1]), None)
 
     @guarded
     def step_ended(self, optimizer: Optimizer, *, closure: bool = False) -> None:
@@ -90,10 +107,15 @@ class OptimizerListener(GradientListener):
             scaler=self.in_scaler, scaled=self._scale != 1.0, closure=closure,
         )  # fmt: skip
         if seen.before is not None:
+            torchs = type(optimizer).__module__.startswith("torch.optim")  # others may keep what rounding takes away
             for parameter, before in zip(seen.parameters, seen.before, strict=False):
                 step.weight_norms[id(parameter)] = norm(before)
                 step.update_norms[id(parameter)] = norm(parameter.detach() - before)
+                if torchs and parameter.dtype in SHORT and parameter.grad is not None and not parameter.grad.is_sparse:
+                    driven = parameter.grad != 0
+                    step.unmoved[id(parameter)] = float((driven & (parameter.detach() == before)).sum() / driven.sum().clamp(min=1))
             seen.before = None
+        self.writer.shadows.after_step()
         step.happening = self.note(
             "step", f"optimizer {seen.index} ({type(optimizer).__name__})", place, lr=step.lr[0] if step.lr else math.nan
         )
