@@ -178,4 +178,4 @@ def test_warns_of_a_rate_that_a_loaded_state_brought_back():
     rates = LearningRate(optimizer="SGD", configured=0.01, first=1e-5, where=LINE, restored_where=line, progress=False)
     verdict = LearningRateRange().judge(rates)
     assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, line)
-    assert "SGD was built with 0.01, but steps with 1e-05, 1,000 times lower" in verdict.message
+    assert "SGD was built with 0.01, but steps with 1e-5, 1,000 times lower" in verdict.message

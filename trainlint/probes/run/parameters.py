@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from trainlint.measurements import GraphCut, ParameterInfo, Parameters, RebuiltLayer, UnregisteredModule
 from trainlint.probes.data.value_source import forced_gradient
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.run.cuts import graph_cuts
 from trainlint.probes.run.moving_targets import moving_targets, still_targets
 from trainlint.probes.source.unfreezing import unfrozen_later
 from trainlint.record.frames import Place
@@ -23,19 +23,8 @@ from trainlint.settings import Settings
 
 __all__ = ["are_copies", "measure_parameters"]
 
-#: How a cut is called in the report, where torch's own name says little.
-_CUT_NAMES = {
-    "data": "data",
-    "item": "item",
-    "tolist": "tolist",
-    "numpy": "numpy",
-    "__array__": "numpy",
-    "tensor": "new tensor",
-    "as_tensor": "new tensor",
-}
 #: Gates of a recurrent layer, or projections in one matrix; share of its movement by which rounding makes copies differ.
 _MOST_GATES, _COPIES = 4, 1e-3
-_INTEGER = ("long", "int", "round", "floor", "ceil", "sign", "__gt__", "__lt__", "__ge__", "__le__", "__eq__", "gt", "lt", "ge", "le", "eq")
 
 
 def measure_parameters(recording: Recording, deadline: float, settings: Settings) -> Parameters:
@@ -80,7 +69,7 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
             for r in recording.rebuilt.values()
             if len(r.turns) > 1
         ),
-        cuts=tuple(_cuts(recording, names, reached)),
+        cuts=tuple(graph_cuts(recording, names, reached)),
         constant=_constant(recording, {i.name for i in infos if i.gradient == "zero"}, names),
         forced_where=at(_forced(first.place)) if first is not None and not learns else None,
         loss_has_graph=learns,
@@ -228,39 +217,6 @@ def are_copies(initial: Tensor, now: Tensor) -> bool:
         return False
     parts = [after.reshape(n, -1, after.shape[1]) for n in range(1, _MOST_GATES + 1) if len(after) % n == 0 and len(after) > n]
     return any(float((part - part[:, :1]).abs().max()) <= _COPIES * moved for part in parts)
-
-
-def _cuts(recording: Recording, names: dict[int, str], reached: set[int]) -> Iterator[GraphCut]:
-    """Cuts behind which there is a trainable parameter that no backward() reached."""
-    lost = {id(p) for *_, p in recording.named_parameters() if p.requires_grad and id(p) not in reached}
-    lost |= {id(p) for o in recording.training for p in o.parameters if p.requires_grad and id(p) not in reached}
-    modules = recording.module_names()
-    found: dict[tuple[str, Any], tuple[set[int], str]] = {}
-    own = _just_before_steps(recording, lost)
-    # What an earlier step made, as the fakes of an adversarial pair, is known to a later one by itself and not by its parameters.
-    later = {c.kind: c for b in recording.backwards if b.index in own for c in b.cuts if c.leaves - names.keys()}
-    for backward in recording.backwards:
-        for cut in backward.cuts:
-            if behind := cut.leaves & lost:
-                cut = later.get(cut.kind, cut) if backward.index not in own else cut
-                place = recording.grad_off if cut.kind == "no_grad" and recording.grad_off else cut.place
-                module = modules.get(id(cut.module), "") if cut.module is not None else ""
-                found.setdefault((cut.kind, place), (set(), module))[0].update(behind)
-    for (name, place), (behind_all, module) in found.items():
-        yield GraphCut(
-            kind="integer cast" if name in _INTEGER else _CUT_NAMES.get(name, name),
-            where=recording.frames.location(place),
-            parameters=tuple(sorted(names.get(i, "an unnamed parameter") for i in behind_all)),
-            module=module,
-        )
-
-
-def _just_before_steps(recording: Recording, parameters: set[int]) -> set[int]:
-    """The backward() calls that come last before a step of an optimizer that holds any of these: those of other optimizers may be cut on purpose."""
-    steps = [s.happening for o in recording.optimizers if any(id(p) in parameters for p in o.parameters) for s in o.steps]
-    return {
-        max(earlier, key=lambda b: b.happening).index for at in steps if (earlier := [b for b in recording.backwards if b.happening < at])
-    }
 
 
 def _unregistered(recording: Recording, model: nn.Module, learning: set[int]) -> Iterator[UnregisteredModule]:
