@@ -41,9 +41,9 @@ def in_bfloat16(model, batch):
         return classify(model, batch)
 
 
-def mixup(model, batch):
+def mixup(model, batch, share=0.7):
     x, y = batch
-    order, share = torch.randperm(len(x)), 0.7
+    order = torch.randperm(len(x))
     out = model(share * x + (1 - share) * x[order])
     return share * F.cross_entropy(out, y) + (1 - share) * F.cross_entropy(out, y[order])
 
@@ -79,6 +79,9 @@ SOUND = {
         lambda: loader(torch.randn(N, T, D), torch.tensor([2, 5, 3, 1, 4, 5] * 8), torch.randint(0, K, (N,))), triple,
     ),
     "mixup": (lambda: nn.Linear(D, K), lambda: loader(torch.randn(N, D), torch.randint(0, K, (N,))), mixup),
+    "mixup that leaves nothing of a sample": (
+        lambda: nn.Linear(D, K), lambda: loader(torch.randn(N, D), torch.randint(0, K, (N,))), lambda m, b: mixup(m, b, 1e-9),
+    ),
     "cutmix": (
         lambda: body(nn.Flatten(), nn.Linear(64, K)), lambda: loader(torch.randn(N, 1, 8, 8), torch.randint(0, K, (N,))), cutmix,
     ),

@@ -234,8 +234,18 @@ def _misplaced(exchange: Exchange, prediction: Prediction, change: Tensor, sampl
     effects = prediction.effects(exchange, change, {sample})
     if effects is None or not exchange.certain or (reorder is not None and effects[0] > NOISE * effects[1]):
         return _Across()
+    if reorder is not None and _takes_targets_along(exchange, reorder):
+        return _Across()  # mixup with a share of next to nothing
     moves = [exchange.tape.operations[p] for p in exchange.tape.upstream(prediction.slot)]
     return _Across(operation=reorder or next((op for op in moves if op.name in MOVES), None), mixed=True)
+
+
+def _takes_targets_along(exchange: Exchange, reorder: Operation) -> bool:
+    """Whether what enters the loss as targets is brought into the same order, by the same index."""
+    targets, index = exchange.tensors.keys() - exchange.leaves.keys(), set(reorder.inputs[1:])
+    return any(
+        op.name in _REORDERS and op.inputs[:1] and op.inputs[0] in targets and index & set(op.inputs[1:]) for op in exchange.tape.operations
+    )
 
 
 def _judge(exchange: Exchange, prediction: Prediction, op: Operation) -> _Across:
