@@ -46,7 +46,7 @@ def test_errors_fail_warnings_pass_and_what_was_not_judged_is_skipped(project: p
     done = project.runpytest("--trainlint", "train.py --epochs 3", "-rs")
     done.assert_outcomes(passed=3, failed=1, skipped=1)
     done.stdout.fnmatch_lines(
-        ["*train.py: init-loss*", "TL101 init-loss (error): init-loss says 3.", "  at train.py:7    loss.backward()", "  fix: Mend it.", "    mended()",
+        ["*train.py: init-loss*", "TL101 init-loss (error): init-loss says 3.", "  at train.py:7    loss.backward()", "  fix: Mend it. For example:", "    mended()",
          "*= trainlint =*", "train.py: 1 error, 1 warning; 1 rules passed, *", "  warning: train.py:7: TL101 shuffle: *", "*train.py:1: there is no padding"]
     )  # fmt: skip
 
