@@ -37,6 +37,8 @@ _WHOLE, _BYTES, _MEMBERS = 2**24, 2**26, 2048
 _PAIRS, _SECONDS = 3, 1.0
 #: Least change of a sample's values over their distance to its neighbour's: rounding is far below.
 _LEAST = 0.01
+#: Readings that must agree, within this part of the change, before the change is held to be no draw that a generator makes.
+_READINGS, _AGREEMENT = 3, 0.1
 #: Least share of a sample's values that the reading of its neighbour changes in what the dataset holds; counters and statistics are fewer.
 _PART = 0.5
 
@@ -94,8 +96,10 @@ def _overwritten(samples: Samples, sample: int, neighbour: int, frames: Frames, 
     """What the neighbour's reading changes; None where nothing, or where a sample changes when it is read again as well."""
     _read(samples, sample)  # what is kept from the first reading on is kept after it
     one, other, after = _read(samples, sample), _read(samples, neighbour), _read(samples, sample)
-    share = _change(one, after, other)
-    if share < _LEAST or _change(after, _read(samples, sample), other) >= share / 10 or time.monotonic() > end:
+    shares = _shares(one, after, other)
+    if max(shares.values(), default=0.0) < _LEAST or time.monotonic() > end:
+        return None
+    if not all(_agree(after, _read(samples, sample), other, shares) for _ in range(_READINGS)):
         return None
     parts = list(_parts(samples.dataset, sample))
     before = _copies(parts)
@@ -108,15 +112,15 @@ def _overwritten(samples: Samples, sample: int, neighbour: int, frames: Frames, 
     finally:
         _put_back(parts, before)
     where = frames.location(place)
-    return Overwritten(phase="", sample=sample, read=neighbour, change=share, where=where) if place is not None else None
+    return Overwritten(phase="", sample=sample, read=neighbour, change=max(shares.values()), where=where) if place is not None else None
 
 
 def _worn(samples: Samples, sample: int, neighbour: int, frames: Frames, end: float) -> Overwritten | None:
     """What a sample's own reading changes; None where it is not what the dataset holds that makes readings differ."""
     _read(samples, sample)
     one, again, other = _read(samples, sample), _read(samples, sample), _read(samples, neighbour)
-    share = _change(one, again, other)
-    if share < _LEAST or time.monotonic() > end:
+    shares = _shares(one, again, other)
+    if max(shares.values(), default=0.0) < _LEAST or time.monotonic() > end:
         return None
     parts = list(_parts(samples.dataset, sample))
     before = _copies(parts)
@@ -124,14 +128,15 @@ def _worn(samples: Samples, sample: int, neighbour: int, frames: Frames, end: fl
         first = _read(samples, sample)
         if not _is_much(parts, before, one):
             return None
-        _put_back(parts, before)
-        if _change(first, _read(samples, sample), other) >= share / 10:
-            return None
+        for _ in range(_READINGS):
+            _put_back(parts, before)
+            if not _agree(first, _read(samples, sample), other, shares):
+                return None
         place = _changes_at(samples, sample, frames, parts)
     finally:
         _put_back(parts, before)
     where = frames.location(place)
-    return Overwritten(phase="", sample=sample, read=sample, change=share, where=where) if place is not None else None
+    return Overwritten(phase="", sample=sample, read=sample, change=max(shares.values()), where=where) if place is not None else None
 
 
 def _read(samples: Samples, index: int) -> dict[str, Tensor]:
@@ -168,9 +173,16 @@ def _different(part: Any, value: Any) -> int:
     return int(differs.sum())
 
 
-def _change(one: Leaves, after: Leaves, other: Leaves) -> float:
-    """The largest change of a sample's tensors over the distance between two samples; 0 where they cannot be compared."""
-    return max((_share(one[path], after[path], other[path]) for path in one if path in after and path in other), default=0.0)
+def _shares(one: Leaves, after: Leaves, other: Leaves) -> dict[str, float]:
+    """The change of each of a sample's tensors over the distance between two samples; 0 where they cannot be compared."""
+    return {path: _share(one[path], after[path], other[path]) for path in one if path in after and path in other}
+
+
+def _agree(one: Leaves, again: Leaves, other: Leaves, changes: Mapping[str, float]) -> bool:
+    """Whether two readings are the same beside those changes: in each tensor that changed much, and in no other more than in these."""
+    rest = _shares(one, again, other)
+    largest = max(changes.values())
+    return all(share < _AGREEMENT * (changes.get(path, 0.0) if changes.get(path, 0.0) >= _LEAST else largest) for path, share in rest.items())
 
 
 def _share(one: Tensor, after: Tensor, other: Tensor) -> float:
