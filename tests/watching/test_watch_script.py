@@ -49,6 +49,7 @@ def start(folder: Path, *arguments: str, watched: bool = True) -> subprocess.Pop
     return subprocess.Popen(
         [sys.executable, *way, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell has it ignored
     )  # fmt: skip
 
 
@@ -80,11 +81,7 @@ def test_an_interrupted_run_gives_a_report(tmp_path: Path) -> None:
     assert run.stdout.readline() == "thirty\n"
     time.sleep(0.2)
     run.send_signal(signal.SIGINT)
-    try:
-        _, errors = run.communicate(timeout=100)
-    except subprocess.TimeoutExpired:  # seen once on a busy machine, the cause unknown: the first was lost; a user presses again
-        run.send_signal(signal.SIGINT)
-        _, errors = run.communicate(timeout=100)
+    _, errors = run.communicate(timeout=240)
     assert run.returncode == 2
     assert "was interrupted after" in errors
     assert json.loads((tmp_path / "report.json").read_text())["subject"]["status"] == "interrupted"
