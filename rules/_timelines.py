@@ -1,11 +1,13 @@
-"""The loop as it was seen, with the kind of event that is at fault marked."""
+"""The loop as it was seen, with the events that are at fault marked."""
 
 from __future__ import annotations
 
-from trainlint.details import Timeline, TimelineEvent
-from trainlint.measurements import Loop
+from collections.abc import Callable, Sequence
 
-__all__ = ["timeline"]
+from trainlint.details import Timeline, TimelineEvent
+from trainlint.measurements import Event, Loop
+
+__all__ = ["drawn", "timeline"]
 
 #: Events drawn.
 DRAWN = 24
@@ -14,16 +16,21 @@ DRAWN = 24
 def timeline(loop: Loop, fault: str = "") -> Timeline:
     """Training events from the start; those of the kind ``fault`` are marked."""
     shown = [event for event in loop.events if event.phase != "val"][:DRAWN]
+    return drawn("The loop as it was seen", shown, lambda event: event.kind == fault)
+
+
+def drawn(title: str, events: Sequence[Event], flagged: Callable[[Event], bool]) -> Timeline:
+    """These events in their order, those that ``flagged`` holds for marked."""
     return Timeline(
-        title="The loop as it was seen",
+        title=title,
         events=tuple(
             TimelineEvent(
                 kind=event.kind,
                 label=event.subject or event.kind,
                 file=event.where.container if event.where else "",
                 line=event.where.line if event.where else 0,
-                flagged=event.kind == fault,
+                flagged=flagged(event),
             )
-            for event in shown
+            for event in events
         ),
     )

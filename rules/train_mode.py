@@ -54,11 +54,12 @@ for epoch in range(epochs):
 
 from __future__ import annotations
 
-from trainlint.details import Timeline, TimelineEvent
+from trainlint.details import Timeline
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
-from trainlint.measurements import Event, Loop, Parameters
+from trainlint.measurements import Loop, Parameters
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint_rules._timelines import drawn
 
 #: Events drawn in the timeline.
 DRAWN = 60
@@ -190,19 +191,11 @@ def _list(kinds: tuple[str, ...]) -> str:
 
 
 def _timeline(loop: Loop) -> Timeline:
-    shown: list[Event] = [event for event in loop.events if event.kind in ("epoch", "train", "eval", "forward", "step")][:DRAWN]
-    return Timeline(
-        title="Modes along the loop",
-        events=tuple(
-            TimelineEvent(
-                kind=event.kind,
-                label=event.subject or event.kind,
-                file=event.where.container if event.where else "",
-                line=event.where.line if event.where else 0,
-                flagged=event.kind == "forward" and event.phase == "train" and not event.info.get("training", True),
-            )
-            for event in shown
-        ),
+    shown = [event for event in loop.events if event.kind in ("epoch", "train", "eval", "forward", "step")][:DRAWN]
+    return drawn(
+        "Modes along the loop",
+        shown,
+        lambda event: event.kind == "forward" and event.phase == "train" and not event.info.get("training", True),
     )
 
 
