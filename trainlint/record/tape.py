@@ -7,7 +7,7 @@ sees the weights as they are now; batch tensors and other outside values are slo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,16 +148,23 @@ class Tape:
                 uses.setdefault(position, []).append(slot)
         return uses
 
-    def upstream(self, slot: int) -> Iterator[int]:
-        """Positions of the operations that lead to a slot, nearest first."""
+    def upstream(self, slot: int, through: Callable[[Operation], Iterable[int]] | None = None, most: int | None = None) -> Iterator[int]:
+        """Positions of the operations that lead to a slot, nearest first.
+
+        Args:
+            slot: Where to begin.
+            through: The slots to go on from behind an operation; all of its inputs when None.
+            most: Operations after which the way ends; None for no end.
+        """
         seen: set[int] = set()
         queue = [slot]
-        while queue:
+        while queue and (most is None or len(seen) < most):
             position = self.producers.get(queue.pop(0))
             if position is not None and position not in seen:
                 seen.add(position)
                 yield position
-                queue.extend(self.operations[position].inputs)
+                op = self.operations[position]
+                queue.extend(op.inputs if through is None else through(op))
 
     def consumers(self, slot: int) -> list[int]:
         """Positions of the operations that take a slot."""

@@ -182,7 +182,9 @@ def _agree(one: Leaves, again: Leaves, other: Leaves, changes: Mapping[str, floa
     """Whether two readings are the same beside those changes: in each tensor that changed much, and in no other more than in these."""
     rest = _shares(one, again, other)
     largest = max(changes.values())
-    return all(share < _AGREEMENT * (changes.get(path, 0.0) if changes.get(path, 0.0) >= _LEAST else largest) for path, share in rest.items())
+    return all(
+        share < _AGREEMENT * (changes.get(path, 0.0) if changes.get(path, 0.0) >= _LEAST else largest) for path, share in rest.items()
+    )
 
 
 def _share(one: Tensor, after: Tensor, other: Tensor) -> float:

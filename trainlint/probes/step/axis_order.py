@@ -120,18 +120,15 @@ def slips(tape: Tape) -> Iterator[Slip]:
 
 def _turned_before(tape: Tape, op: Operation) -> bool:
     """Whether an earlier reshape has changed the order of axes, so that this one may bring it back, as the shift of relative positions does."""
-    queue, seen = [op.inputs[0]], set[int]()
-    while queue and len(seen) < _MOST_STEPS:
-        place = tape.producers.get(queue.pop())
-        if place is None or place in seen:
-            continue
-        seen.add(place)
+    for place in tape.upstream(op.inputs[0], _keeping_axes, _MOST_STEPS):
         made = tape.operations[place]
         if made.name in RESHAPES and reordering(tape.shapes[made.inputs[0]], tape.shapes[made.outputs[0]]) is not None:
             return True
-        if made.name in _SAME_AXES | RESHAPES or made.name in ("__getitem__", "narrow"):
-            queue += made.inputs
     return False
+
+
+def _keeping_axes(op: Operation) -> tuple[int, ...]:
+    return tuple(op.inputs) if op.name in _SAME_AXES | RESHAPES or op.name in ("__getitem__", "narrow") else ()
 
 
 def _of_the_batch(tape: Tape, position: int) -> bool:

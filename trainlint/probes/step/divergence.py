@@ -101,18 +101,16 @@ def _number(op: Operation) -> float:
 
 def _is_divergence(tape: Tape, slot: int) -> bool:
     """Whether arithmetic of one shape, with a logarithm or an exponential and a square in it, made a tensor."""
-    shape, waiting, names, seen = tape.shapes.get(slot, ()), [slot], set[str](), set[int]()
-    while waiting and len(seen) < _MOST:
-        position = tape.producers.get(waiting.pop(0))
-        if position is None or position in seen:
-            continue
-        seen.add(position)
+    shape, names = tape.shapes.get(slot, ()), set[str]()
+
+    def of_its_shape(op: Operation) -> list[int]:
+        return [s for s in op.inputs if tape.shapes.get(s, ()) == shape] if op.name.strip("_") in _SPREAD | _FORMULA else []
+
+    for position in tape.upstream(slot, of_its_shape, _MOST):
         op = tape.operations[position]
         name = op.name.strip("_")
-        if name in _SPREAD | _FORMULA:
-            squared = name in ("pow", "square") or (name == "mul" and len(op.inputs) == 2 and op.inputs[0] == op.inputs[1])
-            names.add("square" if squared else name)
-            waiting.extend(s for s in op.inputs if tape.shapes.get(s, ()) == shape)
+        squared = name in ("pow", "square") or (name == "mul" and len(op.inputs) == 2 and op.inputs[0] == op.inputs[1])
+        names.add("square" if squared else name)
     return bool(names & _SPREAD) and "square" in names
 
 

@@ -25,40 +25,35 @@ _MOST = 128
 def multiplied_tables(tape: Tape, loss: Operation) -> list[nn.Parameter]:
     """The tables whose rows are multiplied with each other on the way to a loss's input, in order of use; empty where a layer stands between."""
     start = input_slot(loss)
-    waiting, seen = [start] if start is not None else [], set[int]()
-    while waiting and len(seen) < _MOST:
-        position = tape.producers.get(waiting.pop(0))
-        if position is None or position in seen:
-            continue
-        seen.add(position)
+    for position in tape.upstream(start, _of_a_product, _MOST) if start is not None else ():
         op = tape.operations[position]
         name = op.name.strip("_")
         if name in _PRODUCTS and (len(op.inputs) > 1 or name in ("pow", "square")):
             parts = [_tables(tape, slot) for slot in op.inputs]
             if all(parts):
                 return list({id(table): table for part in parts for table in part}.values())
-        if name in _PRODUCTS | _SUMS or op.name in PASS_THROUGH:
-            waiting.extend(op.inputs)
     return []
 
 
 def _tables(tape: Tape, slot: int) -> list[nn.Parameter]:
     """The tables of which a tensor holds rows, or sums of them."""
-    waiting, seen, found = [slot], set[int](), []
-    while waiting and len(seen) < _MOST:
-        position = tape.producers.get(waiting.pop(0))
-        if position is None or position in seen:
-            continue
-        seen.add(position)
+    found: list[nn.Parameter] = []
+    for position in tape.upstream(slot, _of_a_sum, _MOST):
         op = tape.operations[position]
         own = [t for s in op.inputs if isinstance(t := tape.outside.get(s), nn.Parameter) and t.dim() == 2]
         if op.name in _LOOK_UPS and own:
             found.extend(own)
-        elif op.name.strip("_") in _SUMS or op.name in PASS_THROUGH:
-            waiting.extend(op.inputs)
-        else:
+        elif not _of_a_sum(op):
             return []  # a layer, a norm or a product brings it to another scale
     return found
+
+
+def _of_a_sum(op: Operation) -> tuple[int, ...]:
+    return tuple(op.inputs) if op.name.strip("_") in _SUMS or op.name in PASS_THROUGH else ()
+
+
+def _of_a_product(op: Operation) -> tuple[int, ...]:
+    return tuple(op.inputs) if op.name.strip("_") in _PRODUCTS else _of_a_sum(op)
 
 
 def first_scale(recording: Recording, table: nn.Parameter) -> tuple[float, Place | None]:
