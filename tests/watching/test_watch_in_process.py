@@ -116,6 +116,22 @@ def test_modes_are_judged(options: dict[str, bool], rule: str) -> None:
     assert failures(run.report) == {rule: Severity.ERROR}
 
 
+def test_an_epoch_that_is_left_before_its_first_step_is_no_validation() -> None:
+    model, loader = Net().train(), DataLoader(data(), 16, shuffle=True)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    with trainlint.watch(folder=None, progress=QUIET) as run:
+        for epoch in range(4):
+            for x, y in loader:
+                loss = F.cross_entropy(model(x), y)
+                if epoch % 2:
+                    break
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+    assert run.report is not None
+    assert failures(run.report) == {}
+
+
 def test_silent_units_are_an_error() -> None:
     with trainlint.watch(folder=None, progress=QUIET) as run:
         train(Net(bias=-100.0), data(), epochs=2)

@@ -86,7 +86,8 @@ class PassListener(Books):
             self._read_memory()
             self.on_news(False)
             return
-        if entry.call is not None and entry.batches:
+        cut_short = not complete and entry.place == self.loop and entry.loader() in self._training_loaders  # before its first backward()
+        if entry.call is not None and entry.batches and not cut_short:
             call = entry.call
             self.validation.append(
                 ValidationPass(
