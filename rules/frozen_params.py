@@ -176,6 +176,7 @@ def _teacher(moving: MovingTargets) -> Verdict:
         fix=Fix(
             summary="Make the targets without gradients, and leave the teacher out of the optimizer.",
             code="teacher.eval()\nwith torch.no_grad():\n    target = teacher(inputs)\noptimizer = torch.optim.Adam(student.parameters())",
+            edit=Edit(kind="detach-target", values={"parameters": list(moving.parameters)}),
         ),
     )
 

@@ -207,3 +207,20 @@ def test_what_is_used_before_one_backward_alone_keeps_its_graph():
         """,
         cut="detach",
     )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("target = F.softmax(self.teacher(x) / t, dim=1)  # here\n", "target = F.softmax(self.teacher(x).detach() / t, dim=1)\n"),
+        ("loss = kd(student(x), teacher(x))  # here\n", "loss = kd(student(x), teacher(x).detach())\n"),
+        ("logits = big(x).logits  # here\n", "logits = big(x).logits.detach()\n"),
+        ("logits = big(x) / 4  # here\n", "logits = (big(x) / 4).detach()\n"),
+    ],
+)
+def test_what_a_teacher_says_is_detached(before: str, after: str) -> None:
+    becomes("detach-target", before, after, parameters=["teacher.0.weight", "teacher.0.bias"])
+
+
+def test_a_loss_of_which_no_part_is_known_to_be_the_teacher_is_left() -> None:
+    refused("detach-target", "return kd(student(x), big(x))  # here\n", parameters=["0.weight"])

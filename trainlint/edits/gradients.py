@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import libcst as cst
 
-from trainlint.edits.changes import Changes
+from trainlint.edits.changes import Changes, operand
 from trainlint.edits.script import Script, Statement, Unsure, dotted
 from trainlint.finding import Json
 
-__all__ = ["allow_gradients", "keep_gradients", "thaw"]
+__all__ = ["allow_gradients", "detach_target", "keep_gradients", "thaw"]
 
 
 def _freezes(script: Script, node: cst.CSTNode) -> bool:
@@ -112,6 +112,20 @@ def _leave_no_grad(script: Script, line: int) -> Changes:
 def _without_off(script: Script, node: cst.FunctionDef) -> Callable[[cst.FunctionDef], cst.FunctionDef]:
     kept = [d for d in node.decorators if not _is_off(script, d.decorator)]
     return lambda updated: updated.with_changes(decorators=kept)
+
+
+def detach_target(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Detach what a teacher says: the call of the module that its parameters are named after, else all that the line assigns."""
+    parameters = values.get("parameters")
+    modules = {part for name in parameters for part in str(name).split(".")[:-1]} if isinstance(parameters, list) else set()
+    place = script.statement(line)
+    part = place.body[0] if isinstance(place, cst.SimpleStatementLine) and len(place.body) == 1 else None
+    called: list[cst.BaseExpression] = [c for c in script.calls(line) if script.last(c) in modules]
+    if not called and isinstance(part, cst.Assign) and len(part.targets) == 1 and isinstance(part.targets[0].target, cst.Name):
+        called = [part.value] if script.all(cst.Call, part.value) else []
+    if len(called) != 1:
+        raise Unsure("the line does not call just one network")
+    return Changes(script).replace(called[0], cst.Call(cst.Attribute(operand(called[0]), cst.Name("detach"))))
 
 
 def allow_gradients(script: Script, line: int, values: dict[str, Json]) -> Changes:
