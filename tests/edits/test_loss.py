@@ -180,23 +180,3 @@ def test_labels_are_smoothed_once_and_targets_scaled() -> None:
     assert edited("target", "loss = F.cross_entropy(out, a + b)  # here\n", loss="cross_entropy", to="{} - 1") == (
         "loss = F.cross_entropy(out, (a + b) - 1)\n"
     )
-
-
-@pytest.mark.parametrize(
-    ("operation", "side", "before", "after"),
-    [
-        ("sub", 1, "advantage = returns - value  # here\n", "advantage = returns - value.squeeze(-1)\n"),
-        (
-            "mul", 1,
-            "loss = -(dist.log_prob(acts) * advantage.detach()).mean()  # here\n",
-            "loss = -(dist.log_prob(acts) * advantage.detach().squeeze(-1)).mean()\n",
-        ),
-        ("mul", 0, "loss = (w + v) * x  # here\n", "loss = (w + v).squeeze(-1) * x\n"),
-    ],
-)  # fmt: skip
-def test_a_column_that_meets_a_row_is_dropped(operation: str, side: int, before: str, after: str) -> None:
-    becomes("drop-column", before, after, operation=operation, side=side)
-
-
-def test_one_of_two_like_operations_is_not_guessed() -> None:
-    refused("drop-column", "loss = a * b * c  # here\n", operation="mul", side=1)

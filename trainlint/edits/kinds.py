@@ -73,7 +73,7 @@ KINDS: Mapping[str, Kind] = {
     "log-softmax": Kind(activation.log_softmax),
     "swap-loss": Kind(loss.swap_loss),
     "match-shape": Kind(loss.squeeze, safe=True),
-    "drop-column": Kind(loss.drop_column),
+    "drop-column": Kind(axes.drop_column),
     "reduction": Kind(loss.reduce),
     "label-smoothing": Kind(loss.drop_smoothing),
     "soft-target": Kind(loss.harden_not),

@@ -12,7 +12,6 @@ from trainlint.finding import Json
 __all__ = [
     "divide_loss",
     "divide_once",
-    "drop_column",
     "drop_smoothing",
     "harden_not",
     "ignore_index",
@@ -92,25 +91,6 @@ def squeeze(script: Script, line: int, values: dict[str, Json]) -> Changes:
     if isinstance(arg.value, cst.Call) and script.last(arg.value) == "unsqueeze":
         raise Unsure("the axis is added on the same line on purpose")
     return Changes(script).replace(arg.value, expression(f"{code}.squeeze(-1)"))
-
-
-#: How the arithmetic of two tensors is written.
-_OPERATORS: dict[str, type[cst.BaseBinaryOp]] = {
-    "add": cst.Add, "sub": cst.Subtract, "mul": cst.Multiply, "div": cst.Divide, "truediv": cst.Divide, "pow": cst.Power,
-}  # fmt: skip
-
-
-def drop_column(script: Script, line: int, values: dict[str, Json]) -> Changes:
-    """Drop the last axis of the one of two operands that is a column and should not be."""
-    kind = _OPERATORS.get(str(values.get("operation")))
-    place = script.statement(line)
-    if not isinstance(place, cst.SimpleStatementLine):
-        raise Unsure("the line is the head of a block")
-    found = [o for o in script.all(cst.BinaryOperation, place) if kind is not None and isinstance(o.operator, kind)]
-    if len(found) != 1:
-        raise Unsure("the operation does not stand on the line just once")
-    side = found[0].right if values.get("side") else found[0].left
-    return Changes(script).replace(side, expression(f"{script.code(operand(side))}.squeeze(-1)"))
 
 
 def reduce(script: Script, line: int, values: dict[str, Json]) -> Changes:
