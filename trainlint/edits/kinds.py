@@ -108,6 +108,7 @@ KINDS: Mapping[str, Kind] = {
     "norm-momentum": Kind(averages.set_momentum),
     "average-decay": Kind(averages.set_decay),
     "copy-kept": Kind(averages.copy_kept),
+    "better-direction": Kind(averages.turn_round, safe=True),
     "rescale-input": Kind(data.rescale),
     "standardise-input": Kind(data.standardise),
     "fill-missing": Kind(data.fill_missing),
