@@ -94,6 +94,7 @@ KINDS: Mapping[str, Kind] = {
     "schedule-after-step": Kind(schedule.after_optimizer, safe=True),
     "register-modules": Kind(module.register, safe=True),
     "unfreeze": Kind(gradients.thaw),
+    "learn-table": Kind(gradients.learn_table),
     "keep-gradients": Kind(gradients.keep_gradients),
     "allow-gradients": Kind(gradients.allow_gradients),
     "keep-graph": Kind(graph.keep_graph),

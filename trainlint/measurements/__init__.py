@@ -20,6 +20,7 @@ from trainlint.measurements.gradients import (
     ParameterInfo,
     Parameters,
     RebuiltLayer,
+    SharedRows,
     UnregisteredModule,
     layer_names,
 )
@@ -142,6 +143,7 @@ __all__ = [
     "SampleOrder",
     "SchedulerInfo",
     "Shared",
+    "SharedRows",
     "ShiftedTags",
     "ShortRun",
     "ShortRuns",
