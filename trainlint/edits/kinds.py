@@ -89,6 +89,7 @@ KINDS: Mapping[str, Kind] = {
     "schedule-length": Kind(schedule.set_horizon),
     "schedule-share": Kind(schedule.stretch),
     "schedule-each-step": Kind(schedule.each_step),
+    "schedule-event": Kind(schedule.attach_to),
     "schedule-each-epoch": Kind(schedule.each_epoch),
     "schedule-start": Kind(schedule.take_steps),
     "schedule-after-step": Kind(schedule.after_optimizer, safe=True),
