@@ -19,6 +19,9 @@ the length of the run, where both are known.
 - **Warning**: a cosine that climbs back up because the run is longer than its `T_max`; a schedule built for batches that accumulation
   steps more rarely; ReduceLROnPlateau with `mode` against the direction of its metric.
 
+Schedules of ignite (`PiecewiseLinear`, `LinearCyclicalScheduler`, `CosineAnnealingScheduler`, `LRScheduler`, `create_lr_scheduler_with_warmup`) count
+the events that they are attached to: iterations or epochs.
+
 Restarting and cyclic schedules may be shorter than the run, rising ones (warm-ups) too. Schedulers inside others (SequentialLR) and
 beside others on the same optimizer are not asked to be stepped themselves, nor are those that a framework steps (it calls the optimizer
 with a closure and the scheduler when it pleases). A run cut short for a test (`--epochs 1`) passes.
@@ -91,6 +94,10 @@ DECAYED = 5
 MANY_EPOCHS = 1000
 #: Schedules that start over by design.
 PERIODIC = ("CosineAnnealingWarmRestarts", "CyclicLR")
+#: Schedules of cycles that begin again, most often built for one cycle in a run.
+CYCLES = ("LinearCyclicalScheduler", "CosineAnnealingScheduler")
+#: How closely a cycle in epochs fits the epochs of the run.
+CYCLE_FIT = 1.1
 #: Schedules that are made to be stepped after every batch.
 PER_STEP = ("OneCycleLR", "CyclicLR")
 
@@ -250,9 +257,13 @@ def _too_rare(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
         evidence={"measured": run.epochs, "expected": horizon, "threshold": FACTOR, "steps an epoch": run.steps},
         location=stepped_at(scheduler, run),
         fix=Fix(
-            summary='Step it after each optimizer step (in Lightning: "interval": "step").',
-            code="optimizer.step()\nscheduler.step()      # inside the loop over batches",
-            edit=Edit(kind="schedule-each-step"),
+            summary="Attach it to each iteration."
+            if scheduler.attached
+            else 'Step it after each optimizer step (in Lightning: "interval": "step").',
+            code="trainer.add_event_handler(Events.ITERATION_STARTED, scheduler)"
+            if scheduler.attached
+            else "optimizer.step()\nscheduler.step()      # inside the loop over batches",
+            edit=_attach("ITERATION_STARTED") if scheduler.attached else Edit(kind="schedule-each-step"),
         ),
         details=drawn(scheduler, share * len(preview)),
     )
@@ -264,13 +275,16 @@ def _too_often(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
     if not steps or scheduler.kind in (*PERIODIC, *PER_STEP):
         return
     left = _left_after_epoch(scheduler, steps)
-    falls = bool(scheduler.preview) and scheduler.preview[-1] < 0.5 * max(scheduler.preview)
+    low = min(scheduler.preview, default=0.0) if scheduler.kind in CYCLES else next(iter(scheduler.preview[-1:]), 0.0)
+    falls = bool(scheduler.preview) and low < 0.5 * max(scheduler.preview)
     if left is not None and left < GONE / 10:
         effect, gone = f"the learning rate falls to {left:.0e} of its start within the first epoch", True
     elif scheduler.horizon and scheduler.horizon * FACTOR <= (run.total or steps) and falls:
         if run.epochs and scheduler.horizon > 1.1 * run.epochs:
             return
-        swings = scheduler.kind == "CosineAnnealingLR"
+        if scheduler.kind in CYCLES and (not run.epochs or scheduler.horizon * CYCLE_FIT < run.epochs or run.epochs < FEW_EPOCHS):
+            return
+        swings = scheduler.kind in ("CosineAnnealingLR", *CYCLES)
         effect = f"the learning rate swings up and down every {scheduler.horizon} steps" if swings else "it has ended by then"
         gone = not swings and scheduler.preview[-1] < GONE * max(scheduler.preview)
     else:
@@ -283,9 +297,13 @@ def _too_often(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
         evidence={"measured": run.total, "expected": scheduler.horizon, "threshold": FACTOR, "steps an epoch": steps},
         location=stepped_at(scheduler, run),
         fix=Fix(
-            summary="Step it once an epoch, or give its length in steps.",
-            code="for epoch in range(epochs):\n    train(model, loader, optimizer)\n    scheduler.step()",
-            edit=Edit(kind="schedule-each-epoch"),
+            summary="Attach it to EPOCH_STARTED, or give its length in iterations."
+            if scheduler.attached
+            else "Step it once an epoch, or give its length in steps.",
+            code="milestones = [(epoch * len(loader), value) for epoch, value in milestones]\ntrainer.add_event_handler(Events.ITERATION_STARTED, scheduler)"
+            if scheduler.attached
+            else "for epoch in range(epochs):\n    train(model, loader, optimizer)\n    scheduler.step()",
+            edit=_attach("EPOCH_STARTED") if scheduler.attached else Edit(kind="schedule-each-epoch"),
         ),
         details=drawn(scheduler, None),
     )
@@ -348,6 +366,10 @@ def _accumulated(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
         ),
         details=drawn(scheduler, len(scheduler.preview) / share),
     )
+
+
+def _attach(event: str) -> Edit:
+    return Edit(kind="schedule-event", values={"event": event})
 
 
 def _fits(length: int, unit: int) -> bool:

@@ -224,3 +224,20 @@ def test_what_a_teacher_says_is_detached(before: str, after: str) -> None:
 
 def test_a_loss_of_which_no_part_is_known_to_be_the_teacher_is_left() -> None:
     refused("detach-target", "return kd(student(x), big(x))  # here\n", parameters=["0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("call", "after"),
+    [
+        ("nn.Embedding.from_pretrained(v, padding_idx=0)", "nn.Embedding.from_pretrained(v, padding_idx=0, freeze=False)"),
+        ("EmbeddingBag.from_pretrained(v, True)", "EmbeddingBag.from_pretrained(v, False)"),
+        ("nn.Embedding.from_pretrained(v, freeze=True)", "nn.Embedding.from_pretrained(v, freeze=False)"),
+    ],
+)
+def test_an_embedding_of_given_values_learns(call: str, after: str) -> None:
+    assert edited("learn-table", f"e = {call}  # here\n") == f"e = {after}\n"
+
+
+@pytest.mark.parametrize("call", ["nn.Embedding.from_pretrained(v, freeze=static)", "AutoModel.from_pretrained(v)"])
+def test_what_may_be_frozen_on_purpose_is_left(call: str) -> None:
+    assert refused("learn-table", f"e = {call}  # here\n")

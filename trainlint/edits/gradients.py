@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import libcst as cst
 
-from trainlint.edits.changes import Changes, operand
+from trainlint.edits.changes import Changes, argument, expression, keyword, operand
 from trainlint.edits.script import Script, Statement, Unsure, dotted
 from trainlint.finding import Json
 
-__all__ = ["allow_gradients", "detach_target", "keep_gradients", "thaw"]
+__all__ = ["allow_gradients", "detach_target", "keep_gradients", "learn_table", "thaw"]
 
 
 def _freezes(script: Script, node: cst.CSTNode) -> bool:
@@ -47,6 +47,19 @@ def thaw(script: Script, line: int, values: dict[str, Json]) -> Changes:
     if not isinstance(outer, (cst.For, cst.SimpleStatementLine)):
         raise Unsure("a condition decides what is frozen")
     return Changes(script).remove(outer)
+
+
+def learn_table(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Build an embedding from given values without freezing it."""
+    calls = [c for c in script.calls(line) if script.last(c) == "from_pretrained" and "Embedding" in script.name(c)]
+    if len(calls) != 1:
+        raise Unsure("the line does not build just one embedding from given values")
+    given = argument(calls[0], "freeze", 1)
+    if given is None:
+        return Changes(script).rework(calls[0], lambda c: keyword(c, "freeze", "False"))
+    if script.code(given.value) != "True":
+        raise Unsure("whether it is frozen is not written in the call")
+    return Changes(script).replace(given.value, expression("False"))
 
 
 def keep_gradients(script: Script, line: int, values: dict[str, Json]) -> Changes:

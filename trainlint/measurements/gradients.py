@@ -19,6 +19,7 @@ __all__ = [
     "ParameterInfo",
     "Parameters",
     "RebuiltLayer",
+    "SharedRows",
     "UnregisteredModule",
     "layer_names",
 ]
@@ -114,6 +115,22 @@ class MovingTargets:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedRows:
+    """Words that have one vector between them in a frozen embedding, while the others have their own."""
+
+    name: str
+    """Name of the table."""
+    words: int
+    """Words that share it, of those that the recorded batches use often."""
+    used: int
+    """All of those."""
+    zeros: bool = False
+    """The vector is zero."""
+    where: Location | None = None
+    """Where the table is frozen."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parameters(Measurement):
     """Every parameter of the models that train, with what the first steps did to it."""
 
@@ -161,6 +178,7 @@ class Parameters(Measurement):
     moving_targets: MovingTargets | None = None
     teachers: tuple[str, ...] = ()
     """Parameters with learned values whose network makes targets alone, without gradients."""
+    shared_rows: SharedRows | None = None
     pretrained: bool = False
     steps: int = 0
 

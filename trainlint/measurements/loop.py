@@ -219,6 +219,8 @@ class SchedulerInfo:
     """Where the script says how long the warm-up is, of a schedule that does not reach half of its peak within the run."""
     sometimes: bool = False
     """Its step() stands under a condition on how far the run is, so that it may be called in some epochs only."""
+    attached: bool = False
+    """It is called by the events of a trainer: ``stepped_where`` is where it was attached to one."""
     orphaned: bool = False
     """Its optimizer takes no step, and another one, which shares no settings with it, trains the same parameters."""
 

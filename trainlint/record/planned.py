@@ -36,13 +36,16 @@ def planned_epochs(frames: Frames) -> int | None:
 
 
 def _of_trainer(frame: FrameType) -> int | None:
-    """Epochs of the Lightning or Hugging Face trainer whose loop this frame is."""
+    """Epochs of the Lightning or Hugging Face trainer, or ignite's engine, whose loop this frame is."""
     package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
     number: object = None
     if package in ("lightning", "pytorch_lightning"):
         number = getattr(frame.f_locals.get("self"), "max_epochs", None)
     elif package == "transformers":
         number = frame.f_locals.get("num_train_epochs")
+    elif package == "ignite":
+        number = getattr(getattr(frame.f_locals.get("self"), "state", None), "max_epochs", None)
+        number = None if number == 1 else number  # an evaluator's, whose engine is of the same class
     return number if type(number) is int and number > 0 else None
 
 

@@ -13,6 +13,7 @@ from trainlint.probes.data.value_source import forced_gradient
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.run.cuts import graph_cuts
 from trainlint.probes.run.moving_targets import moving_targets, still_targets
+from trainlint.probes.run.shared_rows import shared_rows
 from trainlint.probes.source.unfreezing import unfrozen_later
 from trainlint.record.frames import Place
 from trainlint.record.operation import Ref
@@ -90,6 +91,7 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
         total_norms=tuple(b.norm for b in recording.backwards if b.norm is not None),
         moving_targets=moving_targets(recording),
         teachers=tuple(n for n, *_, p in named if id(p) in teachers),
+        shared_rows=shared_rows(recording),
         pretrained=any(id(m) in recording.loaded for model in models for m in model.modules()),
         steps=len(recording.steps),
     )

@@ -68,7 +68,7 @@ def scheduler_info(recording: Recording, seen: SchedulerSeen, has_loader: bool, 
         optimizer=owner.index if owner else None,
         horizon=_horizon(scheduler, seen),
         stepped_where=recording.frames.location(seen.calls[0][2]) if seen.calls else None,
-        calls=len(seen.calls),
+        calls=len(seen.calls) or _counted_on(scheduler, seen),
         calls_per_epoch=_calls_per_epoch(recording, seen),
         cadence=cadence,
         before_optimizer=bool(seen.calls) and seen.calls[0][0] == 0 and own_steps > 0,
@@ -108,6 +108,12 @@ def _horizon(scheduler: Any, seen: SchedulerSeen) -> int | None:
             return value
     milestones = getattr(scheduler, "milestones", None) or getattr(scheduler, "_milestones", None)
     return int(max(milestones)) if milestones else None
+
+
+def _counted_on(scheduler: Any, seen: SchedulerSeen) -> int:
+    """Calls by which a schedule has moved although its step() was not called: a library counts on and asks for the rate itself."""
+    now, then = getattr(scheduler, "last_epoch", None), seen.initial.get("last_epoch")
+    return max(now - then, 0) if isinstance(now, int) and isinstance(then, int) else 0
 
 
 def _calls_per_epoch(recording: Recording, seen: SchedulerSeen) -> float | None:
