@@ -9,7 +9,10 @@ the length of the run, where both are known.
   in its warm-up), else a **warning**.
 - **Built for epochs, stepped after each batch**: an **error** when the learning rate is below a hundredth of its start before the first
   epoch is over, else a **warning** (a cosine swings up and down every few batches). A **note** when the loop is not seen to go over
-  epochs: counting steps, it may draw batches from an endless loader.
+  epochs: counting steps, it may draw batches from an endless loader. Without a loader, a **warning** when it is as long as the
+  `range` loop around it has turns, and is stepped several times in one turn.
+- **timm's schedulers**, which are told epochs (`step`) or updates (`step_update`) and go by one of the two: the same, by the counts
+  that they are told; an **error** or **warning** as for a schedule that is never stepped when they are told of the other unit only.
 - **Never stepped** although an epoch went by: an **error** when it was to warm up from a fifth of its peak or less, else a **warning**.
 - **Error**: a schedule whose optimizer was replaced and takes no step, so that the rate that trains never changes.
 - **Warm-up longer than the run** (LambdaLR, LinearLR): an **error** when the learning rate does not reach a tenth of its peak in three
@@ -75,6 +78,7 @@ from collections.abc import Iterator
 from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Loop, Optimizers, SchedulerInfo
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint_rules._counted_schedules import each_epoch, in_rounds, never_told
 from trainlint_rules._schedules import RunLength, by_trainer, drawn, goes_by_epochs, stepped_at
 
 #: Calls too few or too many by this factor, and how closely the length has to fit the other unit.
@@ -159,16 +163,18 @@ def _by_hand(optimizers: Optimizers, run: RunLength) -> Verdict | None:
 def _faults(scheduler: SchedulerInfo, run: RunLength, *, beside: bool) -> Iterator[Verdict]:
     """Yield what is wrong with one schedule. ``beside``: a schedule of the same optimizer was stepped."""
     yield from _plateau(scheduler)
+    if scheduler.unit:
+        yield from never_told(scheduler, run)
     if scheduler.orphaned:
         yield from _orphaned(scheduler)
-    elif not scheduler.calls and not beside and not scheduler.sometimes:
+    elif not scheduler.calls and not beside and not scheduler.sometimes and not scheduler.unit:
         yield from _never(scheduler, run)
     elif scheduler.cadence == "epoch":
         mixed_up = list(_too_rare(scheduler, run))
         yield from mixed_up or _unreached(scheduler, run, run.epochs)
         yield from _climbs(scheduler, None if scheduler.sometimes else run.epochs)
     elif scheduler.cadence == "step":
-        mixed_up = list(_too_often(scheduler, run))
+        mixed_up = list(_too_often(scheduler, run)) or list(in_rounds(scheduler, run))
         yield from mixed_up or _climbs(scheduler, run.total)
         yield from _unreached(scheduler, run, run.total)
         yield from _accumulated(scheduler, run)
@@ -253,6 +259,11 @@ def _too_rare(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
             summary='Step it after each optimizer step (in Lightning: "interval": "step").',
             code="optimizer.step()\nscheduler.step()      # inside the loop over batches",
             edit=Edit(kind="schedule-each-step"),
+        )
+        if not scheduler.unit
+        else Fix(
+            summary="Give its length in epochs, or let it count updates (t_in_epochs=False) and tell it of each.",
+            code="optimizer.step()\nscheduler.step_update(num_updates)",
         ),
         details=drawn(scheduler, share * len(preview)),
     )
@@ -270,7 +281,7 @@ def _too_often(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
     elif scheduler.horizon and scheduler.horizon * FACTOR <= (run.total or steps) and falls:
         if run.epochs and scheduler.horizon > 1.1 * run.epochs:
             return
-        swings = scheduler.kind == "CosineAnnealingLR"
+        swings = scheduler.swings or scheduler.kind == "CosineAnnealingLR"
         effect = f"the learning rate swings up and down every {scheduler.horizon} steps" if swings else "it has ended by then"
         gone = not swings and scheduler.preview[-1] < GONE * max(scheduler.preview)
     else:
@@ -282,11 +293,7 @@ def _too_often(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
         severity=Severity.ERROR if grave else Severity.WARNING if run.epochs or goes_by_epochs(run.loop) else Severity.NOTE,
         evidence={"measured": run.total, "expected": scheduler.horizon, "threshold": FACTOR, "steps an epoch": steps},
         location=stepped_at(scheduler, run),
-        fix=Fix(
-            summary="Step it once an epoch, or give its length in steps.",
-            code="for epoch in range(epochs):\n    train(model, loader, optimizer)\n    scheduler.step()",
-            edit=Edit(kind="schedule-each-epoch"),
-        ),
+        fix=each_epoch(scheduler),
         details=drawn(scheduler, None),
     )
 
