@@ -226,10 +226,12 @@ def _one_class(order: SampleOrder, loss: Loss) -> Verdict | None:
 
 def _one_class_each(order: SampleOrder, loss: Loss) -> Verdict | None:
     """Catch samplers that group samples by class, a class a batch."""
-    size, classes = order.batch_size or 0, len(set(order.labels))
-    if order.batch_label_share != 1.0 or size < GROUPED or classes < CLASSES or len(order.labels) < BATCHES * size:
-        return None
+    size, classes = order.batch_size or 0, len(set(order.labels)) or order.single_values
     nothing = len(loss.values) > 1 and not any(loss.values)
+    known = order.batch_label_share == 1.0 and len(order.labels) >= BATCHES * size
+    guessed = not order.labels and nothing and order.single_batches >= BATCHES  # what the loss does with them is not seen
+    if size < GROUPED or classes < CLASSES or not (known or guessed):
+        return None
     return failed(
         f"Each batch of {size} holds a single class, of {classes} and more that there are ({order.sampler or 'the loader'} groups them): "
         + ("the loss is exactly 0 in every step, as nothing in a batch is to be told apart." if nothing else "no step sees two classes that it could tell apart."),

@@ -79,6 +79,12 @@ def test_speaks_of_batches_of_a_single_class():
     assert judge(order(BY_CLASS, **GROUPED), Loss(values=(0.0, 0.0))).severity is Severity.ERROR
 
 
+def test_labels_that_a_metric_compares_tell_only_with_a_loss_of_zero():
+    facts = order((), size=640, single_batches=8, single_values=6, **GROUPED)
+    assert judge(facts, Loss(values=(0.0, 0.0))).severity is Severity.ERROR
+    assert judge(facts, Loss(values=(0.2, 0.0))).kind == "pass"
+
+
 def test_passes_batches_of_several_classes_and_few_classes():
     pairs = [float(i // 4 * 7 % 5) for i in range(32 * 20)]
     assert judge(order(pairs, **GROUPED)).kind == "pass"
