@@ -13,6 +13,7 @@ from trainlint.record.parameters import named_parameters_of, parameters_of
 from trainlint.record.provenance import Provenance
 from trainlint.record.retained import Kept
 from trainlint.record.seeds import Seeds
+from trainlint.record.answers import Answers
 from trainlint.record.seen import Backward, Batch, Call, Happening, Loader, OptimizerSeen, Rebuilt, SchedulerSeen, StepSeen
 from trainlint.record.shadows import Shadow
 from trainlint.record.tape import Tape
@@ -71,6 +72,7 @@ class Recording:
     step_seconds: list[float] = field(default_factory=list)
     seconds: float = 0.0
     status: str = "recorded"
+    answers: Answers = field(default_factory=Answers)
     own_loop: bool = False
     """The loop is trainlint's own, around a model and a loader in hand."""
     notes: list[str] = field(default_factory=list)
