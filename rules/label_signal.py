@@ -12,6 +12,8 @@ finds nothing, the model itself is trained for a while on some samples and judge
   pictures once they are mirrored or turned; or a probe fitted on the other part of the data, or on the rest of the same
   dataset, where it works, predicts nothing here although the inputs look alike.
 - **Error**: the collate function, handed the same samples in two orders, gives an input another label: it sorts one of the two alone.
+- **Error**: what a model, a teacher, answered to the batches of an earlier pass is used in the loss by the number of the batch, in a pass whose
+  batches hold other samples.
 - **Error**: the tags of sequences are told by the token before or after theirs, and not by their own.
 - **Error**: targets are the input's own tokens and are shifted twice, so that a model learns to name the token after the next. **Warning**: they
   are shifted once, by two places or more.
@@ -89,6 +91,7 @@ from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal, TornPairs
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint_rules._kept_answers import of_other_samples
 from trainlint_rules._label_places import ahead, given_away, mirrored, shifted
 
 #: Standard deviations from permuted labels that are a signal (p < 0.01).
@@ -128,6 +131,8 @@ class LabelSignal(Rule):
 
     def judge(self, labels: Labels) -> Verdict:
         """Proof first, then absence."""
+        if labels.kept is not None:
+            return of_other_samples(labels.kept)
         if labels.torn is not None:
             return _torn(labels.torn)
         if labels.shifted is not None:

@@ -9,7 +9,10 @@ the length of the run, where both are known.
   in its warm-up), else a **warning**.
 - **Built for epochs, stepped after each batch**: an **error** when the learning rate is below a hundredth of its start before the first
   epoch is over, else a **warning** (a cosine swings up and down every few batches). A **note** when the loop is not seen to go over
-  epochs: counting steps, it may draw batches from an endless loader.
+  epochs: counting steps, it may draw batches from an endless loader. Without a loader, a **warning** when it is as long as the
+  `range` loop around it has turns, and is stepped several times in one turn.
+- **timm's schedulers**, which are told epochs (`step`) or updates (`step_update`) and go by one of the two: the same, by the counts
+  that they are told; an **error** or **warning** as for a schedule that is never stepped when they are told of the other unit only.
 - **Never stepped** although an epoch went by: an **error** when it was to warm up from a fifth of its peak or less, else a **warning**.
 - **Error**: a schedule whose optimizer was replaced and takes no step, so that the rate that trains never changes.
 - **Warm-up longer than the run** (LambdaLR, LinearLR): an **error** when the learning rate does not reach a tenth of its peak in three
@@ -78,6 +81,8 @@ from collections.abc import Iterator
 from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Loop, Optimizers, SchedulerInfo
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint_rules._counted_schedules import in_rounds, never_told
+from trainlint_rules._schedule_fixes import each_epoch, each_step
 from trainlint_rules._schedules import RunLength, by_trainer, drawn, goes_by_epochs, stepped_at
 
 #: Calls too few or too many by this factor, and how closely the length has to fit the other unit.
@@ -166,16 +171,18 @@ def _by_hand(optimizers: Optimizers, run: RunLength) -> Verdict | None:
 def _faults(scheduler: SchedulerInfo, run: RunLength, *, beside: bool) -> Iterator[Verdict]:
     """Yield what is wrong with one schedule. ``beside``: a schedule of the same optimizer was stepped."""
     yield from _plateau(scheduler)
+    if scheduler.unit:
+        yield from never_told(scheduler, run)
     if scheduler.orphaned:
         yield from _orphaned(scheduler)
-    elif not scheduler.calls and not beside and not scheduler.sometimes:
+    elif not scheduler.calls and not beside and not scheduler.sometimes and not scheduler.unit:
         yield from _never(scheduler, run)
     elif scheduler.cadence == "epoch":
         mixed_up = list(_too_rare(scheduler, run))
         yield from mixed_up or _unreached(scheduler, run, run.epochs)
         yield from _climbs(scheduler, None if scheduler.sometimes else run.epochs)
     elif scheduler.cadence == "step":
-        mixed_up = list(_too_often(scheduler, run))
+        mixed_up = list(_too_often(scheduler, run)) or list(in_rounds(scheduler, run))
         yield from mixed_up or _climbs(scheduler, run.total)
         yield from _unreached(scheduler, run, run.total)
         yield from _accumulated(scheduler, run)
@@ -256,15 +263,7 @@ def _too_rare(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
         severity=Severity.ERROR if short and run.epochs else Severity.WARNING,
         evidence={"measured": run.epochs, "expected": horizon, "threshold": FACTOR, "steps an epoch": run.steps},
         location=stepped_at(scheduler, run),
-        fix=Fix(
-            summary="Attach it to each iteration."
-            if scheduler.attached
-            else 'Step it after each optimizer step (in Lightning: "interval": "step").',
-            code="trainer.add_event_handler(Events.ITERATION_STARTED, scheduler)"
-            if scheduler.attached
-            else "optimizer.step()\nscheduler.step()      # inside the loop over batches",
-            edit=_attach("ITERATION_STARTED") if scheduler.attached else Edit(kind="schedule-each-step"),
-        ),
+        fix=each_step(scheduler),
         details=drawn(scheduler, share * len(preview)),
     )
 
@@ -284,7 +283,7 @@ def _too_often(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
             return
         if scheduler.kind in CYCLES and (not run.epochs or scheduler.horizon * CYCLE_FIT < run.epochs or run.epochs < FEW_EPOCHS):
             return
-        swings = scheduler.kind in ("CosineAnnealingLR", *CYCLES)
+        swings = scheduler.swings or scheduler.kind in ("CosineAnnealingLR", *CYCLES)
         effect = f"the learning rate swings up and down every {scheduler.horizon} steps" if swings else "it has ended by then"
         gone = not swings and scheduler.preview[-1] < GONE * max(scheduler.preview)
     else:
@@ -296,15 +295,7 @@ def _too_often(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
         severity=Severity.ERROR if grave else Severity.WARNING if run.epochs or goes_by_epochs(run.loop) else Severity.NOTE,
         evidence={"measured": run.total, "expected": scheduler.horizon, "threshold": FACTOR, "steps an epoch": steps},
         location=stepped_at(scheduler, run),
-        fix=Fix(
-            summary="Attach it to EPOCH_STARTED, or give its length in iterations."
-            if scheduler.attached
-            else "Step it once an epoch, or give its length in steps.",
-            code="milestones = [(epoch * len(loader), value) for epoch, value in milestones]\ntrainer.add_event_handler(Events.ITERATION_STARTED, scheduler)"
-            if scheduler.attached
-            else "for epoch in range(epochs):\n    train(model, loader, optimizer)\n    scheduler.step()",
-            edit=_attach("EPOCH_STARTED") if scheduler.attached else Edit(kind="schedule-each-epoch"),
-        ),
+        fix=each_epoch(scheduler),
         details=drawn(scheduler, None),
     )
 
@@ -366,10 +357,6 @@ def _accumulated(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
         ),
         details=drawn(scheduler, len(scheduler.preview) / share),
     )
-
-
-def _attach(event: str) -> Edit:
-    return Edit(kind="schedule-event", values={"event": event})
 
 
 def _fits(length: int, unit: int) -> bool:

@@ -25,6 +25,7 @@ from trainlint.measurements.gradients import (
     layer_names,
 )
 from trainlint.measurements.influence import Influence, InputEffect, TokenOrder
+from trainlint.measurements.kept_answers import KeptAnswers
 from trainlint.measurements.labels import (
     BetweenLabels,
     ClassMatch,
@@ -101,6 +102,7 @@ __all__ = [
     "GroupInfo",
     "Influence",
     "InputEffect",
+    "KeptAnswers",
     "KeptBest",
     "KeptWeights",
     "LabelCount",
