@@ -41,7 +41,7 @@ from trainlint.measurements.labels import (
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
-from trainlint.measurements.padding import LeftOut, Padding
+from trainlint.measurements.padding import LeftOut, LostEnds, Padding
 from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
 from trainlint.measurements.reading import LastBatch, LoaderEnd, Overwritten, Repeat, Repeats, WorkerSeeds
 from trainlint.measurements.recipe import (
@@ -111,6 +111,7 @@ __all__ = [
     "Loop",
     "Loss",
     "LossCall",
+    "LostEnds",
     "Measurement",
     "MirroredPictures",
     "Mismatch",
