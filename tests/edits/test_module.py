@@ -207,3 +207,24 @@ def test_what_is_used_before_one_backward_alone_keeps_its_graph():
         """,
         cut="detach",
     )
+
+
+def test_a_state_is_handed_on_without_detaching_any_of_it():
+    becomes(
+        "keep-gradients",
+        """
+        for t in range(n):
+            h, c = cell(x[:, t], (h, c))
+            state = (h.detach(), c.detach())  # here
+        """,
+        """
+        for t in range(n):
+            h, c = cell(x[:, t], (h, c))
+            state = (h, c)
+        """,
+        cut="detach",
+        lines=[3],
+    )
+    after = edited("keep-gradients", "h = h.detach()  # here\nc = c.detach()\n", cut="detach", lines=[1, 2])
+    assert after == "h = h\nc = c\n"
+    assert refused("keep-gradients", "h = norm(h).detach()  # here\n", cut="detach", lines=[1])

@@ -14,6 +14,7 @@ from trainlint.measurements.experiments import Attempt, Comparison, Course, Lear
 from trainlint.measurements.gradients import (
     Activation,
     Activations,
+    BrokenRecurrence,
     GraphCut,
     MovingTargets,
     NonFinite,
@@ -83,6 +84,7 @@ __all__ = [
     "BatchView",
     "Batches",
     "BetweenLabels",
+    "BrokenRecurrence",
     "ClassMatch",
     "ColourOrder",
     "Comparison",
