@@ -24,7 +24,7 @@ from trainlint.measurements.gradients import (
     UnregisteredModule,
     layer_names,
 )
-from trainlint.measurements.influence import Influence, InputEffect, TokenOrder
+from trainlint.measurements.influence import CutStream, Influence, InputEffect, TokenOrder
 from trainlint.measurements.labels import (
     BetweenLabels,
     ClassMatch,
@@ -91,6 +91,7 @@ __all__ = [
     "Course",
     "CurveRun",
     "Curves",
+    "CutStream",
     "DataScan",
     "Ema",
     "EmaCopy",
