@@ -58,6 +58,8 @@ data = data.view(batch, -1).t().contiguous()  # not data.view(-1, batch)
 
 from __future__ import annotations
 
+from math import prod
+
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import CutStream
 from trainlint.measurements import TokenOrder as Order
@@ -114,7 +116,7 @@ def _cut_across(stream: CutStream) -> Verdict:
     """A stream that is read in steps of a whole row."""
     place: dict[str, Json] = {
         "line": stream.where.line if stream.where is not None else 0,
-        "before": [stream.shape[0] * stream.shape[1]] if stream.shape else [],
+        "before": [prod(stream.shape)],
         "after": list(stream.shape),
         "opened": list(reversed(stream.shape)),
         "order": [1, 0],
