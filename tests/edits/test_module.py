@@ -241,3 +241,24 @@ def test_an_embedding_of_given_values_learns(call: str, after: str) -> None:
 @pytest.mark.parametrize("call", ["nn.Embedding.from_pretrained(v, freeze=static)", "AutoModel.from_pretrained(v)"])
 def test_what_may_be_frozen_on_purpose_is_left(call: str) -> None:
     assert refused("learn-table", f"e = {call}  # here\n")
+
+
+def test_a_state_is_handed_on_without_detaching_any_of_it():
+    becomes(
+        "keep-gradients",
+        """
+        for t in range(n):
+            h, c = cell(x[:, t], (h, c))
+            state = (h.detach(), c.detach())  # here
+        """,
+        """
+        for t in range(n):
+            h, c = cell(x[:, t], (h, c))
+            state = (h, c)
+        """,
+        cut="detach",
+        lines=[3],
+    )
+    after = edited("keep-gradients", "h = h.detach()  # here\nc = c.detach()\n", cut="detach", lines=[1, 2])
+    assert after == "h = h\nc = c\n"
+    assert refused("keep-gradients", "h = norm(h).detach()  # here\n", cut="detach", lines=[1])

@@ -67,6 +67,8 @@ def keep_gradients(script: Script, line: int, values: dict[str, Json]) -> Change
     cut = str(values["cut"])
     if cut == "no_grad":
         return _leave_no_grad(script, line)
+    if "lines" in values:
+        return _leave_detached(script, line, values["lines"])
     calls = [c for c in script.calls(line) if script.last(c) == cut and not c.args and script.receiver(c) is not None]
     if len(calls) != 1:
         raise Unsure(f"{cut}() does not stand on the line just once")
@@ -75,6 +77,21 @@ def keep_gradients(script: Script, line: int, values: dict[str, Json]) -> Change
     changes = Changes(script).replace(calls[0], receiver)
     for earlier in _needed_once_more(script, script.statement(line), calls[0]) if cut == "detach" else ():
         changes.replace(earlier, earlier.with_changes(value=cst.Call(cst.Attribute(earlier.value, cst.Name("detach")))))
+    return changes
+
+
+def _leave_detached(script: Script, line: int, lines: Json) -> Changes:
+    """Leave out every ``detach()`` of some lines."""
+    given = [int(one) for one in lines if isinstance(one, int)] if isinstance(lines, list) else []
+    changes = Changes(script)
+    for at in given if len(given) > 1 else [line]:
+        calls = [c for c in script.calls(at) if script.last(c) == "detach" and not c.args]
+        kept = [(c, script.receiver(c)) for c in calls]
+        if not kept or any(receiver is None or script.all(cst.Call, receiver) for _, receiver in kept):
+            raise Unsure("the line does more than detach values that have a name")
+        for call, receiver in kept:
+            assert receiver is not None
+            changes.replace(call, receiver)
     return changes
 
 

@@ -26,6 +26,7 @@ from trainlint.edits import (
     scaling,
     schedule,
     seeding,
+    tokens,
 )
 from trainlint.edits.changes import Changes
 from trainlint.edits.script import Script
@@ -79,6 +80,7 @@ KINDS: Mapping[str, Kind] = {
     "soft-target": Kind(loss.harden_not),
     "mix-losses": Kind(mixing.mix_losses),
     "ignore-index": Kind(loss.ignore_index),
+    "pad-token": Kind(tokens.own_padding),
     "pos-weight": Kind(loss.pos_weight),
     "target": Kind(loss.scale_target),
     "learning-rate": Kind(optimizer.set_learning_rate),

@@ -14,6 +14,7 @@ from trainlint.measurements.experiments import Attempt, Comparison, Course, Lear
 from trainlint.measurements.gradients import (
     Activation,
     Activations,
+    BrokenRecurrence,
     GraphCut,
     MovingTargets,
     NonFinite,
@@ -24,7 +25,7 @@ from trainlint.measurements.gradients import (
     UnregisteredModule,
     layer_names,
 )
-from trainlint.measurements.influence import Influence, InputEffect, TokenOrder
+from trainlint.measurements.influence import CutStream, Influence, InputEffect, TokenOrder
 from trainlint.measurements.kept_answers import KeptAnswers
 from trainlint.measurements.labels import (
     BetweenLabels,
@@ -43,7 +44,7 @@ from trainlint.measurements.labels import (
 from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
-from trainlint.measurements.padding import LeftOut, Padding
+from trainlint.measurements.padding import LeftOut, LostEnds, Padding
 from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
 from trainlint.measurements.reading import LastBatch, LoaderEnd, Overwritten, Repeat, Repeats, WorkerSeeds
 from trainlint.measurements.recipe import (
@@ -86,12 +87,14 @@ __all__ = [
     "BatchView",
     "Batches",
     "BetweenLabels",
+    "BrokenRecurrence",
     "ClassMatch",
     "ColourOrder",
     "Comparison",
     "Course",
     "CurveRun",
     "Curves",
+    "CutStream",
     "DataScan",
     "Ema",
     "EmaCopy",
@@ -116,6 +119,7 @@ __all__ = [
     "Loop",
     "Loss",
     "LossCall",
+    "LostEnds",
     "Measurement",
     "MirroredPictures",
     "Mismatch",

@@ -13,6 +13,7 @@ from trainlint.measurements.base import Measurement
 __all__ = [
     "Activation",
     "Activations",
+    "BrokenRecurrence",
     "GraphCut",
     "MovingTargets",
     "NonFinite",
@@ -75,6 +76,23 @@ class GraphCut:
     parameters: tuple[str, ...] = ()
     """Trainable parameters whose only way to the loss leads through here."""
     module: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokenRecurrence:
+    """A recurrent layer whose state leaves the graph between each two of its steps."""
+
+    kind: str
+    """``detach``, ``detach_`` or ``data``."""
+    layer: str
+    """The operation of one step: ``lstm_cell``, or ``linear`` for a cell of the user's own."""
+    steps: int
+    """In one forward."""
+    reached: int = 0
+    """Those that the loss's gradient reaches."""
+    lines: tuple[int, ...] = ()
+    """All lines with such a ``detach()`` in the function that runs the steps; empty where they stand elsewhere or leave the graph by other means."""
+    where: Location | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +169,7 @@ class Parameters(Measurement):
     cuts: tuple[GraphCut, ...] = ()
     constant: GraphCut | None = None
     """A softmax over an axis with one entry, which is 1 whatever goes in, and the parameters that therefore get gradients of zero alone."""
+    recurrence: BrokenRecurrence | None = None
     forced_where: Location | None = None
     """Where ``requires_grad`` is set on a loss, or on a new tensor that becomes one; only when the loss reaches no parameter."""
     loss_has_graph: bool = True

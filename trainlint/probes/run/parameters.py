@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from trainlint.measurements import GraphCut, ParameterInfo, Parameters, RebuiltLayer, UnregisteredModule
 from trainlint.probes.data.value_source import forced_gradient
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.run.broken_recurrence import broken_recurrence
 from trainlint.probes.run.cuts import graph_cuts
 from trainlint.probes.run.moving_targets import moving_targets, still_targets
 from trainlint.probes.run.shared_rows import shared_rows
@@ -72,6 +73,7 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
         ),
         cuts=tuple(graph_cuts(recording, names, reached)),
         constant=_constant(recording, {i.name for i in infos if i.gradient == "zero"}, names),
+        recurrence=broken_recurrence(recording) if learns else None,
         forced_where=at(_forced(first.place)) if first is not None and not learns else None,
         loss_has_graph=learns,
         grad_globally_off=at(recording.grad_off),
