@@ -4,7 +4,7 @@ import pytest
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Activation, Activations, Influence, InputEffect
+from trainlint.measurements import Activation, Activations, Collapsed, Influence, InputEffect
 from trainlint.rule import Verdict
 from trainlint_rules.input_ignored import InputIgnored
 
@@ -52,3 +52,13 @@ def test_passes_models_that_can_learn_from_their_inputs(together: InputEffect, a
 def test_leaves_a_layer_of_dead_units_to_its_own_rule():
     assert judge(effect(), lost_in="relu", dead=1.0).kind == "not-run"
     assert judge(effect(), lost_in="layer_norm", dead=1.0).kind == "fail"
+
+
+def test_warns_of_numbers_that_a_cast_makes_equal():
+    cast = Collapsed(numbers=31, low=0.01, high=0.99, look_up="embedding", where=PLACE)
+    layers = Activations()
+    verdict = InputIgnored().judge(Influence(together=effect(0.5), collapsed=(cast,)), layers)
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, PLACE)
+    assert "embedding gives every sample the same" in verdict.message
+    assert InputIgnored().judge(Influence(collapsed=(cast,)), layers).severity is Severity.WARNING
+    assert InputIgnored().judge(Influence(together=effect(), collapsed=(cast,)), layers).severity is Severity.ERROR

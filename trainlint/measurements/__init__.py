@@ -23,7 +23,7 @@ from trainlint.measurements.gradients import (
     UnregisteredModule,
     layer_names,
 )
-from trainlint.measurements.influence import Influence, InputEffect, TokenOrder
+from trainlint.measurements.influence import Collapsed, Influence, InputEffect, TokenOrder
 from trainlint.measurements.labels import (
     BetweenLabels,
     ClassMatch,
@@ -84,6 +84,7 @@ __all__ = [
     "Batches",
     "BetweenLabels",
     "ClassMatch",
+    "Collapsed",
     "ColourOrder",
     "Comparison",
     "Course",
