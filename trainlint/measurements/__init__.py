@@ -43,7 +43,7 @@ from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
 from trainlint.measurements.padding import LeftOut, Padding
 from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
-from trainlint.measurements.reading import LastBatch, LoaderEnd, Overwritten, Repeat, Repeats, WorkerSeeds
+from trainlint.measurements.reading import CrossedLinks, LastBatch, LoaderEnd, Overwritten, Repeat, Repeats, WorkerSeeds
 from trainlint.measurements.recipe import (
     Augmentation,
     BatchSize,
@@ -88,6 +88,7 @@ __all__ = [
     "ColourOrder",
     "Comparison",
     "Course",
+    "CrossedLinks",
     "CurveRun",
     "Curves",
     "DataScan",
