@@ -117,6 +117,7 @@ KINDS: Mapping[str, Kind] = {
     "plain-validation": Kind(data.plain_validation),
     "not-in-place": Kind(in_place.not_in_place),
     "return-loss": Kind(returns.return_loss),
+    "return-copy": Kind(returns.return_copy),
     "transform-only": Kind(scaling.transform_only),
     "seed-once": Kind(seeding.seed_once),
     "restore-generator": Kind(seeding.restore_generator),
