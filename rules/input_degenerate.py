@@ -8,11 +8,13 @@ In the recorded training batches, on the tensor that enters the model:
   on, a note from a tenth on;
 - **repeated samples**, equal to an earlier one of the same batch: an error when whole batches consist of one sample
   while their targets differ, a warning from half of a batch on;
+- **one array stored for all samples**: without a DataLoader, all samples of each batch are equal, differ from batch to batch, and one array, as a
+  buffer that an environment hands out and writes into again, lies in the memory as often (an error);
 - **pixels that run over the end of 8 bits**: read again, a picture has its brightest pixels, and only these, darker by a whole range than the
   shift of the others (a warning);
 - **a colour channel that never changes** while others do (a note).
 
-Narrow tables, short token sequences and single numbers repeat by nature and are not judged.
+Narrow tables, short token sequences and single numbers repeat by nature and are not judged but for that array.
 
 ## Why it matters
 
@@ -54,8 +56,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from trainlint.finding import Fix, Severity, Stage
-from trainlint.measurements import Batches, BatchView, Leaf
+from trainlint.finding import Edit, Fix, Severity, Stage
+from trainlint.measurements import Batches, BatchView, Leaf, SharedBuffer
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 from ._inputs import made_where, main_input, pool
@@ -86,8 +88,16 @@ class InputDegenerate(Rule):
         """Judge blank samples first, then repeated ones, then dead channels; before them pixels that ran over the end of 8 bits."""
         if batches.wrapped:
             return _wrapped(batches)
+        if batches.shared is not None:
+            return _shared(batches.shared)
         pairs = [(view, leaf) for view in batches.train if (leaf := main_input(view)) and math.prod(leaf.shape[1:]) >= WIDTH]
         if not pairs:
+            narrow = [leaf for view in batches.train if (leaf := main_input(view)) and "float" in leaf.dtype and len(leaf.shape) > 1]
+            repeated, samples = sum(leaf.repeated_rows for leaf in narrow), sum(leaf.shape[0] for leaf in narrow)
+            if samples and repeated < REPEATED * samples:
+                return passed(
+                    f"Of {samples:,} samples that entered the model {repeated or 'none'} repeated.", evidence={"repeated": repeated}
+                )
             return not_run(f"no input with at least {WIDTH} values a sample enters the model, and narrower ones repeat by nature")
         leaves = [leaf for _, leaf in pairs]
         samples = sum(leaf.shape[0] for leaf in leaves)
@@ -99,6 +109,23 @@ class InputDegenerate(Rule):
             f"Of {samples:,} samples that entered the model {blank or 'none'} were blank and {repeated or 'none'} repeated.",
             evidence={"samples": samples, "blank": blank, "repeated": repeated},
         )
+
+
+def _shared(found: SharedBuffer) -> Verdict:
+    copied = "copy" if found.array else "clone"
+    what = f"self.{found.attribute}" if found.attribute else "the array"
+    return failed(
+        f"All {found.samples} samples of each batch are one and the same: a single array is stored {found.stored:,} times, and holds what was written into "
+        f"it last. So none of them is what it was when it was stored.",
+        severity=Severity.ERROR,
+        evidence={"measured": found.stored, "expected": 1, "threshold": found.samples, "samples": found.samples, "batches": found.batches},
+        location=found.where,
+        fix=Fix(
+            summary=f"Hand out, or store, a copy: {what} is written into again at the next step.",
+            code=f"return {what if found.attribute else 'self.buffer'}.{copied}()",
+            edit=Edit(kind="return-copy", values={"attribute": found.attribute, "method": copied}) if found.attribute else None,
+        ),
+    )
 
 
 def _wrapped(batches: Batches) -> Verdict:

@@ -6,12 +6,15 @@ Each sample of the recorded batch is given the inputs of another, and the step i
 
 - **Error**: no prediction changes, and no gradient of any parameter either: the model cannot learn anything about its inputs.
 - **Warning**: the same for one of several inputs that enter the model.
+- **Warning**: numbers between -1 and 1 that differ are cast to integers, all 0, before the model looks something up by them, so that each sample
+  gets the same row (a time in [0, 1) for a table of 1,000 steps).
 
 Not judged: a layer whose units are all silent passes nothing on either; dead-units says so. Where the effect only fades from one
 saturating layer to the next, init-scale and gradient-vanishing say why.
 
 Healthy and passed: last layers that begin at zero (their gradients do depend on the inputs), tensors of the batch that the loop
-keeps for itself, masks and ids that are the same for all samples, generators that are fed noise.
+keeps for itself, masks and ids that are the same for all samples, generators that are fed noise; numbers that the model also uses as they
+are, as interpolation does, that were learned, or worked out before the cast.
 
 ## Why it matters
 
@@ -42,6 +45,8 @@ return self.head(hidden)
 - A relative change of 1e-6 in predictions, the rounding of single precision (2 ** -24 = 6e-8) after some sums, and of 1e-4 in
   gradients, which add up more of it: behind a norm over one value they changed by 3e-6, under a last layer at zero by 0.4.
 
+- Eight different numbers, all between -1 and 1 in each recorded step, that become one integer: scaled numbers leave that range.
+
 ## References
 
 - Karpathy, A Recipe for Training Neural Networks (input-independent baseline): https://karpathy.github.io/2019/04/25/recipe/
@@ -51,7 +56,7 @@ return self.head(hidden)
 from __future__ import annotations
 
 from trainlint.finding import Fix, Json, Severity, Stage
-from trainlint.measurements import Activations, Influence, InputEffect, Loss
+from trainlint.measurements import Activations, Collapsed, Influence, InputEffect, Loss
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: Relative change that rounding explains, in predictions and in gradients.
@@ -78,6 +83,11 @@ class InputIgnored(Rule):
     def judge(self, influence: Influence, activations: Activations, loss: Loss) -> Verdict:
         """Judge all inputs together, then each alone."""
         together = influence.together
+        if together is None or not _ignored(together):
+            for cast in influence.collapsed:
+                return _collapsed(cast)
+        if together is None:
+            return not_run("the recorded step could not be replayed with inputs of other samples")
         silent = next((layer.module or layer.kind for layer in activations.layers if layer.dead_units >= 1.0), None)
         if _ignored(together) and silent is not None and influence.lost_in in SILENCING:
             return not_run(f"every unit of {silent} is silent, so that nothing of the input passes it")
@@ -94,7 +104,7 @@ class InputIgnored(Rule):
         }
         if _ignored(together):
             return failed(
-                f"No prediction and no gradient changes when each of {influence.samples} samples is given the inputs of another{_how(influence)}.",
+                f"No prediction and no gradient changes when each of {influence.samples} samples is given the inputs of another{_how(influence, together)}.",
                 severity=Severity.ERROR,
                 evidence=evidence,
                 location=influence.where,
@@ -123,11 +133,32 @@ class InputIgnored(Rule):
         return passed(f"Given another sample's inputs, predictions change by up to {together.change:.2g} of their size.", evidence=evidence)
 
 
-def _ignored(effect: InputEffect) -> bool:
-    return effect.change <= EQUAL and effect.gradient_change <= EQUAL_GRADIENTS
+def _collapsed(cast: Collapsed) -> Verdict:
+    return failed(
+        f"This cast turns {cast.numbers:,} different numbers between {cast.low:.3g} and {cast.high:.3g} into one integer, so {cast.look_up} gives every "
+        "sample the same, whatever its number.",
+        severity=Severity.WARNING,
+        evidence={
+            "measured": 1,
+            "expected": "several integers",
+            "threshold": 1,
+            "numbers": cast.numbers,
+            "low": cast.low,
+            "high": cast.high,
+        },
+        location=cast.where,
+        fix=Fix(
+            summary="Scale the numbers to the size of the table before the cast, or hand the model the numbers as they are.",
+            code="row = self.table[(t * (len(self.table) - 1)).long()]  # t in [0, 1]",
+        ),
+    )
 
 
-def _how(influence: Influence) -> str:
-    if not influence.together.connected:
+def _how(influence: Influence, together: InputEffect) -> str:
+    if not together.connected:
         return ": no operation leads from the batch to the loss"
     return f": {influence.lost_in} passes nothing on" if influence.lost_in else ""
+
+
+def _ignored(effect: InputEffect) -> bool:
+    return effect.change <= EQUAL and effect.gradient_change <= EQUAL_GRADIENTS

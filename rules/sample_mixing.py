@@ -18,6 +18,9 @@ does not, as with a positional encoding that is cut by the size of the batch.
 A **warning** where samples change each other before any model sees them: neighbours of the dataset share values, as overlapping windows do, and
 reading one of them changes the stored values in place.
 
+An **error** where a collate function that joins graphs end to end leads edges of one to nodes of another: handed some samples, it moves their edges
+by something else than the number of nodes before them, or places blocks of a matrix of links wrongly.
+
 In a model that predicts the next token, the prediction at one position must not depend on later tokens. Nor may targets be the
 input as it stands: a model that sees no later token is then asked to repeat the one that it was just given.
 
@@ -67,7 +70,7 @@ h = nn.TransformerEncoder(layer, 2)(x)
 from __future__ import annotations
 
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
-from trainlint.measurements import Batches, Leaf, Mixing, Overwritten
+from trainlint.measurements import Batches, CrossedLinks, Leaf, Mixing, Overwritten
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 SHARE = 1e-3
@@ -117,8 +120,12 @@ class SampleMixing(Rule):
         """What is wrong in the data first, then later tokens: a leak there makes everything else look good."""
         if mixing.overwritten is not None:
             return _overwritten(mixing.overwritten)
+        if mixing.crossed is not None and mixing.crossed.wrong:
+            return _crossed(mixing.crossed)
         if mixing.future_tokens and mixing.future_share >= SHARE:
             return _unshifted(mixing) if mixing.unshifted else _future(mixing)
+        if mixing.across_samples is None and mixing.future_tokens is None and mixing.crossed is not None:
+            return passed(f"Of {mixing.crossed.samples} graphs put together each keeps its edges.", evidence={"measured": 0, "expected": 0})
         if mixing.across_samples is None and mixing.future_tokens is None:
             return not_run("the recorded step could not be replayed with one sample changed")
         evidence: dict[str, Json] = {"measured": mixing.share, "expected": 0.0, "threshold": SHARE, "samples": mixing.samples}
@@ -157,6 +164,21 @@ def _overwritten(found: Overwritten) -> Verdict:
             summary="Change a copy: slices of arrays and tensors are views, and -=, /= and functions that work in place write through them.",
             code="window = self.series[start : start + length].copy()  # clone() for a tensor",
             edit=Edit(kind="not-in-place"),
+        ),
+    )
+
+
+def _crossed(found: CrossedLinks) -> Verdict:
+    return failed(
+        f"Edges of one graph join nodes of others: of {found.samples} graphs put together, the collate function moves the edges ({found.path}) of "
+        f"{found.wrong} by something else than the number of nodes before them.",
+        severity=Severity.ERROR,
+        evidence={"measured": found.wrong, "expected": 0, "threshold": 0, "samples": found.samples, "edges": found.path},
+        location=found.where,
+        fix=Fix(
+            summary="Move the edges of each graph by the nodes of all graphs before it.",
+            code="for graph in graphs:\n    edges.append(graph.edge_index + offset)\n    offset += graph.num_nodes",
+            edit=Edit(kind="running-sum"),
         ),
     )
 

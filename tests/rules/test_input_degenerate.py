@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Batches, BatchView, Leaf
+from trainlint.measurements import Batches, BatchView, Leaf, SharedBuffer
 from trainlint.rule import Verdict
 from trainlint_rules.input_degenerate import InputDegenerate
 
@@ -88,3 +88,11 @@ def test_warns_of_pixels_that_run_over_the_end_of_8_bits():
     cast = Location("data.py", 38)
     verdict = InputDegenerate().judge(Batches(wrapped=0.1, wrapped_where=cast))
     assert (verdict.severity, verdict.location) == (Severity.WARNING, cast)
+
+
+def test_one_array_stored_for_all_samples_is_an_error():
+    shared = SharedBuffer(path="input 0", samples=64, batches=8, stored=311, attribute="obs", where=Location("env.py", 9))
+    verdict = InputDegenerate().judge(Batches(shared=shared))
+    assert (verdict.severity, verdict.location) == (Severity.ERROR, shared.where)
+    assert "311 times" in verdict.message
+    assert "self.obs.copy()" in verdict.fix.code

@@ -4,7 +4,7 @@ import pytest
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Activation, Activations, Influence, InputEffect, Loss
+from trainlint.measurements import Activation, Activations, Collapsed, Influence, InputEffect, Loss
 from trainlint.rule import Verdict
 from trainlint_rules.input_ignored import InputIgnored
 
@@ -60,3 +60,13 @@ def test_leaves_a_layer_of_dead_units_to_its_own_rule():
 def test_is_silent_about_a_loss_that_is_always_zero():
     assert judge(effect(), lost_in="mul", losses=(0.0, 0.0)).kind == "not-run"
     assert judge(effect(connected=False), losses=(0.0, 0.0)).kind == "fail"
+
+
+def test_warns_of_numbers_that_a_cast_makes_equal():
+    cast = Collapsed(numbers=31, low=0.01, high=0.99, look_up="embedding", where=PLACE)
+    layers, loss = Activations(), Loss()
+    verdict = InputIgnored().judge(Influence(together=effect(0.5), collapsed=(cast,)), layers, loss)
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, PLACE)
+    assert "embedding gives every sample the same" in verdict.message
+    assert InputIgnored().judge(Influence(collapsed=(cast,)), layers, loss).severity is Severity.WARNING
+    assert InputIgnored().judge(Influence(together=effect(), collapsed=(cast,)), layers, loss).severity is Severity.ERROR

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Batches, BatchView, Leaf, Mixing, Overwritten
+from trainlint.measurements import Batches, BatchView, CrossedLinks, Leaf, Mixing, Overwritten
 from trainlint_rules.sample_mixing import SampleMixing
 
 LINE = Location("model.py", 18)
@@ -87,3 +89,11 @@ def test_warns_when_reading_a_sample_changes_another():
     assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, line)
     assert "once sample 606 was read, sample 605 is another one, changed by 10%" in verdict.message
     assert verdict.fix.edit.kind == "not-in-place"
+
+
+def test_edges_of_other_graphs_are_an_error() -> None:
+    crossed = CrossedLinks(samples=8, wrong=6, path=".edge_index", where=Location("data.py", 12))
+    verdict = SampleMixing().judge(Mixing(crossed=crossed), Batches())
+    assert (verdict.severity, verdict.location) == (Severity.ERROR, crossed.where)
+    assert ".edge_index" in verdict.message
+    assert SampleMixing().judge(Mixing(crossed=replace(crossed, wrong=0)), Batches()).kind == "pass"

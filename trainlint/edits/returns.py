@@ -8,7 +8,22 @@ from trainlint.edits.changes import Changes
 from trainlint.edits.script import Script, Unsure
 from trainlint.finding import Json
 
-__all__ = ["return_loss"]
+__all__ = ["return_copy", "return_loss"]
+
+
+def return_copy(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Return a copy of what the attribute ``attribute`` of self holds, made by its method ``method``."""
+    place = script.statement(line)
+    part = place.body[0] if isinstance(place, cst.SimpleStatementLine) and len(place.body) == 1 else None
+    held, method = f"self.{values['attribute']}", str(values["method"])
+    found = [n for n in script.all(cst.Attribute, part) if script.code(n) == held] if isinstance(part, cst.Return) else []
+    if len(found) != 1:
+        raise Unsure("the line does not return the array as it is")
+    node = found[0]
+    alone = part.value is node or (isinstance(part.value, cst.Tuple) and any(e.value is node for e in part.value.elements))
+    if not alone:
+        raise Unsure("the line works something out from the array")
+    return Changes(script).replace(node, cst.Call(cst.Attribute(node, cst.Name(method))))
 
 
 def return_loss(script: Script, line: int, values: dict[str, Json]) -> Changes:

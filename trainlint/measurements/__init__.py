@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from trainlint.measurements.axes import AxisOrder, ColourOrder, Reshape
 from trainlint.measurements.base import OUT_OF_BUDGET, Measurement, Unmeasured
-from trainlint.measurements.batches import Batches, BatchView, DataScan, LabelCount, Leaf, NonFiniteSample, SampleOrder
+from trainlint.measurements.batches import Batches, BatchView, DataScan, LabelCount, Leaf, NonFiniteSample, SampleOrder, SharedBuffer
 from trainlint.measurements.curves import CurveRun, Curves
 from trainlint.measurements.experiments import Attempt, Comparison, Course, LearningRate, Mixing, Overfit, Replay, Trial
 from trainlint.measurements.gradients import (
@@ -25,7 +25,7 @@ from trainlint.measurements.gradients import (
     UnregisteredModule,
     layer_names,
 )
-from trainlint.measurements.influence import CutStream, Influence, InputEffect, TokenOrder
+from trainlint.measurements.influence import Collapsed, CutStream, Influence, InputEffect, TokenOrder
 from trainlint.measurements.kept_answers import KeptAnswers
 from trainlint.measurements.labels import (
     BetweenLabels,
@@ -46,7 +46,7 @@ from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
 from trainlint.measurements.padding import LeftOut, LostEnds, Padding
 from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
-from trainlint.measurements.reading import LastBatch, LoaderEnd, Overwritten, Repeat, Repeats, WorkerSeeds
+from trainlint.measurements.reading import CrossedLinks, LastBatch, LoaderEnd, Overwritten, Repeat, Repeats, WorkerSeeds
 from trainlint.measurements.recipe import (
     Augmentation,
     BatchSize,
@@ -89,9 +89,11 @@ __all__ = [
     "BetweenLabels",
     "BrokenRecurrence",
     "ClassMatch",
+    "Collapsed",
     "ColourOrder",
     "Comparison",
     "Course",
+    "CrossedLinks",
     "CurveRun",
     "Curves",
     "CutStream",
@@ -149,6 +151,7 @@ __all__ = [
     "SampleOrder",
     "SchedulerInfo",
     "Shared",
+    "SharedBuffer",
     "SharedRows",
     "ShiftedTags",
     "ShortRun",

@@ -9,7 +9,7 @@ from trainlint.details import ImageGrid, Series, Table
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["BatchView", "Batches", "DataScan", "LabelCount", "Leaf", "NonFiniteSample", "SampleOrder"]
+__all__ = ["BatchView", "Batches", "DataScan", "LabelCount", "Leaf", "NonFiniteSample", "SampleOrder", "SharedBuffer"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,25 @@ class BatchView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedBuffer:
+    """One array that was stored for many samples, so that all of them are what was written into it last."""
+
+    path: str
+    """The input that it enters as."""
+    samples: int
+    """Of a batch, all of them equal."""
+    batches: int
+    stored: int
+    """Places that hold the array."""
+    attribute: str = ""
+    """Name of the attribute of the user's object that holds it too, and returns it; empty where none is known."""
+    array: bool = True
+    """It is an array of NumPy, not a tensor."""
+    where: Location | None = None
+    """Where it is returned."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batches(Measurement):
     """Recorded batches, the first training batch first."""
 
@@ -87,6 +106,8 @@ class Batches(Measurement):
     """Class of the first layer that receives the input: ``Conv2d``, ``Linear``, ``BatchNorm1d``, ``Embedding`` …"""
     normalised_inside: bool = False
     """The model normalises its input itself (first operation is a norm layer or an affine rescale of the input)."""
+    shared: SharedBuffer | None = None
+    """Looked for without a loader."""
     wrapped: float = 0.0
     """Share of the pairs of readings of a training picture in which pixels ran over the end of 8 bits; 0 where too few for that did."""
     wrapped_where: Location | None = None

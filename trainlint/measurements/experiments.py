@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
-from trainlint.measurements.reading import Overwritten
+from trainlint.measurements.reading import CrossedLinks, Overwritten
 
 __all__ = ["Attempt", "Comparison", "Course", "LearningRate", "Mixing", "Overfit", "Replay", "Trial"]
 
@@ -156,6 +156,8 @@ class Mixing(Measurement):
     place_operation: str = ""
     overwritten: Overwritten | None = None
     """In the data, before any model sees it."""
+    crossed: CrossedLinks | None = None
+    """By the training loader's collate function."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["CutStream", "Influence", "InputEffect", "TokenOrder"]
+__all__ = ["Collapsed", "CutStream", "Influence", "InputEffect", "TokenOrder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +27,27 @@ class InputEffect:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Collapsed:
+    """Different numbers that a cast turns into one and the same integer, by which a model looks something up."""
+
+    numbers: int
+    """Different ones, in one step."""
+    low: float
+    high: float
+    look_up: str
+    """The operation that takes the integer: ``embedding``, ``index``, ``one_hot`` …"""
+    where: Location
+    """The cast."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Influence(Measurement):
     """What exchanging inputs between samples changes."""
 
     name: ClassVar[str] = "influence"
-    together: InputEffect
-    """All inputs at once."""
+    together: InputEffect | None = None
+    """All inputs at once; None where only ``collapsed`` could be measured."""
+    collapsed: tuple[Collapsed, ...] = ()
     inputs: tuple[InputEffect, ...] = ()
     """Each alone, when there are several."""
     samples: int = 0

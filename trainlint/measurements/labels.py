@@ -93,6 +93,8 @@ class Signal:
     """Samples are augmented at random."""
     pictures: bool = False
     """The main input is a picture."""
+    relational: bool = False
+    """Inputs are ids, or several alike, whose labels may say what they have to do with each other; negatives drawn for them follow any order."""
     repair: Repair | None = None
     mismatch: Mismatch | None = None
 

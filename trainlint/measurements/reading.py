@@ -8,7 +8,21 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["LastBatch", "LoaderEnd", "Overwritten", "Repeat", "Repeats", "WorkerSeeds"]
+__all__ = ["CrossedLinks", "LastBatch", "LoaderEnd", "Overwritten", "Repeat", "Repeats", "WorkerSeeds"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossedLinks:
+    """What a collate function that joins graphs makes of their edges: whether it leads them to nodes of other graphs."""
+
+    samples: int
+    """Graphs that it was given."""
+    wrong: int
+    """Of these, those whose edges it moved by something else than the nodes before them; 0 where all are right."""
+    path: str
+    """The edges, in a sample."""
+    where: Location | None = None
+    """The line of the collate function that sets by how much edges are moved, or its head."""
 
 
 @dataclass(frozen=True, kw_only=True)

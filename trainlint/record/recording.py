@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from trainlint.record.answers import Answers
+from trainlint.record.casts import Cast
 from trainlint.record.frames import Frames, Place
 from trainlint.record.parameters import named_parameters_of, parameters_of
 from trainlint.record.provenance import Provenance
@@ -84,6 +85,8 @@ class Recording:
     """Graphs of losses and outputs that outlived their step, by place."""
     rebuilt: dict[tuple[str, Place | None], Rebuilt] = field(default_factory=dict)
     """Layers that were built while a forward ran, by class and line."""
+    casts: dict[Place, Cast] = field(default_factory=dict)
+    """Numbers that were cast to an index, by line."""
     shadows: list[Shadow] = field(default_factory=list)
     """Second sets of the model's weights."""
 

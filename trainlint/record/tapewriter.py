@@ -56,6 +56,7 @@ class TapeWriter(Written, TorchFunctionMode):
         self.shadows = ShadowWatch()
         self.on_loss: Callable[[str], None] = lambda name: None
         """Told of each call of a loss function outside a model's own forward."""
+        self.casts = {}
         self._pid = os.getpid()
         self._clear()
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainlint.record.casts import Cast, casts, merged
 from trainlint.record.frames import Place
 from trainlint.record.operation import Cut, Operation, State
 from trainlint.record.tape import Tape
@@ -24,6 +25,8 @@ class Written:
     """Operations of the step that is going on, and the tensors between them. A tensor is known by its slot, a number."""
 
     devices: tuple[str, ...] = ()
+    casts: dict[Place, Cast]
+    """Of all steps that a tape was cut from."""
 
     def _clear(self) -> None:
         self._operations: list[Operation] = []
@@ -79,6 +82,8 @@ class Written:
         if slot is None or self.overflow:
             return None
         keep = self._needed(slot)
+        for line, cast in casts(self._operations, keep, self._alive).items():
+            self.casts[line] = merged(self.casts.get(line), cast)
         outside = set(self._outside)
         dynamic: set[int] = {  # a state carried on from the step before is none: what is detached from it is a constant
             s

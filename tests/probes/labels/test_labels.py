@@ -259,3 +259,58 @@ def test_texts_of_different_lengths_are_counted_with_their_masks() -> None:
     recording = train(model, loader, lambda m, b: F.cross_entropy(m(b[0], b[1]), b[2]))
     found = measured(measure_labels, recording)
     assert found.signals[0].accuracy > 0.9
+
+
+class Pairs(nn.Module):
+    """Scores of a user and an item."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.user, self.item = nn.Embedding(60, 4), nn.Embedding(90, 4)
+
+    def forward(self, user: Tensor, item: Tensor) -> Tensor:
+        return (self.user(user) * self.item(item)).sum(1)
+
+
+def plays(negatives: int, *, behind: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Users in ascending order with drawn items, and with each play drawn negatives: beside it, or all behind the plays."""
+    generator = torch.Generator().manual_seed(0)
+    user = torch.arange(60).repeat_interleave(12)
+    drawn = user.repeat_interleave(negatives)
+    users, labels = torch.cat([user, drawn]), torch.cat([torch.ones(len(user)), torch.zeros(len(drawn))])
+    items = torch.randint(90, (len(users),), generator=generator)
+    order = torch.arange(len(users)) if behind else torch.cat([user, drawn]).argsort(stable=True)
+    return users[order], items[order], labels[order]
+
+
+def play_loss(model: nn.Module, batch: list[Tensor]) -> Tensor:
+    return F.binary_cross_entropy_with_logits(model(batch[0], batch[1]), batch[2])
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_drawn_negatives_in_any_order_fit_no_other_pairing(behind: bool) -> None:
+    signal = both(TensorDataset(*plays(4, behind=behind)), model=Pairs(), loss=play_loss).signals[0]
+    assert signal.relational
+    assert signal.repair is signal.mismatch is None
+
+
+class Towers(nn.Module):
+    """Scores of the features of a user and of an item."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.user, self.item = nn.Linear(6, 4), nn.Linear(6, 4)
+
+    def forward(self, user: Tensor, item: Tensor) -> Tensor:
+        return (self.user(user) * self.item(item)).sum(1)
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_stretches_of_users_and_of_negatives_are_no_pairing(behind: bool) -> None:
+    users, items, labels = plays(4, behind=behind)
+    generator = torch.Generator().manual_seed(1)
+    whole = TensorDataset(torch.randn(60, 6, generator=generator)[users], torch.randn(90, 6, generator=generator)[items], labels)
+    signal = both(whole, model=Towers(), loss=play_loss).signals[0]
+    assert signal.relational
+    assert signal.repair is None or signal.repair.z < 8
+    assert signal.mismatch is None

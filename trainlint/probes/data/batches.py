@@ -21,6 +21,7 @@ from trainlint.probes.data.made import made_at
 from trainlint.probes.data.names import spoken
 from trainlint.probes.data.own_scale import own_scale
 from trainlint.probes.data.roles import DataFlow
+from trainlint.probes.data.shared_buffer import shared_buffer
 from trainlint.probes.data.wrapped import cast_at, wrapped_pictures
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.record.recording import Recording
@@ -51,6 +52,7 @@ def measure_batches(recording: Recording, deadline: float, settings: Settings) -
     pictures = any(leaf.kind == "image" for leaf in train[0].inputs or train[0].leaves)
     wrapped = wrapped_pictures(recording, deadline) if pictures else 0.0
     return Batches(
+        shared=shared_buffer(train, recording.frames) if not recording.loaders_of("train") else None,
         wrapped=wrapped,
         wrapped_where=recording.frames.location(cast_at(recording, deadline)) if wrapped else None,
         val_scaled_to=alone.how if alone is not None else "",

@@ -36,6 +36,9 @@ _MOST_COLUMNS = 50
 #: More different labels than this share of the samples are no classes.
 _MOST_DIFFERENT = 0.2
 
+#: Whole numbers of a sample that are ids side by side; more are a text, or a table.
+_IDS = 4
+
 Indices = npt.NDArray[np.int64]
 
 
@@ -73,6 +76,17 @@ class Split:
         made = np.zeros_like(labels)
         made[known] = np.apply_along_axis(_ranks, 0, labels[known]) if self.kind == "values" else labels[known] - labels[known].mean(0)
         return made
+
+    @property
+    def ids(self) -> bool:
+        """Each input is a few ids, as of a user and an item: labels say which belong together, and whoever drew the samples chose their order."""
+        return all(_is_id(tensors[0]) for tensors in self.inputs.values())
+
+    @property
+    def relates(self) -> bool:
+        """Labels may say what two inputs have to do with each other: ids, or several inputs of numbers that are alike in kind and size."""
+        alike = [(self.kinds[p], t[0].shape) for p, t in self.inputs.items() if _is_id(t[0]) or t[0].is_floating_point()]
+        return self.ids or len(set(alike)) < len(alike)
 
     @property
     def classes(self) -> Rows:
@@ -205,6 +219,10 @@ def _gather(phase: str, entry: Loader, samples: Samples, inputs: Sequence[Leaf],
     _name_targets(split, target)
     split.features = _features(split)
     return split
+
+
+def _is_id(sample: Tensor) -> bool:
+    return not sample.is_floating_point() and not sample.is_complex() and sample.numel() <= _IDS
 
 
 def _name_targets(split: Split, target: Leaf) -> None:

@@ -96,7 +96,7 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
     train, val = probed.get("train"), splits.get("val")
     if train is not None and train.split.kind == "classes":
         found = _with_noise(replace(found, held_out=found.signals[0].accuracy), train)
-        if val is not None and val.kind == "classes" and val.features.shape[1] == train.split.features.shape[1]:
+        if val is not None and val.kind == "classes" and not val.relates and val.features.shape[1] == train.split.features.shape[1]:
             found = replace(found, match=match_classes(train, val))
     return _with_sets(found, splits)
 
@@ -133,7 +133,7 @@ def _signal(one: Probed, probed: dict[str, Probed], deadline: float) -> Signal:
         accuracy = balanced_accuracy(fit.held_out[known].argmax(1), np.searchsorted(split.classes, split.labels[known]))
     pairs, agree, chance = _close_pairs(one)
     others = [o.split for o in probed.values() if o is not one and o.split.labels.shape[1:] == split.labels.shape[1:]]
-    repair = find_repair(one, others) if fit.z < _NONE and time.monotonic() < deadline else None
+    repair = find_repair(one, others) if fit.z < _NONE and not split.ids and time.monotonic() < deadline else None
     return Signal(
         phase=split.phase,
         kind=split.kind,
@@ -151,8 +151,9 @@ def _signal(one: Probed, probed: dict[str, Probed], deadline: float) -> Signal:
         close_chance=chance,
         random=split.random,
         pictures="image" in split.kinds.values(),
+        relational=split.relates,
         repair=repair,
-        mismatch=_mismatch(one, probed) if time.monotonic() < deadline else None,
+        mismatch=_mismatch(one, probed) if not split.relates and time.monotonic() < deadline else None,
     )
 
 
@@ -187,7 +188,11 @@ def _mismatch(one: Probed, probed: dict[str, Probed]) -> Mismatch | None:
 
 def _transfer(probed: dict[str, Probed]) -> Mismatch | None:
     """What training teaches of validation, where both can be learned from by themselves."""
-    if len(probed) < 2 or any(one.fit.z < _SURE for one in probed.values()) or len({one.split.kind for one in probed.values()}) > 1:
+    if (
+        len(probed) < 2
+        or any(one.split.relates or one.fit.z < _SURE for one in probed.values())
+        or len({one.split.kind for one in probed.values()}) > 1
+    ):
         return None
     train, val = probed["train"], probed["val"]
     if train.split.features.shape[1] != val.split.features.shape[1] or (

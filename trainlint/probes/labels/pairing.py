@@ -20,6 +20,9 @@ __all__ = ["Probed", "find_mismatch", "find_repair", "find_stretch", "paired", "
 _SHIFTS = (-5, -4, -3, -2, -1, 1, 2, 3, 4, 5)
 #: Share of the samples whose label under another pairing must be known.
 _KNOWN = 0.6
+#: Standard deviations from which a pairing is asked whether stretches of the dataset explain it; neighbours that exchange labels for that, and the share
+#: of the fit that then may be left.
+_FAR, _NEIGHBOURS, _LEFT = 6.0, 10, 0.5
 #: Random permutations against which a probe from elsewhere is judged.
 _PERMUTATIONS = 199
 #: Stretches that an ordered dataset is cut into; the fewest samples of a run of them, and the largest share of all that it may be.
@@ -61,16 +64,32 @@ def pairings(dataset: Any, size: int) -> Iterator[tuple[str, Indices]]:
 
 
 def find_repair(probed: Probed, others: list[Split]) -> Repair | None:
-    """The pairing under which labels fit best, far from chance or not."""
+    """The pairing under which labels fit best, far from chance or not.
+
+    Labels that come in stretches fit inputs that do so too under any pairing that keeps stretches. So what labels of neighbours, exchanged with each
+    other, fit as well is no repair.
+    """
     best: Repair | None = None
     for name, given in _repaired(probed.split, others):
         known = np.isfinite(given).reshape(len(given), -1).all(1)
         if known.mean() < _KNOWN or np.array_equal(given[known], probed.split.labels[known]):
             continue
         score = probed.ridge.score(probed.split.columns(given))
-        if best is None or score > best.score:
+        if (best is None or score > best.score) and not _by_stretches(probed, given, score):
             best = Repair(name=name, score=score, z=probed.fit.z_of(score))
     return best
+
+
+def _by_stretches(probed: Probed, given: Rows, score: float) -> bool:
+    """Whether labels under a pairing fit about as well when they are exchanged between neighbours in the dataset."""
+    if probed.fit.z_of(score) < _FAR:
+        return False
+    split, generator = probed.split, np.random.default_rng(0)
+    order = np.argsort(split.roots, kind="stable")
+    groups = np.arange(len(order)) // _NEIGHBOURS
+    mixed = given.copy()
+    mixed[order] = given[order[np.lexsort((generator.random(len(order)), groups))]]
+    return probed.ridge.score(split.columns(mixed)) > _LEFT * score
 
 
 def paired(split: Split, others: list[Split], name: str) -> Rows:

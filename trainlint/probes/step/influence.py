@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from trainlint.measurements import Influence, InputEffect
+from trainlint.measurements import Collapsed, Influence, InputEffect
 from trainlint.probes.data.flow import trace
 from trainlint.probes.data.roles import DataFlow
 from trainlint.probes.errors import CannotMeasureError
@@ -33,15 +33,30 @@ __all__ = ["measure_influence"]
 _EQUAL, _EQUAL_GRADIENTS = 1e-6, 1e-4
 #: A sum in another order differs by rounding, which weighs more where terms cancel; what changes by more than this is no rounding.
 _CLEAR = 1e-3
+#: Steps in which all numbers must have become one integer.
+_STEPS = 3
 
 
 def measure_influence(recording: Recording, deadline: float, settings: Settings) -> Influence:
     """Exchange all inputs at once, then each alone; where all are ignored, once more at the weights that training began with."""
-    found = _influence(recording, deadline)
-    if _ignored(found.together):  # steps that were far too large can leave a sound model dead
-        with weights_at(recording, recording.initial):
-            found = _influence(recording, deadline)
-    return found
+    cast = tuple(_collapsed(recording))
+    try:
+        found = _influence(recording, deadline)
+        if found.together is not None and _ignored(found.together):  # steps that were far too large can leave a sound model dead
+            with weights_at(recording, recording.initial):
+                found = _influence(recording, deadline)
+    except CannotMeasureError:
+        if not cast:
+            raise
+        return Influence(collapsed=cast)
+    return replace(found, collapsed=cast)
+
+
+def _collapsed(recording: Recording) -> Iterator[Collapsed]:
+    for place, cast in recording.casts.items():
+        where = recording.frames.location(place)
+        if cast.collapsed and cast.steps >= _STEPS and where is not None:
+            yield Collapsed(numbers=cast.numbers, low=cast.low, high=cast.high, look_up=cast.look_up, where=where)
 
 
 def _ignored(effect: InputEffect) -> bool:

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from trainlint.measurements import Mixing
+from trainlint.probes.data.graph_links import crossed_links
 from trainlint.probes.data.in_place import overwritten_sample
+from trainlint.probes.data.split_samples import samples_of
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.step.batch_place import Placed, depends_on_place
 from trainlint.probes.step.exchange import MOVES, Exchange
@@ -70,12 +72,14 @@ class _Noise(dict[Prediction, float]):
 def measure_mixing(recording: Recording, deadline: float, settings: Settings) -> Mixing:
     """Samples that change each other in the data, and those that reach each other's predictions."""
     overwritten = overwritten_sample(recording)
+    entry = next(iter(recording.loaders_of("train")), None)
+    crossed = crossed_links(samples_of(entry), recording.tape, recording.frames) if entry is not None else None
     try:
-        return replace(_in_the_step(recording, deadline), overwritten=overwritten)
+        return replace(_in_the_step(recording, deadline), overwritten=overwritten, crossed=crossed)
     except CannotMeasureError:
-        if overwritten is None:
+        if overwritten is None and crossed is None:
             raise
-        return Mixing(overwritten=overwritten)
+        return Mixing(overwritten=overwritten, crossed=crossed)
 
 
 def _in_the_step(recording: Recording, deadline: float) -> Mixing:

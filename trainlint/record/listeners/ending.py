@@ -61,6 +61,7 @@ class Ending(Books):
         self.finished, self.enabled = True, False
         self.writer.stop()
         self.recording.kept = list(self.marks.kept.values())
+        self.recording.casts = dict(self.writer.casts)
         self.recording.seconds = time.monotonic() - self.begun
         for seen in self.recording.schedulers:
             seen.sometimes = called_sometimes(self.frames, seen.scheduler, "step")
@@ -93,7 +94,7 @@ class Ending(Books):
         self._used_places = {o.place for o in earlier.optimizers if o.place is not None}
         self._current, self._recent, self._handed, self._pending_inputs = [], [], [], []
         self._last_batch, self._step_ended = None, None
-        self.marks, self.writer.shadows = Marks(self.frames), ShadowWatch()
+        self.marks, self.writer.shadows, self.writer.casts = Marks(self.frames), ShadowWatch(), {}
         self._rest_begun = time.monotonic()
         self._rest_batches: dict[int, int] = {}
         self.enabled = self.resting = True
