@@ -10,8 +10,8 @@ again with the inner tokens of every row in another order, dropout off; the firs
 Where targets are the next tokens of a table with a column for each stretch of one stream, with or without attention:
 
 - **Warning**: the stream runs along the rows, and on into the next row, not down the columns, which are read as time: `data.view(rows, columns)` has put
-  neighbours side by side, so that each column holds every so-manieth token. Counts of pairs in one half of the table tell a token's neighbour in the other
-  half along the rows and around their ends, and not along time.
+  neighbours side by side, so that each column holds every so-manieth token. Counts of pairs in every other row tell a token's neighbour in the rest
+  along the rows and around their ends, and much less along time.
 
 Not judged: models without attention or given more than one tensor of tokens; rows that are padded or masked; tables, where each column has ids of its own;
 positions that are learned from zero and still near it; causal models pass, since their mask tells the order.

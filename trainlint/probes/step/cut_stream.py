@@ -1,7 +1,7 @@
 """A stream of tokens that was cut so that what is read as time skips over most of it.
 
 A next-token model over several columns of one stream reads down the columns; a column has to hold neighbours. ``stream.view(rows, columns)`` puts
-neighbours side by side instead. What a token tells of the next one, by counts of pairs in one half tried on the other, says which way the stream runs:
+neighbours side by side instead. What a token tells of the next one, by counts of pairs in every other row tried on the rest, says which way the stream runs:
 down the columns, or along the rows and on into the next row, as no set of separate sequences does.
 """
 
@@ -122,19 +122,19 @@ class _Told:
 
 
 def _told(tables: Sequence[Tensor]) -> _Told | None:
-    """Counts of one half of the rows, tried on the other; None where there are too few."""
+    """Counts of every other row, tried on the rest; None where there are too few."""
     rows = max(2, _MOST // tables[0].shape[1])
     held = [t[:rows].cpu().numpy() for t in tables]
     if sum(b.size for b in held) < _TOKENS:
         return None
     numbers = np.unique(np.concatenate([b.ravel() for b in held]), return_inverse=True)[1].ravel()
     blocks = [n.reshape(b.shape) for n, b in zip(np.split(numbers, np.cumsum([b.size for b in held])[:-1]), held, strict=True)]
-    halves = [[b[: len(b) // 2] for b in blocks], [b[len(b) // 2 :] for b in blocks]]
-    around = _joined([(b[:-1, -1], b[1:, 0]) for b in halves[1]])
+    around = _joined([(b[1:-1:2, -1], b[2::2, 0]) for b in blocks])
     if len(around[0]) < _AROUND:
         return None
-    down = [_joined([(b[:-1].ravel(), b[1:].ravel()) for b in half]) for half in halves]
-    across = [_joined([(b[:, :-1].ravel(), b[:, 1:].ravel()) for b in half]) for half in halves]
+    # Pairs that begin in even rows are counted, and tried on those of odd ones: both see all of a text.
+    down = [_joined([(b[i:-1:2].ravel(), b[i + 1 :: 2].ravel()) for b in blocks]) for i in (0, 1)]
+    across = [_joined([(b[i::2, :-1].ravel(), b[i::2, 1:].ravel()) for b in blocks]) for i in (0, 1)]
     on = _gains(across[0], around)
     if on.mean() <= _ERRORS * on.std() / len(on) ** 0.5:
         return None
