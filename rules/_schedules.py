@@ -1,4 +1,4 @@
-"""How long a run is, where its schedule is stepped, and the schedule drawn."""
+"""How long a run is, where its schedule is stepped and how it is stepped in its own unit, and the schedule drawn."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 
 from trainlint.details import Line, Mark, Series
+from trainlint.finding import Edit, Fix
 from trainlint.location import Location
 from trainlint.measurements import Loop, SchedulerInfo
 
-__all__ = ["RunLength", "by_trainer", "drawn", "goes_by_epochs", "stepped_at"]
+__all__ = ["RunLength", "by_trainer", "drawn", "each_epoch", "each_step", "goes_by_epochs", "stepped_at"]
 
 #: A line that hands the loop to a trainer.
 _CALL = re.compile(r"\.(fit|train|run)\(")
@@ -63,4 +64,34 @@ def drawn(scheduler: SchedulerInfo, end: float | None) -> tuple[Series, ...]:
             lines=(Line(name="learning rate", x=tuple(i * scale for i in range(len(preview))), y=preview),),
             marks=() if end is None else (Mark(label="the run ends here", x=end * scale),),
         ),
+    )
+
+
+def each_step(scheduler: SchedulerInfo) -> Fix:
+    """Call it after each optimizer step, not once an epoch."""
+    if scheduler.attached:
+        return Fix(
+            summary="Attach it to each iteration.",
+            code="trainer.add_event_handler(Events.ITERATION_STARTED, scheduler)",
+            edit=Edit(kind="schedule-event", values={"event": "ITERATION_STARTED"}),
+        )
+    return Fix(
+        summary='Step it after each optimizer step (in Lightning: "interval": "step").',
+        code="optimizer.step()\nscheduler.step()      # inside the loop over batches",
+        edit=Edit(kind="schedule-each-step"),
+    )
+
+
+def each_epoch(scheduler: SchedulerInfo) -> Fix:
+    """Call it once an epoch, not after each optimizer step."""
+    if scheduler.attached:
+        return Fix(
+            summary="Attach it to EPOCH_STARTED, or give its length in iterations.",
+            code="milestones = [(epoch * len(loader), value) for epoch, value in milestones]",
+            edit=Edit(kind="schedule-event", values={"event": "EPOCH_STARTED"}),
+        )
+    return Fix(
+        summary="Step it once an epoch, or give its length in steps.",
+        code="for epoch in range(epochs):\n    train(model, loader, optimizer)\n    scheduler.step()",
+        edit=Edit(kind="schedule-each-epoch"),
     )

@@ -78,7 +78,7 @@ from collections.abc import Iterator
 from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Loop, Optimizers, SchedulerInfo
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
-from trainlint_rules._schedules import RunLength, by_trainer, drawn, goes_by_epochs, stepped_at
+from trainlint_rules._schedules import RunLength, by_trainer, drawn, each_epoch, each_step, goes_by_epochs, stepped_at
 
 #: Calls too few or too many by this factor, and how closely the length has to fit the other unit.
 FACTOR, FIT = 3.0, 1.25
@@ -256,15 +256,7 @@ def _too_rare(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
         severity=Severity.ERROR if short and run.epochs else Severity.WARNING,
         evidence={"measured": run.epochs, "expected": horizon, "threshold": FACTOR, "steps an epoch": run.steps},
         location=stepped_at(scheduler, run),
-        fix=Fix(
-            summary="Attach it to each iteration."
-            if scheduler.attached
-            else 'Step it after each optimizer step (in Lightning: "interval": "step").',
-            code="trainer.add_event_handler(Events.ITERATION_STARTED, scheduler)"
-            if scheduler.attached
-            else "optimizer.step()\nscheduler.step()      # inside the loop over batches",
-            edit=_attach("ITERATION_STARTED") if scheduler.attached else Edit(kind="schedule-each-step"),
-        ),
+        fix=each_step(scheduler),
         details=drawn(scheduler, share * len(preview)),
     )
 
@@ -296,15 +288,7 @@ def _too_often(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
         severity=Severity.ERROR if grave else Severity.WARNING if run.epochs or goes_by_epochs(run.loop) else Severity.NOTE,
         evidence={"measured": run.total, "expected": scheduler.horizon, "threshold": FACTOR, "steps an epoch": steps},
         location=stepped_at(scheduler, run),
-        fix=Fix(
-            summary="Attach it to EPOCH_STARTED, or give its length in iterations."
-            if scheduler.attached
-            else "Step it once an epoch, or give its length in steps.",
-            code="milestones = [(epoch * len(loader), value) for epoch, value in milestones]\ntrainer.add_event_handler(Events.ITERATION_STARTED, scheduler)"
-            if scheduler.attached
-            else "for epoch in range(epochs):\n    train(model, loader, optimizer)\n    scheduler.step()",
-            edit=_attach("EPOCH_STARTED") if scheduler.attached else Edit(kind="schedule-each-epoch"),
-        ),
+        fix=each_epoch(scheduler),
         details=drawn(scheduler, None),
     )
 
@@ -366,10 +350,6 @@ def _accumulated(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
         ),
         details=drawn(scheduler, len(scheduler.preview) / share),
     )
-
-
-def _attach(event: str) -> Edit:
-    return Edit(kind="schedule-event", values={"event": event})
 
 
 def _fits(length: int, unit: int) -> bool:
