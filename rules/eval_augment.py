@@ -160,7 +160,9 @@ def _worn(found: Overwritten) -> Verdict:
             evidence={"measured": found.change, "expected": 0, "threshold": NEGLIGIBLE, "sample": found.sample},
             location=found.where,
             fix=replace(
-                _COPY, summary="Mask a copy: rows of arrays and tensors are views, and writing to a part of one writes through it."
+                _COPY,
+                summary="Mask a copy: rows of arrays and tensors are views, and writing to a part of one writes through it.",
+                edit=Edit(kind="not-in-place", values={"copy": "clone" if found.tensor else "copy"}),
             ),
         )
     return failed(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .edited import edited, refused
+from .edited import becomes, edited, refused
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,30 @@ def test_the_result_is_made_anew(before: str, after: str) -> None:
 )  # fmt: skip
 def test_what_is_no_variable_of_its_own_is_left(before: str) -> None:
     refused("not-in-place", before)
+
+
+def test_a_part_is_set_in_a_copy_that_the_function_returns() -> None:
+    becomes(
+        "not-in-place",
+        """
+        def mask(spec, width):
+            start = draw(width)
+            spec[..., start:start + width] = 0  # here
+            return spec
+        """,
+        """
+        def mask(spec, width):
+            start = draw(width)
+            spec = spec.clone()
+            spec[..., start:start + width] = 0
+            return spec
+        """,
+        copy="clone",
+    )
+
+
+@pytest.mark.parametrize(
+    "body", ["x[0] = 0  # here", "self.x[0] = 0  # here\n    return self", "y = x\n    x[0] = 0  # here\n    return y"]
+)
+def test_a_part_of_what_is_not_returned_is_left(body: str) -> None:
+    refused("not-in-place", f"def mask(self, x):\n    {body}\n", copy="copy")

@@ -5,18 +5,23 @@ from __future__ import annotations
 import libcst as cst
 
 from trainlint.edits.changes import Changes
-from trainlint.edits.script import Script, Unsure
+from trainlint.edits.script import Script, Statement, Unsure
 from trainlint.finding import Json
 
 __all__ = ["not_in_place"]
 
 
 def not_in_place(script: Script, line: int, values: dict[str, Json]) -> Changes:
-    """Make the result of an operation anew: ``x -= m`` becomes ``x = x - m``, ``x.sub_(m)`` ``x = x.sub(m)``, ``inplace=True`` is False."""
+    """Make the result of an operation anew: ``x -= m`` becomes ``x = x - m``, ``x.sub_(m)`` ``x = x.sub(m)``, ``inplace=True`` is False.
+
+    A part of ``x`` that is set, ``x[...] = 0``, is set in a copy by the method ``values["copy"]``, where the function returns ``x``.
+    """
     place = script.statement(line)
     part = place.body[0] if isinstance(place, cst.SimpleStatementLine) and len(place.body) == 1 else None
     if isinstance(part, cst.AugAssign):
         return _written_out(script, part)
+    if isinstance(part, cst.Assign) and "copy" in values:
+        return _in_a_copy(script, part, place, str(values["copy"]))
     flags = [a for c in script.calls(line) for a in c.args if a.keyword is not None and a.keyword.value == "inplace"]
     if len(flags) == 1 and script.code(flags[0].value) == "True" and not isinstance(part, cst.Expr):
         return Changes(script).replace(flags[0].value, cst.Name("False"))
@@ -53,6 +58,19 @@ def _written_out(script: Script, part: cst.AugAssign) -> Changes:
         return cst.Assign([cst.AssignTarget(target)], cst.BinaryOperation(target, operator(), value))
 
     return Changes(script).rework(part, anew)
+
+
+def _in_a_copy(script: Script, part: cst.Assign, place: Statement, method: str) -> Changes:
+    """``x = x.clone()`` before a statement that sets a part of x."""
+    target = part.targets[0].target
+    held = target.value if isinstance(target, cst.Subscript) else None
+    function = script.function(place)
+    if len(part.targets) != 1 or not isinstance(held, cst.Name) or function is None:
+        raise Unsure("it is no part of a variable of its own that the line sets")
+    returned = [n for r in script.own(cst.Return, function) if r.value is not None for n in script.all(cst.Name, r.value)]
+    if held.value not in {n.value for n in returned}:
+        raise Unsure("the function does not return what it changes")
+    return Changes(script).before(place, f"{held.value} = {held.value}.{method}()")
 
 
 def _changed(script: Script, node: cst.BaseExpression) -> cst.Name:

@@ -60,6 +60,8 @@ class Overwritten:
     """Mean change of the sample's values over their mean distance to those of its neighbour."""
     masked: bool = False
     """Its own readings under other random draws leave one value behind where there were many, as masks do."""
+    tensor: bool = False
+    """What was masked is a tensor, and no array."""
     where: Location | None = None
     """The first line that changes what the dataset holds."""
 

@@ -48,10 +48,26 @@ def test_the_event_tells_how_often_a_schedule_is_called(event: Any, cadence: str
     assert not stepped
 
 
+def test_of_two_schedules_each_has_its_own_lines() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    recording = SimpleNamespace(
+        frames=Frames(), optimizers=[], schedulers=[], steps=[], loaders_of=lambda phase: [], status="recorded", backwards=[]
+    )
+    found: list[Any] = []
+    trainer = engine.Engine(lambda *_: found.append(attached_schedules(recording, 20)))
+    one = ignite.CosineAnnealingScheduler(optimizer, "lr", 0.1, 0.0, 20, param_group_index=0)  # built first
+    two = ignite.CosineAnnealingScheduler(optimizer, "lr", 0.1, 0.0, 20, param_group_index=0)  # built last
+    trainer.add_event_handler(Events.EPOCH_STARTED, one)  # attached first
+    trainer.add_event_handler(Events.EPOCH_STARTED, two)  # attached last
+    trainer.run([0], max_epochs=1)
+    lines = [place.text.partition("# ")[2] for info in found[0][0] for place in (info.where, info.stepped_where) if place]
+    assert lines == ["built first", "attached first", "built last", "attached last"]
+
+
 def test_cycles_are_drawn() -> None:
     (linear,), _ = seen(lambda o: ignite.LinearCyclicalScheduler(o, "lr", 0.1, 0.3, 4), Events.ITERATION_STARTED)
     assert linear.preview == pytest.approx((0.1, 0.2, 0.3, 0.2, 0.1))
-    (cosine,), _ = seen(lambda o: ignite.CosineAnnealingScheduler(o, "lr", 0.1, 0.3, 4), Events.ITERATION_STARTED)
+    (cosine,), _ = seen(lambda o: ignite.CosineAnnealingScheduler(o, "lr", 0.1, 0.3, cycle_size=4), Events.ITERATION_STARTED)
     assert cosine.preview[::2] == pytest.approx((0.1, 0.2, 0.3))
 
 

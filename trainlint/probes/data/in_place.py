@@ -158,7 +158,9 @@ def _masked(samples: Samples, sample: int, other: Leaves, frames: Frames) -> Ove
         for seed in _DRAWS[2:]:
             place = _changes_at(samples, sample, frames, parts, seed)
             if place is not None:
-                return Overwritten(phase="", sample=sample, read=sample, change=change, masked=True, where=frames.location(place))
+                tensor = all(isinstance(part, Tensor) for part, value in zip(parts, before, strict=True) if different(part, value).any())
+                where = frames.location(place)
+                return Overwritten(phase="", sample=sample, read=sample, change=change, masked=True, tensor=tensor, where=where)
     finally:
         put_back(parts, before)
     return None

@@ -39,7 +39,7 @@ def attached_schedules(recording: Recording, epochs: int | None) -> tuple[list[S
     stepped: set[int] = set()
     for handler, event in _handlers():
         stepped |= {id(inner) for inner in _torch_schedulers(handler)}
-        if event in _CADENCES and getattr(handler, "param_name", "") == "lr":
+        if event in _CADENCES and getattr(_parts(handler)[0], "param_name", "") == "lr":
             found += _info(recording, handler, _CADENCES[event], epochs)
     return found, stepped
 
@@ -145,15 +145,20 @@ def _rise(first: Any, run: int | None) -> tuple[float | None, float | None]:
 
 
 def _places(recording: Recording, handler: Any) -> tuple[Location | None, Location | None]:
-    """Where a handler is built and where it is attached, by the script's source; None where there are several such calls."""
+    """Where a handler is built and where it is attached, by the script's source; of several such calls the one whose name has it."""
     kind = type(handler).__name__
     names = {kind, _WARMUP} if kind == "ConcatScheduler" else {kind}
     trees = [(file, tree) for file in own_files(recording.frames, sys.modules) if (tree := source_tree(file)) is not None]
     found = [(file, tree, c) for file, tree in trees for c in ast.walk(tree) if isinstance(c, ast.Call) and _last(c.func) in names]
-    if len(found) != 1:
+    known = _names(handler)
+    calls = [
+        (*one, {ast.unparse(t) for n in ast.walk(one[1]) if isinstance(n, ast.Assign) and n.value is one[2] for t in n.targets})
+        for one in found
+    ]
+    calls = calls if len(calls) == 1 else [one for one in calls if one[3] & known]
+    if len(calls) != 1:
         return None, None
-    file, tree, call = found[0]
-    named = {ast.unparse(t) for n in ast.walk(tree) if isinstance(n, ast.Assign) and n.value is call for t in n.targets}
+    file, tree, call, named = calls[0]
     attached = []
     for one in ast.walk(tree):
         if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute):
@@ -161,6 +166,18 @@ def _places(recording: Recording, handler: Any) -> tuple[Location | None, Locati
             attached += [one] if any(value is call or ast.unparse(value) in named for value in given) else []
     at = recording.frames.location
     return at((file, call.lineno, "")), at((file, attached[0].lineno, "")) if len(attached) == 1 else None
+
+
+def _names(handler: Any) -> set[str]:
+    """Names that functions on the stack have for it."""
+    frame: FrameType | None = sys._getframe(1)
+    found: set[str] = set()
+    for _ in range(_DEEP):
+        if frame is None:
+            break
+        found |= {name for name, value in frame.f_locals.items() if value is handler}
+        frame = frame.f_back
+    return found
 
 
 def _last(node: ast.expr) -> str:
