@@ -234,7 +234,11 @@ def _one_class_each(order: SampleOrder, loss: Loss) -> Verdict | None:
         return None
     return failed(
         f"Each batch of {size} holds a single class, of {classes} and more that there are ({order.sampler or 'the loader'} groups them): "
-        + ("the loss is exactly 0 in every step, as nothing in a batch is to be told apart." if nothing else "no step sees two classes that it could tell apart."),
+        + (
+            "the loss is exactly 0 in every step, as nothing in a batch is to be told apart."
+            if nothing
+            else "no step sees two classes that it could tell apart."
+        ),
         severity=Severity.ERROR if nothing else Severity.WARNING,
         evidence={**_evidence(order), "measured": 1, "expected": "several classes in a batch", "threshold": CLASSES},
         location=order.sampler_where or order.where,

@@ -11,7 +11,9 @@ from trainlint_rules.input_ignored import InputIgnored
 PLACE = Location("model.py", 20)
 
 
-def judge(together: InputEffect, *alone: InputEffect, lost_in: str = "", dead: float = 0.0, losses: tuple[float, ...] = (0.7, 0.0)) -> Verdict:
+def judge(
+    together: InputEffect, *alone: InputEffect, lost_in: str = "", dead: float = 0.0, losses: tuple[float, ...] = (0.7, 0.0)
+) -> Verdict:
     layers = Activations(layers=(Activation(module="body.1", kind="relu", dead_units=dead, units=32),))
     influence = Influence(together=together, inputs=alone, samples=32, lost_in=lost_in, where=PLACE)
     return InputIgnored().judge(influence, layers, Loss(values=losses))

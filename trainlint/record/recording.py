@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from trainlint.record.answers import Answers
 from trainlint.record.frames import Frames, Place
 from trainlint.record.parameters import named_parameters_of, parameters_of
 from trainlint.record.provenance import Provenance
 from trainlint.record.retained import Kept
 from trainlint.record.seeds import Seeds
-from trainlint.record.answers import Answers
 from trainlint.record.seen import Backward, Batch, Call, Happening, Loader, OptimizerSeen, Rebuilt, SchedulerSeen, StepSeen
 from trainlint.record.shadows import Shadow
 from trainlint.record.tape import Tape

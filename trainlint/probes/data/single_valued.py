@@ -14,7 +14,9 @@ def single_valued(flow: DataFlow, entry: Loader) -> tuple[float, ...]:
 
     A metric's loss compares labels and computes nothing of them, so they are what is no input and holds an integer a sample.
     """
-    batches = [b for b in flow.recording.batches if b.iteration is not None and b.iteration.loader is entry and b.iteration.phase == "train"]
+    batches = [
+        b for b in flow.recording.batches if b.iteration is not None and b.iteration.loader is entry and b.iteration.phase == "train"
+    ]
     if not batches:
         return ()
     paths = [p for p, t in batches[0].leaves.items() if flow.role(entry.index, p) != "input" and describe(p, "target", t).kind == "labels"]
