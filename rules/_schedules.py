@@ -9,7 +9,7 @@ from trainlint.details import Line, Mark, Series
 from trainlint.location import Location
 from trainlint.measurements import Loop, SchedulerInfo
 
-__all__ = ["RunLength", "by_trainer", "drawn", "goes_by_epochs", "stepped_at"]
+__all__ = ["RunLength", "by_trainer", "drawn", "goes_by_epochs", "left_after_epoch", "stepped_at"]
 
 #: A line that hands the loop to a trainer.
 _CALL = re.compile(r"\.(fit|train|run)\(")
@@ -64,3 +64,11 @@ def drawn(scheduler: SchedulerInfo, end: float | None) -> tuple[Series, ...]:
             marks=() if end is None else (Mark(label="the run ends here", x=end * scale),),
         ),
     )
+
+
+def left_after_epoch(scheduler: SchedulerInfo, steps: int) -> float | None:
+    """Share of the learning rate that one epoch leaves of a decay without an end."""
+    gamma, width = scheduler.options.get("gamma"), scheduler.options.get("step_size", 1)
+    if scheduler.kind not in ("ExponentialLR", "StepLR") or not isinstance(gamma, (int, float)) or not isinstance(width, (int, float)):
+        return None
+    return float(gamma) ** (steps // max(1, width)) if 0.0 < gamma < 1.0 else None

@@ -138,7 +138,7 @@ def _faults(call: LossCall, loss: Loss, batches: Batches, scan: DataScan) -> Ite
     if call.kind in INDEX_LOSSES:
         yield from _index_faults(call, batches, scan)
     elif call.kind in BINARY_LOSSES:
-        yield from _binary_faults(call, loss)
+        yield from _binary_faults(call, loss, _made(call, batches))
     else:
         for message, severity, fix in pair_faults(call) if call.kind in PAIR_LOSSES else ctc_faults(call):
             verdict = _fail(call, message, severity, fix)  # what CTC is built with is wrong, but the targets of pairs
@@ -248,19 +248,32 @@ def _unused(call: LossCall, labels: _Labels, outputs: int) -> Iterator[Verdict]:
         )
 
 
-def _binary_faults(call: LossCall, loss: Loss) -> Iterator[Verdict]:
+def _made(call: LossCall, batches: Batches) -> Location | None:
+    """Where a dataset makes the targets, when they reach the loss as they are."""
+    leaves = batches.train[0].leaves if batches.train else ()
+    ends = (call.target_min, call.target_max)
+    made = [
+        leaf.made_where
+        for leaf in leaves
+        if leaf.role == "target" and leaf.shape == call.target_shape and (leaf.minimum, leaf.maximum) == ends
+    ]
+    return made[0] if len(made) == 1 else None
+
+
+def _binary_faults(call: LossCall, loss: Loss, made: Location | None) -> Iterator[Verdict]:
     if call.target_min is None or call.target_max is None or call.reduction == "none":
         return
     low, high = call.target_min, call.target_max
     beyond = max(-low, high - 1)
     if beyond <= (ONE_SIDED if loss.optimizers > 1 else BINARY_WARNING):
         return
-    yield _fail(
+    verdict = _fail(
         call,
         f"{call.kind} got targets from {low:.3g} to {high:.3g}; outside [0, 1] it has no minimum, so the outputs run away.",
         Severity.ERROR if beyond >= BINARY_ERROR and not call.weighted else Severity.WARNING,
         _binary_fix(call, low, high),
     )
+    yield replace(verdict, location=made or call.where)
 
 
 def _binary_fix(call: LossCall, low: float, high: float) -> Fix:

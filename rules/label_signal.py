@@ -14,6 +14,8 @@ finds nothing, the model itself is trained for a while on some samples and judge
 - **Error**: the collate function, handed the same samples in two orders, gives an input another label: it sorts one of the two alone.
 - **Error**: what a model, a teacher, answered to the batches of an earlier pass is used in the loss by the number of the batch, in a pass whose
   batches hold other samples.
+- **Error**: a contrastive loss over two views of each sample, whose targets do not follow the order in which the views were joined, takes
+  rows of other samples for views of the same.
 - **Error**: the tags of sequences are told by the token before or after theirs, and not by their own.
 - **Error**: targets are the input's own tokens and are shifted twice, so that a model learns to name the token after the next. **Warning**: they
   are shifted once, by two places or more.
@@ -98,6 +100,7 @@ from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal, Tor
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 from trainlint_rules._kept_answers import of_other_samples
 from trainlint_rules._label_places import ahead, given_away, mirrored, shifted
+from trainlint_rules._view_pairs import pairs_apart
 
 #: Standard deviations from permuted labels that are a signal (p < 0.01).
 SIGNAL_Z = 2.33
@@ -138,6 +141,8 @@ class LabelSignal(Rule):
         """Proof first, then absence."""
         if labels.kept is not None:
             return of_other_samples(labels.kept)
+        if labels.views is not None and (verdict := pairs_apart(labels.views)) is not None:
+            return verdict
         if labels.torn is not None:
             return _torn(labels.torn)
         if labels.shifted is not None:

@@ -83,7 +83,7 @@ from trainlint.measurements import Loop, Optimizers, SchedulerInfo
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 from trainlint_rules._counted_schedules import in_rounds, never_told
 from trainlint_rules._schedule_fixes import each_epoch, each_step
-from trainlint_rules._schedules import RunLength, by_trainer, drawn, goes_by_epochs, stepped_at
+from trainlint_rules._schedules import RunLength, by_trainer, drawn, goes_by_epochs, left_after_epoch, stepped_at
 
 #: Calls too few or too many by this factor, and how closely the length has to fit the other unit.
 FACTOR, FIT = 3.0, 1.25
@@ -273,7 +273,7 @@ def _too_often(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
     steps = run.steps
     if not steps or scheduler.kind in (*PERIODIC, *PER_STEP):
         return
-    left = _left_after_epoch(scheduler, steps)
+    left = left_after_epoch(scheduler, steps)
     low = min(scheduler.preview, default=0.0) if scheduler.kind in CYCLES else next(iter(scheduler.preview[-1:]), 0.0)
     falls = bool(scheduler.preview) and low < 0.5 * max(scheduler.preview)
     if left is not None and left < GONE / 10:
@@ -361,11 +361,3 @@ def _accumulated(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
 
 def _fits(length: int, unit: int) -> bool:
     return unit / FIT <= length <= unit * FIT
-
-
-def _left_after_epoch(scheduler: SchedulerInfo, steps: int) -> float | None:
-    """Share of the learning rate that one epoch leaves of a decay without an end."""
-    gamma, width = scheduler.options.get("gamma"), scheduler.options.get("step_size", 1)
-    if scheduler.kind not in ("ExponentialLR", "StepLR") or not isinstance(gamma, (int, float)) or not isinstance(width, (int, float)):
-        return None
-    return float(gamma) ** (steps // max(1, width)) if 0.0 < gamma < 1.0 else None

@@ -63,6 +63,7 @@ from trainlint.measurements.recipe import (
     TargetCall,
 )
 from trainlint.measurements.run import Fingerprint, RankFacts, Ranks, WatchedRun
+from trainlint.measurements.view_pairs import ViewPairs
 
 #: Every measurement by its name, in the order in which probes are cheapest.
 MEASUREMENTS: dict[str, type[Measurement]] = {
@@ -169,6 +170,7 @@ __all__ = [
     "Unmeasured",
     "UnregisteredModule",
     "ValidationPass",
+    "ViewPairs",
     "WatchedRun",
     "WorkerSeeds",
     "layer_names",

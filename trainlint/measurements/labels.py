@@ -10,6 +10,7 @@ from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 from trainlint.measurements.kept_answers import KeptAnswers
 from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
+from trainlint.measurements.view_pairs import ViewPairs
 
 __all__ = [
     "BetweenLabels",
@@ -209,6 +210,8 @@ class Labels(Measurement):
     """In the recorded step."""
     kept: KeptAnswers | None = None
     """In the recorded steps."""
+    views: ViewPairs | None = None
+    """In the recorded step."""
     torn: TornPairs | None = None
     """What the training loader's collate function tears apart; None when nothing, or when that is not known."""
     lesson: Lesson | None = None

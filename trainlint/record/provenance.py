@@ -39,10 +39,17 @@ class Making:
 
     def telling(self) -> Place | None:
         """The line that made the values, not one that only picked or arranged them; the earliest known when there is none."""
+        return self._first().place
+
+    def arranges(self) -> bool:
+        """Whether no call was seen that made the values: they came from elsewhere, and were only picked or arranged."""
+        return self._first().name in _ARRANGING
+
+    def _first(self) -> Making:
         node: Making = self
         while (node.name in _ARRANGING or node.place is None) and node.parents:
             node = node.parents[0]
-        return node.place
+        return node
 
 
 class Provenance:

@@ -36,7 +36,8 @@ def made_at(recording: Recording, entry: Loader) -> dict[str, Place]:
     found: dict[str, Place] = {}
     for path, tensor in leaves.items():
         making = provenance.of(tensor)
-        place = making.telling() if making is not None else value_source(samples, recording.frames, path)
+        place = value_source(samples, recording.frames, path) if making is None or making.arranges() else None
+        place = place or (making.telling() if making is not None else None)
         if place is not None:
             found[path] = place
     return found

@@ -250,8 +250,11 @@ def _part(returned: ast.expr, path: str) -> ast.expr | None:
 
 def _bare(value: ast.expr) -> ast.expr:
     """The value without conversions around it."""
-    while isinstance(value, ast.Call):
-        if _called(value) not in _CONVERSIONS:
+    while isinstance(value, ast.Call) or _adds_axes(value):
+        if isinstance(value, ast.Subscript):
+            value = value.value
+            continue
+        if not isinstance(value, ast.Call) or _called(value) not in _CONVERSIONS:
             break
         module = (
             isinstance(value.func, ast.Attribute)
@@ -265,6 +268,11 @@ def _bare(value: ast.expr) -> ast.expr:
         else:
             break
     return value
+
+
+def _adds_axes(value: ast.expr) -> bool:
+    """Whether an index picks nothing, as ``x[None]`` does."""
+    return isinstance(value, ast.Subscript) and isinstance(value.slice, ast.Constant) and value.slice.value in (None, ...)
 
 
 def _looked_in(value: ast.expr) -> str | None:

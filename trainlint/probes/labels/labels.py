@@ -33,6 +33,7 @@ from trainlint.probes.labels.pairing import Probed, find_mismatch, find_repair, 
 from trainlint.probes.labels.shifted_tags import shifted_tags
 from trainlint.probes.labels.split_origin import made_apart
 from trainlint.probes.labels.tokens_ahead import tokens_ahead
+from trainlint.probes.labels.view_pairs import view_pairs
 from trainlint.record.frames import Frames, Place
 from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
@@ -57,8 +58,8 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
             reasons[phase] = str(error)
     torn, shifted, mirrored = _torn(recording), shifted_tags(recording, deadline), mirrored_pictures(recording, deadline)
     ahead = tokens_ahead(recording, deadline)
-    kept = kept_answers(recording)
-    if not splits and kept is None and torn is None and shifted is None and mirrored is None and ahead is None:
+    kept, views = kept_answers(recording), view_pairs(recording, deadline)
+    if not splits and kept is None and views is None and torn is None and shifted is None and mirrored is None and ahead is None:
         raise CannotMeasureError(reasons["train"])
     where = {p: place for p, s in splits.items() if (place := recording.frames.location(_where(recording, s))) is not None}
     names = {p: {f"{k}": v for k, v in class_names(s.samples.dataset).items()} for p, s in splits.items()}
@@ -74,6 +75,7 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
         mirrored=mirrored,
         torn=torn,
         kept=kept,
+        views=views,
         given_away=_given_away(recording, splits["train"]) if "train" in splits else None,
         where=where or None,
         reordered=reordered or None,
