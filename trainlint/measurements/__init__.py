@@ -38,7 +38,7 @@ from trainlint.measurements.labels import (
     Suspect,
     TornPairs,
 )
-from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
+from trainlint.measurements.loop import CarriedOver, Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
 from trainlint.measurements.padding import LeftOut, Padding
@@ -83,6 +83,7 @@ __all__ = [
     "BatchView",
     "Batches",
     "BetweenLabels",
+    "CarriedOver",
     "ClassMatch",
     "Collapsed",
     "ColourOrder",

@@ -8,6 +8,7 @@ from typing import ClassVar
 from trainlint.details import ImageGrid
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
+from trainlint.measurements.loop import CarriedOver
 from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
 
 __all__ = [
@@ -287,5 +288,6 @@ class SplitOverlap(Measurement):
 
     name: ClassVar[str] = "split_overlap"
     pairs: tuple[Shared, ...] = ()
+    carried: CarriedOver | None = None
     reason: str = ""
     """Why some pair could not be compared."""
