@@ -91,6 +91,26 @@ def test_what_begins_anew_or_follows_in_time_is_left_alone(change: tuple[str, st
     assert look(body.replace(*change), tmp_path) is None
 
 
+OWN = """
+class Study:
+    def __init__(self):
+        self.model = nn.Linear(4, 1)
+    def prepare(self):
+        pass
+    def run(self):
+        for tr, va in KFold(5).split(X):
+            self.prepare()
+            fit(self.model, X[tr], y[tr])
+            print(self.model(X[va]).mean())
+Study().run()
+"""
+
+
+@pytest.mark.parametrize(("prepare", "found"), [("pass", True), ("self.model = nn.Linear(4, 1)", False)])
+def test_a_model_of_an_object_is_followed_into_its_methods(prepare: str, found: bool, tmp_path: Path) -> None:
+    assert (look(OWN.replace("pass", prepare), tmp_path) is not None) is found
+
+
 NET = """
 from skorch import NeuralNetRegressor
 X, y = X.numpy(), y.numpy()

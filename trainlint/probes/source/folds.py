@@ -47,7 +47,7 @@ def carried_over(recording: Recording) -> CarriedOver | None:
         for loop in _loops(body or (), frame.f_lineno):
             if _splits(loop.iter, body or [], names) and _validates(loop) and not _leaves_off(loop):
                 found = _model(loop, names, trained, recording)
-                if found is not None and not _gets_new_weights(loop.body, names, _DEPTH):
+                if found is not None and not _gets_new_weights(loop.body, names, found.name.removeprefix("self."), _DEPTH):
                     return found
         frame = frame.f_back
     return None
@@ -156,16 +156,25 @@ def _warm(frames: Frames, loop: ast.For, name: str, method: str) -> Place | None
     return inside[-1] if inside else None
 
 
-def _gets_new_weights(body: Collection[ast.stmt], names: Mapping[str, Any], depth: int) -> bool:
-    """Whether statements, or functions of the user's that they call, may give a model new weights."""
+def _gets_new_weights(body: Collection[ast.stmt], names: Mapping[str, Any], name: str, depth: int) -> bool:
+    """Whether statements, or functions and constructors of the user's that they call, may give a model new weights, or set its variable anew."""
     for call in (n for statement in body for n in ast.walk(statement) if isinstance(n, ast.Call)):
         word = called(call).lower()
-        target = value_of(call.func, names)
         if any(part in word for part in _ANEW) and not any(part in word for part in _OTHERS):
             return True
-        code = getattr(target, "__code__", None)
+        target = value_of(call.func, names)
+        code = getattr(getattr(target, "__init__", None) if isinstance(target, type) else target, "__code__", None)
         tree = source_tree(code.co_filename) if code is not None and depth and "site-packages" not in code.co_filename else None
         inner = body_of(tree, code) if tree is not None and code is not None else None
-        if inner and _gets_new_weights(inner, getattr(target, "__globals__", {}), depth - 1):
+        within = {**getattr(target, "__globals__", {}), "self": getattr(target, "__self__", None)}
+        if inner and (_sets(inner, name) or _gets_new_weights(inner, within, name, depth - 1)):
             return True
     return False
+
+
+def _sets(body: Collection[ast.stmt], name: str) -> bool:
+    """Whether statements set an attribute of this name, or a variable of the file."""
+    nodes = [n for statement in body for n in ast.walk(statement)]
+    return any(isinstance(n, ast.Attribute) and n.attr == name and isinstance(n.ctx, ast.Store) for n in nodes) or any(
+        isinstance(n, ast.Global) and name in n.names for n in nodes
+    )
