@@ -14,7 +14,6 @@ from typing import Any
 from torch import nn
 
 from trainlint.measurements import CarriedOver
-from trainlint.probes.data.value_source import argument_named
 from trainlint.probes.source.scopes import Function, called
 from trainlint.record.following import body_of, value_of
 from trainlint.record.frames import Frames, Place
@@ -149,11 +148,18 @@ def _warm(frames: Frames, loop: ast.For, name: str, method: str) -> Place | None
     """Where a net is told to keep its weights, else where it is trained in the loop."""
     here = frames.stack()
     for filename in dict.fromkeys(place[0] for place in here):
-        line = argument_named(filename, "warm_start") if method == "fit" else None
+        line = _told_to_keep(filename) if method == "fit" else None
         if line is not None:
             return filename, line, "<module>"
     inside = [p for p in here if loop.body[0].lineno <= p[1] <= (loop.body[-1].end_lineno or p[1])]
     return inside[-1] if inside else None
+
+
+def _told_to_keep(filename: str) -> int | None:
+    """The first line of a file that sets warm_start to True in a call."""
+    tree = source_tree(filename)
+    keywords = [k for n in ast.walk(tree) if isinstance(n, ast.Call) for k in n.keywords] if tree is not None else []
+    return min((k.value.lineno for k in keywords if k.arg == "warm_start" and ast.unparse(k.value) == "True"), default=None)
 
 
 def _gets_new_weights(body: Collection[ast.stmt], names: Mapping[str, Any], name: str, depth: int) -> bool:
