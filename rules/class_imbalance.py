@@ -175,8 +175,11 @@ def _single(train: LabelCount, scan: DataScan, call: LossCall) -> Verdict | None
         f"All {count:,} training labels are {class_name(label)}, so there is nothing to tell apart.",
         severity=Severity.WARNING,
         evidence={"measured": 1, "expected": call.classes or 2, "threshold": 2, "labels": count},
-        location=(scan.where or {}).get("train") or call.where,
-        fix=Fix(summary="Check where labels are read and how they are turned into classes.", code="print(torch.bincount(train_labels))"),
+        location=(scan.asked or {}).get("train") or (scan.where or {}).get("train") or call.where,
+        fix=Fix(
+            summary="Check where labels are read and how they are turned into classes; where only positives are kept, draw negatives.",
+            code="print(torch.bincount(train_labels))",
+        ),
     )
 
 

@@ -166,7 +166,7 @@ class LabelSignal(Rule):
         if train in found:
             return passed(_words(train), evidence=_evidence(train), details=(_bars(labels),))
         val = next((s for s in labels.signals if s.phase == "val"), None)
-        if val is not None and train.phase == "train" and _is_drowned(train, val):
+        if val is not None and not train.relational and train.phase == "train" and _is_drowned(train, val):
             return _drowned(labels, train, val)
         if not found and any(_is_remarkable(s) for s in labels.signals):
             return _absent(labels, next(s for s in labels.signals if _is_remarkable(s)))
@@ -206,14 +206,7 @@ def _contradicts(mismatch: Mismatch) -> bool:
 def _is_drowned(train: Signal, val: Signal) -> bool:
     """Whether labels show in validation samples, which stand still, and not at all in as many augmented training samples."""
     expected = val.z * math.sqrt(min(1.0, train.samples / max(val.samples, 1)))
-    return (
-        train.random
-        and not val.random
-        and not train.relational
-        and train.kind == val.kind != "masks"
-        and train.z < SIGNAL_Z
-        and expected >= DROWNED_Z
-    )
+    return train.random and not val.random and train.kind == val.kind != "masks" and train.z < SIGNAL_Z and expected >= DROWNED_Z
 
 
 def _is_remarkable(signal: Signal) -> bool:

@@ -10,6 +10,8 @@ by the content of samples, before any transform where the datasets can do withou
   but not come to use it.
 - **Warning**: half or more of the validation windows of a series share half of their steps with a training window. They were cut
   before the split, with a step shorter than themselves, and split at random.
+- **Warning**: one model is trained on in a loop over the folds of a splitter of scikit-learn, made before it and given no new weights in it, or a net of
+  skorch with `warm_start`: what validates the second fold was trained on in the first. Not for folds that follow each other in time.
 - **Note**: small samples that repeat about as often within the training data are in both.
 
 A loader that is used for both, and training accuracy that is measured beside a validation of its own, pass. Blank pictures, short texts and
@@ -59,7 +61,7 @@ from __future__ import annotations
 
 from trainlint.details import Table
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
-from trainlint.measurements import Shared, SplitOverlap
+from trainlint.measurements import CarriedOver, Shared, SplitOverlap
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: Share of validation samples that are training samples: an error, a warning; and the fewest samples.
@@ -88,6 +90,8 @@ class SplitLeak(Rule):
 
     def judge(self, overlap: SplitOverlap) -> Verdict:
         """A clean validation excuses a look at the training data beside it."""
+        if overlap.carried is not None:
+            return _carried(overlap.carried)
         if not overlap.pairs:
             return not_run(overlap.reason or "there is no validation data")
         clean = [pair for pair in overlap.pairs if _share(pair) < SOME]
@@ -102,6 +106,25 @@ class SplitLeak(Rule):
             most = max(overlap.pairs, key=lambda p: p.overlapping / p.windows if p.windows else 0.0)
             return _windows(most) if most.windows and most.overlapping >= HALF * most.windows else _fine(worst)
         return _leak(worst)
+
+
+def _carried(found: CarriedOver) -> Verdict:
+    how = f"{found.name} keeps its weights from one fit to the next (warm_start)"
+    if not found.warm_start:
+        how = f"{found.name} is trained on in a loop over folds and begins none of them anew"
+    fix = Fix(
+        summary="Begin each fold with a new model and a new optimizer.",
+        code="for train_rows, val_rows in folds.split(X, y):\n    model = Net()\n    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)",
+    )
+    if found.warm_start:
+        fix = Fix(summary="Leave warm_start off, so that each fit begins anew.", code="net = NeuralNetClassifier(Net, warm_start=False)")
+    return failed(
+        f"{how}, so from the second fold on it has already trained on the samples that validate it.",
+        severity=Severity.WARNING,
+        evidence={"measured": "the same model in each fold", "expected": "a new one", "model": found.name},
+        location=found.where,
+        fix=fix,
+    )
 
 
 def _share(pair: Shared) -> float:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Shared, SplitOverlap
+from trainlint.measurements import CarriedOver, Shared, SplitOverlap
 from trainlint.rule import Verdict
 from trainlint_rules.split_leak import SplitLeak
 
@@ -82,3 +84,11 @@ def test_warns_of_windows_that_overlap_and_not_of_a_border():
     assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, DATA)
     assert "split at random" in verdict.message
     assert judge(replace(CLEAN, windows=100, overlapping=12)).kind == "pass"
+
+
+@pytest.mark.parametrize(("warm", "words"), [(True, "warm_start"), (False, "in a loop over folds")])
+def test_warns_of_a_model_that_goes_on_from_fold_to_fold(warm: bool, words: str) -> None:
+    carried = CarriedOver(name="net", warm_start=warm, where=Location("cv.py", 12))
+    verdict = SplitLeak().judge(SplitOverlap(carried=carried))
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, carried.where)
+    assert words in verdict.message

@@ -16,13 +16,13 @@ def return_copy(script: Script, line: int, values: dict[str, Json]) -> Changes:
     place = script.statement(line)
     part = place.body[0] if isinstance(place, cst.SimpleStatementLine) and len(place.body) == 1 else None
     held, method = f"self.{values['attribute']}", str(values["method"])
-    found = [n for n in script.all(cst.Attribute, part) if script.code(n) == held] if isinstance(part, cst.Return) else []
+    if not isinstance(part, cst.Return):
+        raise Unsure("the line returns nothing")
+    parts = [e.value for e in part.value.elements] if isinstance(part.value, cst.Tuple) else [part.value]
+    found = [n for n in parts if isinstance(n, cst.Attribute) and script.code(n) == held]
     if len(found) != 1:
         raise Unsure("the line does not return the array as it is")
     node = found[0]
-    alone = part.value is node or (isinstance(part.value, cst.Tuple) and any(e.value is node for e in part.value.elements))
-    if not alone:
-        raise Unsure("the line works something out from the array")
     return Changes(script).replace(node, cst.Call(cst.Attribute(node, cst.Name(method))))
 
 

@@ -41,7 +41,7 @@ from trainlint.measurements.labels import (
     Suspect,
     TornPairs,
 )
-from trainlint.measurements.loop import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
+from trainlint.measurements.loop import CarriedOver, Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
 from trainlint.measurements.padding import LeftOut, LostEnds, Padding
@@ -89,6 +89,7 @@ __all__ = [
     "Batches",
     "BetweenLabels",
     "BrokenRecurrence",
+    "CarriedOver",
     "ClassMatch",
     "Collapsed",
     "ColourOrder",

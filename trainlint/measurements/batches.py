@@ -163,6 +163,8 @@ class DataScan(Measurement):
     labels: tuple[LabelCount, ...] = ()
     where: dict[str, Location] | None = None
     """Where each phase's dataset was built (``train``, ``val``)."""
+    asked: dict[str, Location] | None = None
+    """Where the function was called that did so, where the loader was built in another and its source tells."""
     error: str = ""
     """A loader that failed while scanning: what it raised, and on which sample."""
 

@@ -9,6 +9,7 @@ from trainlint.details import ImageGrid
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 from trainlint.measurements.kept_answers import KeptAnswers
+from trainlint.measurements.loop import CarriedOver
 from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
 from trainlint.measurements.view_pairs import ViewPairs
 
@@ -293,5 +294,6 @@ class SplitOverlap(Measurement):
 
     name: ClassVar[str] = "split_overlap"
     pairs: tuple[Shared, ...] = ()
+    carried: CarriedOver | None = None
     reason: str = ""
     """Why some pair could not be compared."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["Event", "GroupInfo", "Loop", "OptimizerInfo", "Optimizers", "SchedulerInfo", "Step", "ValidationPass"]
+__all__ = ["CarriedOver", "Event", "GroupInfo", "Loop", "OptimizerInfo", "Optimizers", "SchedulerInfo", "Step", "ValidationPass"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,3 +249,15 @@ class Optimizers(Measurement):
     """Where the script itself sets a learning rate in an optimizer's groups; only when no scheduler is in use."""
     epochs: int | None = None
     """Epochs that the script means to run: the length of the ``range`` loop around the training loader; None when there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarriedOver:
+    """A model that is trained on in a loop over folds without beginning anew."""
+
+    name: str
+    """The variable that holds it, or the net around it."""
+    warm_start: bool = False
+    """It is a net of skorch that was told to keep its weights."""
+    where: Location | None = None
+    """Where the model was built, or the net told so."""

@@ -20,6 +20,7 @@ from trainlint.measurements import DataScan, LabelCount, NonFiniteSample
 from trainlint.probes.data.datasets import Samples, is_rebuilt, is_used_up, label_vectors, spread
 from trainlint.probes.data.leaves import describe
 from trainlint.probes.data.roles import DataFlow
+from trainlint.probes.source.asked import asked_at
 from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Loader
@@ -40,12 +41,15 @@ def measure_data_scan(recording: Recording, deadline: float, settings: Settings)
     flow = DataFlow(recording)
     scans: list[_Scan] = []
     where: dict[str, Location] = {}
+    asked: dict[str, Location] = {}
     for phase in ("train", "val"):
         loaders = loaders_in(flow, phase)
         end = min(deadline, time.monotonic() + _SECONDS)
         for place, entry in enumerate(loaders):
             if (location := recording.frames.location(recording.dataset_place(entry))) is not None:
                 where.setdefault(phase, location)
+            if (location := recording.frames.location(asked_at(entry, recording.dataset_place(entry)))) is not None:
+                asked.setdefault(phase, location)
             now = time.monotonic()
             scan = _Scan(phase, entry, _targets(flow, phase, entry), now + max(end - now, 0.0) / (len(loaders) - place))
             with randomness_kept(), torch.no_grad():
@@ -59,6 +63,7 @@ def measure_data_scan(recording: Recording, deadline: float, settings: Settings)
         nonfinite_samples=sum(len(scan.broken) for scan in scans),
         labels=tuple(count for scan in scans for count in scan.counts()),
         where=where or None,
+        asked=asked or None,
         error=next((scan.error for scan in scans if scan.error), ""),
     )
 

@@ -210,4 +210,4 @@ def _set_in_loops(function: Function) -> Iterator[tuple[str, int]]:
     for loop in (n for n in ast.walk(function) if isinstance(n, ast.For | ast.While)):
         for node in ast.walk(loop):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AugAssign) else []
-            yield from ((t.id, node.lineno) for t in targets if isinstance(t, ast.Name))
+            yield from ((t.id, t.lineno) for t in targets if isinstance(t, ast.Name))

@@ -25,6 +25,7 @@ from trainlint.probes.data.roles import DataFlow
 from trainlint.probes.data.split_samples import Indices, loaders_of, root_of, samples_of
 from trainlint.probes.data.windows import overlapping
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.source.folds import carried_over
 from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Loader
@@ -79,7 +80,17 @@ class _Read:
 
 
 def measure_split_overlap(recording: Recording, deadline: float, settings: Settings) -> SplitOverlap:
-    """Compare each validation loader with the training loader that ran before it."""
+    """Compare each validation loader with the training loader that ran before it; and whether a model goes on from fold to fold."""
+    carried = carried_over(recording)
+    try:
+        return replace(_compared(recording, deadline), carried=carried)
+    except CannotMeasureError:
+        if carried is None:
+            raise
+        return SplitOverlap(carried=carried)
+
+
+def _compared(recording: Recording, deadline: float) -> SplitOverlap:
     flow = DataFlow(recording)
     train, val = loaders_of(flow, "train"), loaders_of(flow, "val")
     if not train or not val:
