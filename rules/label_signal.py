@@ -93,17 +93,15 @@ from __future__ import annotations
 
 import math
 
-from trainlint.details import Bars, Mark
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal, TornPairs
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 from trainlint_rules._kept_answers import of_other_samples
 from trainlint_rules._label_places import ahead, given_away, mirrored, shifted
+from trainlint_rules._label_words import SIGNAL_Z, WHAT, bars, evidence_of, words
 from trainlint_rules._view_pairs import pairs_apart
 
-#: Standard deviations from permuted labels that are a signal (p < 0.01).
-SIGNAL_Z = 2.33
 #: Standard deviations from which another pairing, and the share of masks that fit when turned, is proof.
 REPAIR_Z, TURNED = 8.0, 0.25
 #: What a probe from elsewhere should have shown, and how far its predictions may spread against those at home.
@@ -121,8 +119,6 @@ BY_CHANCE = 0.05
 
 #: How the name of a pairing ends that undoes an alphabetic order.
 _NUMERIC = "in numeric instead of alphabetic order"
-
-WHAT = {"train": "training", "val": "validation"}
 
 
 class LabelSignal(Rule):
@@ -164,7 +160,7 @@ class LabelSignal(Rule):
         found = [s for s in labels.signals if s.z > SIGNAL_Z]
         train = labels.signals[0]
         if train in found:
-            return passed(_words(train), evidence=_evidence(train), details=(_bars(labels),))
+            return passed(words(train), evidence=evidence_of(train), details=(bars(labels),))
         val = next((s for s in labels.signals if s.phase == "val"), None)
         if val is not None and not train.relational and train.phase == "train" and _is_drowned(train, val):
             return _drowned(labels, train, val)
@@ -244,7 +240,7 @@ def _repaired(labels: Labels, signal: Signal, repair: Repair) -> Verdict:
         message,
         severity=Severity.ERROR,
         evidence={
-            **_evidence(signal),
+            **evidence_of(signal),
             "measured": repair.z,
             "expected": f"less than {REPAIR_Z:g} standard deviations for any other pairing",
             "threshold": REPAIR_Z,
@@ -254,7 +250,7 @@ def _repaired(labels: Labels, signal: Signal, repair: Repair) -> Verdict:
         },
         location=repair.where or _place(labels, signal.phase),
         fix=fix,
-        details=(_bars(labels, repair),),
+        details=(bars(labels, repair),),
     )
 
 
@@ -272,7 +268,7 @@ def _mismatched(labels: Labels, signal: Signal, mismatch: Mismatch) -> Verdict:
         f"(correlation {mismatch.other_score:.2f}) and is as sure of these inputs, but fits their labels with {mismatch.score:.2f}.",
         severity=Severity.WARNING if signal.random else Severity.ERROR,
         evidence={
-            **_evidence(signal),
+            **evidence_of(signal),
             "measured": mismatch.z,
             "expected": mismatch.expected_z,
             "correlation_here": mismatch.score,
@@ -280,7 +276,7 @@ def _mismatched(labels: Labels, signal: Signal, mismatch: Mismatch) -> Verdict:
         },
         location=_place(labels, signal.phase),
         fix=Fix(summary="Check how inputs and labels of this part are joined: same files, same order, shuffled together.", code=_FIX),
-        details=(_bars(labels),),
+        details=(bars(labels),),
     )
 
 
@@ -289,13 +285,13 @@ def _drowned(labels: Labels, train: Signal, val: Signal) -> Verdict:
         f"After their random augmentation {train.samples:,} training samples show nothing of their labels (p = {train.p:.2g}), while validation "
         f"samples do (held-out correlation {val.score:.2f}): either the augmentation leaves too little of them, or their labels are wrong.",
         severity=Severity.WARNING,
-        evidence={**_evidence(train), "validation": val.score, "validation_z": val.z},
+        evidence={**evidence_of(train), "validation": val.score, "validation_z": val.z},
         location=(labels.where or {}).get("train"),
         fix=Fix(
             summary="Look at some augmented samples: can you still tell what they are? Crop, erase and rotate less.",
             code="transforms.RandomResizedCrop(size, scale=(0.6, 1.0))",
         ),
-        details=(_bars(labels),),
+        details=(bars(labels),),
     )
 
 
@@ -308,10 +304,10 @@ def _absent(labels: Labels, signal: Signal) -> Verdict:
     return failed(
         f"No relation between labels and inputs is found in {signal.samples:,} {WHAT[signal.phase]} samples (p = {signal.p:.2g}){near}.",
         severity=Severity.WARNING,
-        evidence=_evidence(signal),
+        evidence=evidence_of(signal),
         location=_place(labels, signal.phase),
         fix=_same_order(labels, signal.phase),
-        details=(_bars(labels),),
+        details=(bars(labels),),
     )
 
 
@@ -330,7 +326,7 @@ def _same_order(labels: Labels, phase: str) -> Fix:
 def _lesson(labels: Labels, train: Signal, lesson: Lesson) -> Verdict | None:
     """What the model's own short training says; None where it did not fit enough."""
     ways = f"trained for {lesson.steps} steps on {lesson.learned:,} samples"
-    evidence: dict[str, Json] = {**_evidence(train), "model_z": lesson.z, "held_out": lesson.held_out, "left": lesson.left}
+    evidence: dict[str, Json] = {**evidence_of(train), "model_z": lesson.z, "held_out": lesson.held_out, "left": lesson.left}
     if lesson.z >= LEARNED_Z:
         return passed(
             f"A cheap probe finds nothing, but the model itself, {ways}, knows {lesson.held_out:,} others {lesson.z:.0f} standard deviations "
@@ -351,45 +347,10 @@ def _lesson(labels: Labels, train: Signal, lesson: Lesson) -> Verdict | None:
         evidence=evidence,
         location=_place(labels, train.phase),
         fix=_same_order(labels, train.phase),
-        details=(_bars(labels),),
+        details=(bars(labels),),
     )
-
-
-def _words(signal: Signal) -> str:
-    accuracy = f", balanced accuracy {signal.accuracy:.0%}" if signal.accuracy is not None else ""
-    return (
-        f"A cheap probe predicts the labels of {signal.samples:,} {WHAT[signal.phase]} samples from their inputs: held-out correlation "
-        f"{signal.score:.2f}{accuracy}, {signal.z:.0f} standard deviations above {_chance(signal)}."
-    )
-
-
-def _chance(signal: Signal) -> str:
-    """What a signal is compared with."""
-    return "other samples' masks" if signal.kind == "masks" else "permuted labels"
 
 
 def _place(labels: Labels, phase: str) -> Location | None:
     """The line that puts only inputs or only labels in another order, else the one that gives the labels."""
     return (labels.reordered or {}).get(phase) or (labels.where or {}).get(phase)
-
-
-def _evidence(signal: Signal) -> dict[str, Json]:
-    return {
-        "measured": signal.z,
-        "expected": f"more than {SIGNAL_Z} standard deviations above {_chance(signal)}",
-        "threshold": SIGNAL_Z,
-        "correlation": signal.score,
-        "correlation_by_chance": signal.chance,
-        "samples": signal.samples,
-    }
-
-
-def _bars(labels: Labels, repair: Repair | None = None) -> Bars:
-    rows = [(WHAT[s.phase], s.score) for s in labels.signals] + ([(repair.name, repair.score)] if repair is not None else [])
-    return Bars(
-        title="How well labels are predicted from inputs",
-        value_label="held-out correlation",
-        labels=tuple(name for name, _ in rows),
-        values=tuple(value for _, value in rows),
-        marks=(Mark(label="chance", y=labels.signals[0].chance),) if labels.signals else (),
-    )

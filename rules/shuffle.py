@@ -67,6 +67,7 @@ from trainlint.details import Line, Series
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import Batches, Loop, Loss, Optimizers, SampleOrder
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint_rules._drawn_orders import mixed, named, reseeded
 
 from ._inputs import main_input
 
@@ -87,8 +88,6 @@ PART = 0.9
 #: Weights for each sample below which only a part of the data is drawn: for a warning, for an error; the same of different samples among
 #: those drawn, and the fewest draws that tell.
 HALF, FEW, DRAWS = 0.5, 0.1, 200
-#: What reads and gives back the state of a generator.
-STATES = {"torch": "torch.{}_rng_state", "numpy": "np.random.{}_state", "random": "random.{}state"}
 #: Points drawn in the chart.
 DRAWN = 400
 
@@ -112,9 +111,9 @@ class Shuffle(Rule):
     def judge(self, order: SampleOrder, loss: Loss, optimizers: Optimizers, batches: Batches, loop: Loop) -> Verdict:
         """Judge sorting first, then repetition; both only where the order is no design."""
         if order.drawn:
-            return _reseeded(order) if order.reseeded else passed(f"Batches are drawn without a loader, from {_named(order.drawn)}.")
+            return reseeded(order) if order.reseeded else passed(f"Batches are drawn without a loader, from {named(order.drawn)}.")
         if order.predictions_mixed is not None:
-            return _mixed(order)
+            return mixed(order)
         if order.random_dataset:
             return passed("An index gives another sample each time, so the order is no fixed one.")
         if order.size is not None and order.batch_size is not None and order.size <= order.batch_size:
@@ -133,7 +132,7 @@ class Shuffle(Rule):
         if not fixed and order.same_each_epoch is None:
             return not_run("the order of a second epoch could not be read")
         if not fixed and order.reseeded and optimizers.epochs != 1:
-            return _reseeded(order)
+            return reseeded(order)
         if not fixed:
             return passed(f"{order.sampler or 'The loader'} draws a new order in each epoch.", evidence=_evidence(order))
         if optimizers.epochs == 1:
@@ -277,47 +276,6 @@ def _same(order: SampleOrder, carries_state: bool) -> Verdict:
         location=order.seeded_where or order.where,
         fix=_fix(order),
         details=(_picture(order),) if len(order.labels) >= LABELS else (),
-    )
-
-
-def _mixed(order: SampleOrder) -> Verdict:
-    return failed(
-        "The validation loader is shuffled, and skorch predicts through it too: predict() and predict_proba() give their answers in another order than "
-        "the samples that they were given, so that no score of them means anything.",
-        severity=Severity.WARNING,
-        evidence={"measured": "a random order", "expected": "the order of the samples", "threshold": "equal"},
-        location=order.predictions_mixed,
-        fix=Fix(
-            summary="Leave the validation loader in order; training alone is shuffled.",
-            code="net = NeuralNetClassifier(Model, iterator_train__shuffle=True)",
-            edit=Edit(kind="predict-in-order"),
-        ),
-    )
-
-
-def _named(generators: tuple[str, ...]) -> str:
-    return "the generator of " + " and of ".join(generators)
-
-
-def _reseeded(order: SampleOrder) -> Verdict:
-    what = "the same batches are drawn" if order.drawn else "batches come in the same order"
-    state = STATES.get(order.reseeded, STATES["torch"])
-    return failed(
-        f"The generator of {order.reseeded} is seeded with the same number again and again in the loop that trains, and training goes on from there: {what} "
-        "after each time.",
-        severity=Severity.WARNING,
-        evidence={
-            "measured": "the same draws after each seed",
-            "expected": "a state that runs on",
-            "threshold": "equal",
-            "reseeded": order.reseeded,
-        },
-        location=order.reseeded_where,
-        fix=Fix(
-            summary="Put the generator's state back after what is to be the same each time, or draw that from a generator of its own.",
-            code=f"state = {state.format('get')}()\n...  # seed, and evaluate\n{state.format('set')}(state)",
-            edit=Edit(kind="restore-generator", values={"generator": order.reseeded}),
-        ),
     )
 
 

@@ -11,15 +11,10 @@ import linecache
 from collections.abc import Iterator
 
 from trainlint.probes.data.datasets import Samples, wrapped
+from trainlint.probes.source.expressions import bare, called, is_mine, is_name, looked_in, part_of
 from trainlint.record.frames import Frames, Place
 
 __all__ = ["argument_named", "calls_in", "forced_gradient", "rate_written", "reordered_alone", "reordering", "value_source"]
-
-#: Calls that only give a value another type or shape of one sample.
-_CONVERSIONS = frozenset({
-    "FloatTensor", "LongTensor", "Tensor", "array", "as_tensor", "asarray", "clone", "contiguous", "copy", "float", "from_numpy", "int", "item",
-    "long", "squeeze", "tensor", "to", "unsqueeze",
-})  # fmt: skip
 
 #: Calls that make a tensor, which may be told to require a gradient.
 _NEW_TENSORS = frozenset({"FloatTensor", "Tensor", "Variable", "as_tensor", "tensor"})
@@ -66,7 +61,7 @@ def calls_in(filename: str, first: int, names: frozenset[str]) -> int | None:
     except (SyntaxError, ValueError):
         return None
     inside = [f for f in ast.walk(tree) if isinstance(f, _Function) and first in (f.lineno, *(d.lineno for d in f.decorator_list))]
-    calls = [n for f in inside for n in ast.walk(f) if isinstance(n, ast.Call) and _called(n) in names]
+    calls = [n for f in inside for n in ast.walk(f) if isinstance(n, ast.Call) and called(n) in names]
     return min((n.lineno for n in calls), default=None)
 
 
@@ -106,18 +101,18 @@ def forced_gradient(filename: str, line: int) -> int | None:
         n.func.value.id for n in calls if n.lineno == line and isinstance(n.func, ast.Attribute) and isinstance(n.func.value, ast.Name)
     }
     made = [
-        n.lineno for n in calls if _called(n) in _NEW_TENSORS and any(k.arg == "requires_grad" and _is_true(k.value) for k in n.keywords)
+        n.lineno for n in calls if called(n) in _NEW_TENSORS and any(k.arg == "requires_grad" and _is_true(k.value) for k in n.keywords)
     ]
     asked = [
         n.lineno
         for n in calls
-        if _called(n) == "requires_grad_" and isinstance(n.func, ast.Attribute) and any(_is_name(n.func.value, x) for x in losses)
+        if called(n) == "requires_grad_" and isinstance(n.func, ast.Attribute) and any(is_name(n.func.value, x) for x in losses)
     ]
     set_on = [
         n.lineno
         for n in ast.walk(tree)
         if isinstance(n, ast.Assign)
-        and any(isinstance(t, ast.Attribute) and t.attr == "requires_grad" and any(_is_name(t.value, x) for x in losses) for t in n.targets)
+        and any(isinstance(t, ast.Attribute) and t.attr == "requires_grad" and any(is_name(t.value, x) for x in losses) for t in n.targets)
     ]
     found = [*made, *asked, *set_on]
     return max((at for at in found if at <= line), default=min(found, default=None))
@@ -146,7 +141,7 @@ def _orders(owner: ast.ClassDef) -> Iterator[tuple[int, str, str]]:
         for node in ast.walk(function):
             moved = _moved_in_place(node)
             if moved is not None:
-                attribute = _looked_in(moved)
+                attribute = looked_in(moved)
                 mine = {attribute} if attribute else {a for a, value in kept if isinstance(moved, ast.Name) and _holds(value, moved.id)}
                 if len(mine) == 1:
                     yield moved.lineno, function.name, mine.pop()
@@ -159,23 +154,18 @@ def _read(reader: _Function) -> set[str]:
     """Attributes of self that values are looked up in, but for those that only give an index."""
     slices = [n.slice for n in ast.walk(reader) if isinstance(n, ast.Subscript)]
     indices = {n.id for one in slices for n in ast.walk(one) if isinstance(n, ast.Name)}
-    made = [n.value for n in ast.walk(reader) if isinstance(n, ast.Assign) and any(_is_name(t, i) for t in n.targets for i in indices)]
+    made = [n.value for n in ast.walk(reader) if isinstance(n, ast.Assign) and any(is_name(t, i) for t in n.targets for i in indices)]
     passed_over = {id(n) for one in (*slices, *made) for n in ast.walk(one)}
-    return {a for n in ast.walk(reader) if isinstance(n, ast.Subscript) and id(n) not in passed_over and (a := _looked_in(n))}
+    return {a for n in ast.walk(reader) if isinstance(n, ast.Subscript) and id(n) not in passed_over and (a := looked_in(n))}
 
 
 def _moved_in_place(node: ast.AST) -> ast.expr | None:
     """What a call puts in another order: ``x`` of ``random.shuffle(x)`` and ``x.sort()``."""
-    if not isinstance(node, ast.Call) or _called(node) not in _IN_PLACE:
+    if not isinstance(node, ast.Call) or called(node) not in _IN_PLACE:
         return None
     if node.args:
         return node.args[0]
     return node.func.value if isinstance(node.func, ast.Attribute) else None
-
-
-def _called(call: ast.Call) -> str:
-    """The last word of what is called."""
-    return call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call.func, ast.Name) else ""
 
 
 def _kept(function: _Function) -> Iterator[tuple[str, ast.expr]]:
@@ -193,17 +183,17 @@ def _locals(function: _Function) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _own(value: ast.expr) -> str | None:
-    return value.attr if isinstance(value, ast.Attribute) and _is_mine(value) else None
+    return value.attr if isinstance(value, ast.Attribute) and is_mine(value) else None
 
 
 def _holds(value: ast.expr, name: str) -> bool:
-    return any(_is_name(n, name) for n in ast.walk(value) if isinstance(n, ast.expr))
+    return any(is_name(n, name) for n in ast.walk(value) if isinstance(n, ast.expr))
 
 
 def _reorders(value: ast.expr) -> bool:
     """Whether a value is worked out by a call that changes the order, but for what is sorted as a rule."""
-    called = {_called(n) for n in ast.walk(value) if isinstance(n, ast.Call)}
-    return bool(called & _ANEW) and not called & _SORTED
+    names = {called(n) for n in ast.walk(value) if isinstance(n, ast.Call)}
+    return bool(names & _ANEW) and not names & _SORTED
 
 
 def _class_around(filename: str, line: int) -> ast.ClassDef | None:
@@ -218,16 +208,16 @@ def _class_around(filename: str, line: int) -> ast.ClassDef | None:
 def _line(owner: ast.ClassDef, reader: _Function, path: str) -> tuple[int, str] | None:
     """``(line, function)`` that decides on the value."""
     returned = [n.value for n in ast.walk(reader) if isinstance(n, ast.Return) and n.value is not None]
-    value = _part(returned[-1], path) if returned else None
+    value = part_of(returned[-1], path) if returned else None
     for _ in range(8):  # through conversions and local variables
-        value = _bare(value) if value is not None else None
+        value = bare(value) if value is not None else None
         if not isinstance(value, ast.Name):
             break
-        set_to = [n.value for n in ast.walk(reader) if isinstance(n, ast.Assign) and _is_name(n.targets[-1], value.id)]
+        set_to = [n.value for n in ast.walk(reader) if isinstance(n, ast.Assign) and is_name(n.targets[-1], value.id)]
         value = max(set_to, key=lambda n: n.lineno, default=None)
     if value is None or isinstance(value, ast.Constant):
         return None
-    attribute = _looked_in(value)
+    attribute = looked_in(value)
     if attribute is None:
         return value.lineno, reader.name
     setting = max(_settings(owner, attribute), key=lambda one: one[0], default=None)
@@ -236,54 +226,6 @@ def _line(owner: ast.ClassDef, reader: _Function, path: str) -> tuple[int, str] 
     line, function, kept = setting
     given = {a.arg for a in (*function.args.args, *function.args.kwonlyargs)}
     return None if isinstance(kept, ast.Name) and kept.id in given else (line, function.name)
-
-
-def _part(returned: ast.expr, path: str) -> ast.expr | None:
-    if isinstance(returned, ast.Tuple | ast.List):
-        place = path.strip("[]")
-        return returned.elts[int(place)] if place.isdigit() and int(place) < len(returned.elts) else None
-    if isinstance(returned, ast.Dict):
-        pairs = zip(returned.keys, returned.values, strict=True)
-        return next((v for k, v in pairs if isinstance(k, ast.Constant) and path.startswith(f"[{k.value!r}]")), None)
-    return None
-
-
-def _bare(value: ast.expr) -> ast.expr:
-    """The value without conversions around it."""
-    while isinstance(value, ast.Call) or _adds_axes(value):
-        if isinstance(value, ast.Subscript):
-            value = value.value
-            continue
-        if not isinstance(value, ast.Call) or _called(value) not in _CONVERSIONS:
-            break
-        module = (
-            isinstance(value.func, ast.Attribute)
-            and isinstance(value.func.value, ast.Name)
-            and value.func.value.id in ("torch", "np", "numpy")
-        )
-        if isinstance(value.func, ast.Attribute) and not module:
-            value = value.func.value
-        elif value.args:
-            value = value.args[0]
-        else:
-            break
-    return value
-
-
-def _adds_axes(value: ast.expr) -> bool:
-    """Whether an index picks nothing, as ``x[None]`` does."""
-    return isinstance(value, ast.Subscript) and isinstance(value.slice, ast.Constant) and value.slice.value in (None, ...)
-
-
-def _looked_in(value: ast.expr) -> str | None:
-    """Attribute of self that a value is looked up in; None where it is worked out."""
-    while isinstance(value, ast.Subscript | ast.Attribute) and not _is_mine(value):
-        value = value.value
-    return value.attr if isinstance(value, ast.Attribute) and _is_mine(value) else None
-
-
-def _is_mine(value: ast.expr) -> bool:
-    return isinstance(value, ast.Attribute) and isinstance(value.value, ast.Name) and value.value.id == "self"
 
 
 def _settings(owner: ast.ClassDef, attribute: str) -> Iterator[tuple[int, _Function, ast.expr]]:
@@ -296,10 +238,6 @@ def _settings(owner: ast.ClassDef, attribute: str) -> Iterator[tuple[int, _Funct
                     if isinstance(target, ast.Tuple):
                         parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value] * len(target.elts)
                         pairs = list(zip(target.elts, parts, strict=False))
-                    yield from ((node.lineno, function, value) for place, value in pairs if _looked_in(place) == attribute)
-            elif isinstance(node, ast.AugAssign) and _looked_in(node.target) == attribute:
+                    yield from ((node.lineno, function, value) for place, value in pairs if looked_in(place) == attribute)
+            elif isinstance(node, ast.AugAssign) and looked_in(node.target) == attribute:
                 yield node.lineno, function, node.value
-
-
-def _is_name(target: ast.expr, name: str) -> bool:
-    return isinstance(target, ast.Name) and target.id == name
