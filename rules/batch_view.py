@@ -50,8 +50,7 @@ from trainlint.finding import Fix, Json, Severity, Stage
 from trainlint.measurements import Batches, Leaf
 from trainlint.measurements import BatchView as View
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
-
-from ._inputs import main_input
+from trainlint_rules._inputs import main_input
 
 #: Samples from which a constant target is odd; 0.9 ** 32 = 0.03 for a rare class of 10 %.
 CONSTANT_TARGET_SAMPLES = 32

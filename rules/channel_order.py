@@ -63,9 +63,8 @@ from trainlint.details import Table
 from trainlint.finding import Fix, Severity, Stage
 from trainlint.measurements import Batches, BatchView, ColourOrder, Leaf, ParameterInfo, Parameters
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
-
-from ._colours import reordered, swap
-from ._inputs import InputStats, made_where, main_input, pool
+from trainlint_rules._colours import reordered, swap
+from trainlint_rules._inputs import InputStats, made_where, main_input, pool
 
 #: How many times less pixels differ when read as channels last, along the axis that gains least.
 INTERLEAVED = 1.5

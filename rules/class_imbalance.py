@@ -75,9 +75,8 @@ from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Batches, DataScan, LabelCount, Leaf, Loss, LossCall, SampleOrder
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 from trainlint_rules._class_weights import out_of_order
+from trainlint_rules._inputs import main_input
 from trainlint_rules._label_counts import DRAWN, bars, class_name, extremes, pos_weight_of
-
-from ._inputs import main_input
 
 #: Most frequent over rarest class: Buda et al. see harm from 10 on.
 RATIO = 15.0

@@ -59,8 +59,7 @@ from collections.abc import Sequence
 from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Batches, BatchView, Leaf, SharedBuffer
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
-
-from ._inputs import made_where, main_input, pool
+from trainlint_rules._inputs import made_where, main_input, pool
 
 #: Shares of blank samples for an error, a warning, a note: judgements.
 BLANK_ERROR, BLANK_WARNING, BLANK_NOTE = 1.0, 0.5, 0.1

@@ -73,8 +73,7 @@ from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Activations, Batches, Loss
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
-
-from ._inputs import InputStats, pool
+from trainlint_rules._inputs import InputStats, pool
 
 #: Root mean square above which inputs are large; raw MNIST has 85, digits in 0-16 have 8.
 LARGE = 20.0

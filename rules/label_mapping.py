@@ -55,8 +55,7 @@ from trainlint.details import Detail, Table
 from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import ClassMatch, ColourOrder, Labels, Mismatch
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
-
-from ._colours import swap
+from trainlint_rules._colours import swap
 
 #: Probability by chance below which classes have moved.
 BY_CHANCE = 1e-6

@@ -95,9 +95,9 @@ import math
 
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
-from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal, TornPairs
+from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
-from trainlint_rules._kept_answers import of_other_samples
+from trainlint_rules._kept_answers import of_other_samples, torn_pairs
 from trainlint_rules._label_places import ahead, given_away, mirrored, shifted
 from trainlint_rules._label_words import SIGNAL_Z, WHAT, bars, evidence_of, words
 from trainlint_rules._view_pairs import pairs_apart
@@ -140,7 +140,7 @@ class LabelSignal(Rule):
         if labels.views is not None and (verdict := pairs_apart(labels.views)) is not None:
             return verdict
         if labels.torn is not None:
-            return _torn(labels.torn)
+            return torn_pairs(labels.torn)
         if labels.shifted is not None:
             return shifted(labels.shifted)
         if labels.ahead is not None:
@@ -172,20 +172,6 @@ class LabelSignal(Rule):
             f"a cheap probe finds no relation between the labels and the inputs of {train.samples:,} {WHAT[train.phase]} samples "
             f"(p = {train.p:.2g}), but it would miss a relation that is hard to learn"
         )
-
-
-def _torn(torn: TornPairs) -> Verdict:
-    return failed(
-        f"The collate function puts labels of other samples beside the inputs: handed the same {torn.samples} samples in another order, it gives "
-        f"{torn.moved} of them another label.",
-        severity=Severity.ERROR,
-        evidence={"measured": torn.moved, "expected": 0, "threshold": 0, "samples": torn.samples},
-        location=torn.where,
-        fix=Fix(
-            summary="Sort whole samples, before inputs and labels are taken apart.",
-            code="batch = sorted(batch, key=lambda sample: len(sample[0]), reverse=True)\ninputs, labels = zip(*batch)",
-        ),
-    )
 
 
 def _is_proof(signal: Signal, repair: Repair) -> bool:

@@ -63,13 +63,12 @@ from __future__ import annotations
 
 import itertools
 
-from trainlint.details import Line, Series
-from trainlint.finding import Edit, Fix, Json, Severity, Stage
+from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Batches, Loop, Loss, Optimizers, SampleOrder
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 from trainlint_rules._drawn_orders import mixed, named, reseeded
-
-from ._inputs import main_input
+from trainlint_rules._inputs import main_input
+from trainlint_rules._sample_orders import LABELS, evidence_of, one_class_each, picture_of
 
 #: Wald-Wolfowitz z below which labels do not come in random order: once in 10 ** 9 by chance.
 SORTED_Z = -6.0
@@ -79,17 +78,11 @@ STRETCHES = 2
 PURE = 0.7
 #: Less than this and even sorted labels leave batches mixed enough.
 MIXED = 0.2
-#: Labels that must be known.
-LABELS = 50
-#: Samples a batch, classes and batches that grouping by class can be seen in.
-GROUPED, CLASSES, BATCHES = 4, 3, 4
 #: A sampler that draws less than this share of the data leaves out more than a last batch.
 PART = 0.9
 #: Weights for each sample below which only a part of the data is drawn: for a warning, for an error; the same of different samples among
 #: those drawn, and the fewest draws that tell.
 HALF, FEW, DRAWS = 0.5, 0.1, 200
-#: Points drawn in the chart.
-DRAWN = 400
 
 CLASS_LOSSES = ("cross_entropy", "nll_loss", "multi_margin_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
 #: Samplers whose order is nobody's design.
@@ -125,7 +118,7 @@ class Shuffle(Rule):
             return _sorted(order, learns_classes=not loss.calls or any(call.kind in CLASS_LOSSES for call in loss.calls))
         if fixed and (verdict := _one_class(order, loss)):
             return verdict
-        if loop.accumulation < 2 and (verdict := _one_class_each(order, loss)):
+        if loop.accumulation < 2 and (verdict := one_class_each(order, loss)):
             return verdict
         if order.iterable:
             return not_run("an IterableDataset decides on its order itself, and its labels show no sorting")
@@ -134,9 +127,9 @@ class Shuffle(Rule):
         if not fixed and order.reseeded and optimizers.epochs != 1:
             return reseeded(order)
         if not fixed:
-            return passed(f"{order.sampler or 'The loader'} draws a new order in each epoch.", evidence=_evidence(order))
+            return passed(f"{order.sampler or 'The loader'} draws a new order in each epoch.", evidence=evidence_of(order))
         if optimizers.epochs == 1:
-            return passed("The order is fixed, but there is only one epoch and labels are mixed.", evidence=_evidence(order))
+            return passed("The order is fixed, but there is only one epoch and labels are mixed.", evidence=evidence_of(order))
         return _same(order, _may_carry_state(order, batches))
 
 
@@ -201,10 +194,10 @@ def _sorted(order: SampleOrder, *, learns_classes: bool) -> Verdict:
         f"Training samples come {how}: {stretches} of equal labels in {len(order.labels):,} samples, "
         f"where {order.expected_runs:.0f} are expected in random order{share}.",
         severity=Severity.ERROR if certain else Severity.WARNING,
-        evidence={**_evidence(order), "measured": order.label_runs, "expected": round(order.expected_runs, 1), "threshold": SORTED_Z},
+        evidence={**evidence_of(order), "measured": order.label_runs, "expected": round(order.expected_runs, 1), "threshold": SORTED_Z},
         location=order.where,
         fix=_fix(order),
-        details=(_picture(order),),
+        details=(picture_of(order),),
     )
 
 
@@ -217,35 +210,9 @@ def _one_class(order: SampleOrder, loss: Loss) -> Verdict | None:
         f"The first {len(order.labels):,} of {order.size:,} training samples all have label {order.labels[0]:g}, in every epoch: "
         "they seem to be sorted by class.",
         severity=Severity.ERROR if classes > 2 else Severity.WARNING,
-        evidence={**_evidence(order), "measured": 1, "expected": f"labels of {classes} classes", "threshold": SORTED_Z},
+        evidence={**evidence_of(order), "measured": 1, "expected": f"labels of {classes} classes", "threshold": SORTED_Z},
         location=order.where,
         fix=_fix(order),
-    )
-
-
-def _one_class_each(order: SampleOrder, loss: Loss) -> Verdict | None:
-    """Catch samplers that group samples by class, a class a batch."""
-    size, classes = order.batch_size or 0, len(set(order.labels)) or order.single_values
-    nothing = len(loss.values) > 1 and not any(loss.values)
-    known = order.batch_label_share == 1.0 and len(order.labels) >= BATCHES * size
-    guessed = not order.labels and nothing and order.single_batches >= BATCHES  # what the loss does with them is not seen
-    if size < GROUPED or classes < CLASSES or not (known or guessed):
-        return None
-    return failed(
-        f"Each batch of {size} holds a single class, of {classes} and more that there are ({order.sampler or 'the loader'} groups them): "
-        + (
-            "the loss is exactly 0 in every step, as nothing in a batch is to be told apart."
-            if nothing
-            else "no step sees two classes that it could tell apart."
-        ),
-        severity=Severity.ERROR if nothing else Severity.WARNING,
-        evidence={**_evidence(order), "measured": 1, "expected": "several classes in a batch", "threshold": CLASSES},
-        location=order.sampler_where or order.where,
-        fix=Fix(
-            summary="Let a batch hold several classes, with several samples of each.",
-            code=f"sampler = MPerClassSampler(labels, m={max(2, size // 8)})  # {size} samples of {size // max(2, size // 8)} classes",
-        ),
-        details=(_picture(order),) if len(order.labels) >= LABELS else (),
     )
 
 
@@ -272,10 +239,10 @@ def _same(order: SampleOrder, carries_state: bool) -> Verdict:
     return failed(
         message,
         severity=Severity.NOTE if designed else Severity.WARNING,
-        evidence={**_evidence(order), "measured": "the same order in every epoch", "expected": "a new order in every epoch"},
+        evidence={**evidence_of(order), "measured": "the same order in every epoch", "expected": "a new order in every epoch"},
         location=order.seeded_where or order.where,
         fix=_fix(order),
-        details=(_picture(order),) if len(order.labels) >= LABELS else (),
+        details=(picture_of(order),) if len(order.labels) >= LABELS else (),
     )
 
 
@@ -318,26 +285,4 @@ def _fix(order: SampleOrder) -> Fix:
         summary="Let the training loader shuffle; validation needs no shuffling.",
         code=f"DataLoader(train_set, batch_size={order.batch_size or 32}, shuffle=True)",
         edit=Edit(kind="shuffle-loader"),
-    )
-
-
-def _evidence(order: SampleOrder) -> dict[str, Json]:
-    return {
-        "sampler": order.sampler,
-        "same_each_epoch": order.same_each_epoch,
-        "label_runs": order.label_runs,
-        "expected_runs": order.expected_runs,
-        "z": order.runs_z,
-        "batch_label_share": order.batch_label_share,
-    }
-
-
-def _picture(order: SampleOrder) -> Series:
-    stride = max(len(order.labels) // DRAWN, 1)
-    places = range(0, len(order.labels), stride)
-    return Series(
-        title="Labels in the order in which they are handed out",
-        x_label="sample",
-        y_label="label",
-        lines=(Line(name="label", x=tuple(map(float, places)), y=tuple(order.labels[i] for i in places)),),
     )

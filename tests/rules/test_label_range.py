@@ -134,6 +134,14 @@ def test_binary_targets_outside_zero_and_one_run_away(labels, code):
     assert code in verdict.fix.code
 
 
+def test_binary_targets_are_told_where_the_dataset_makes_them():
+    made = Location("data.py", 9)
+    leaf = Leaf(path="[1]", role="target", kind="image", shape=(2,), dtype="float32", minimum=0.0, maximum=255.0, made_where=made)
+    data = Batches(train=(BatchView(phase="train", leaves=(leaf,)),)), DataScan()
+    assert judge(call("binary_cross_entropy_with_logits", [0, 255], classes=None), data).location == made
+    assert judge(call("binary_cross_entropy_with_logits", [0, 254], classes=None), data).location == LINE
+
+
 def test_soft_labels_of_a_gan_and_masked_targets_are_no_fault():
     kind = "binary_cross_entropy_with_logits"
     assert judge(call(kind, [0, 1], classes=None, target_max=1.2), optimizers=2).kind == "pass"

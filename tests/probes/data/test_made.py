@@ -108,3 +108,15 @@ def test_values_that_the_collate_function_makes_are_made_there() -> None:
     recording = record(lambda: fit(model, DataLoader(Held(), 8, collate_fn=collate), loss))
     wanted = next(n for n, line in enumerate(Path(__file__).read_text().splitlines(), 1) if line.endswith("# collate"))
     assert made_at(recording, recording.loaders[0])["[0]"][1] == wanted
+
+
+class Arranged(Lazy):
+    def __getitem__(self, index: int):
+        values = np.full(4, index, dtype=np.float64)  # numbers
+        return torch.from_numpy(values)[None].squeeze(0), torch.tensor(1.0)
+
+
+def test_values_that_torch_only_arranged_are_looked_for_in_the_source() -> None:
+    recording = recorded(Arranged)
+    wanted = next(n for n, line in enumerate(Path(__file__).read_text().splitlines(), 1) if line.endswith("# numbers"))
+    assert made_at(recording, recording.loaders[0])["[0]"][1] == wanted

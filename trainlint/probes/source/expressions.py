@@ -30,30 +30,20 @@ def part_of(returned: ast.expr, path: str) -> ast.expr | None:
 
 
 def bare(value: ast.expr) -> ast.expr:
-    """The value without conversions around it."""
-    while isinstance(value, ast.Call) or _adds_axes(value):
-        if isinstance(value, ast.Subscript):
+    """The value without conversions around it, and without an index that picks nothing."""
+    while True:
+        if isinstance(value, ast.Subscript) and isinstance(value.slice, ast.Constant) and value.slice.value in (None, ...):
             value = value.value
             continue
         if not isinstance(value, ast.Call) or called(value) not in _CONVERSIONS:
-            break
-        module = (
-            isinstance(value.func, ast.Attribute)
-            and isinstance(value.func.value, ast.Name)
-            and value.func.value.id in ("torch", "np", "numpy")
-        )
-        if isinstance(value.func, ast.Attribute) and not module:
-            value = value.func.value
+            return value
+        of = value.func.value if isinstance(value.func, ast.Attribute) else None
+        if of is not None and not (isinstance(of, ast.Name) and of.id in ("torch", "np", "numpy")):
+            value = of
         elif value.args:
             value = value.args[0]
         else:
-            break
-    return value
-
-
-def _adds_axes(value: ast.expr) -> bool:
-    """Whether an index picks nothing, as ``x[None]`` does."""
-    return isinstance(value, ast.Subscript) and isinstance(value.slice, ast.Constant) and value.slice.value in (None, ...)
+            return value
 
 
 def looked_in(value: ast.expr) -> str | None:
