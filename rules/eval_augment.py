@@ -154,7 +154,7 @@ def _worn(found: Overwritten) -> Verdict:
     """Training samples that wear, which is more than augmentation."""
     if found.masked:
         return failed(
-            "Random masks are written into the data that the dataset holds, so they pile up from epoch to epoch: after three more readings under other "
+            "Random masks are written into the data that the dataset holds, so they pile up from epoch to epoch: after six more readings under other "
             f"random draws, sample {found.sample:,} has changed for good by {found.change:.0%} of the distance to its neighbour.",
             severity=Severity.WARNING,
             evidence={"measured": found.change, "expected": 0, "threshold": NEGLIGIBLE, "sample": found.sample},

@@ -38,8 +38,10 @@ _LEAST = 0.01
 _READINGS, _AGREEMENT = 3, 0.1
 #: Least share of a sample's values that the reading of its neighbour changes in what the dataset holds; counters and statistics are fewer.
 _PART = 0.5
-#: Seeds of readings under other draws, the last three compared; least share and number of a sample's values that these overwrite: masks are larger.
-_DRAWS, _MASKED, _FEWEST = (17, 1026, 2035, 3044, 4053), 0.01, 4
+#: Seeds of readings under other draws, all but two compared; least share and number of a sample's values that these overwrite: masks are larger.
+_DRAWS, _MASKED, _FEWEST = (17, 1026, 2035, 3044, 4053, 5062, 6071, 7080), 0.01, 4
+#: As _LEAST, of a change that is known to be a mask: a small part of a sample.
+_LEAST_MASKED = 0.001
 
 Leaves = Mapping[str, Tensor]
 
@@ -150,7 +152,7 @@ def _masked(samples: Samples, sample: int, other: Leaves, frames: Frames) -> Ove
     try:
         one, _, after = _read(samples, sample), _drawn(samples, sample, _DRAWS[2:]), _read(samples, sample)
         change = max(_shares(one, after, other).values(), default=0.0)
-        if change < _LEAST or not _is_blanked(parts, before, one):
+        if change < _LEAST_MASKED or not _is_blanked(parts, before, one):
             return None
         put_back(parts, before)
         if not all(share < _AGREEMENT * change for share in _shares(one, _read(samples, sample), other).values()):
