@@ -119,7 +119,7 @@ def classic(name: str, seed: int) -> tuple[float, float]:
         loss.backward()
         optimizer.step()
         rates.append(optimizer.param_groups[0]["lr"])
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         if not losses[-1] < 4 * losses[0]:
             break
     slopes = [(losses[i + 1] - losses[i]) / math.log(rates[i + 1] / rates[i]) for i in range(len(losses) - 1)]

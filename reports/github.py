@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from trainlint.diffs import is_example
-from trainlint.finding import Finding, Report
+from trainlint.finding import Finding
+from trainlint.report import Report
 
 from .phrases import counts, headline, visible
 

@@ -15,7 +15,8 @@ from markupsafe import Markup
 
 from trainlint.details import Bars, Detail, Series
 from trainlint.diffs import is_example
-from trainlint.finding import Finding, Outcome, Report
+from trainlint.finding import Finding, Outcome
+from trainlint.report import Report
 
 from .charts import DASHES, Chart, draw, line_colour
 from .markup import code_rows, diff_rows, fix_rows, linked, prose

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainlint.finding import Report
+from trainlint.report import Report
 from trainlint.serialise import from_json, to_json
 
 __all__ = ["JsonRenderer", "from_json"]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from xml.etree import ElementTree as ET
 
 from trainlint.diffs import is_example
-from trainlint.finding import Finding, Outcome, Report
+from trainlint.finding import Finding, Outcome
+from trainlint.report import Report
 
 from .phrases import headline, label, number, state, visible
 

@@ -12,7 +12,8 @@ from html import escape
 
 from trainlint.details import Table
 from trainlint.diffs import is_example
-from trainlint.finding import Finding, Outcome, Report
+from trainlint.finding import Finding, Outcome
+from trainlint.report import Report
 
 from .phrases import count, counts, headline, label, number, seconds, state, visible
 

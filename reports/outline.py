@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from trainlint.details import Detail, ImageGrid, Timeline, TimelineEvent
-from trainlint.finding import Finding, Outcome, Report
+from trainlint.finding import Finding, Outcome
 from trainlint.measurements import MEASUREMENTS
+from trainlint.report import Report
 
 from .phrases import StageState, frame, stage_states
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from trainlint import wording
 from trainlint.details import Code
-from trainlint.finding import Finding, Outcome, Report, Severity, Stage
+from trainlint.finding import Finding, Outcome, Severity, Stage
+from trainlint.report import Report
 
 __all__ = [
     "Headline",

@@ -16,8 +16,9 @@ from urllib.parse import quote
 
 from trainlint.baseline import anchor
 from trainlint.errors import UnknownRuleError
-from trainlint.finding import Finding, Outcome, Report, Severity
+from trainlint.finding import Finding, Outcome, Severity
 from trainlint.registry import load_catalogue
+from trainlint.report import Report
 from trainlint.serialise import to_builtins
 
 from .phrases import frame, visible

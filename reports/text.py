@@ -11,8 +11,9 @@ from rich.text import Text
 from trainlint.choosing import held_back
 from trainlint.details import Table
 from trainlint.diffs import hunks, is_example
-from trainlint.finding import Cost, Finding, Fix, Outcome, Report
+from trainlint.finding import Finding, Fix, Outcome
 from trainlint.registry import load_catalogue
+from trainlint.report import Cost, Report
 
 from .phrases import counts, frame, headline, label, number, seconds, state, visible
 

@@ -12,7 +12,7 @@ from trainlint.measurements import Loop, SchedulerInfo
 __all__ = ["RunLength", "by_trainer", "drawn", "goes_by_epochs", "stepped_at"]
 
 #: A line that hands the loop to a trainer.
-_CALL = re.compile(r"\.(fit|train)\(")
+_CALL = re.compile(r"\.(fit|train|run)\(")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def by_trainer(loop: Loop) -> bool:
 
 def stepped_at(scheduler: SchedulerInfo, run: RunLength) -> Location | None:
     """Where the schedule is stepped; where it was built, when a trainer does that by what it was told there."""
-    return scheduler.where if by_trainer(run.loop) else scheduler.stepped_where or scheduler.where
+    return scheduler.where if by_trainer(run.loop) and not scheduler.attached else scheduler.stepped_where or scheduler.where
 
 
 def drawn(scheduler: SchedulerInfo, end: float | None) -> tuple[Series, ...]:

@@ -93,13 +93,17 @@ class BatchView(Rule):
 
 
 def _constant_targets(views: Sequence[View]) -> Iterator[str]:
+    alike: dict[tuple[int, int, float], list[str]] = {}
     for place, leaf in enumerate(views[0].leaves):
         if leaf.role != "target" or leaf.kind not in ("labels", "scalar", "mask"):
             continue
         same = [view.leaves[place] for view in views if place < len(view.leaves) and view.leaves[place].path == leaf.path]
         samples = sum(_rows(one) for one in same)
         if samples >= CONSTANT_TARGET_SAMPLES and min(one.minimum for one in same) == max(one.maximum for one in same):
-            yield f"All {samples:,} targets in the {len(same)} recorded training batches ({leaf.path}) are {leaf.minimum:g}"
+            alike.setdefault((samples, len(same), leaf.minimum), []).append(leaf.path)
+    for (samples, batches, value), paths in alike.items():
+        named = ", ".join(paths[:2]) + (f" and {len(paths) - 2} more" if len(paths) > 2 else "")
+        yield f"All {samples:,} targets in the {batches} recorded training batches ({named}) are {value:g}"
 
 
 def _other_kind(first: View, val: Sequence[View]) -> Iterator[str]:

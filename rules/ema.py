@@ -18,6 +18,9 @@ timm's `ModelEma`, a deep copy or a dict that the loop updates. The decay is mea
   last batch alone: a momentum below the default that is too small for the run, or one of 0.95 and more.
 - **Warning**: weights that the source keeps or copies without a copy: `best = model.state_dict()` under `if loss < best_loss`, loaded later; the
   model itself kept as the best; a target network or an average that loads its own `state_dict()`.
+- **Warning**: the best checkpoint is picked, or the run stopped early, in the wrong direction: `metric_for_best_model="mae"` of a Hugging Face
+  `TrainingArguments` without `greater_is_better=False`, Lightning's `ModelCheckpoint(monitor="val_acc")`, whose mode is "min" by default. Which way
+  a metric gets better is told by the words of its name; where they do not tell (`score`, `neg_...`), nothing is said.
 - **Note**: an average that was neither updated nor evaluated in the recorded epochs. It may begin later.
 
 Teachers, target networks and checkpoints that stand still on purpose are not spoken of.
@@ -26,7 +29,7 @@ Teachers, target networks and checkpoints that stand still on purpose are not sp
 
 An average that is slower than the run is mostly the initial weights. It evaluates badly however well the model is
 trained, and it is what is saved. The best weights kept by reference are the last ones, overfitted or not, and a target network that is
-refreshed from itself stays untrained.
+refreshed from itself stays untrained. In the wrong direction the worst checkpoint is kept, and early stopping ends the run because it gets better.
 
 ## Example
 
@@ -58,13 +61,14 @@ Or warm the decay up: `decay = min(0.9999, (1 + step) / (10 + step))`.
   <https://docs.pytorch.org/tutorials/beginner/saving_loading_models.html>
 - torch.nn.BatchNorm2d, momentum: <https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html>
 - Morales-Brotons et al., Exponential Moving Average of Weights in Deep Learning: <https://arxiv.org/abs/2411.18704>
+- transformers, TrainingArguments, `greater_is_better`: <https://huggingface.co/docs/transformers/main_classes/trainer>
 - timm, ModelEmaV3 (decay warm-up): <https://huggingface.co/docs/timm>
 """
 
 from __future__ import annotations
 
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
-from trainlint.measurements import Ema, EmaCopy, KeptWeights, RunningStatistics
+from trainlint.measurements import Ema, EmaCopy, KeptBest, KeptWeights, RunningStatistics
 from trainlint.rule import Rule, Verdict, failed, passed
 
 LONGER = 1.0
@@ -109,12 +113,16 @@ class EmaRule(Rule):
                 return _still(copy, Severity.NOTE)
         if ema.kept:
             return _no_copy(ema.kept[0])
+        for best in ema.best:
+            if best.rises != best.rising_is_better:
+                return _worst_kept(best)
         for norms in ema.statistics:
             slow = norms.fresh and total is not None and 0 < norms.momentum < DEFAULT and (1 - norms.momentum) ** total > LEFT
             if slow or norms.momentum >= LAST:
                 return _statistics(norms, total)
         if not moving:
-            return passed("No moving average of the weights is kept, and no weights are kept without a copy.")
+            picked = f" {ema.best[0].kind} takes the right direction of {ema.best[0].metric} for the better one." if ema.best else ""
+            return passed(f"No moving average of the weights is kept, and no weights are kept without a copy.{picked}")
         worst = max(moving, key=_horizon)
         run = f"of a run of {total:,} steps" if total is not None else "of a run of unknown length"
         return passed(
@@ -226,6 +234,33 @@ def _no_copy(kept: KeptWeights) -> Verdict:
         evidence={"measured": 0, "expected": "a copy of the weights", "threshold": 0},
         location=kept.where,
         fix=Fix(summary=summary, code=code, edit=edit),
+    )
+
+
+def _worst_kept(best: KeptBest) -> Verdict:
+    direction = "lower" if best.rising_is_better is False else "higher"
+    values = ("True", "False") if best.setting == "greater_is_better" else ("max", "min")
+    told, better = values if best.rising_is_better else values[::-1]
+    how = f"{best.setting}={told}, its default" if best.by_default else f"{best.setting}={told}"
+    does = " and ".join(
+        [*(["keeps the worst weights"] if best.keeps else []), *(["stops the run early while it gets better"] if best.stops else [])]
+    )
+    written = better if best.setting == "greater_is_better" else f'"{better}"'
+    return failed(
+        f'{best.kind} takes a {direction} "{best.metric}" for the better one ({how}), but that metric gets better by '
+        f"{'rising' if best.rises else 'falling'}: it {does}.",
+        severity=Severity.WARNING,
+        evidence={"measured": told, "expected": better, "metric": best.metric},
+        location=best.where or best.built_where,
+        fix=Fix(
+            summary="Say which way the metric gets better.",
+            code=f'{best.kind}(..., "{best.metric}", {best.setting}={written})',
+            edit=Edit(
+                kind="better-direction", at=best.built_where, values={"metric": best.metric, "setting": best.setting, "better": better}
+            )
+            if best.built_where is not None
+            else None,
+        ),
     )
 
 

@@ -7,7 +7,8 @@ Training data is expected to vary, so only data that is not trained on is judged
 
 - **Warning**: inputs vary while what the model is to say about them stays: random crops, flips, erasing, noise, dropped words.
   Also a class label that varies while its input stays, and samples that change because reading them changes the stored data in place
-  (`x = self.data[i]; x -= mean`): then the line that does so is named. That is looked for in training data too.
+  (`x = self.data[i]; x -= mean`): then the line that does so is named. That is looked for in training data too, and there random masks that
+  are written into what the dataset holds (`x = self.data[i]; x[a:b] = 0`), so that they pile up from epoch to epoch.
 - **Note**: an index gives another sample each time, or a picture and its target-picture vary together: the validation loss then is
   an estimate with noise.
 
@@ -57,6 +58,7 @@ Augmentation at test time, averaged over several views of a sample, is fine: the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
@@ -150,6 +152,17 @@ def _changed(repeats: Repeats, main: Repeat) -> Verdict:
 
 def _worn(found: Overwritten) -> Verdict:
     """Training samples that wear, which is more than augmentation."""
+    if found.masked:
+        return failed(
+            "Random masks are written into the data that the dataset holds, so they pile up from epoch to epoch: after three more readings under other "
+            f"random draws, sample {found.sample:,} has changed for good by {found.change:.0%} of the distance to its neighbour.",
+            severity=Severity.WARNING,
+            evidence={"measured": found.change, "expected": 0, "threshold": NEGLIGIBLE, "sample": found.sample},
+            location=found.where,
+            fix=replace(
+                _COPY, summary="Mask a copy: rows of arrays and tensors are views, and writing to a part of one writes through it."
+            ),
+        )
     return failed(
         "Reading a training sample changes the data that the dataset holds, in place, so each epoch gets something else: read again, with all random "
         f"generators held still, sample {found.sample:,} has changed by {found.change:.0%} of the distance to its neighbour.",

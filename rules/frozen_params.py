@@ -6,12 +6,14 @@
 - **Error**: `load_state_dict(strict=False)` matched no name of a module that is used: nothing was loaded, frozen or not.
 - **Warning**: a tenth or more of the weights of linear, convolutional, attention and recurrent layers are frozen although no weights
   were loaded into the model: they stay at random values for good.
+- **Warning**: in a frozen embedding (`nn.Embedding.from_pretrained` freezes by default) a tenth or more of the words that the data uses often have one
+  vector between them, such as zeros or an average, while the others have their own: new words cannot be told apart, and never will.
 - **Warning**: a frozen backbone's BatchNorm layers are in training mode, so their running statistics drift away from the ones that its
   weights were trained with.
 - **Warning**: a network with learned weights makes nothing but targets (a teacher in distillation), yet receives gradients through them and is held by
   the optimizer: it moves towards the student.
 
-A frozen body under loaded weights is fine-tuning and passes. So do frozen embeddings and fixed position tables, momentum copies of a
+A frozen body under loaded weights is fine-tuning and passes. So do frozen embeddings with a vector for each word and fixed position tables, momentum copies of a
 trained network (BYOL, MoCo), and a discriminator that is frozen only while the generator steps.
 
 ## Why it matters
@@ -39,6 +41,8 @@ model.features.eval()                       # again after every model.train()
 
 ## Thresholds
 
+- A tenth of the words that occur five times in the recorded batches, and five of them: with a table of word vectors that fits the tokenizer, words
+  without a vector are rare ones. A table of groups, in which the other rows are shared as well, passes. A judgement.
 - A tenth of the weights: below it lie fixed filters and projections that are frozen by design. A judgement.
 - Everything frozen and moving BatchNorm statistics need no threshold.
 
@@ -55,11 +59,13 @@ from collections.abc import Iterable, Sequence
 
 from trainlint.details import Table
 from trainlint.finding import Edit, Fix, Severity, Stage
-from trainlint.measurements import MovingTargets, ParameterInfo, Parameters
+from trainlint.measurements import MovingTargets, ParameterInfo, Parameters, SharedRows
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: Share of frozen weights in a model without loaded weights, from which on freezing is called a fault.
 FROZEN_SHARE = 0.1
+#: Share of the words used often that may have one vector between them in a frozen embedding.
+SHARED = 0.1
 #: How the class names of layers begin whose weights have to be learned.
 WEIGHT_LAYERS = ("Linear", "NonDynamicallyQuantizableLinear", "Conv", "MultiheadAttention", "LSTM", "GRU", "RNN", "Bilinear")
 #: Rows of the table.
@@ -122,6 +128,9 @@ class FrozenParams(Rule):
                 ),
                 details=(_table(stuck),),
             )
+        shared = parameters.shared_rows
+        if shared is not None and shared.words >= SHARED * shared.used:
+            return _together(shared)
         if parameters.moving_targets is not None:
             return _teacher(parameters.moving_targets)
         if parameters.pretrained and parameters.batchnorm_moving_while_frozen:
@@ -163,6 +172,23 @@ def _void(parameters: Parameters, frozen: Sequence[ParameterInfo]) -> Verdict:
     )
 
 
+def _together(shared: SharedRows) -> Verdict:
+    """Words without a vector of their own in a table that does not learn."""
+    vector = "are zeros" if shared.zeros else "have one vector between them"
+    return failed(
+        f"{shared.words} of the {shared.used} words that the recorded batches use often {vector} in {shared.name or 'an embedding'}, which is frozen: the "
+        "model cannot tell them apart, and they cannot learn.",
+        severity=Severity.WARNING,
+        evidence={"measured": shared.words / shared.used, "expected": 0.0, "threshold": SHARED, "words": shared.words},
+        location=shared.where,
+        fix=Fix(
+            summary="Let the embedding learn: from_pretrained freezes it unless told otherwise. Or give these words vectors of their own.",
+            code="nn.Embedding.from_pretrained(vectors, freeze=False)",
+            edit=Edit(kind="learn-table", at=shared.where) if shared.where is not None else None,
+        ),
+    )
+
+
 def _teacher(moving: MovingTargets) -> Verdict:
     """A network that is to be learned from, and learns itself."""
     count = len(moving.parameters)
@@ -176,6 +202,7 @@ def _teacher(moving: MovingTargets) -> Verdict:
         fix=Fix(
             summary="Make the targets without gradients, and leave the teacher out of the optimizer.",
             code="teacher.eval()\nwith torch.no_grad():\n    target = teacher(inputs)\noptimizer = torch.optim.Adam(student.parameters())",
+            edit=Edit(kind="detach-target", values={"parameters": list(moving.parameters)}),
         ),
     )
 

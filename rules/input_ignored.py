@@ -56,7 +56,7 @@ return self.head(hidden)
 from __future__ import annotations
 
 from trainlint.finding import Fix, Json, Severity, Stage
-from trainlint.measurements import Activations, Collapsed, Influence, InputEffect
+from trainlint.measurements import Activations, Collapsed, Influence, InputEffect, Loss
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: Relative change that rounding explains, in predictions and in gradients.
@@ -78,9 +78,9 @@ class InputIgnored(Rule):
     summary = "Predictions depend on the inputs"
     why = "A model that does not see its inputs learns the best constant answer: the loss falls a little and stays there, whatever the learning rate."
     source = "Karpathy, A Recipe for Training Neural Networks: https://karpathy.github.io/2019/04/25/recipe/"
-    requires = (Influence, Activations)
+    requires = (Influence, Activations, Loss)
 
-    def judge(self, influence: Influence, activations: Activations) -> Verdict:
+    def judge(self, influence: Influence, activations: Activations, loss: Loss) -> Verdict:
         """Judge all inputs together, then each alone."""
         together = influence.together
         if together is None or not _ignored(together):
@@ -93,6 +93,8 @@ class InputIgnored(Rule):
             return not_run(f"every unit of {silent} is silent, so that nothing of the input passes it")
         if _ignored(together) and together.change > 0 and influence.lost_in in FADING:
             return not_run("what the input changes fades from layer to layer, which `init-scale` and `gradient-vanishing` judge")
+        if _ignored(together) and together.connected and len(loss.values) > 1 and not any(loss.values):
+            return not_run("the loss is exactly 0 in every step, whatever the model predicts, so that no gradient tells")
         evidence: dict[str, Json] = {
             "measured": together.change,
             "expected": "a change",

@@ -12,6 +12,8 @@ finds nothing, the model itself is trained for a while on some samples and judge
   pictures once they are mirrored or turned; or a probe fitted on the other part of the data, or on the rest of the same
   dataset, where it works, predicts nothing here although the inputs look alike.
 - **Error**: the collate function, handed the same samples in two orders, gives an input another label: it sorts one of the two alone.
+- **Error**: what a model, a teacher, answered to the batches of an earlier pass is used in the loss by the number of the batch, in a pass whose
+  batches hold other samples.
 - **Error**: the tags of sequences are told by the token before or after theirs, and not by their own.
 - **Error**: targets are the input's own tokens and are shifted twice, so that a model learns to name the token after the next. **Warning**: they
   are shifted once, by two places or more.
@@ -92,9 +94,10 @@ import math
 from trainlint.details import Bars, Mark
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
-from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal, TornPairs
+from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
-from trainlint_rules._label_places import ahead, given_away, mirrored, shifted
+from trainlint_rules._kept_answers import of_other_samples
+from trainlint_rules._label_places import ahead, given_away, mirrored, shifted, torn
 
 #: Standard deviations from permuted labels that are a signal (p < 0.01).
 SIGNAL_Z = 2.33
@@ -133,8 +136,10 @@ class LabelSignal(Rule):
 
     def judge(self, labels: Labels) -> Verdict:
         """Proof first, then absence."""
+        if labels.kept is not None:
+            return of_other_samples(labels.kept)
         if labels.torn is not None:
-            return _torn(labels.torn)
+            return torn(labels.torn)
         if labels.shifted is not None:
             return shifted(labels.shifted)
         if labels.ahead is not None:
@@ -166,20 +171,6 @@ class LabelSignal(Rule):
             f"a cheap probe finds no relation between the labels and the inputs of {train.samples:,} {WHAT[train.phase]} samples "
             f"(p = {train.p:.2g}), but it would miss a relation that is hard to learn"
         )
-
-
-def _torn(torn: TornPairs) -> Verdict:
-    return failed(
-        f"The collate function puts labels of other samples beside the inputs: handed the same {torn.samples} samples in another order, it gives "
-        f"{torn.moved} of them another label.",
-        severity=Severity.ERROR,
-        evidence={"measured": torn.moved, "expected": 0, "threshold": 0, "samples": torn.samples},
-        location=torn.where,
-        fix=Fix(
-            summary="Sort whole samples, before inputs and labels are taken apart.",
-            code="batch = sorted(batch, key=lambda sample: len(sample[0]), reverse=True)\ninputs, labels = zip(*batch)",
-        ),
-    )
 
 
 def _is_proof(signal: Signal, repair: Repair) -> bool:

@@ -200,17 +200,24 @@ def _never_steps(loop: Loop) -> Verdict:
     cleared = _clears_after(loop.events, "backward")
     if cleared < 2 and len(backwards) < UNUSED_BACKWARDS:
         return not_run(f"no optimizer step in {len(backwards)} backward() calls; gradients may still be accumulating")
+    epochs = _whole_epochs(loop.events)
+    summary = "Let the optimizer step after backward()."
+    if cleared < 2 and epochs:
+        summary = "Let the optimizer step after backward(); if it waits for more batches than an epoch has, at the epoch's last batch too."
     return failed(
         f"backward() was called {len(backwards)} times, but no optimizer took a step"
-        + (f"; the gradients were cleared away {cleared} times." if cleared >= 2 else "."),
+        + (f"; the gradients were cleared away {cleared} times." if cleared >= 2 else f" in {epochs} whole epochs." if epochs else "."),
         severity=Severity.ERROR if cleared >= 2 else Severity.WARNING,
         evidence={"measured": 0, "expected": len(backwards), "cleared": cleared},
         location=backwards[-1].where,
-        fix=Fix(
-            summary="Let the optimizer step after backward().", code="loss.backward()\noptimizer.step()", edit=Edit(kind="optimizer-step")
-        ),
+        fix=Fix(summary=summary, code="loss.backward()\noptimizer.step()", edit=Edit(kind="optimizer-step")),
         details=(timeline(loop, "backward"),),
     )
+
+
+def _whole_epochs(events: Sequence[Event]) -> int:
+    """Count the epochs of training that another one followed."""
+    return max(sum(event.kind == "epoch" and event.phase != "val" for event in events) - 1, 0)
 
 
 def _longest_epoch(events: Sequence[Event]) -> int:

@@ -84,6 +84,8 @@ class LossShape(Rule):
         """Judge each call; the worst speaks."""
         if loss.crossed and not any(call.broadcast for call in (*loss.calls, *loss.turns)):
             return _crossed(loss)
+        if not loss.calls and loss.formula_where is not None:
+            return passed("The loss is a formula of the script's own; no column of outputs meets a row in it.")
         if not loss.calls:
             return not_run("the loss is a formula of the script's own, so prediction and target cannot be told apart")
         calls = (*loss.calls, *loss.turns)
@@ -106,7 +108,11 @@ def _crossed(loss: Loss) -> Verdict:
         severity=Severity.ERROR,
         evidence={"measured": samples * samples, "expected": samples, "column": list(loss.crossed), "row": [samples]},
         location=loss.crossed_where,
-        fix=Fix(summary="Drop the column's last axis of one.", code="value = value.squeeze(-1)"),
+        fix=Fix(
+            summary="Drop the column's last axis of one.",
+            code="value = value.squeeze(-1)",
+            edit=Edit(kind="drop-column", values={"operation": loss.crossed_by, "side": loss.crossed_side}),
+        ),
     )
 
 

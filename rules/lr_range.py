@@ -277,6 +277,7 @@ def _restored(rates: LearningRate) -> Verdict:
         fix=Fix(
             summary="Set the rate again after loading, or load the weights alone, for a new run; to continue the old run, load its scheduler too.",
             code=f'optimizer.load_state_dict(state)\nfor group in optimizer.param_groups:\n    group["lr"] = {rates.configured:g}',
+            edit=Edit(kind="restored-rate", values={"lr": rates.configured}),
         ),
     )
 

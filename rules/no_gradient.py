@@ -11,6 +11,9 @@
 - **Warning**: a tenth or more of the trainable elements took part in the forward and never received a gradient, without a known cut.
 - **Warning**: the recurrent weights of a bidirectional layer's reverse direction receive a gradient of exactly zero while those of its
   forward direction learn: only the last time step is read, where the reverse direction has seen one step.
+- **Warning**: the state of a recurrent layer is detached between each two steps of one pass over a sequence, four or more, so that every parameter has a gradient
+  and nothing is propagated back through time. That is told of torch's cells, of layers called with one step at a time, and of a cell of one's own of which only
+  the last step reaches the loss. A state detached between windows of several steps passes.
 - **Note**: a tenth or more of them belong to layers that the forward never called.
 
 A teacher with learned weights that makes targets alone, without gradients, passes. Small unused parts pass (a pooler in a Hugging Face model), exactly zero gradients do too (zero-initialised residual branches), and so
@@ -54,9 +57,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainlint.details import Table
-from trainlint.finding import Edit, Fix, Severity, Stage
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
-from trainlint.measurements import GraphCut, Loop, ParameterInfo, Parameters
+from trainlint.measurements import BrokenRecurrence, GraphCut, Loop, ParameterInfo, Parameters
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: Share of the trainable elements without gradient, from which on it is worth a word.
@@ -109,6 +112,8 @@ class NoGradient(Rule):
                 return _cut(cut, behind, trainable, pretrained=parameters.pretrained)
         if blind := _one_step_back(trainable):
             return _last_step_read(blind, parameters)
+        if parameters.recurrence is not None:
+            return _step_by_step(parameters.recurrence)
         if parameters.constant is not None:
             behind = [p for p in trainable if p.name in parameters.constant.parameters]
             if any(not p.norm_or_bias for p in behind):
@@ -217,6 +222,24 @@ def _cut(cut: GraphCut, behind: Sequence[ParameterInfo], trainable: Sequence[Par
     )
 
 
+def _step_by_step(broken: BrokenRecurrence) -> Verdict:
+    taught = "only the last step teaches it" if broken.reached <= 1 else "each step teaches it alone"
+    lines: list[Json] = list(broken.lines)
+    return failed(
+        f"Nothing is propagated back through time: between each two of the {broken.steps} steps of {broken.layer} the state leads through "
+        f"{_article(broken.kind)}, so that {taught}, and what an early step should keep for a later one is never learned. "
+        "Ignore this where steps are to be learned one by one.",
+        severity=Severity.WARNING,
+        evidence={"measured": broken.reached, "expected": broken.steps, "steps": broken.steps, "cut": broken.kind},
+        location=broken.where,
+        fix=Fix(
+            summary="Hand the state on as it is within a sequence; detach it between sequences, or between windows of many steps, only.",
+            code="for t in range(x.size(1)):\n    h, c = self.cell(x[:, t], (h, c))",
+            edit=Edit(kind="keep-gradients", at=broken.where, values={"cut": "detach", "lines": lines}) if lines else None,
+        ),
+    )
+
+
 def _one_entry(cut: GraphCut, behind: Sequence[ParameterInfo]) -> Verdict:
     return failed(
         f"{len(behind)} parameters ({behind[0].name} first) get gradients of exactly zero: they lead through a {cut.kind} over an axis with one entry, "
@@ -257,7 +280,14 @@ _RETURN = Fix(summary="Return the loss on every path through the training step."
 
 
 def _article(kind: str) -> str:
-    return {"detach": "a detach()", "no_grad": "no_grad", "argmax": "an argmax", "item": "an item()"}.get(kind, kind)
+    return {
+        "detach": "a detach()",
+        "detach_": "a detach_()",
+        "data": "its .data",
+        "no_grad": "no_grad",
+        "argmax": "an argmax",
+        "item": "an item()",
+    }.get(kind, kind)
 
 
 def _fix(cut: GraphCut) -> Fix:

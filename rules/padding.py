@@ -15,6 +15,8 @@ or a mask that says so. Then the recorded step is replayed.
 - **Warning**: what is meant to leave out padding leaves out a class: `ignore_index` is the index of an output, and half or more of the targets
   at real positions have it (tokens, some of them between two that are scored; pixels outside of what pictures are filled up with).
 - **Note**: a tenth or more of such tokens; half of all pixels where no picture is filled up.
+- **Warning**: no end of a text is learned. By the batch's mask, half or more of the sequences of a language model end with the token that also fills them
+  up, and the loss ignores it there: its labels were taken for padding's. Where one real end mark is scored, it passes.
 
 Whether the loss counts a position is told by its gradient, so `ignore_index`, labels of -100, weights, and masks multiplied by
 hand all count as masks. One end mark per sequence is never taken for padding, even where the same id fills up the rest.
@@ -53,7 +55,14 @@ tags = pad_sequence(tags, batch_first=True, padding_value=-100)
 criterion = nn.CrossEntropyLoss()
 ```
 
-Where the end mark fills up as well, use labels of -100 at padded positions instead, so that the first end mark is still learned.
+Where the end mark fills up as well (`tokenizer.pad_token = tokenizer.eos_token`), use labels of -100 at padded positions instead, so that the first end
+mark is still learned; a collator that ignores labels by their token cannot tell them apart, and needs a token for padding alone.
+
+```python
+labels = input_ids.masked_fill(attention_mask == 0, -100)
+tokenizer.add_special_tokens({"pad_token": "<pad>"})
+model.resize_token_embeddings(len(tokenizer))
+```
 
 ## Thresholds
 
@@ -82,7 +91,7 @@ Where the end mark fills up as well, use labels of -100 at padded positions inst
 from __future__ import annotations
 
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
-from trainlint.measurements import LeftOut
+from trainlint.measurements import LeftOut, LostEnds
 from trainlint.measurements import Padding as Facts
 from trainlint.rule import Rule, Verdict, failed, passed
 
@@ -123,7 +132,8 @@ class Padding(Rule):
         lost = _left_out(facts.left_out) if facts.left_out is not None else None
         if not facts.found:
             return lost or passed("The recorded batch holds no padding: no sample was filled up to the size of another.")
-        found = [verdict for verdict in (_counted(facts), lost, _read(facts)) if verdict is not None]
+        ends = _ends(facts.lost_ends) if facts.lost_ends is not None else None
+        found = [verdict for verdict in (_counted(facts), ends, lost, _read(facts)) if verdict is not None]
         return min(found, key=lambda verdict: verdict.severity.rank if verdict.severity else 0, default=_fine(facts))
 
 
@@ -160,6 +170,24 @@ def _left_out(lost: LeftOut) -> Verdict | None:
         fix=Fix(
             summary="Fill targets up with an index that is no class, such as the -100 that the loss ignores by default, and train all classes.",
             code=f"{fill}\ncriterion = nn.CrossEntropyLoss()  # ignore_index=-100",
+        ),
+    )
+
+
+def _ends(lost: LostEnds) -> Verdict:
+    """An end mark that fills up as well."""
+    edit = Edit(kind="pad-token", at=lost.set_where) if lost.set_where is not None and not lost.pretrained else None
+    return failed(
+        f"The end of a text is never learned: {lost.sequences} of {lost.of} sequences end with token {lost.token}, real by the batch's mask, and the loss "
+        "ignores it there as it ignores padding, which has the same token. Generation then does not stop.",
+        severity=Severity.WARNING,
+        evidence={"measured": lost.sequences, "expected": 0, "token": lost.token, "lost ends": True},
+        location=lost.set_where or lost.where,
+        fix=Fix(
+            summary="Fill up with a token of its own, or ignore labels where the attention mask is 0, not where the token is the padding's.",
+            code='tokenizer.add_special_tokens({"pad_token": "<pad>"})\nmodel.resize_token_embeddings(len(tokenizer))\n'
+            "# or: labels = input_ids.masked_fill(attention_mask == 0, -100)",
+            edit=edit,
         ),
     )
 

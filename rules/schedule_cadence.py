@@ -9,7 +9,10 @@ the length of the run, where both are known.
   in its warm-up), else a **warning**.
 - **Built for epochs, stepped after each batch**: an **error** when the learning rate is below a hundredth of its start before the first
   epoch is over, else a **warning** (a cosine swings up and down every few batches). A **note** when the loop is not seen to go over
-  epochs: counting steps, it may draw batches from an endless loader.
+  epochs: counting steps, it may draw batches from an endless loader. Without a loader, a **warning** when it is as long as the
+  `range` loop around it has turns, and is stepped several times in one turn.
+- **timm's schedulers**, which are told epochs (`step`) or updates (`step_update`) and go by one of the two: the same, by the counts
+  that they are told; an **error** or **warning** as for a schedule that is never stepped when they are told of the other unit only.
 - **Never stepped** although an epoch went by: an **error** when it was to warm up from a fifth of its peak or less, else a **warning**.
 - **Error**: a schedule whose optimizer was replaced and takes no step, so that the rate that trains never changes.
 - **Warm-up longer than the run** (LambdaLR, LinearLR): an **error** when the learning rate does not reach a tenth of its peak in three
@@ -18,6 +21,9 @@ the length of the run, where both are known.
   learning rate is left after one epoch, or after a quarter of the run where that is longer.
 - **Warning**: a cosine that climbs back up because the run is longer than its `T_max`; a schedule built for batches that accumulation
   steps more rarely; ReduceLROnPlateau with `mode` against the direction of its metric.
+
+Schedules of ignite (`PiecewiseLinear`, `LinearCyclicalScheduler`, `CosineAnnealingScheduler`, `LRScheduler`, `create_lr_scheduler_with_warmup`) count
+the events that they are attached to: iterations or epochs.
 
 Restarting and cyclic schedules may be shorter than the run, rising ones (warm-ups) too. Schedulers inside others (SequentialLR) and
 beside others on the same optimizer are not asked to be stepped themselves, nor are those that a framework steps (it calls the optimizer
@@ -75,6 +81,8 @@ from collections.abc import Iterator
 from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Loop, Optimizers, SchedulerInfo
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint_rules._counted_schedules import in_rounds, never_told
+from trainlint_rules._schedule_fixes import each_epoch, each_step
 from trainlint_rules._schedules import RunLength, by_trainer, drawn, goes_by_epochs, stepped_at
 
 #: Calls too few or too many by this factor, and how closely the length has to fit the other unit.
@@ -91,6 +99,10 @@ DECAYED = 5
 MANY_EPOCHS = 1000
 #: Schedules that start over by design.
 PERIODIC = ("CosineAnnealingWarmRestarts", "CyclicLR")
+#: Schedules of cycles that begin again, most often built for one cycle in a run.
+CYCLES = ("LinearCyclicalScheduler", "CosineAnnealingScheduler")
+#: How closely a cycle in epochs fits the epochs of the run.
+CYCLE_FIT = 1.1
 #: Schedules that are made to be stepped after every batch.
 PER_STEP = ("OneCycleLR", "CyclicLR")
 
@@ -159,16 +171,18 @@ def _by_hand(optimizers: Optimizers, run: RunLength) -> Verdict | None:
 def _faults(scheduler: SchedulerInfo, run: RunLength, *, beside: bool) -> Iterator[Verdict]:
     """Yield what is wrong with one schedule. ``beside``: a schedule of the same optimizer was stepped."""
     yield from _plateau(scheduler)
+    if scheduler.unit:
+        yield from never_told(scheduler, run)
     if scheduler.orphaned:
         yield from _orphaned(scheduler)
-    elif not scheduler.calls and not beside and not scheduler.sometimes:
+    elif not scheduler.calls and not beside and not scheduler.sometimes and not scheduler.unit:
         yield from _never(scheduler, run)
     elif scheduler.cadence == "epoch":
         mixed_up = list(_too_rare(scheduler, run))
         yield from mixed_up or _unreached(scheduler, run, run.epochs)
         yield from _climbs(scheduler, None if scheduler.sometimes else run.epochs)
     elif scheduler.cadence == "step":
-        mixed_up = list(_too_often(scheduler, run))
+        mixed_up = list(_too_often(scheduler, run)) or list(in_rounds(scheduler, run))
         yield from mixed_up or _climbs(scheduler, run.total)
         yield from _unreached(scheduler, run, run.total)
         yield from _accumulated(scheduler, run)
@@ -249,11 +263,7 @@ def _too_rare(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
         severity=Severity.ERROR if short and run.epochs else Severity.WARNING,
         evidence={"measured": run.epochs, "expected": horizon, "threshold": FACTOR, "steps an epoch": run.steps},
         location=stepped_at(scheduler, run),
-        fix=Fix(
-            summary='Step it after each optimizer step (in Lightning: "interval": "step").',
-            code="optimizer.step()\nscheduler.step()      # inside the loop over batches",
-            edit=Edit(kind="schedule-each-step"),
-        ),
+        fix=each_step(scheduler),
         details=drawn(scheduler, share * len(preview)),
     )
 
@@ -264,13 +274,16 @@ def _too_often(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
     if not steps or scheduler.kind in (*PERIODIC, *PER_STEP):
         return
     left = _left_after_epoch(scheduler, steps)
-    falls = bool(scheduler.preview) and scheduler.preview[-1] < 0.5 * max(scheduler.preview)
+    low = min(scheduler.preview, default=0.0) if scheduler.kind in CYCLES else next(iter(scheduler.preview[-1:]), 0.0)
+    falls = bool(scheduler.preview) and low < 0.5 * max(scheduler.preview)
     if left is not None and left < GONE / 10:
         effect, gone = f"the learning rate falls to {left:.0e} of its start within the first epoch", True
     elif scheduler.horizon and scheduler.horizon * FACTOR <= (run.total or steps) and falls:
         if run.epochs and scheduler.horizon > 1.1 * run.epochs:
             return
-        swings = scheduler.kind == "CosineAnnealingLR"
+        if scheduler.kind in CYCLES and (not run.epochs or scheduler.horizon * CYCLE_FIT < run.epochs or run.epochs < FEW_EPOCHS):
+            return
+        swings = scheduler.swings or scheduler.kind in ("CosineAnnealingLR", *CYCLES)
         effect = f"the learning rate swings up and down every {scheduler.horizon} steps" if swings else "it has ended by then"
         gone = not swings and scheduler.preview[-1] < GONE * max(scheduler.preview)
     else:
@@ -282,11 +295,7 @@ def _too_often(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
         severity=Severity.ERROR if grave else Severity.WARNING if run.epochs or goes_by_epochs(run.loop) else Severity.NOTE,
         evidence={"measured": run.total, "expected": scheduler.horizon, "threshold": FACTOR, "steps an epoch": steps},
         location=stepped_at(scheduler, run),
-        fix=Fix(
-            summary="Step it once an epoch, or give its length in steps.",
-            code="for epoch in range(epochs):\n    train(model, loader, optimizer)\n    scheduler.step()",
-            edit=Edit(kind="schedule-each-epoch"),
-        ),
+        fix=each_epoch(scheduler),
         details=drawn(scheduler, None),
     )
 

@@ -8,6 +8,8 @@ The order of indices of two epochs, and the labels in that order.
   and a classification loss, or one of the script's own, learns from them.
 - **Warning**: the order is the same in every epoch (no `shuffle=True`, a permutation drawn once, a `DistributedSampler`
   whose `set_epoch` is never called), or labels come in long stretches.
+- **Warning**: a sampler that draws anew fills each batch with a single class, of several that there are; an **error** when the loss is exactly
+  0 in every step, as that of a metric which finds nobody to push apart.
 - **Error**: a `WeightedRandomSampler` was given a tenth as many weights as there are samples, or fewer: those of the classes, most likely.
   Only the first samples are ever drawn. **Warning**: half as many, or any sampler that draws the same few samples again and again.
 - **Warning**: the same order of a sampler of your own that sets a seed each time it begins, or that draws only a part of the data.
@@ -63,7 +65,7 @@ import itertools
 
 from trainlint.details import Line, Series
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
-from trainlint.measurements import Batches, Loss, Optimizers, SampleOrder
+from trainlint.measurements import Batches, Loop, Loss, Optimizers, SampleOrder
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 from ._inputs import main_input
@@ -78,6 +80,8 @@ PURE = 0.7
 MIXED = 0.2
 #: Labels that must be known.
 LABELS = 50
+#: Samples a batch, classes and batches that grouping by class can be seen in.
+GROUPED, CLASSES, BATCHES = 4, 3, 4
 #: A sampler that draws less than this share of the data leaves out more than a last batch.
 PART = 0.9
 #: Weights for each sample below which only a part of the data is drawn: for a warning, for an error; the same of different samples among
@@ -103,9 +107,9 @@ class Shuffle(Rule):
     summary = "Training samples come in a new, mixed order in every epoch"
     why = "Gradients are right on average only when samples are drawn at random: sorted by class, each stretch unlearns the one before."
     source = "Bengio, Practical recommendations for gradient-based training, section 3.1: https://arxiv.org/abs/1206.5533"
-    requires = (SampleOrder, Loss, Optimizers, Batches)
+    requires = (SampleOrder, Loss, Optimizers, Batches, Loop)
 
-    def judge(self, order: SampleOrder, loss: Loss, optimizers: Optimizers, batches: Batches) -> Verdict:
+    def judge(self, order: SampleOrder, loss: Loss, optimizers: Optimizers, batches: Batches, loop: Loop) -> Verdict:
         """Judge sorting first, then repetition; both only where the order is no design."""
         if order.drawn:
             return _reseeded(order) if order.reseeded else passed(f"Batches are drawn without a loader, from {_named(order.drawn)}.")
@@ -121,6 +125,8 @@ class Shuffle(Rule):
         if _in_stretches(order) and (fixed or order.iterable):
             return _sorted(order, learns_classes=not loss.calls or any(call.kind in CLASS_LOSSES for call in loss.calls))
         if fixed and (verdict := _one_class(order, loss)):
+            return verdict
+        if loop.accumulation < 2 and (verdict := _one_class_each(order, loss)):
             return verdict
         if order.iterable:
             return not_run("an IterableDataset decides on its order itself, and its labels show no sorting")
@@ -215,6 +221,32 @@ def _one_class(order: SampleOrder, loss: Loss) -> Verdict | None:
         evidence={**_evidence(order), "measured": 1, "expected": f"labels of {classes} classes", "threshold": SORTED_Z},
         location=order.where,
         fix=_fix(order),
+    )
+
+
+def _one_class_each(order: SampleOrder, loss: Loss) -> Verdict | None:
+    """Catch samplers that group samples by class, a class a batch."""
+    size, classes = order.batch_size or 0, len(set(order.labels)) or order.single_values
+    nothing = len(loss.values) > 1 and not any(loss.values)
+    known = order.batch_label_share == 1.0 and len(order.labels) >= BATCHES * size
+    guessed = not order.labels and nothing and order.single_batches >= BATCHES  # what the loss does with them is not seen
+    if size < GROUPED or classes < CLASSES or not (known or guessed):
+        return None
+    return failed(
+        f"Each batch of {size} holds a single class, of {classes} and more that there are ({order.sampler or 'the loader'} groups them): "
+        + (
+            "the loss is exactly 0 in every step, as nothing in a batch is to be told apart."
+            if nothing
+            else "no step sees two classes that it could tell apart."
+        ),
+        severity=Severity.ERROR if nothing else Severity.WARNING,
+        evidence={**_evidence(order), "measured": 1, "expected": "several classes in a batch", "threshold": CLASSES},
+        location=order.sampler_where or order.where,
+        fix=Fix(
+            summary="Let a batch hold several classes, with several samples of each.",
+            code=f"sampler = MPerClassSampler(labels, m={max(2, size // 8)})  # {size} samples of {size // max(2, size // 8)} classes",
+        ),
+        details=(_picture(order),) if len(order.labels) >= LABELS else (),
     )
 
 

@@ -7,6 +7,12 @@ again with the inner tokens of every row in another order, dropout off; the firs
 
 - **Warning**: no prediction changes. Predictions for single tokens are compared in the new order.
 
+Where targets are the next tokens of a table with a column for each stretch of one stream, with or without attention:
+
+- **Warning**: the stream runs along the rows, and on into the next row, not down the columns, which are read as time: `data.view(rows, columns)` has put
+  neighbours side by side, so that each column holds every so-manieth token. Counts of pairs in every other row tell a token's neighbour in the rest
+  along the rows and around their ends, and much less along time.
+
 Not judged: models without attention or given more than one tensor of tokens; rows that are padded or masked; tables, where each column has ids of its own;
 positions that are learned from zero and still near it; causal models pass, since their mask tells the order.
 
@@ -30,10 +36,19 @@ h = self.tokens(ids) + self.positions[: ids.size(1)]  # nn.Parameter(0.02 * torc
 h = self.encoder(h)
 ```
 
+A stream is cut into stretches before it is transposed: each column then holds one stretch.
+
+```python
+data = data.view(batch, -1).t().contiguous()  # not data.view(-1, batch)
+```
+
 ## Thresholds
 
 - A change by the order of 1e-5 of what another sample's tokens change. It is zero but for the rounding of sums in another order, 1e-7 to 1e-6, without
   positions, and 0.006 or more with encodings as they are usually drawn (0.02 beside embeddings of 1).
+- A stream: neighbours along the rows tell 0.2 nats or more of each other beyond frequency, those around the ends of rows at least 0.8 of that by the same
+  counts, beyond three standard errors, and those in time at most 0.6 of what these tell. What runs beside each other, as sensors do, tells more in time than
+  around. Regular sentences told 2.4 nats along rows, 2.3 around, and 1.2 in time with 20 columns. 2,000 tokens and 32 ends of rows are the fewest judged.
 
 ## References
 
@@ -43,7 +58,10 @@ h = self.encoder(h)
 
 from __future__ import annotations
 
-from trainlint.finding import Fix, Json, Severity, Stage
+from math import prod
+
+from trainlint.finding import Edit, Fix, Json, Severity, Stage
+from trainlint.measurements import CutStream
 from trainlint.measurements import TokenOrder as Order
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -59,12 +77,14 @@ class TokenOrder(Rule):
     stage = Stage.WIRING
     severity = Severity.WARNING
     summary = "The order of tokens reaches the prediction"
-    why = "Attention without positions sees a row of tokens as a set: it can count words but not read them."
+    why = "Words can be counted but not read where attention has no positions, or where tokens that do not follow each other are put in a row."
     source = "Vaswani et al., Attention Is All You Need, section 3.5: https://arxiv.org/abs/1706.03762"
     requires = (Order,)
 
     def judge(self, order: Order) -> Verdict:
         """Compare what the order changes with what other tokens change."""
+        if order.stream is not None:
+            return _cut_across(order.stream)
         if not order.attends:
             return passed("No attention runs among tokens.")
         if not order.effect > 0:
@@ -90,3 +110,32 @@ class TokenOrder(Rule):
                 code="h = self.tokens(ids) + self.positions[: ids.size(1)]  # nn.Parameter(0.02 * torch.randn(max_length, width))",
             ),
         )
+
+
+def _cut_across(stream: CutStream) -> Verdict:
+    """A stream that is read in steps of a whole row."""
+    place: dict[str, Json] = {
+        "line": stream.where.line if stream.where is not None else 0,
+        "before": [prod(stream.shape)],
+        "after": list(stream.shape),
+        "opened": list(reversed(stream.shape)),
+        "order": [1, 0],
+    }
+    return failed(
+        f"The stream of tokens is cut across: what is read as time skips {stream.columns} tokens at each step. A token tells "
+        f"{max(stream.down, 0.0):.2g} nats of the next one in time, and {stream.across:.2g} of the one in the column beside it, on into the next row.",
+        severity=Severity.WARNING,
+        evidence={
+            "measured": stream.down,
+            "expected": stream.across,
+            "around": stream.around,
+            "tokens": stream.tokens,
+            "columns": stream.columns,
+        },
+        location=stream.where,
+        fix=Fix(
+            summary="Cut the stream into one stretch for each column, then transpose.",
+            code="data = data.view(batch, -1).t().contiguous()  # (time, batch)",
+            edit=Edit(kind="swap-axes", values={"places": [place]}) if stream.shape else None,
+        ),
+    )

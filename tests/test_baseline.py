@@ -15,8 +15,9 @@ from click.testing import CliRunner, Result
 from trainlint.baseline import Baseline, mark, read_baseline, updated, write_baseline
 from trainlint.cli import main
 from trainlint.errors import UsageError
-from trainlint.finding import Finding, Fix, Outcome, Report, Severity, Stage, Subject
+from trainlint.finding import Finding, Fix, Outcome, Severity, Stage
 from trainlint.location import Location
+from trainlint.report import Report, Subject
 from trainlint.serialise import to_json
 
 

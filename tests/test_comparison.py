@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from trainlint.cli import main
 from trainlint.comparison import compare_reports
-from trainlint.finding import Finding, Outcome, Report, Severity, Stage, Subject
+from trainlint.finding import Finding, Outcome, Severity, Stage
+from trainlint.report import Report, Subject
 from trainlint.serialise import to_json
 
 

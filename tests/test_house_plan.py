@@ -94,7 +94,7 @@ def test_each_room_of_the_probes_stands_on_those_before_it() -> None:
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
-    graph = {module: set(imports(module, types=False)) for module in modules()}
+    graph = {module: set(imports(module)) for module in modules()}
     for package, path in modules().items():
         if path.name == "__init__.py":  # a package waits for what it hands on; its modules do not wait for it
             for module in graph:

@@ -11,8 +11,9 @@ import pytest
 from scanned import HEALTHY, fingerprint, run
 
 from trainlint.edits import with_diffs
-from trainlint.finding import Edit, Finding, Fix, Outcome, Proof, Report, Severity, Stage, Subject
+from trainlint.finding import Edit, Finding, Fix, Outcome, Proof, Severity, Stage
 from trainlint.location import Location
+from trainlint.report import Report, Subject
 from trainlint.rerun import again
 
 SCRIPT = "train = DataLoader(data, batch_size=8)\nmodel = None\n\nval = DataLoader(held, batch_size=8)\n"

@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from trainlint.cli import main
-from trainlint.finding import Finding, Fix, Outcome, Report, Severity, Stage, Subject
+from trainlint.finding import Finding, Fix, Outcome, Severity, Stage
 from trainlint.location import Location
+from trainlint.report import Report, Subject
 from trainlint.serialise import to_json
 
 FOUND = Finding(

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from trainlint.checking import check
     from trainlint.curves.classify import classify
     from trainlint.errors import FindingsError, InputError, TrainlintError, UsageError
-    from trainlint.finding import Cost, Finding, Fix, Outcome, Proof, Report, Severity, Stage, Subject
+    from trainlint.finding import Finding, Fix, Outcome, Proof, Severity, Stage
     from trainlint.location import Location
+    from trainlint.report import Cost, Report, Subject
     from trainlint.rule import Rule, Verdict, failed, not_run, passed
     from trainlint.scanning import ScanError, scan
     from trainlint.settings import Settings
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from trainlint.watching.api import Watch, watch
 
 _HOMES = {
-    "Cost": "finding",
+    "Cost": "report",
     "Finding": "finding",
     "FindingsError": "errors",
     "Fix": "finding",
@@ -31,13 +32,13 @@ _HOMES = {
     "Location": "location",
     "Outcome": "finding",
     "Proof": "finding",
-    "Report": "finding",
+    "Report": "report",
     "Rule": "rule",
     "ScanError": "scanning",
     "Settings": "settings",
     "Severity": "finding",
     "Stage": "finding",
-    "Subject": "finding",
+    "Subject": "report",
     "TrainlintError": "errors",
     "UsageError": "errors",
     "Verdict": "rule",

@@ -15,8 +15,9 @@ import msgspec
 
 from trainlint.engine import root_cause
 from trainlint.errors import UsageError
-from trainlint.finding import Finding, Outcome, Report, Severity
+from trainlint.finding import Finding, Outcome, Severity
 from trainlint.registry import load_catalogue
+from trainlint.report import Report
 
 __all__ = ["Baseline", "Known", "anchor", "mark", "read_baseline", "updated", "write_baseline"]
 

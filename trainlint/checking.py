@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainlint.errors import InputError
-from trainlint.finding import Report
+from trainlint.report import Report
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from trainlint.finding import Finding, Report, Severity
+from trainlint.finding import Finding, Severity
+from trainlint.report import Report
 
 __all__ = ["held_back", "in_order"]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainlint.finding import Finding, Outcome, Report
+from trainlint.finding import Finding, Outcome
+from trainlint.report import Report
 
 __all__ = ["Change", "compare_reports"]
 

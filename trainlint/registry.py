@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from trainlint.errors import PluginError, UnknownRuleError
 from trainlint.finding import Severity, Stage
+from trainlint.plugins import gathered
 from trainlint.rule import Rule
 
 __all__ = ["Catalogue", "PageMaker", "load_catalogue", "load_page_makers"]
@@ -100,13 +101,6 @@ def _check(kind: type[Rule], others: Sequence[Rule]) -> None:
                 raise TypeError(msg)
 
 
-@lru_cache(maxsize=1)
 def load_page_makers() -> dict[str, PageMaker]:
     """What writes the catalogue's pages, by kind: ``PAGES`` of the modules that bring report formats."""
-    found: dict[str, PageMaker] = {}
-    for point in entry_points(group="trainlint.reports"):
-        try:
-            found |= {kind.name: kind() for kind in getattr(point.load(), "PAGES", ())}
-        except Exception as error:
-            raise PluginError(point.name, point.value, error) from error
-    return found
+    return gathered("trainlint.reports", "PAGES")

@@ -1,15 +1,13 @@
-"""Finds report formats: ours and third parties' come the same way, through entry points."""
+"""Report formats, and where they are found."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol
 
-from trainlint.errors import PluginError
+from trainlint.plugins import gathered
 
 if TYPE_CHECKING:
-    from trainlint.finding import Report
+    from trainlint.report import Report
 
 __all__ = ["Renderer", "load_renderers"]
 
@@ -26,14 +24,6 @@ class Renderer(Protocol):
         ...
 
 
-@lru_cache(maxsize=1)
 def load_renderers() -> dict[str, Renderer]:
     """All installed report formats by name."""
-    found: dict[str, Renderer] = {}
-    for point in entry_points(group="trainlint.reports"):
-        try:
-            module = point.load()
-            found |= {kind.name: kind() for kind in module.RENDERERS}
-        except Exception as error:
-            raise PluginError(point.name, point.value, error) from error
-    return found
+    return gathered("trainlint.reports", "RENDERERS")

@@ -11,7 +11,8 @@ from textwrap import shorten
 
 from trainlint.edits import Made
 from trainlint.edits.applying import plan
-from trainlint.finding import Finding, Outcome, Proof, Report, Severity
+from trainlint.finding import Finding, Outcome, Proof, Severity
+from trainlint.report import Report
 
 __all__ = ["again"]
 

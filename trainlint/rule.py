@@ -31,9 +31,10 @@ import msgspec
 
 from trainlint.details import Detail
 from trainlint.errors import UsageError, unknown
-from trainlint.finding import Fix, Json, Report, Severity, Stage
+from trainlint.finding import Fix, Json, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Measurement
+from trainlint.report import Report
 from trainlint.wording import plain
 
 __all__ = ["NoOptions", "Rule", "Verdict", "failed", "not_run", "passed"]

@@ -14,12 +14,13 @@ from trainlint.edits import with_diffs
 from trainlint.engine import Judge, root_cause
 from trainlint.errors import TrainlintError, UnknownRuleError, UsageError
 from trainlint.evidence import Evidence, EvidenceWriter
-from trainlint.finding import Cost, Finding, Outcome, Report, Subject
+from trainlint.finding import Finding, Outcome
 from trainlint.measurements import OUT_OF_BUDGET
 from trainlint.notebook import is_notebook
 from trainlint.overview import overview
 from trainlint.record.supervisor import Run, run_script
 from trainlint.registry import Catalogue, load_catalogue
+from trainlint.report import Cost, Report, Subject
 from trainlint.rerun import again
 from trainlint.settings import Settings
 from trainlint.source import in_context, traceback_shown

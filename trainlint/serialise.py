@@ -15,8 +15,9 @@ import msgspec
 
 from trainlint.details import Bars, Code, Detail, ImageGrid, Series, Table, Timeline
 from trainlint.errors import UsageError
-from trainlint.finding import Cost, Finding, Fix, Outcome, Proof, Report, Severity, Stage, Subject
+from trainlint.finding import Finding, Fix, Outcome, Proof, Severity, Stage
 from trainlint.location import Location
+from trainlint.report import Cost, Report, Subject
 from trainlint.settings import FAIL_ON
 
 __all__ = ["SCHEMA", "from_builtins", "from_json", "to_builtins", "to_json"]

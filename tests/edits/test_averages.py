@@ -121,3 +121,30 @@ def test_copying_uses_the_name_that_is_imported() -> None:
 def test_what_is_copied_already_or_used_otherwise_is_left_alone(line: str) -> None:
     assert refused("copy-kept", f"import copy\n{line}  # here\n", what="best")
     assert "something else" in refused("copy-kept", "copy = 1\nbest = model.state_dict()  # here\n", what="best")
+
+
+@pytest.mark.parametrize(
+    ("call", "after", "better"),
+    [
+        ('TrainingArguments("out", metric_for_best_model="mae", seed=1)',
+         'TrainingArguments("out", metric_for_best_model="mae", greater_is_better=False, seed=1)', "False"),
+        ("ModelCheckpoint(monitor='mae', mode='max')", "ModelCheckpoint(monitor='mae', mode='min')", "min"),
+        ('Trainer(callbacks=[EarlyStopping("mae", patience=3)])', 'Trainer(callbacks=[EarlyStopping("mae", patience=3, mode="min")])', "min"),
+    ],
+)  # fmt: skip
+def test_the_better_direction_is_set_beside_the_metric(call: str, after: str, better: str) -> None:
+    setting = "greater_is_better" if better == "False" else "mode"
+    assert edited("better-direction", f"a = {call}  # here\n", metric="mae", setting=setting, better=better) == f"a = {after}\n"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'EarlyStopping("mae", 0.0, 3, False, "max")',
+        'ModelCheckpoint(monitor="mae", mode=mode)',
+        "EarlyStopping(metric)",
+        'F("mae", **more)',
+    ],
+)
+def test_a_direction_that_is_not_written_is_left(call: str) -> None:
+    assert refused("better-direction", f"a = {call}  # here\n", metric="mae", setting="mode", better="min")

@@ -1,8 +1,8 @@
-"""Reshapes that are made transposes in the source."""
+"""Reshapes that are made transposes in the source, and columns that lose their last axis."""
 
 import pytest
 
-from .edited import edited, refused
+from .edited import becomes, edited, refused
 
 HEADS = {"line": 1, "before": [8, 16, 128], "after": [8, 4, 16, 32], "opened": [8, 16, 4, 32], "order": [0, 2, 1, 3]}
 JOINED = {"line": 1, "before": [8, 4, 16, 32], "after": [8, 16, 128], "opened": [8, 4, 16, 32], "order": [0, 2, 1, 3]}
@@ -47,3 +47,23 @@ def test_every_line_of_the_file_is_edited():
 )
 def test_what_is_not_written_size_by_size_is_left(place, line):
     assert refused("swap-axes", f"import torch\n{line}  # here\n", places=[place])
+
+
+@pytest.mark.parametrize(
+    ("operation", "side", "before", "after"),
+    [
+        ("sub", 1, "advantage = returns - value  # here\n", "advantage = returns - value.squeeze(-1)\n"),
+        (
+            "mul", 1,
+            "loss = -(dist.log_prob(acts) * advantage.detach()).mean()  # here\n",
+            "loss = -(dist.log_prob(acts) * advantage.detach().squeeze(-1)).mean()\n",
+        ),
+        ("mul", 0, "loss = (w + v) * x  # here\n", "loss = (w + v).squeeze(-1) * x\n"),
+    ],
+)  # fmt: skip
+def test_a_column_that_meets_a_row_is_dropped(operation: str, side: int, before: str, after: str) -> None:
+    becomes("drop-column", before, after, operation=operation, side=side)
+
+
+def test_one_of_two_like_operations_is_not_guessed() -> None:
+    refused("drop-column", "loss = a * b * c  # here\n", operation="mul", side=1)

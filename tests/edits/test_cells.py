@@ -11,8 +11,9 @@ from trainlint.edits import make
 from trainlint.edits.applying import plan, write
 from trainlint.edits.reading import read_source
 from trainlint.edits.source import EditError
-from trainlint.finding import Edit, Finding, Fix, Outcome, Report, Severity, Stage, Subject
+from trainlint.finding import Edit, Finding, Fix, Outcome, Severity, Stage
 from trainlint.location import Location
+from trainlint.report import Report, Subject
 
 CELLS = ["%matplotlib inline\nimport torch", "data = load()", "!nvidia-smi\nloader = torch.utils.data.DataLoader(data, batch_size=8)"]
 

@@ -11,8 +11,9 @@ from trainlint.edits import make, with_diffs
 from trainlint.edits.applying import check, plan, project_root, restore, write
 from trainlint.edits.reading import read_source
 from trainlint.edits.source import EditError
-from trainlint.finding import Edit, Finding, Fix, Outcome, Report, Severity, Stage, Subject
+from trainlint.finding import Edit, Finding, Fix, Outcome, Severity, Stage
 from trainlint.location import Location
+from trainlint.report import Report, Subject
 
 SCRIPT = "import torch\n\nloader = DataLoader(data, batch_size=8)\nout = 'ä'\n"
 SHUFFLED = SCRIPT.replace("batch_size=8", "batch_size=8, shuffle=True")

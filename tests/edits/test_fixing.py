@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 import trainlint.scanning
 from trainlint.cli import main
-from trainlint.finding import Report, Subject
+from trainlint.report import Report, Subject
 from trainlint.scanning import ScanError
 
 from .test_files import SCRIPT, SHUFFLED, finding, report

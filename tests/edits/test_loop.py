@@ -227,6 +227,22 @@ def test_a_missing_step_is_taken_behind_clipping() -> None:
     )
 
 
+def test_a_step_that_waits_for_more_batches_than_come_is_taken_at_the_last_as_well() -> None:
+    script = """
+        for i, (x, y) in enumerate(loader):
+            loss = f(x, y) / accumulate
+            loss.backward()  # here
+            if (i + 1) % accumulate == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+        """
+    after = edited("optimizer-step", script)
+    assert "    if (i + 1) % accumulate == 0 or i + 1 == len(loader):\n" in after
+    both = edited("optimizer-step", script.replace("== 0:", "== 0 and i > 9:"))
+    assert "    if ((i + 1) % accumulate == 0 and i > 9) or i + 1 == len(loader):\n" in both
+    assert refused("optimizer-step", script.replace("enumerate(loader)", "zip(count(), loader)"))
+
+
 def test_gradients_are_unscaled_before_clipping() -> None:
     becomes(
         "unscale",

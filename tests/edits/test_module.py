@@ -207,3 +207,58 @@ def test_what_is_used_before_one_backward_alone_keeps_its_graph():
         """,
         cut="detach",
     )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("target = F.softmax(self.teacher(x) / t, dim=1)  # here\n", "target = F.softmax(self.teacher(x).detach() / t, dim=1)\n"),
+        ("loss = kd(student(x), teacher(x))  # here\n", "loss = kd(student(x), teacher(x).detach())\n"),
+        ("logits = big(x).logits  # here\n", "logits = big(x).logits.detach()\n"),
+        ("logits = big(x) / 4  # here\n", "logits = (big(x) / 4).detach()\n"),
+    ],
+)
+def test_what_a_teacher_says_is_detached(before: str, after: str) -> None:
+    becomes("detach-target", before, after, parameters=["teacher.0.weight", "teacher.0.bias"])
+
+
+def test_a_loss_of_which_no_part_is_known_to_be_the_teacher_is_left() -> None:
+    refused("detach-target", "return kd(student(x), big(x))  # here\n", parameters=["0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("call", "after"),
+    [
+        ("nn.Embedding.from_pretrained(v, padding_idx=0)", "nn.Embedding.from_pretrained(v, padding_idx=0, freeze=False)"),
+        ("EmbeddingBag.from_pretrained(v, True)", "EmbeddingBag.from_pretrained(v, False)"),
+        ("nn.Embedding.from_pretrained(v, freeze=True)", "nn.Embedding.from_pretrained(v, freeze=False)"),
+    ],
+)
+def test_an_embedding_of_given_values_learns(call: str, after: str) -> None:
+    assert edited("learn-table", f"e = {call}  # here\n") == f"e = {after}\n"
+
+
+@pytest.mark.parametrize("call", ["nn.Embedding.from_pretrained(v, freeze=static)", "AutoModel.from_pretrained(v)"])
+def test_what_may_be_frozen_on_purpose_is_left(call: str) -> None:
+    assert refused("learn-table", f"e = {call}  # here\n")
+
+
+def test_a_state_is_handed_on_without_detaching_any_of_it():
+    becomes(
+        "keep-gradients",
+        """
+        for t in range(n):
+            h, c = cell(x[:, t], (h, c))
+            state = (h.detach(), c.detach())  # here
+        """,
+        """
+        for t in range(n):
+            h, c = cell(x[:, t], (h, c))
+            state = (h, c)
+        """,
+        cut="detach",
+        lines=[3],
+    )
+    after = edited("keep-gradients", "h = h.detach()  # here\nc = c.detach()\n", cut="detach", lines=[1, 2])
+    assert after == "h = h\nc = c\n"
+    assert refused("keep-gradients", "h = norm(h).detach()  # here\n", cut="detach", lines=[1])

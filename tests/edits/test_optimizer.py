@@ -167,3 +167,18 @@ def test_groups_stand_in_the_block_of_their_optimizer() -> None:
                 ], weight_decay=0.1)
         """,
     )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("o.load_state_dict(s)  # here\n", 'o.load_state_dict(s)\nfor group in o.param_groups:\n    group["lr"] = 0.001\n'),
+        (
+            "def resume(self, s):\n    if s:\n        self.optimizer.load_state_dict(s['optimizer'])  # here\n    return s\n",
+            "def resume(self, s):\n    if s:\n        self.optimizer.load_state_dict(s['optimizer'])\n        for group in self.optimizer.param_groups:\n"
+            '            group["lr"] = 0.001\n    return s\n',
+        ),
+    ],
+)
+def test_a_restored_learning_rate_is_set_again(before: str, after: str) -> None:
+    becomes("restored-rate", before, after, lr=0.001)

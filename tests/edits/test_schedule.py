@@ -178,3 +178,14 @@ def test_a_schedule_gets_the_length_of_the_run() -> None:
     assert edited("schedule-length", "s = CosineAnnealingLR(o, T_max=5)  # here\n", calls=50) == "s = CosineAnnealingLR(o, T_max=50)\n"
     after = edited("schedule-share", "s = OneCycleLR(o, 0.1, total_steps=9 * len(loader))  # here\n", share=4)
     assert after == "s = OneCycleLR(o, 0.1, total_steps=-(-(9 * len(loader)) // 4))\n"
+
+
+@pytest.mark.parametrize("call", ["trainer.add_event_handler(Events.{}, s)", "s.attach(trainer, event=Events.{})"])
+def test_a_schedule_is_attached_to_another_event(call: str) -> None:
+    after = edited("schedule-event", call.format("ITERATION_STARTED") + "  # here\n", event="EPOCH_STARTED")
+    assert after == call.format("EPOCH_STARTED") + "\n"
+
+
+@pytest.mark.parametrize("call", ["s.attach(trainer)", "trainer.add_event_handler(event, s)", "run(Events.EPOCH_STARTED)"])
+def test_an_event_that_is_not_named_is_left_alone(call: str) -> None:
+    refused("schedule-event", f"{call}  # here\n", event="EPOCH_STARTED")

@@ -23,9 +23,9 @@ from trainlint.cli import main
 from trainlint.config import read_config
 from trainlint.errors import TrainlintError, UsageError
 from trainlint.evidence import read_evidence
-from trainlint.finding import Report
 from trainlint.registry import load_catalogue
 from trainlint.renderers import load_renderers
+from trainlint.report import Report
 from trainlint.scanning import judge
 from trainlint.serialise import from_json, to_json
 from trainlint.settings import Settings

@@ -24,6 +24,8 @@ def test_the_nearest_range_counts() -> None:
         ("lightning.pytorch.loops", {"self": SimpleNamespace(max_epochs=12)}, 12),
         ("lightning.pytorch.loops", {"self": SimpleNamespace(max_epochs=-1)}, None),
         ("transformers.trainer", {"num_train_epochs": 4}, 4),
+        ("ignite.engine.engine", {"self": SimpleNamespace(state=SimpleNamespace(max_epochs=5))}, 5),
+        ("ignite.engine.engine", {"self": SimpleNamespace(state=SimpleNamespace(max_epochs=1))}, None),
         ("elsewhere", {"num_train_epochs": 4}, None),
     ],
 )

@@ -8,8 +8,9 @@ from dataclasses import replace
 from sample_details import batch, gradient_bars, leaves, loop, lr_curve, overfit_curve, update_bars
 
 from trainlint.details import Bars, Code, ImageGrid, Line, Mark, Picture, Series, Table, Timeline, TimelineEvent
-from trainlint.finding import Cost, Finding, Fix, Outcome, Proof, Report, Severity, Stage, Subject
+from trainlint.finding import Finding, Fix, Outcome, Proof, Severity, Stage
 from trainlint.location import Location
+from trainlint.report import Cost, Report, Subject
 
 HOSTILE = "<script>alert(1)</script>"
 

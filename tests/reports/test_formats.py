@@ -10,8 +10,9 @@ from xml.etree import ElementTree as ET
 import pytest
 import samples
 
-from trainlint.finding import Outcome, Report
+from trainlint.finding import Outcome
 from trainlint.renderers import load_renderers
+from trainlint.report import Report
 from trainlint_reports import RENDERERS
 
 REPORTS = [samples.eight_findings(), samples.all_passed(), samples.crashed(), samples.hostile(), samples.empty()]

@@ -12,7 +12,8 @@ import pytest
 import samples
 
 from trainlint.details import Code, Table
-from trainlint.finding import Outcome, Report
+from trainlint.finding import Outcome
+from trainlint.report import Report
 from trainlint_reports.html import HtmlRenderer
 from trainlint_reports.markup import diff_rows, fix_rows
 from trainlint_reports.phrases import stage_states

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from trainlint.details import Bars, Code, Detail, ImageGrid, Line, Mark, Picture, Series, Table, Timeline, TimelineEvent
 from trainlint.errors import UsageError
-from trainlint.finding import Cost, Edit, Finding, Fix, Outcome, Proof, Report, Severity, Stage, Subject
+from trainlint.finding import Edit, Finding, Fix, Outcome, Proof, Severity, Stage
 from trainlint.location import Location
+from trainlint.report import Cost, Report, Subject
 from trainlint.serialise import from_json, to_json
 from trainlint.settings import FAIL_ON
 from trainlint_reports.json_report import JsonRenderer

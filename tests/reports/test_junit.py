@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import samples
 
-from trainlint.finding import Report
+from trainlint.report import Report
 from trainlint_reports.junit import JunitRenderer
 
 junitparser = pytest.importorskip("junitparser")

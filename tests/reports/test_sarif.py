@@ -11,8 +11,9 @@ import samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainlint.finding import Finding, Fix, Outcome, Report
+from trainlint.finding import Finding, Fix, Outcome
 from trainlint.location import Location
+from trainlint.report import Report
 from trainlint_reports.sarif import SarifRenderer, replacements
 
 MAKERS = [samples.eight_findings, samples.all_passed, samples.crashed, samples.hostile, samples.empty]

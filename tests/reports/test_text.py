@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import samples
 
-from trainlint.finding import Cost, Fix, Outcome, Proof, Report, Severity, Subject
+from trainlint.finding import Fix, Outcome, Proof, Severity
 from trainlint.location import Location
 from trainlint.registry import load_catalogue
+from trainlint.report import Cost, Report, Subject
 from trainlint_reports.phrases import headline
 from trainlint_reports.text import TextRenderer
 

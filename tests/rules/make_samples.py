@@ -17,9 +17,9 @@ from test_examples import watch
 
 from trainlint.curves.classify import classify
 from trainlint.curves.report import report_of
-from trainlint.finding import Cost, Report, Subject
 from trainlint.measurements import Curves, Ranks, WatchedRun
 from trainlint.registry import load_catalogue
+from trainlint.report import Cost, Report, Subject
 from trainlint.scanning import scan
 from trainlint.serialise import from_json, to_json
 from trainlint.settings import Settings

@@ -74,6 +74,12 @@ def test_few_rare_positives_that_one_small_batch_lacks_are_no_oddity():
     assert Rule().judge(Batches(train=(view(image(shape=(16, 1, 28, 28)), labels(shape=(16,), maximum=0.0)),))).kind == "pass"
 
 
+def test_many_targets_that_are_all_the_same_are_counted():
+    targets = [labels(path=f"target {n}", kind="scalar", minimum=1.0, maximum=1.0) for n in range(5)]
+    message = Rule().judge(Batches(train=(view(image(), *targets),) * 2)).message
+    assert message == "All 64 targets in the 2 recorded training batches (target 0, target 1 and 3 more) are 1."
+
+
 def test_labels_that_do_not_enter_the_loss_may_be_constant():
     assert Rule().judge(Batches(train=(view(image(), labels(role="other", maximum=0.0)),) * 4)).kind == "pass"
 

@@ -6,7 +6,7 @@ import pytest
 
 from trainlint.finding import Edit, Severity
 from trainlint.location import Location
-from trainlint.measurements import Ema, EmaCopy, KeptWeights, RunningStatistics
+from trainlint.measurements import Ema, EmaCopy, KeptBest, KeptWeights, RunningStatistics
 from trainlint.rule import Verdict
 from trainlint_rules.ema import EmaRule
 
@@ -128,3 +128,26 @@ def test_a_momentum_of_other_libraries_is_translated_where_the_run_is_long_enoug
     verdict = EmaRule().judge(Ema(statistics=(norms,), steps_per_epoch=50, epochs=epochs))
     assert verdict.fix is not None
     assert verdict.fix.edit == Edit(kind="norm-momentum", values={"momentum": momentum, "new": meant})
+
+
+def test_warns_of_a_checkpoint_that_is_picked_in_the_wrong_direction():
+    line, call = Location("train.py", 12, 'metric_for_best_model="mae"'), Location("train.py", 9)
+    told = {"kind": "TrainingArguments", "metric": "mae", "setting": "greater_is_better", "by_default": True, "keeps": True}
+    best = KeptBest(rises=False, rising_is_better=True, where=line, built_where=call, **told)
+    verdict = EmaRule().judge(Ema(best=(best,)))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, line)
+    assert "greater_is_better=True, its default" in verdict.message
+    assert "keeps the worst weights" in verdict.message
+    assert verdict.fix.edit == Edit(
+        kind="better-direction", at=call, values={"metric": "mae", "setting": "greater_is_better", "better": "False"}
+    )
+    assert EmaRule().judge(Ema(best=(replace(best, rising_is_better=False),))).kind == "pass"
+
+
+def test_warns_of_early_stopping_that_takes_success_for_failure():
+    best = KeptBest(kind="EarlyStopping", metric="val_acc", rises=True, rising_is_better=False, setting="mode", stops=True)
+    verdict = EmaRule().judge(Ema(best=(best,)))
+    assert "stops the run early" in verdict.message
+    assert "mode=min" in verdict.message
+    assert 'mode="max"' in verdict.fix.code
+    assert verdict.fix.edit is None

@@ -107,3 +107,11 @@ def test_warns_of_training_data_that_wears():
     assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, line)
     assert "sample 7 has changed by 30%" in verdict.message
     assert verdict.fix.edit.kind == "not-in-place"
+
+
+def test_masks_that_pile_up_are_named_at_the_line_that_writes_them():
+    line = Location("train.py", 9, "x[a:b] = 0")
+    verdict = EvalAugment().judge(Repeats(worn=Overwritten(phase="train", sample=7, read=7, change=0.3, masked=True, where=line)))
+    assert verdict.severity == "warning"
+    assert verdict.location == line
+    assert "pile up" in verdict.message

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import MovingTargets, ParameterInfo, Parameters
+from trainlint.measurements import MovingTargets, ParameterInfo, Parameters, SharedRows
 from trainlint_rules.frozen_params import FrozenParams
 
 FREEZE = Location("train.py", 8)
@@ -113,3 +113,17 @@ def test_warns_of_a_teacher_that_is_trained_along():
     verdict = judge(parameter("teacher.weight"), parameter("student.weight"), pretrained=True, moving_targets=moving)
     assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, line)
     assert "made by a network with learned weights (teacher.weight, teacher.bias)" in verdict.message
+
+
+def test_warns_of_new_words_in_a_frozen_embedding():
+    table = parameter("table.weight", trainable=False, kind="Embedding")
+    line = Location("train.py", 5, "nn.Embedding.from_pretrained(vectors)")
+    verdict = judge(table, parameter("head.weight"), shared_rows=SharedRows(name="table.weight", words=10, used=40, where=line))
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, line)
+    assert "10 of the 40 words" in verdict.message
+    assert verdict.fix.edit.kind == "learn-table"
+
+
+def test_passes_a_frozen_embedding_that_lacks_few_words():
+    table = parameter("table.weight", trainable=False, kind="Embedding")
+    assert judge(table, parameter("head.weight"), shared_rows=SharedRows(name="table.weight", words=5, used=90)).kind == "pass"

@@ -4,16 +4,19 @@ import pytest
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Activation, Activations, Collapsed, Influence, InputEffect
+from trainlint.measurements import Activation, Activations, Collapsed, Influence, InputEffect, Loss
 from trainlint.rule import Verdict
 from trainlint_rules.input_ignored import InputIgnored
 
 PLACE = Location("model.py", 20)
 
 
-def judge(together: InputEffect, *alone: InputEffect, lost_in: str = "", dead: float = 0.0) -> Verdict:
+def judge(
+    together: InputEffect, *alone: InputEffect, lost_in: str = "", dead: float = 0.0, losses: tuple[float, ...] = (0.7, 0.0)
+) -> Verdict:
     layers = Activations(layers=(Activation(module="body.1", kind="relu", dead_units=dead, units=32),))
-    return InputIgnored().judge(Influence(together=together, inputs=alone, samples=32, lost_in=lost_in, where=PLACE), layers)
+    influence = Influence(together=together, inputs=alone, samples=32, lost_in=lost_in, where=PLACE)
+    return InputIgnored().judge(influence, layers, Loss(values=losses))
 
 
 def effect(change: float = 0.0, gradient: float = 0.0, path: str = "[0]", *, connected: bool = True) -> InputEffect:
@@ -54,11 +57,16 @@ def test_leaves_a_layer_of_dead_units_to_its_own_rule():
     assert judge(effect(), lost_in="layer_norm", dead=1.0).kind == "fail"
 
 
+def test_is_silent_about_a_loss_that_is_always_zero():
+    assert judge(effect(), lost_in="mul", losses=(0.0, 0.0)).kind == "not-run"
+    assert judge(effect(connected=False), losses=(0.0, 0.0)).kind == "fail"
+
+
 def test_warns_of_numbers_that_a_cast_makes_equal():
     cast = Collapsed(numbers=31, low=0.01, high=0.99, look_up="embedding", where=PLACE)
-    layers = Activations()
-    verdict = InputIgnored().judge(Influence(together=effect(0.5), collapsed=(cast,)), layers)
+    layers, loss = Activations(), Loss()
+    verdict = InputIgnored().judge(Influence(together=effect(0.5), collapsed=(cast,)), layers, loss)
     assert (verdict.severity, verdict.location) == (Severity.WARNING, PLACE)
     assert "embedding gives every sample the same" in verdict.message
-    assert InputIgnored().judge(Influence(collapsed=(cast,)), layers).severity is Severity.WARNING
-    assert InputIgnored().judge(Influence(together=effect(), collapsed=(cast,)), layers).severity is Severity.ERROR
+    assert InputIgnored().judge(Influence(collapsed=(cast,)), layers, loss).severity is Severity.WARNING
+    assert InputIgnored().judge(Influence(together=effect(), collapsed=(cast,)), layers, loss).severity is Severity.ERROR

@@ -68,6 +68,8 @@ def test_fails_when_the_optimizer_never_steps_and_gradients_are_cleared():
 
 def test_only_warns_of_a_missing_step_that_may_be_a_long_accumulation():
     assert judge(events=events("batch", "backward", times=10)).severity is Severity.WARNING
+    epochs = (Event(kind="epoch", where=STEP), *events("batch", "backward", times=5)) * 3
+    assert "in 2 whole epochs" in judge(events=epochs).message
     assert judge(events=events("batch", "backward", times=4)).kind == "not-run"
 
 

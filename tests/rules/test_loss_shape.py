@@ -59,6 +59,7 @@ def test_one_target_for_the_members_of_an_ensemble_is_a_note():
 
 def test_a_formula_of_the_scripts_own_is_not_judged():
     assert LossShape().judge(Loss()).kind == "not-run"
+    assert LossShape().judge(Loss(formula_where=Location("train.py", 12))).kind == "pass"
 
 
 def test_scores_that_were_cut_up_are_an_error_at_the_reshape():

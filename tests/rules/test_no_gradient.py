@@ -6,7 +6,7 @@ import pytest
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import GraphCut, Loop, ParameterInfo, Parameters, Step
+from trainlint.measurements import BrokenRecurrence, GraphCut, Loop, ParameterInfo, Parameters, Step
 from trainlint_rules.no_gradient import NoGradient
 
 CUT = Location("net.py", 17)
@@ -134,3 +134,13 @@ def test_passes_a_teacher_that_makes_targets_without_gradients():
     facts = {"pretrained": True, "cuts": (cut("no_grad", "teacher.weight"),)}
     assert judge(parameter("teacher.weight", "none"), parameter("student.weight"), **facts).kind == "fail"
     assert judge(parameter("teacher.weight", "none"), parameter("student.weight"), teachers=("teacher.weight",), **facts).kind == "pass"
+
+
+@pytest.mark.parametrize(("reached", "lines", "words"), [(1, (17,), "only the last step"), (8, (), "each step teaches it alone")])
+def test_warns_of_a_state_that_is_detached_at_each_step(reached: int, lines: tuple[int, ...], words: str):
+    broken = BrokenRecurrence(kind="detach", layer="lstm_cell", steps=8, reached=reached, lines=lines, where=CUT)
+    verdict = judge(parameter("cell.weight_hh"), recurrence=broken)
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, CUT)
+    assert words in verdict.message
+    assert verdict.fix is not None
+    assert (verdict.fix.edit is not None) is bool(lines)

@@ -4,12 +4,13 @@ import pytest
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import LeftOut
+from trainlint.measurements import LeftOut, LostEnds
 from trainlint.measurements import Padding as Facts
 from trainlint.rule import Verdict
 from trainlint_rules.padding import Padding
 
 LOSS, READER = Location("train.py", 40), Location("model.py", 12)
+PLACE, LOSS = Location("train.py", 3), Location("train.py", 9)
 
 
 def judge(**facts: object) -> Verdict:
@@ -90,3 +91,14 @@ def test_warns_of_a_class_that_is_left_out_as_padding():
 def test_says_less_of_a_class_that_may_be_left_out_on_purpose(share, padding, pictures, severity):
     verdict = Padding().judge(Facts(left_out=LeftOut(index=0, classes=5, share=share, positions=400, padding=padding, pictures=pictures)))
     assert (verdict.severity if verdict.kind == "fail" else None) is severity
+
+
+@pytest.mark.parametrize(("set_where", "pretrained", "edited"), [(PLACE, False, True), (PLACE, True, False), (None, False, False)])
+def test_warns_of_ends_that_are_ignored_as_padding(set_where: Location | None, pretrained: bool, edited: bool):
+    lost = LostEnds(token=2, sequences=15, of=16, pretrained=pretrained, set_where=set_where, where=LOSS)
+    verdict = judge(value=2.0, share=0.3, masked=True, counted=0.0, lost_ends=lost)
+    assert verdict.severity is Severity.WARNING
+    assert "15 of 16 sequences end with token 2" in verdict.message
+    assert verdict.location == (set_where or LOSS)
+    assert verdict.fix is not None
+    assert (verdict.fix.edit is not None) is edited

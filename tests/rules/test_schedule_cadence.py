@@ -225,3 +225,40 @@ def test_fails_when_a_rate_set_by_hand_is_gone_early():
 @pytest.mark.parametrize("factor", [1.0, 0.999, 1.2])
 def test_does_not_judge_a_rate_that_stays_fades_slowly_or_is_searched_for(factor):
     assert by_hand(factor).kind == "not-run"
+
+
+RUN = Location("train.py", 40, "main", "trainer.run(loader, max_epochs=16)")
+ATTACHED = Location("train.py", 30, "main", "trainer.add_event_handler(Events.ITERATION_STARTED, scheduler)")
+LINES = (0.0, 0.05, 0.02, 0.0)
+
+
+def attached(kind: str, cadence: str, horizon: int | None, preview: tuple[float, ...] = LINES, *, epochs: int = 16, **facts: object):
+    return judge(scheduler(kind, cadence, horizon, preview, attached=True, stepped_where=ATTACHED, **facts), epochs=epochs, head=RUN)
+
+
+def test_fails_when_milestones_in_epochs_are_attached_to_each_iteration():
+    verdict = attached("PiecewiseLinear", "step", 16)
+    assert (verdict.severity, verdict.location) == (Severity.ERROR, ATTACHED)
+    assert "ended by then" in verdict.message
+    assert verdict.fix.edit.values == {"event": "EPOCH_STARTED"}
+
+
+def test_warns_when_milestones_in_iterations_are_attached_to_each_epoch():
+    verdict = attached("PiecewiseLinear", "epoch", 1600)
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, ATTACHED)
+    assert verdict.fix.edit.values == {"event": "ITERATION_STARTED"}
+
+
+def test_warns_when_one_cycle_of_the_run_comes_every_few_iterations():
+    assert "every 16 steps" in attached("CosineAnnealingScheduler", "step", 16, LINES[1:]).message
+    assert "every 16 steps" in attached("LinearCyclicalScheduler", "step", 16, (0.05, 0.0, 0.05)).message
+
+
+def test_passes_attached_schedules_in_their_own_unit():
+    assert attached("PiecewiseLinear", "step", 1600).kind == "pass"
+    assert attached("PiecewiseLinear", "epoch", 16).kind == "pass"
+    assert attached("PiecewiseLinear", "step", 20, (0.0, 0.05)).kind == "pass"  # a warm-up
+    assert attached("PiecewiseLinear", "step", 400).kind == "pass"
+    assert attached("CosineAnnealingScheduler", "step", 100).kind == "pass"  # a cycle an epoch
+    assert attached("LinearCyclicalScheduler", "step", 8, (0.05, 0.0, 0.05)).kind == "pass"
+    assert attached("CosineAnnealingScheduler", "step", 2, epochs=2).kind == "pass"

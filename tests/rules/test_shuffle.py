@@ -9,7 +9,7 @@ import pytest
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Batches, BatchView, Leaf, Loss, LossCall, Optimizers, SampleOrder
+from trainlint.measurements import Batches, BatchView, Leaf, Loop, Loss, LossCall, Optimizers, SampleOrder
 from trainlint.rule import Verdict
 from trainlint_rules.shuffle import Shuffle
 
@@ -43,10 +43,10 @@ def order(labels: Sequence[float] = (), *, batch: int = 32, **changes: object) -
     return SampleOrder(**{**facts, **changes})
 
 
-def judge(facts: SampleOrder, loss: Loss = CLASSES, epochs: int | None = None, kind: str = "image") -> Verdict:
+def judge(facts: SampleOrder, loss: Loss = CLASSES, epochs: int | None = None, kind: str = "image", accumulation: int = 1) -> Verdict:
     leaf = Leaf(path="[0]", role="input", kind=kind, shape=(32, 3, 8, 8), dtype="float32")
     batches = Batches(train=(BatchView(phase="train", leaves=(leaf,), inputs=(leaf,)),))
-    return Shuffle().judge(facts, loss, Optimizers(epochs=epochs), batches)
+    return Shuffle().judge(facts, loss, Optimizers(epochs=epochs), batches, Loop(accumulation=accumulation))
 
 
 def test_errs_when_samples_come_sorted_by_class():
@@ -66,6 +66,31 @@ def test_errs_when_the_samples_looked_at_are_all_of_one_class():
 
 def test_passes_a_shuffled_loader():
     assert judge(order(MIXED, sampler="RandomSampler", sequential=False, same_each_epoch=False)).kind == "pass"
+
+
+GROUPED = {"sampler": "ClassSampler", "sequential": False, "same_each_epoch": False, "sampler_where": Location("train.py", 12)}
+BY_CLASS = [float(i // 32 * 7 % 5) for i in range(32 * 20)]
+
+
+def test_speaks_of_batches_of_a_single_class():
+    verdict = judge(order(BY_CLASS, **GROUPED))
+    assert (verdict.severity, verdict.location.line) == (Severity.WARNING, 12)
+    assert "Each batch of 32 holds a single class" in verdict.message
+    assert judge(order(BY_CLASS, **GROUPED), Loss(values=(0.0, 0.0))).severity is Severity.ERROR
+
+
+def test_labels_that_a_metric_compares_tell_only_with_a_loss_of_zero():
+    facts = order((), size=640, single_batches=8, single_values=6, **GROUPED)
+    assert judge(facts, Loss(values=(0.0, 0.0))).severity is Severity.ERROR
+    assert judge(facts, Loss(values=(0.2, 0.0))).kind == "pass"
+
+
+def test_passes_batches_of_several_classes_and_few_classes():
+    pairs = [float(i // 4 * 7 % 5) for i in range(32 * 20)]
+    assert judge(order(pairs, **GROUPED)).kind == "pass"
+    assert judge(order([float(i // 32 % 2) for i in range(32 * 20)], **GROUPED)).kind == "pass"
+    assert judge(order(BY_CLASS, **GROUPED), accumulation=4).kind == "pass"
+    assert judge(order(BY_CLASS, batch=2, **GROUPED)).kind == "pass"
 
 
 def test_warns_of_a_fixed_order_with_mixed_labels():

@@ -4,6 +4,7 @@ import pytest
 
 from trainlint.finding import Severity
 from trainlint.location import Location
+from trainlint.measurements import CutStream
 from trainlint.measurements import TokenOrder as Order
 from trainlint_rules.token_order import TokenOrder
 
@@ -27,3 +28,11 @@ def test_an_order_that_counts_or_no_attention_passes(facts):
 
 def test_predictions_that_no_token_changes_are_not_judged():
     assert judge(effect=0.0).kind == "not-run"
+
+
+@pytest.mark.parametrize("shape", [(400, 20), ()])
+def test_a_stream_that_is_cut_across_is_a_warning(shape):
+    verdict = judge(stream=CutStream(down=-0.01, across=1.5, around=1.4, tokens=8000, columns=20, shape=shape, where=LINE))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, LINE)
+    assert "skips 20 tokens at each step. A token tells 0 nats of the next one in time, and 1.5 " in verdict.message
+    assert (verdict.fix.edit is not None) is bool(shape)

@@ -8,8 +8,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from trainlint.errors import FindingsError, InputError, UsageError
-from trainlint.finding import Finding, Fix, Outcome, Report, Severity, Stage, Subject
+from trainlint.finding import Finding, Fix, Outcome, Severity, Stage
 from trainlint.location import Location
+from trainlint.report import Report, Subject
 from trainlint.scanning import ScanError
 from trainlint.testing.assertions import Assertions, stub
 

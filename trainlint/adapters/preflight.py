@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trainlint.errors import InputError, UsageError
-from trainlint.finding import Report, Severity
+from trainlint.finding import Severity
+from trainlint.report import Report
 
 __all__ = ["Preflight", "Watching"]
 
@@ -96,7 +97,6 @@ class Preflight:
             self.watching = None
 
     def _tell(self, report: Report) -> None:
-        from trainlint.brief import brief
 
         if self.html is not None:
             Path(self.html).write_text(report.to_html(), "utf-8")
@@ -104,7 +104,7 @@ class Preflight:
             report.raise_for_errors(Severity(self.stop_on))
         found = [f for f in report.failed if f.severity is not Severity.NOTE]
         for finding in found:
-            say(brief(finding))
+            say(str(finding))
         if not found:
             say(f"checked {report.subject.name} before the fit: clean")
 

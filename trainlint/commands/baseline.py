@@ -11,7 +11,7 @@ import click
 from trainlint.commands.options import ScriptCommand, settings_for
 from trainlint.commands.output import live_progress, say
 from trainlint.config import seconds
-from trainlint.finding import Report
+from trainlint.report import Report
 
 __all__ = ["baseline"]
 

@@ -11,7 +11,8 @@ import click
 
 from trainlint.commands.output import say
 from trainlint.errors import UsageError
-from trainlint.finding import Report, Severity
+from trainlint.finding import Severity
+from trainlint.report import Report
 
 __all__ = ["check_clean", "fix", "fixing", "show_diffs", "summary"]
 

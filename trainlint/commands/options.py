@@ -13,7 +13,7 @@ import click
 
 from trainlint.config import find_config, read_config
 from trainlint.errors import UsageError
-from trainlint.finding import Report
+from trainlint.report import Report
 from trainlint.settings import FAIL_ON, Settings
 
 __all__ = ["ScriptCommand", "baseline_option", "judging", "marker", "settings_for", "targets_for"]

@@ -14,7 +14,8 @@ from typing import Any
 import click
 
 from trainlint.errors import UsageError
-from trainlint.finding import Report, Severity
+from trainlint.finding import Severity
+from trainlint.report import Report
 
 __all__ = ["console", "deliver", "exit_code", "live_progress", "say", "use_color", "width"]
 

@@ -13,7 +13,7 @@ from trainlint.commands.fixing import fix as apply_fixes
 from trainlint.commands.options import ScriptCommand, baseline_option, judging, marker, settings_for, targets_for
 from trainlint.commands.output import deliver, exit_code, live_progress, say
 from trainlint.config import seconds
-from trainlint.finding import Report
+from trainlint.report import Report
 
 __all__ = ["demo", "judge", "scan"]
 

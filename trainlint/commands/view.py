@@ -10,7 +10,7 @@ import click
 
 from trainlint.commands.options import baseline_option, marker, settings_for, targets_for
 from trainlint.commands.output import deliver, exit_code
-from trainlint.finding import Report
+from trainlint.report import Report
 from trainlint.settings import FAIL_ON
 
 __all__ = ["read_report", "view"]

@@ -11,9 +11,9 @@ from trainlint.curves.scaling import Scaled, Scaling
 from trainlint.curves.shapes import SHAPES
 from trainlint.details import Detail, Line, Series, Table
 from trainlint.engine import Judge, root_cause
-from trainlint.finding import Report, Subject
 from trainlint.measurements import CurveRun, Curves, Measurement, Unmeasured
 from trainlint.registry import load_catalogue
+from trainlint.report import Report, Subject
 from trainlint.settings import Settings
 from trainlint.version import __version__
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from trainlint.choosing import held_back, in_order
 from trainlint.edits import Made, diff_of, lines_of, make
 from trainlint.edits.source import EditError, Source
-from trainlint.finding import Finding, Report
+from trainlint.finding import Finding
+from trainlint.report import Report
 
 __all__ = ["Plan", "check", "plan", "project_root", "restore", "write"]
 

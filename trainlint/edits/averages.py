@@ -1,4 +1,4 @@
-"""Edits of averaged and kept weights: batch norm's momentum, an average's decay, a copy of what is kept."""
+"""Edits of averaged and kept weights: batch norm's momentum, an average's decay, a copy of what is kept, which is the best."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from trainlint.edits.numbers import number_at, written
 from trainlint.edits.script import Script, Unsure
 from trainlint.finding import Json
 
-__all__ = ["average_buffers", "copy_kept", "set_decay", "set_momentum"]
+__all__ = ["average_buffers", "copy_kept", "set_decay", "set_momentum", "turn_round"]
 
+#: Arguments without a keyword beyond which one of them may be the direction.
+_PLAIN = 4
 #: Position of momentum among the arguments of batch norm.
 _MOMENTUM = 2
 
@@ -118,3 +120,25 @@ def average_buffers(script: Script, line: int, values: dict[str, Json]) -> Chang
         raise Unsure("the line is not in a loop over both models' parameters")
     mine, theirs = (script.code(a.value)[: -len("parameters()")] for a in pairs.args)
     return Changes(script).after(loop, f"for kept, present in zip({mine}buffers(), {theirs}buffers()):\n    kept.copy_(present)")
+
+
+def turn_round(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """In the call that names the metric ``values["metric"]``, set ``values["setting"]`` to ``values["better"]``."""
+    metric, setting, better = (str(values[key]) for key in ("metric", "setting", "better"))
+    named = [
+        (c, a) for c in script.calls(line) for a in c.args if isinstance(a.value, cst.SimpleString) and a.value.evaluated_value == metric
+    ]
+    if len(named) != 1:
+        raise Unsure("the line does not hold just one call with the metric's name")
+    call, arg = named[0]
+    given = argument(call, setting)
+    if given is None and len([a for a in call.args if a.keyword is None]) > _PLAIN:
+        raise Unsure("the direction may be among the arguments without a keyword")
+    if given is not None and not isinstance(given.value, cst.SimpleString) and script.code(given.value) not in ("True", "False"):
+        raise Unsure("the direction is not written in the call")
+    quote = cst.ensure_type(arg.value, cst.SimpleString).quote
+    value = better if better in ("True", "False") else f"{quote}{better}{quote}"
+    after = arg.keyword.value if arg.keyword is not None else ""
+    if given is not None:
+        return Changes(script).replace(given.value, expression(value))
+    return Changes(script).rework(call, lambda c: keyword(c, setting, value, after))

@@ -1,4 +1,4 @@
-"""Edit of reshapes that were meant to swap axes."""
+"""Edits of axes: reshapes that were meant to swap two, and a column's last one that is too many."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import libcst as cst
 
-from trainlint.edits.changes import Changes, expression
+from trainlint.edits.changes import Changes, expression, operand
 from trainlint.edits.script import Script, Unsure
 from trainlint.finding import Json
 
-__all__ = ["swap"]
+__all__ = ["drop_column", "swap"]
 
 
 def swap(script: Script, line: int, values: dict[str, Json]) -> Changes:
@@ -65,3 +65,22 @@ def _swapped(script: Script, call: cst.Call, place: dict[str, Any]) -> cst.BaseE
 def _move(order: Sequence[int]) -> str:
     moved = [axis for axis, source in enumerate(order) if axis != source]
     return f".transpose({moved[0]}, {moved[1]})" if len(moved) == 2 else f".permute({', '.join(map(str, order))})"
+
+
+#: How the arithmetic of two tensors is written.
+_OPERATORS: dict[str, type[cst.BaseBinaryOp]] = {
+    "add": cst.Add, "sub": cst.Subtract, "mul": cst.Multiply, "div": cst.Divide, "truediv": cst.Divide, "pow": cst.Power,
+}  # fmt: skip
+
+
+def drop_column(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Drop the last axis of the one of two operands that is a column and should not be."""
+    kind = _OPERATORS.get(str(values.get("operation")))
+    place = script.statement(line)
+    if not isinstance(place, cst.SimpleStatementLine):
+        raise Unsure("the line is the head of a block")
+    found = [o for o in script.all(cst.BinaryOperation, place) if kind is not None and isinstance(o.operator, kind)]
+    if len(found) != 1:
+        raise Unsure("the operation does not stand on the line just once")
+    side = found[0].right if values.get("side") else found[0].left
+    return Changes(script).replace(side, expression(f"{script.code(operand(side))}.squeeze(-1)"))

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import libcst as cst
 
-from trainlint.edits.changes import Changes
+from trainlint.edits.changes import Changes, argument, expression, keyword, operand
 from trainlint.edits.script import Script, Statement, Unsure, dotted
 from trainlint.finding import Json
 
-__all__ = ["allow_gradients", "keep_gradients", "thaw"]
+__all__ = ["allow_gradients", "detach_target", "keep_gradients", "learn_table", "thaw"]
 
 
 def _freezes(script: Script, node: cst.CSTNode) -> bool:
@@ -49,11 +49,26 @@ def thaw(script: Script, line: int, values: dict[str, Json]) -> Changes:
     return Changes(script).remove(outer)
 
 
+def learn_table(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Build an embedding from given values without freezing it."""
+    calls = [c for c in script.calls(line) if script.last(c) == "from_pretrained" and "Embedding" in script.name(c)]
+    if len(calls) != 1:
+        raise Unsure("the line does not build just one embedding from given values")
+    given = argument(calls[0], "freeze", 1)
+    if given is None:
+        return Changes(script).rework(calls[0], lambda c: keyword(c, "freeze", "False"))
+    if script.code(given.value) != "True":
+        raise Unsure("whether it is frozen is not written in the call")
+    return Changes(script).replace(given.value, expression("False"))
+
+
 def keep_gradients(script: Script, line: int, values: dict[str, Json]) -> Changes:
     """Leave out what cuts the graph on a line: ``detach()``, ``item()``, or the ``no_grad`` around it."""
     cut = str(values["cut"])
     if cut == "no_grad":
         return _leave_no_grad(script, line)
+    if "lines" in values:
+        return _leave_detached(script, line, values["lines"])
     calls = [c for c in script.calls(line) if script.last(c) == cut and not c.args and script.receiver(c) is not None]
     if len(calls) != 1:
         raise Unsure(f"{cut}() does not stand on the line just once")
@@ -62,6 +77,21 @@ def keep_gradients(script: Script, line: int, values: dict[str, Json]) -> Change
     changes = Changes(script).replace(calls[0], receiver)
     for earlier in _needed_once_more(script, script.statement(line), calls[0]) if cut == "detach" else ():
         changes.replace(earlier, earlier.with_changes(value=cst.Call(cst.Attribute(earlier.value, cst.Name("detach")))))
+    return changes
+
+
+def _leave_detached(script: Script, line: int, lines: Json) -> Changes:
+    """Leave out every ``detach()`` of some lines."""
+    given = [int(one) for one in lines if isinstance(one, int)] if isinstance(lines, list) else []
+    changes = Changes(script)
+    for at in given if len(given) > 1 else [line]:
+        calls = [c for c in script.calls(at) if script.last(c) == "detach" and not c.args]
+        kept = [(c, script.receiver(c)) for c in calls]
+        if not kept or any(receiver is None or script.all(cst.Call, receiver) for _, receiver in kept):
+            raise Unsure("the line does more than detach values that have a name")
+        for call, receiver in kept:
+            assert receiver is not None
+            changes.replace(call, receiver)
     return changes
 
 
@@ -112,6 +142,20 @@ def _leave_no_grad(script: Script, line: int) -> Changes:
 def _without_off(script: Script, node: cst.FunctionDef) -> Callable[[cst.FunctionDef], cst.FunctionDef]:
     kept = [d for d in node.decorators if not _is_off(script, d.decorator)]
     return lambda updated: updated.with_changes(decorators=kept)
+
+
+def detach_target(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Detach what a teacher says: the call of the module that its parameters are named after, else all that the line assigns."""
+    parameters = values.get("parameters")
+    modules = {part for name in parameters for part in str(name).split(".")[:-1]} if isinstance(parameters, list) else set()
+    place = script.statement(line)
+    part = place.body[0] if isinstance(place, cst.SimpleStatementLine) and len(place.body) == 1 else None
+    called: list[cst.BaseExpression] = [c for c in script.calls(line) if script.last(c) in modules]
+    if not called and isinstance(part, cst.Assign) and len(part.targets) == 1 and isinstance(part.targets[0].target, cst.Name):
+        called = [part.value] if script.all(cst.Call, part.value) else []
+    if len(called) != 1:
+        raise Unsure("the line does not call just one network")
+    return Changes(script).replace(called[0], cst.Call(cst.Attribute(operand(called[0]), cst.Name("detach"))))
 
 
 def allow_gradients(script: Script, line: int, values: dict[str, Json]) -> Changes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import libcst as cst
 
-from trainlint.edits.changes import Changes, expression
+from trainlint.edits.changes import Changes, expression, operand
 from trainlint.edits.script import Scope, Script, Statement, Unsure, dotted
 from trainlint.finding import Json
 
@@ -203,8 +203,13 @@ def go_backward(script: Script, line: int, values: dict[str, Json]) -> Changes:
 
 
 def step(script: Script, line: int, values: dict[str, Json]) -> Changes:
-    """Take a step after backward() and clipping, with the optimizer whose gradients are cleared there."""
+    """Take a step after backward() and clipping, with the optimizer whose gradients are cleared there.
+
+    Where one waits for a number of batches that no epoch has, it is taken at the epoch's last batch as well.
+    """
     place = script.statement(line)
+    if (waiting := _waiting_step(script, place)) is not None:
+        return _at_the_end_too(script, waiting)
     scope = script.scope(place)
     owners = {script.name(c).rpartition(".")[0] for c in script.own(cst.Call, scope) if script.last(c) == "zero_grad"}
     built = {n for n in owners if any("optim" in script.full(v).lower() for v in script.assigned(n) if isinstance(v, cst.Call))}
@@ -217,6 +222,26 @@ def step(script: Script, line: int, values: dict[str, Json]) -> Changes:
     if any(_holds(script, s, "zero_grad") for s in block[i : block.index(last)]):
         raise Unsure("gradients are cleared between backward() and where the step belongs")
     return Changes(script).after(last, f"{names.pop()}.step()")
+
+
+def _waiting_step(script: Script, place: Statement) -> cst.If | None:
+    """The condition behind a backward() under which the optimizer steps every so many batches."""
+    block = list(script.siblings(place))
+    behind = [s for s in block[block.index(place) + 1 :] if isinstance(s, cst.If) and s.orelse is None and _holds(script, s, "step")]
+    counting = [s for s in behind if any(isinstance(o.operator, cst.Modulo) for o in script.all(cst.BinaryOperation, s.test))]
+    return counting[0] if len(counting) == 1 else None
+
+
+def _at_the_end_too(script: Script, waiting: cst.If) -> Changes:
+    loop = script.around(waiting, cst.For)
+    call, target = (loop.iter, loop.target) if loop is not None else (None, None)
+    if not (isinstance(call, cst.Call) and script.last(call) == "enumerate" and len(call.args) == 1 and isinstance(target, cst.Tuple)):
+        raise Unsure("the loop does not count its batches from 0")
+    count, batches = target.elements[0].value, call.args[0].value
+    if not isinstance(count, cst.Name) or not isinstance(batches, (cst.Name, cst.Attribute)):
+        raise Unsure("the loop's count or loader has no name")
+    test = script.code(operand(waiting.test)) if isinstance(waiting.test, cst.BooleanOperation) else script.code(waiting.test)
+    return Changes(script).replace(waiting.test, expression(f"{test} or {count.value} + 1 == len({script.code(batches)})"))
 
 
 def _scaler(script: Script, node: cst.CSTNode) -> str:

@@ -9,7 +9,7 @@ from trainlint.edits.numbers import written
 from trainlint.edits.script import Script, Statement, Unsure, dotted
 from trainlint.finding import Json
 
-__all__ = ["complete", "decouple", "set_learning_rate", "split_decay"]
+__all__ = ["complete", "decouple", "set_learning_rate", "set_restored_rate", "split_decay"]
 
 #: A measured rate above this is no cure: what is wrong then is the gradient, or its unit.
 _HIGHEST_RATE = 1.0
@@ -46,6 +46,20 @@ def set_learning_rate(script: Script, line: int, values: dict[str, Json]) -> Cha
     else:
         target = written(script, given.value, value, new)
     return Changes(script).replace(target, expression(new))
+
+
+def set_restored_rate(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Give the groups of an optimizer their learning rate again, after ``load_state_dict()`` brought back that of an earlier run."""
+    calls = [c for c in script.calls(line) if script.last(c) == "load_state_dict" and script.receiver(c) is not None]
+    if len(calls) != 1:
+        raise Unsure("the line does not load just one state")
+    receiver = script.receiver(calls[0])
+    assert receiver is not None
+    name = script.code(receiver)
+    group = next(n for n in ("group", "param_group", "restored_group") if n not in script.names(script.statement(line)))
+    return Changes(script).after(
+        script.statement(line), f'for {group} in {name}.param_groups:\n    {group}["lr"] = {float(str(values["lr"])):g}'
+    )
 
 
 def decouple(script: Script, line: int, values: dict[str, Json]) -> Changes:

@@ -12,6 +12,7 @@ from trainlint.finding import Json
 __all__ = [
     "after_optimizer",
     "as_factor",
+    "attach_to",
     "each_epoch",
     "each_step",
     "rebuild_schedule",
@@ -197,6 +198,20 @@ def each_epoch(script: Script, line: int, values: dict[str, Json]) -> Changes:
     if not outer:
         raise Unsure("the schedule has no name where the epochs are counted")
     return Changes(script).remove(place).after(caller, f"{outer}.step()")
+
+
+def attach_to(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Attach a schedule to another event of an engine than the one that is named on the line."""
+    calls = [c for c in script.calls(line) if script.last(c) in ("add_event_handler", "attach")]
+    named = [
+        a.value
+        for c in calls
+        for a in c.args
+        if isinstance(a.value, cst.Attribute) and a.value.attr.value.startswith(("ITERATION_", "EPOCH_"))
+    ]
+    if len(calls) != 1 or len(named) != 1:
+        raise Unsure("the line does not name just one event to which the schedule is attached")
+    return Changes(script).replace(named[0].attr, cst.Name(str(values["event"])))
 
 
 def after_optimizer(script: Script, line: int, values: dict[str, Json]) -> Changes:

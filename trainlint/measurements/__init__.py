@@ -14,16 +14,19 @@ from trainlint.measurements.experiments import Attempt, Comparison, Course, Lear
 from trainlint.measurements.gradients import (
     Activation,
     Activations,
+    BrokenRecurrence,
     GraphCut,
     MovingTargets,
     NonFinite,
     ParameterInfo,
     Parameters,
     RebuiltLayer,
+    SharedRows,
     UnregisteredModule,
     layer_names,
 )
-from trainlint.measurements.influence import Collapsed, Influence, InputEffect, TokenOrder
+from trainlint.measurements.influence import Collapsed, CutStream, Influence, InputEffect, TokenOrder
+from trainlint.measurements.kept_answers import KeptAnswers
 from trainlint.measurements.labels import (
     BetweenLabels,
     ClassMatch,
@@ -41,7 +44,7 @@ from trainlint.measurements.labels import (
 from trainlint.measurements.loop import CarriedOver, Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
-from trainlint.measurements.padding import LeftOut, Padding
+from trainlint.measurements.padding import LeftOut, LostEnds, Padding
 from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
 from trainlint.measurements.reading import CrossedLinks, LastBatch, LoaderEnd, Overwritten, Repeat, Repeats, WorkerSeeds
 from trainlint.measurements.recipe import (
@@ -49,6 +52,7 @@ from trainlint.measurements.recipe import (
     BatchSize,
     Ema,
     EmaCopy,
+    KeptBest,
     KeptWeights,
     NormLayer,
     Regulariser,
@@ -83,6 +87,7 @@ __all__ = [
     "BatchView",
     "Batches",
     "BetweenLabels",
+    "BrokenRecurrence",
     "CarriedOver",
     "ClassMatch",
     "Collapsed",
@@ -92,6 +97,7 @@ __all__ = [
     "CrossedLinks",
     "CurveRun",
     "Curves",
+    "CutStream",
     "DataScan",
     "Ema",
     "EmaCopy",
@@ -102,6 +108,8 @@ __all__ = [
     "GroupInfo",
     "Influence",
     "InputEffect",
+    "KeptAnswers",
+    "KeptBest",
     "KeptWeights",
     "LabelCount",
     "Labels",
@@ -114,6 +122,7 @@ __all__ = [
     "Loop",
     "Loss",
     "LossCall",
+    "LostEnds",
     "Measurement",
     "MirroredPictures",
     "Mismatch",
@@ -144,6 +153,7 @@ __all__ = [
     "SchedulerInfo",
     "Shared",
     "SharedBuffer",
+    "SharedRows",
     "ShiftedTags",
     "ShortRun",
     "ShortRuns",

@@ -202,6 +202,10 @@ class SampleOrder(Measurement):
     """Mean share of the most frequent label within a batch."""
     overall_label_share: float | None = None
     """Share of the most frequent label overall."""
+    single_batches: int = 0
+    """Recorded batches, where each of them holds one value only of the one integer a sample that is no input; 0 where one holds several."""
+    single_values: int = 0
+    """Different values of those batches."""
     random_dataset: bool = False
     """The same index gives a different sample each time, so a fixed index order is no fixed order."""
     epoch_size: int | None = None

@@ -13,12 +13,14 @@ from trainlint.measurements.base import Measurement
 __all__ = [
     "Activation",
     "Activations",
+    "BrokenRecurrence",
     "GraphCut",
     "MovingTargets",
     "NonFinite",
     "ParameterInfo",
     "Parameters",
     "RebuiltLayer",
+    "SharedRows",
     "UnregisteredModule",
     "layer_names",
 ]
@@ -77,6 +79,23 @@ class GraphCut:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BrokenRecurrence:
+    """A recurrent layer whose state leaves the graph between each two of its steps."""
+
+    kind: str
+    """``detach``, ``detach_`` or ``data``."""
+    layer: str
+    """The operation of one step: ``lstm_cell``, or ``linear`` for a cell of the user's own."""
+    steps: int
+    """In one forward."""
+    reached: int = 0
+    """Those that the loss's gradient reaches."""
+    lines: tuple[int, ...] = ()
+    """All lines with such a ``detach()`` in the function that runs the steps; empty where they stand elsewhere or leave the graph by other means."""
+    where: Location | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnregisteredModule:
     """A module or parameter held in a plain list, dict or attribute that the model does not register."""
 
@@ -114,6 +133,22 @@ class MovingTargets:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedRows:
+    """Words that have one vector between them in a frozen embedding, while the others have their own."""
+
+    name: str
+    """Name of the table."""
+    words: int
+    """Words that share it, of those that the recorded batches use often."""
+    used: int
+    """All of those."""
+    zeros: bool = False
+    """The vector is zero."""
+    where: Location | None = None
+    """Where the table is frozen."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parameters(Measurement):
     """Every parameter of the models that train, with what the first steps did to it."""
 
@@ -134,6 +169,7 @@ class Parameters(Measurement):
     cuts: tuple[GraphCut, ...] = ()
     constant: GraphCut | None = None
     """A softmax over an axis with one entry, which is 1 whatever goes in, and the parameters that therefore get gradients of zero alone."""
+    recurrence: BrokenRecurrence | None = None
     forced_where: Location | None = None
     """Where ``requires_grad`` is set on a loss, or on a new tensor that becomes one; only when the loss reaches no parameter."""
     loss_has_graph: bool = True
@@ -161,6 +197,7 @@ class Parameters(Measurement):
     moving_targets: MovingTargets | None = None
     teachers: tuple[str, ...] = ()
     """Parameters with learned values whose network makes targets alone, without gradients."""
+    shared_rows: SharedRows | None = None
     pretrained: bool = False
     steps: int = 0
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["Collapsed", "Influence", "InputEffect", "TokenOrder"]
+__all__ = ["Collapsed", "CutStream", "Influence", "InputEffect", "TokenOrder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,25 @@ class Influence(Measurement):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CutStream:
+    """A stream of tokens whose neighbours lie along another axis than the one that a next-token model reads as time."""
+
+    down: float
+    """Nats that a token tells of the next one in time, beyond how frequent that is; held out, so that chance is below 0."""
+    across: float
+    """The same of the token beside it."""
+    around: float
+    """The same of the last token of a row for the first of the next row."""
+    tokens: int
+    columns: int
+    """Tokens of a row; a step in time skips as many."""
+    shape: tuple[int, ...] = ()
+    """What the line gave that cut the stream, (rows, columns); empty where that is not seen."""
+    where: Location | None = None
+    """That line, else where the step went backward."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TokenOrder(Measurement):
     """What another order of the tokens of each row changes in the predictions of a model with attention."""
 
@@ -74,3 +93,5 @@ class TokenOrder(Measurement):
     """The same by another sample's tokens."""
     where: Location | None = None
     """Where tokens are looked up."""
+    stream: CutStream | None = None
+    """Where it is found nothing else was tried."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 from trainlint.details import ImageGrid
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
+from trainlint.measurements.kept_answers import KeptAnswers
 from trainlint.measurements.loop import CarriedOver
 from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
 
@@ -207,6 +208,8 @@ class Labels(Measurement):
     """The first part of which that is so."""
     ahead: TokensAhead | None = None
     """In the recorded step."""
+    kept: KeptAnswers | None = None
+    """In the recorded steps."""
     torn: TornPairs | None = None
     """What the training loader's collate function tears apart; None when nothing, or when that is not known."""
     lesson: Lesson | None = None

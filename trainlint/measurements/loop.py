@@ -219,6 +219,19 @@ class SchedulerInfo:
     """Where the script says how long the warm-up is, of a schedule that does not reach half of its peak within the run."""
     sometimes: bool = False
     """Its step() stands under a condition on how far the run is, so that it may be called in some epochs only."""
+    attached: bool = False
+    """It is called by the events of a trainer: ``stepped_where`` is where it was attached to one."""
+    swings: bool = False
+    """Beyond its horizon its rate climbs back, as a cosine does."""
+    unit: str = ""
+    """``epochs`` or ``updates``, of a scheduler that is told how many of them have gone by (timm's); empty for those that count calls."""
+    idle_where: Location | None = None
+    """Where such a scheduler is told of the other unit, which changes nothing."""
+    rounds: int | None = None
+    """Turns of the ``range`` loop that several calls in a row stood in one turn of; None where there is none, or where a loop that a call
+    ends each turn of is as long as the schedule."""
+    calls_in_round: int = 0
+    """Calls seen in one turn of it."""
     orphaned: bool = False
     """Its optimizer takes no step, and another one, which shares no settings with it, trains the same parameters."""
 

@@ -145,6 +145,10 @@ class Loss(Measurement):
     """Where the script's own arithmetic made all pairs of a column with one value per sample and a row with one value per sample."""
     crossed: tuple[int, ...] = ()
     """Shape of that column."""
+    crossed_by: str = ""
+    """Name of that operation, as ``mul``."""
+    crossed_side: int = 0
+    """Which of its two operands the column is, counted from 0."""
     summed_where: Location | None = None
     """Where a formula adds up all elements of the batch, without dividing by their number, as one term of the loss beside a mean."""
     summed_share: float = 0.0

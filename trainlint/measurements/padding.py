@@ -8,7 +8,7 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["LeftOut", "Padding"]
+__all__ = ["LeftOut", "LostEnds", "Padding"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,23 @@ class LeftOut:
     """Positions are pixels, not tokens."""
     where: Location | None = None
     """Where the criterion was built, else the call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LostEnds:
+    """End marks of sequences that the loss ignores, since the same token fills them up."""
+
+    token: int
+    sequences: int
+    """Those that end with it by the batch's mask, and are not taught to."""
+    of: int
+    """Sequences of the batch; none of them is taught an end."""
+    pretrained: bool = False
+    """Weights were loaded into the model, so that its vocabulary was settled before."""
+    set_where: Location | None = None
+    """Where the end mark of a tokenizer was made its padding."""
+    where: Location | None = None
+    """The loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,3 +81,5 @@ class Padding(Measurement):
     reader_where: Location | None = None
     left_out: LeftOut | None = None
     """Of the first loss over classes that ignores the index of one of its outputs."""
+    lost_ends: LostEnds | None = None
+    """Of the first loss over the tokens of a language model."""

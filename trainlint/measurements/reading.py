@@ -58,6 +58,8 @@ class Overwritten:
     """Index of the one that was read; the same for a sample that is another one when it is read again."""
     change: float
     """Mean change of the sample's values over their mean distance to those of its neighbour."""
+    masked: bool = False
+    """Its own readings under other random draws leave one value behind where there were many, as masks do."""
     where: Location | None = None
     """The first line that changes what the dataset holds."""
 

@@ -8,7 +8,19 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["BatchSize", "Ema", "EmaCopy", "KeptWeights", "NormLayer", "Regulariser", "ShortRun", "ShortRuns", "SoftTargets", "TargetCall"]
+__all__ = [
+    "BatchSize",
+    "Ema",
+    "EmaCopy",
+    "KeptBest",
+    "KeptWeights",
+    "NormLayer",
+    "Regulariser",
+    "ShortRun",
+    "ShortRuns",
+    "SoftTargets",
+    "TargetCall",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +237,31 @@ class KeptWeights:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptBest:
+    """How a framework's trainer picks the best checkpoint, or when to stop."""
+
+    kind: str
+    """Class of what was told so: ``TrainingArguments``, ``ModelCheckpoint``, ``EarlyStopping``."""
+    metric: str
+    rises: bool
+    """Whether the metric gets better by rising, by its name."""
+    rising_is_better: bool
+    """What the trainer was told."""
+    setting: str = ""
+    """The argument that tells it: ``greater_is_better`` or ``mode``."""
+    by_default: bool = False
+    """The script leaves that argument out."""
+    keeps: bool = False
+    """Weights are kept, or loaded, by it."""
+    stops: bool = False
+    """The run is stopped by it."""
+    where: Location | None = None
+    """Where the metric is named."""
+    built_where: Location | None = None
+    """The call that it is named in."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ema(Measurement):
     """Copies of the model's weights that could be moving averages, and batch norm's own averages."""
 
@@ -232,5 +269,6 @@ class Ema(Measurement):
     copies: tuple[EmaCopy, ...] = ()
     statistics: tuple[RunningStatistics, ...] = ()
     kept: tuple[KeptWeights, ...] = ()
+    best: tuple[KeptBest, ...] = ()
     steps_per_epoch: int | None = None
     epochs: int | None = None

@@ -154,7 +154,7 @@ def _course(scheduler: SchedulerInfo, seen: Optimizers) -> tuple[Callable[[float
     if len(preview) < 2 or max(preview) <= 0:
         return None
     built = scheduler.horizon or scheduler.preview_calls or len(preview)
-    epochs, steps = seen.epochs or _EPOCHS, seen.steps_per_epoch or 1
+    epochs, steps = seen.epochs or scheduler.rounds or _EPOCHS, seen.steps_per_epoch or max(1, scheduler.calls_in_round)
     made = 0 if not scheduler.calls else epochs if scheduler.cadence == "epoch" else epochs * steps
     share = made / built  # of the schedule that a whole run goes through
 
@@ -162,7 +162,7 @@ def _course(scheduler: SchedulerInfo, seen: Optimizers) -> tuple[Callable[[float
         position = progress * (len(preview) - 1)
         if position > len(preview) - 1:  # a cosine climbs again, all others stay where they ended
             turn = 2 * (len(preview) - 1)
-            position = position % turn if scheduler.kind == "CosineAnnealingLR" else len(preview) - 1
+            position = position % turn if scheduler.swings or scheduler.kind == "CosineAnnealingLR" else len(preview) - 1
             position = turn - position if position > len(preview) - 1 else position
         return preview[int(position)] / max(preview)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import linecache
 import sys
+from dataclasses import dataclass
 from functools import lru_cache
 from types import FrameType
 from typing import Any
 
 from trainlint.record.frames import Frames
 
-__all__ = ["planned_epochs", "source_tree"]
+__all__ = ["Turn", "planned_epochs", "range_turns", "source_tree"]
 
 _WRAPPERS = frozenset({"tqdm", "trange", "track", "progress_bar", "enumerate", "list", "iter"})
 
@@ -35,14 +36,44 @@ def planned_epochs(frames: Frames) -> int | None:
     return None
 
 
+@dataclass(frozen=True)
+class Turn:
+    """Where a running ``for ... in range(...)`` loop of the user's stands."""
+
+    file: str
+    line: int
+    length: int
+    value: int
+    """Of the loop's variable."""
+
+
+def range_turns(frames: Frames) -> tuple[Turn, ...]:
+    """The ``range`` loops that the current stack of user code runs in, the nearest first."""
+    frame: FrameType | None = sys._getframe(1)
+    turns = []
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if frames.is_user(file):
+            for loop in reversed(_loops_around(file, frame.f_lineno)):
+                length = _length(loop.iter, {**frame.f_globals, **frame.f_locals})
+                value = frame.f_locals.get(loop.target.id) if isinstance(loop.target, ast.Name) else None
+                if length is not None and type(value) is int:
+                    turns.append(Turn(file, loop.lineno, length, value))
+        frame = frame.f_back
+    return tuple(turns)
+
+
 def _of_trainer(frame: FrameType) -> int | None:
-    """Epochs of the Lightning or Hugging Face trainer whose loop this frame is."""
+    """Epochs of the Lightning or Hugging Face trainer, or ignite's engine, whose loop this frame is."""
     package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
     number: object = None
     if package in ("lightning", "pytorch_lightning"):
         number = getattr(frame.f_locals.get("self"), "max_epochs", None)
     elif package == "transformers":
         number = frame.f_locals.get("num_train_epochs")
+    elif package == "ignite":
+        number = getattr(getattr(frame.f_locals.get("self"), "state", None), "max_epochs", None)
+        number = None if number == 1 else number  # an evaluator's, whose engine is of the same class
     return number if type(number) is int and number > 0 else None
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -57,6 +58,14 @@ class Provenance:
         """What made a tensor; None when that was not seen."""
         entry = self._made.get(id(tensor))
         return entry[1] if entry is not None and entry[0]() is tensor else None
+
+    def sharing(self, tensor: Tensor) -> Iterator[tuple[Tensor, Making]]:
+        """Tensors that still live and have their values in the same memory, with what made them; the earliest first."""
+        memory = tensor.untyped_storage().data_ptr()
+        for made, making in list(self._made.values()):
+            other = made()
+            if other is not None and other.layout is torch.strided and other.untyped_storage().data_ptr() == memory:
+                yield other, making
 
     def note(self, name: str, args: tuple[Any, ...], result: Any, until: FrameType | None = None) -> None:
         """Note a call's result. Never raises: what cannot be noted is not."""

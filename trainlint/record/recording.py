@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from trainlint.record.answers import Answers
 from trainlint.record.casts import Cast
 from trainlint.record.frames import Frames, Place
 from trainlint.record.parameters import named_parameters_of, parameters_of
@@ -72,6 +73,7 @@ class Recording:
     step_seconds: list[float] = field(default_factory=list)
     seconds: float = 0.0
     status: str = "recorded"
+    answers: Answers = field(default_factory=Answers)
     own_loop: bool = False
     """The loop is trainlint's own, around a model and a loader in hand."""
     notes: list[str] = field(default_factory=list)

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from trainlint.record.frames import Place
 from trainlint.record.operation import Cut
+from trainlint.record.planned import Turn
 from trainlint.record.tape import Tape
 
 __all__ = ["Backward", "Batch", "Call", "Happening", "Iteration", "Loader", "OptimizerSeen", "Rebuilt", "SchedulerSeen", "StepSeen"]
@@ -238,3 +239,11 @@ class SchedulerSeen:
     """Plain attributes just after construction."""
     sometimes: bool = False
     """Its step() stands under a condition on how far the run is."""
+    built_in: tuple[Turn, ...] = ()
+    """The ``range`` loops that it was built in."""
+    turns: list[tuple[Turn, ...]] = field(default_factory=list)
+    """The ``range`` loops that each step() call stood in."""
+    counts: list[float] = field(default_factory=list)
+    """The count that each call was handed, of a scheduler that is told how far the run is (timm's)."""
+    idle: list[Place | None] = field(default_factory=list)
+    """Where it was told a count in the unit that it does not go by, which changes nothing."""

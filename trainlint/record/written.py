@@ -133,6 +133,15 @@ class Written:
             cuts=tuple(self._cuts(keep)),
         )
 
+    def given(self, loss: Tensor) -> list[Tensor]:
+        """The tensors from outside that ``loss`` was made from, those included of which a constant of the tape is made."""
+        slot = self._slot_of.get(id(loss))
+        if slot is None or self.overflow:
+            return []
+        outside = set(self._outside)
+        used = dict.fromkeys(s for p in sorted(self._needed(slot)) for s in self._operations[p].inputs if s in outside)
+        return [t for s in used if s not in self._batch and (t := self._alive[s]) is not None and not t.requires_grad]
+
     def _with_makers(self, kept: list[int]) -> list[int]:
         """The positions, and those of what made the tensors that they fill in place: an empty tensor that outputs are collected in."""
         producers = {slot: position for position, op in enumerate(self._operations) for slot in Tape._made(op)}

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from trainlint.errors import InputError, UsageError
-from trainlint.finding import Finding, Report
+from trainlint.finding import Finding
+from trainlint.report import Report
 from trainlint.rule import Rule
 
 __all__ = ["Assertions", "stub"]
@@ -168,7 +169,8 @@ from typing import Any, Protocol
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trainlint.finding import Finding, Report
+from trainlint.finding import Finding
+from trainlint.report import Report
 
 __all__ = ["Assertions", "stub"]
 

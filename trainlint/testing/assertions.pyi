@@ -6,7 +6,8 @@ from typing import Any, Protocol
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trainlint.finding import Finding, Report
+from trainlint.finding import Finding
+from trainlint.report import Report
 
 __all__ = ["Assertions", "stub"]
 

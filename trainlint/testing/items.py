@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from trainlint.brief import brief
 from trainlint.errors import FindingsError, TrainlintError
 from trainlint.finding import Finding, Outcome, Severity
 from trainlint.testing.scans import Scans, Script
@@ -85,7 +84,7 @@ class RuleItem(_ScriptItem):
             self._skip(finding.reason)
         fail_on = self.parent.script.settings.fail_on
         if fail_on != "never" and finding in scan.report.at_or_above(Severity(fail_on)):
-            raise FindingsError(brief(finding))
+            raise FindingsError(str(finding))
 
 
 def _properties(finding: Finding) -> list[tuple[str, object]]:

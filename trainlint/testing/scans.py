@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from trainlint.config import project_settings
-from trainlint.finding import Report
+from trainlint.report import Report
 from trainlint.settings import Settings
 
 __all__ = ["Scan", "Scans", "Script", "configure"]

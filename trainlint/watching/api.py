@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from trainlint.errors import InputError, UsageError
-from trainlint.finding import Report
+from trainlint.report import Report
 from trainlint.settings import Settings
 
 if TYPE_CHECKING:

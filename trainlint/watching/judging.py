@@ -12,9 +12,10 @@ from trainlint.details import Detail, Line, Series
 from trainlint.engine import Judge
 from trainlint.errors import TrainlintError
 from trainlint.evidence import Evidence
-from trainlint.finding import Finding, Report
+from trainlint.finding import Finding
 from trainlint.measurements import Activations, CurveRun, Curves, Loop, Measurement, NonFinite, Parameters, Ranks, WatchedRun
 from trainlint.registry import Catalogue, load_catalogue
+from trainlint.report import Report
 from trainlint.scanning import judge
 from trainlint.settings import Settings
 from trainlint.suppression import heard

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from trainlint.errors import UsageError
 from trainlint.evidence import Evidence
-from trainlint.finding import Report
 from trainlint.measurements import WatchedRun
 from trainlint.record.lastwords import place_left
 from trainlint.record.supervisor import death, new_lines
 from trainlint.record.target import check_target
+from trainlint.report import Report
 from trainlint.settings import Settings
 from trainlint.watching.history import read_history
 from trainlint.watching.judging import report

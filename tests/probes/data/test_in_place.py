@@ -114,3 +114,54 @@ def test_windows_that_are_moved_in_place_wear():
 @pytest.mark.parametrize("change", [copied, scaled_in_numpy, counted, kept_in_a_buffer, noisy, noisy_by_the_system])
 def test_windows_that_vary_by_other_means_do_not_wear(change):
     assert worn_sample(recorded(Windows(series(), change, stride=LENGTH))) is None
+
+
+def masked(_, window):
+    start = int(torch.randint(LENGTH - 2, ()))
+    window[start : start + 2] = 0  # the change
+    return window
+
+
+def masked_in_a_copy(self, window):
+    return masked(self, window.copy())
+
+
+def masked_in_a_buffer(self, window):
+    return masked(self, kept_in_a_buffer(self, window))
+
+
+def kept_and_made_anew(self, window):
+    """A sample that is made again now and then and kept in between."""
+    self.cache = getattr(self, "cache", {})
+    kept = self.cache.setdefault(float(window[0]), window.copy())
+    if torch.rand(()) < 0.8:
+        kept[:] = window + np.float32(torch.randn(()))
+    return kept
+
+
+def seen_parts(self, window):
+    """Marks what was read, and draws by it."""
+    self.seen = getattr(self, "seen", np.zeros(LENGTH, bool))
+    start = int(torch.randint(LENGTH - 5, ()))
+    self.seen[start : start + 4] = True
+    return window + self.seen.astype(np.float32)
+
+
+def test_masks_that_are_written_into_the_data_wear():
+    recording = recorded(Windows(series(), masked, stride=LENGTH))
+    recording.loaders_of("train")[0].loader.dataset.series = series()  # little is left of it
+    found = worn_sample(recording)
+    assert found.masked
+    assert found.where.text.endswith("# the change")
+
+
+@pytest.mark.parametrize("change", [masked_in_a_copy, masked_in_a_buffer, kept_and_made_anew, seen_parts])
+def test_masks_that_are_written_elsewhere_do_not_wear(change):
+    assert worn_sample(recorded(Windows(series(), change, stride=LENGTH))) is None
+
+
+def test_what_workers_forget_does_not_wear():
+    recording = recorded(Windows(series(), masked, stride=LENGTH))
+    loader = recording.loaders_of("train")[0].loader
+    loader.dataset.series, loader.__dict__["num_workers"] = series(), 2
+    assert worn_sample(recording) is None

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from trainlint.probes.run.kept_weights import _files, _in
+from trainlint.probes.run.kept_weights import _in, own_files
 from trainlint.record.frames import Frames
 
 LOOP = """
@@ -26,14 +26,14 @@ optimizer = Adam(model.parameters())
 
 def test_the_script_is_known_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert _files(Frames(), {"train": SimpleNamespace(__file__="train.py")}) == [str(tmp_path / "train.py")]
+    assert own_files(Frames(), {"train": SimpleNamespace(__file__="train.py")}) == [str(tmp_path / "train.py")]
 
 
 def test_the_script_is_read_first_of_many_files(tmp_path: Path) -> None:
     files = [str(tmp_path / f"{name}.py") for name in ["train", *(f"a{i}" for i in range(60))]]
     modules = {"torch": torch} | {Path(file).stem: SimpleNamespace(__file__=file) for file in files[1:]}
     modules["__main__"] = SimpleNamespace(__file__=files[0])
-    assert _files(Frames(), modules) == files[:40]
+    assert own_files(Frames(), modules) == files[:40]
 
 
 def kinds(source: str) -> list[str]:

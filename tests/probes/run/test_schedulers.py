@@ -59,3 +59,27 @@ def test_a_warm_restart_is_counted_within_its_cycle():
     assert seen.preview[0] == pytest.approx(0.1)
     assert seen.preview[-1] < 0.01
     assert seen.preview_cut
+
+
+def test_a_schedule_that_a_library_counts_on_itself_is_not_said_to_stand_still():
+    class Wrapper:
+        """As ignite's: asks for the rate without a step."""
+
+        def __init__(self, scheduler):
+            self.scheduler = scheduler
+
+        def step(self):
+            self.scheduler.last_epoch += 1
+            self.scheduler.optimizer.param_groups[0]["lr"] = self.scheduler.get_lr()[0]
+
+    def run(build):
+        torch.manual_seed(0)
+        model = nn.Linear(4, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        scheduler = build(lr_scheduler.StepLR(optimizer, 30))
+        for _ in range(4):
+            F.cross_entropy(model(torch.randn(8, 4)), torch.arange(8) % 3).backward()
+            optimizer.step()
+            scheduler.step()
+
+    assert measured(measure_optimizers, record(lambda: run(Wrapper))).schedulers[0].calls == 4

@@ -31,6 +31,15 @@ def test_a_column_of_a_layer_that_meets_a_row(loss, found):
     assert crossed(loss) == found
 
 
+def test_which_operand_the_column_is():
+    def advantage(m, b):
+        return (m(b[0]).squeeze(1) * (b[1] - m(b[0]).detach())).mean()
+
+    batches = [(torch.randn(8, 4), torch.randn(8)) for _ in range(8)]
+    loss = measured(measure_loss, train(nn.Linear(4, 1), batches, advantage))
+    assert (loss.crossed_by, loss.crossed_side) == ("sub", 1)
+
+
 class Gaussian(nn.Module):
     """A policy with one action, and a value."""
 

@@ -1,37 +1,34 @@
 """Finds the line that changes, in place, the data that a dataset holds while one of its samples is read.
 
 What was changed shows when the same sample is read again, or, where a second change does nothing more, when a sample that shares values with it is.
+Masks drawn at random do nothing more when the same one is drawn again: they show when others are drawn in between.
 """
 
 from __future__ import annotations
 
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainlint.measurements import Overwritten
-from trainlint.probes.data.datasets import Samples, wrapped
+from trainlint.probes.data.datasets import Samples
 from trainlint.probes.data.drawing import lines_that_change
 from trainlint.probes.data.generators import generators_kept
+from trainlint.probes.data.held_arrays import Array, arrays_read, copies, different, digests, put_back
 from trainlint.probes.data.randomness import differ
 from trainlint.probes.data.roles import DataFlow
-from trainlint.probes.data.split_samples import loaders_of, root_of, samples_of
+from trainlint.probes.data.split_samples import loaders_of, samples_of
 from trainlint.record.frames import Frames, Place
-from trainlint.record.random_state import randomness_kept
+from trainlint.record.random_state import randomness_kept, seed_all
 from trainlint.record.recording import Recording
 
 __all__ = ["changed_in_place", "overwritten_sample", "worn_sample"]
-
-#: Bytes of an array that are compared as a whole, of a larger one only the sample's row; bytes of all, and members of a container.
-_WHOLE, _BYTES, _MEMBERS = 2**24, 2**26, 2048
 
 #: Pairs of neighbouring samples that are read, and seconds after which no more are.
 _PAIRS, _SECONDS = 3, 1.0
@@ -41,8 +38,9 @@ _LEAST = 0.01
 _READINGS, _AGREEMENT = 3, 0.1
 #: Least share of a sample's values that the reading of its neighbour changes in what the dataset holds; counters and statistics are fewer.
 _PART = 0.5
+#: Seeds of readings under other draws, the last three compared; least share and number of a sample's values that these overwrite: masks are larger.
+_DRAWS, _MASKED, _FEWEST = (17, 1026, 2035, 3044, 4053), 0.01, 4
 
-Array = np.ndarray[Any, Any] | Tensor
 Leaves = Mapping[str, Tensor]
 
 
@@ -56,12 +54,12 @@ def changed_in_place(samples: Samples, frames: Frames) -> Place | None:
             try:
                 if not _wears(samples, index):
                     continue
-                parts = list(_parts(samples.dataset, index))
-                before = _copies(parts)
+                parts = list(arrays_read(samples.dataset, index))
+                before = copies(parts)
             except Exception:
                 return None
-            changes = lines_that_change(partial(samples.raw, index), frames, partial(_digests, parts))
-            _put_back(parts, before)
+            changes = lines_that_change(partial(samples.raw, index), frames, partial(digests, parts))
+            put_back(parts, before)
         if changes:
             return changes[0][0]
     return None
@@ -101,8 +99,8 @@ def _overwritten(samples: Samples, sample: int, neighbour: int, frames: Frames, 
         return None
     if not all(_agree(after, _read(samples, sample), other, shares) for _ in range(_READINGS)):
         return None
-    parts = list(_parts(samples.dataset, sample))
-    before = _copies(parts)
+    parts = list(arrays_read(samples.dataset, sample))
+    before = copies(parts)
     try:
         _read(samples, neighbour)
         if not _is_much(parts, before, one):
@@ -110,7 +108,7 @@ def _overwritten(samples: Samples, sample: int, neighbour: int, frames: Frames, 
         _read(samples, sample)
         place = _changes_at(samples, neighbour, frames, parts)
     finally:
-        _put_back(parts, before)
+        put_back(parts, before)
     where = frames.location(place)
     return Overwritten(phase="", sample=sample, read=neighbour, change=max(shares.values()), where=where) if place is not None else None
 
@@ -120,23 +118,74 @@ def _worn(samples: Samples, sample: int, neighbour: int, frames: Frames, end: fl
     _read(samples, sample)
     one, again, other = _read(samples, sample), _read(samples, sample), _read(samples, neighbour)
     shares = _shares(one, again, other)
-    if max(shares.values(), default=0.0) < _LEAST or time.monotonic() > end:
+    if time.monotonic() > end:
         return None
-    parts = list(_parts(samples.dataset, sample))
-    before = _copies(parts)
+    if max(shares.values(), default=0.0) < _LEAST:
+        return _masked(samples, sample, other, frames)
+    parts = list(arrays_read(samples.dataset, sample))
+    before = copies(parts)
     try:
         first = _read(samples, sample)
         if not _is_much(parts, before, one):
             return None
         for _ in range(_READINGS):
-            _put_back(parts, before)
+            put_back(parts, before)
             if not _agree(first, _read(samples, sample), other, shares):
                 return None
         place = _changes_at(samples, sample, frames, parts)
     finally:
-        _put_back(parts, before)
+        put_back(parts, before)
     where = frames.location(place)
     return Overwritten(phase="", sample=sample, read=sample, change=max(shares.values()), where=where) if place is not None else None
+
+
+def _masked(samples: Samples, sample: int, other: Leaves, frames: Frames) -> Overwritten | None:
+    """What readings under other draws leave behind for good: one value where there were many. None where workers forget it with each epoch."""
+    if samples.loader.num_workers and not samples.loader.persistent_workers:
+        return None
+    if not differ([_read(samples, sample), *_drawn(samples, sample, _DRAWS[:2])]):
+        return None
+    parts = list(arrays_read(samples.dataset, sample))
+    before = copies(parts)
+    try:
+        one, _, after = _read(samples, sample), _drawn(samples, sample, _DRAWS[2:]), _read(samples, sample)
+        change = max(_shares(one, after, other).values(), default=0.0)
+        if change < _LEAST or not _is_blanked(parts, before, one):
+            return None
+        put_back(parts, before)
+        if not all(share < _AGREEMENT * change for share in _shares(one, _read(samples, sample), other).values()):
+            return None
+        for seed in _DRAWS[2:]:
+            place = _changes_at(samples, sample, frames, parts, seed)
+            if place is not None:
+                return Overwritten(phase="", sample=sample, read=sample, change=change, masked=True, where=frames.location(place))
+    finally:
+        put_back(parts, before)
+    return None
+
+
+def _drawn(samples: Samples, index: int, seeds: Sequence[int]) -> list[Leaves]:
+    """A sample read under each of these seeds; the random generators are put back."""
+    found: list[Leaves] = []
+    with randomness_kept(), generators_kept(samples.dataset, samples.loader.collate_fn):
+        for seed in seeds:
+            seed_all(seed)
+            found.append({path: tensor.clone() for path, tensor in samples[index].items()})
+    return found
+
+
+def _is_blanked(parts: Sequence[Array], before: Sequence[Array], sample: Leaves) -> bool:
+    """Whether a part of a sample's size was overwritten by few values: neither counters, nor samples that are kept and made anew now and then."""
+    masks = [different(part, value) for part, value in zip(parts, before, strict=True)]
+    written = sum(int(mask.sum()) for mask in masks)
+    if written < max(_FEWEST, _MASKED * max(tensor.numel() for tensor in sample.values())):
+        return False
+    new, old = (sum(_distinct(part[mask]) for part, mask in zip(arrays, masks, strict=True)) for arrays in (parts, before))
+    return 2 * new <= old
+
+
+def _distinct(values: Array) -> int:
+    return len(np.unique(np.asarray(values)))
 
 
 def _read(samples: Samples, index: int) -> dict[str, Tensor]:
@@ -147,30 +196,16 @@ def _read(samples: Samples, index: int) -> dict[str, Tensor]:
 
 def _is_much(parts: Sequence[Array], before: Sequence[Array], sample: Leaves) -> bool:
     """Whether as much of what the dataset holds was changed as a good part of a sample."""
-    written = sum(_different(part, value) for part, value in zip(parts, before, strict=True))
+    written = sum(int(different(part, value).sum()) for part, value in zip(parts, before, strict=True))
     return written >= _PART * max(tensor.numel() for tensor in sample.values())
 
 
-def _changes_at(samples: Samples, index: int, frames: Frames, parts: Sequence[Array]) -> Place | None:
+def _changes_at(samples: Samples, index: int, frames: Frames, parts: Sequence[Array], seed: int | None = None) -> Place | None:
     with randomness_kept(), generators_kept(samples.dataset):
-        changes = lines_that_change(partial(samples.raw, index), frames, partial(_digests, parts))
+        if seed is not None:
+            seed_all(seed)
+        changes = lines_that_change(partial(samples.raw, index), frames, partial(digests, parts))
     return changes[0][0] if changes else None
-
-
-def _copies(parts: Sequence[Array]) -> list[Array]:
-    return [part.clone() if isinstance(part, Tensor) else part.copy() for part in parts]
-
-
-def _put_back(parts: Sequence[Any], values: Sequence[Array]) -> None:
-    for part, value in zip(parts, values, strict=True):
-        if _different(part, value):
-            part[...] = value
-
-
-def _different(part: Any, value: Any) -> int:
-    """Elements that differ; NaN does not differ from NaN."""
-    differs: Any = (part != value) & ((part == part) | (value == value))
-    return int(differs.sum())
 
 
 def _shares(one: Leaves, after: Leaves, other: Leaves) -> dict[str, float]:
@@ -199,50 +234,3 @@ def _wears(samples: Samples, index: int) -> bool:
     readings = [_read(samples, index) for _ in range(3)]  # what is kept from the first reading on is kept after it
     one, other = readings[1:]
     return one.keys() == other.keys() and differ([one, other])
-
-
-def _parts(dataset: Any, index: int) -> Iterator[Array]:
-    """Yield the arrays that reading this sample may change, large ones only where they hold this sample."""
-    row = int(root_of(dataset, [index])[1][0])
-    left = _BYTES
-    for array in _held(dataset, row):
-        size = array.nbytes
-        part = array if size <= _WHOLE else array[row : row + 1] if row < len(array) else array[:0]
-        left -= part.nbytes
-        if left < 0:
-            return
-        yield part
-
-
-def _held(dataset: Any, row: int) -> Iterator[Array]:
-    for one in wrapped(dataset):
-        reader = getattr(type(one), "__getitem__", None)
-        names = getattr(getattr(reader, "__code__", None), "co_names", ())
-        shared = [getattr(reader, "__globals__", {}).get(name) for name in names]
-        attributes = getattr(one, "__dict__", {})
-        for value in (*(attributes.values() if isinstance(attributes, dict) else ()), *shared):
-            for member in _members(value, row):
-                if isinstance(member, Tensor) or (isinstance(member, np.ndarray) and member.dtype != object):
-                    yield member
-
-
-def _members(value: Any, row: int) -> Iterator[Any]:
-    """Yield an array, or the members of a container of arrays: this sample's where there are many."""
-    if isinstance(value, Mapping):
-        value = list(value.values()) if type(value) is dict else ()
-    elif isinstance(value, np.ndarray) and value.dtype == object:
-        value = list(value.flat) if value.size <= _MEMBERS else list(value[row : row + 1])
-    if not isinstance(value, list | tuple):
-        yield value
-        return
-    for member in value if len(value) <= _MEMBERS else value[row : row + 1]:
-        yield from member if isinstance(member, list | tuple) and len(member) <= 8 else (member,)
-
-
-def _digests(parts: Sequence[Array]) -> tuple[int, ...]:
-    return tuple(map(_digest, parts))
-
-
-def _digest(part: Array) -> int:
-    plain = part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy() if isinstance(part, Tensor) else np.ascontiguousarray(part)
-    return zlib.crc32(plain.view(np.uint8).reshape(-1).data) if plain.size else 0

@@ -26,6 +26,7 @@ from trainlint.probes.data.randomness import draws_samples
 from trainlint.probes.data.reseeding import reseeding, sampler_seeded_at
 from trainlint.probes.data.roles import DataFlow
 from trainlint.probes.data.sampler_reach import reach_of, sampler_built_at
+from trainlint.probes.data.single_valued import single_valued
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
@@ -92,6 +93,7 @@ def _measure(recording: Recording, entries: Sequence[Loader], end: float) -> Sam
         labels = _recorded_labels(recording, passes[0], path)
     expected, deviation = expected_runs(labels, everywhere if same and len(everywhere) > len(labels) else ())
     runs = sum(1 for _ in itertools.groupby(labels))
+    single = single_valued(flow, entry)
     distributed = isinstance(sampler, DistributedSampler) or "Distributed" in type(sampler).__name__
     return SampleOrder(
         where=recording.frames.location(entry.place),
@@ -110,6 +112,8 @@ def _measure(recording: Recording, entries: Sequence[Loader], end: float) -> Sam
         runs_z=(runs - expected) / deviation if deviation else 0.0,
         batch_label_share=_share_in_batches(labels, batch_size),
         overall_label_share=_top_share(everywhere or labels) if labels else None,
+        single_batches=len(single),
+        single_values=len(set(single)),
         random_dataset=not samples.iterable and draws_samples(samples, first, lambda p: flow.role(entry.index, p), end),
         epoch_size=size_of(loader.sampler) if isinstance(loader.batch_sampler, BatchSampler) else None,
         reach=reach_of(sampler),

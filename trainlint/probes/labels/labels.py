@@ -26,6 +26,7 @@ from trainlint.probes.labels.between_labels import between_labels
 from trainlint.probes.labels.class_checks import balanced_accuracy, find_noise, match_classes
 from trainlint.probes.labels.given_away import given_away, picked_at
 from trainlint.probes.labels.held_out import train_a_while
+from trainlint.probes.labels.kept_targets import kept_answers
 from trainlint.probes.labels.mask_fit import MaskProbe, mask_signal, probe_masks
 from trainlint.probes.labels.mirrored import mirrored_pictures
 from trainlint.probes.labels.pairing import Probed, find_mismatch, find_repair, find_stretch
@@ -56,7 +57,8 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
             reasons[phase] = str(error)
     torn, shifted, mirrored = _torn(recording), shifted_tags(recording, deadline), mirrored_pictures(recording, deadline)
     ahead = tokens_ahead(recording, deadline)
-    if not splits and torn is None and shifted is None and mirrored is None and ahead is None:
+    kept = kept_answers(recording)
+    if not splits and kept is None and torn is None and shifted is None and mirrored is None and ahead is None:
         raise CannotMeasureError(reasons["train"])
     where = {p: place for p, s in splits.items() if (place := recording.frames.location(_where(recording, s))) is not None}
     names = {p: {f"{k}": v for k, v in class_names(s.samples.dataset).items()} for p, s in splits.items()}
@@ -71,6 +73,7 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
         ahead=ahead,
         mirrored=mirrored,
         torn=torn,
+        kept=kept,
         given_away=_given_away(recording, splits["train"]) if "train" in splits else None,
         where=where or None,
         reordered=reordered or None,

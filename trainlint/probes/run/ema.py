@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainlint.measurements import Ema, EmaCopy, RunningStatistics
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.run.kept_best import kept_best
 from trainlint.probes.run.kept_weights import kept_weights
 from trainlint.probes.run.schedulers import steps_per_epoch
 from trainlint.probes.source.swaps import swap_before
@@ -41,6 +42,7 @@ def measure_ema(recording: Recording, deadline: float, settings: Settings) -> Em
         copies=tuple(_copy(recording, s) for s in copies),
         statistics=_statistics(recording),
         kept=kept_weights(recording) if not recording.own_loop else (),
+        best=kept_best(recording) if not recording.own_loop else (),
         steps_per_epoch=steps_per_epoch(recording),
         epochs=next((entry.planned for entry in recording.loaders_of("train")), None),
     )

@@ -16,7 +16,7 @@ from trainlint.record.frames import Frames
 from trainlint.record.planned import source_tree
 from trainlint.record.recording import Recording
 
-__all__ = ["kept_weights"]
+__all__ = ["kept_weights", "own_files"]
 
 #: Files of the user's that are read at most.
 _FILES = 40
@@ -27,7 +27,7 @@ _SAVES = frozenset({"save", "save_file", "save_model"})
 def kept_weights(recording: Recording) -> tuple[KeptWeights, ...]:
     """What the script keeps as the best weights, or copies into a second model, without a copy being made."""
     found = []
-    for file in _files(recording.frames, sys.modules):
+    for file in own_files(recording.frames, sys.modules):
         tree = source_tree(file)
         if tree is not None:
             for kind, node, what in _in(tree):
@@ -37,7 +37,7 @@ def kept_weights(recording: Recording) -> tuple[KeptWeights, ...]:
     return tuple(found)
 
 
-def _files(frames: Frames, modules: Mapping[str, object]) -> list[str]:
+def own_files(frames: Frames, modules: Mapping[str, object]) -> list[str]:
     """The script, then what it imported of its own in the order of import."""
     named = sorted(modules.items(), key=lambda item: item[0] != "__main__")
     names = (getattr(module, "__file__", None) for _, module in named)

@@ -8,6 +8,7 @@ import statistics
 from trainlint.location import Location
 from trainlint.measurements import GroupInfo, OptimizerInfo, Optimizers
 from trainlint.probes.data.value_source import rate_written
+from trainlint.probes.run.attached_schedules import attached_schedules
 from trainlint.probes.run.pretrained import pretrained_parameters
 from trainlint.probes.run.schedulers import scheduler_info, steps_per_epoch
 from trainlint.probes.source.groups import group_picked_at
@@ -24,11 +25,13 @@ def measure_optimizers(recording: Recording, deadline: float, settings: Settings
     loaders = recording.loaders_of("train")
     kept = [s for s in recording.schedulers if getattr(s.scheduler, "optimizer", None) is not None or s.calls]
     epochs = next((entry.planned for entry in loaders), None)
+    attached, stepped = attached_schedules(recording, epochs)
+    kept = [s for s in kept if id(s.scheduler) not in stepped]
     return Optimizers(
         optimizers=tuple(_optimizer(recording, o) for o in recording.training),
-        schedulers=tuple(scheduler_info(recording, s, bool(loaders), epochs) for s in kept),
+        schedulers=(*(scheduler_info(recording, s, bool(loaders), epochs) for s in kept), *attached),
         steps_per_epoch=steps_per_epoch(recording),
-        rate_where=_rate_set(recording) if not kept else None,
+        rate_where=_rate_set(recording) if not kept and not attached else None,
         epochs=epochs,
     )
 

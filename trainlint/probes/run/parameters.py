@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from trainlint.measurements import GraphCut, ParameterInfo, Parameters, RebuiltLayer, UnregisteredModule
 from trainlint.probes.data.value_source import forced_gradient
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.run.broken_recurrence import broken_recurrence
 from trainlint.probes.run.cuts import graph_cuts
 from trainlint.probes.run.moving_targets import moving_targets, still_targets
+from trainlint.probes.run.shared_rows import shared_rows
 from trainlint.probes.source.unfreezing import unfrozen_later
 from trainlint.record.frames import Place
 from trainlint.record.operation import Ref
@@ -71,6 +73,7 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
         ),
         cuts=tuple(graph_cuts(recording, names, reached)),
         constant=_constant(recording, {i.name for i in infos if i.gradient == "zero"}, names),
+        recurrence=broken_recurrence(recording) if learns else None,
         forced_where=at(_forced(first.place)) if first is not None and not learns else None,
         loss_has_graph=learns,
         grad_globally_off=at(recording.grad_off),
@@ -90,6 +93,7 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
         total_norms=tuple(b.norm for b in recording.backwards if b.norm is not None),
         moving_targets=moving_targets(recording),
         teachers=tuple(n for n, *_, p in named if id(p) in teachers),
+        shared_rows=shared_rows(recording),
         pretrained=any(id(m) in recording.loaded for model in models for m in model.modules()),
         steps=len(recording.steps),
     )

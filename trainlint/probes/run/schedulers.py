@@ -16,6 +16,7 @@ from torch.optim import Optimizer, lr_scheduler
 from trainlint.location import Location
 from trainlint.measurements import SchedulerInfo
 from trainlint.probes.data.value_source import argument_named
+from trainlint.probes.run.counted_schedules import by_rounds, counted_cadence, counted_horizon, counted_rates, unit_of
 from trainlint.record.recording import Recording
 from trainlint.record.seen import SchedulerSeen
 
@@ -29,6 +30,8 @@ _BY_CALL = (lr_scheduler.LambdaLR, lr_scheduler.OneCycleLR, lr_scheduler.CyclicL
 _AHEAD = sorted({0, *(round(10 ** (exponent / 10)) for exponent in range(61))})
 #: Share of the highest rate below which a change is none, and how much longer than the moving part a schedule is drawn.
 _STAYS, _BEYOND = 1e-3, 1.05
+#: Share of the highest rate below which a schedule has ended.
+_SPENT = 0.01
 
 
 def steps_per_epoch(recording: Recording) -> int | None:
@@ -57,21 +60,23 @@ def scheduler_info(recording: Recording, seen: SchedulerSeen, has_loader: bool, 
     owner = next((o for o in recording.optimizers if o.optimizer is optimizer), None)
     own_steps = len(owner.steps) if owner else 0
     metrics = tuple(m for _, _, _, m in seen.calls if m is not None)
-    cadence = _cadence(recording, seen, own_steps, has_loader)
+    unit, horizon = unit_of(scheduler), _horizon(scheduler, seen)
+    cadence = counted_cadence(seen) if unit else _cadence(recording, seen, own_steps, has_loader)
     each_epoch = {"epoch": 1, "step": steps_per_epoch(recording)}.get(cadence)
     run = epochs * each_epoch if epochs and each_epoch else None
     peak, reached = _peaks(scheduler, run)
-    preview, spanned, cut = _preview(scheduler, seen, run)
+    preview, spanned, cut = _preview(scheduler, horizon, run)
+    rounds, calls_in_round = by_rounds(seen, horizon)
     return SchedulerInfo(
         kind=type(scheduler).__name__,
         where=recording.frames.location(seen.place),
         optimizer=owner.index if owner else None,
-        horizon=_horizon(scheduler, seen),
+        horizon=horizon,
         stepped_where=recording.frames.location(seen.calls[0][2]) if seen.calls else None,
-        calls=len(seen.calls),
+        calls=len(seen.calls) or _counted_on(scheduler, seen),
         calls_per_epoch=_calls_per_epoch(recording, seen),
         cadence=cadence,
-        before_optimizer=bool(seen.calls) and seen.calls[0][0] == 0 and own_steps > 0,
+        before_optimizer=not unit and bool(seen.calls) and seen.calls[0][0] == 0 and own_steps > 0,
         metric=metrics,
         metric_rises=_metric_rises(recording, seen),
         mode=str(getattr(scheduler, "mode", "")),
@@ -83,6 +88,11 @@ def scheduler_info(recording: Recording, seen: SchedulerSeen, has_loader: bool, 
         reached=reached,
         warmup_where=_warmup_set(recording, seen) if peak and reached is not None and reached < 0.5 * peak else None,
         sometimes=seen.sometimes,
+        swings=_swings(scheduler, horizon),
+        unit=unit,
+        idle_where=recording.frames.location(seen.idle[0]) if seen.idle else None,
+        rounds=rounds,
+        calls_in_round=calls_in_round,
         orphaned=owner is not None
         and not owner.steps
         and any(_takes_over(o.optimizer, owner.optimizer) for o in recording.optimizers if o.steps),
@@ -103,11 +113,32 @@ def _warmup_set(recording: Recording, seen: SchedulerSeen) -> Location | None:
 
 
 def _horizon(scheduler: Any, seen: SchedulerSeen) -> int | None:
+    if unit_of(scheduler):
+        return counted_horizon(scheduler)
     for name in ("total_steps", "T_max", "total_iters", "T_0"):
         if isinstance(value := getattr(scheduler, name, None), int):
             return value
     milestones = getattr(scheduler, "milestones", None) or getattr(scheduler, "_milestones", None)
+    length = getattr(getattr(scheduler, "lr_lambdas", (None,))[0], "keywords", {}).get("num_training_steps")
+    if type(length) is int and length > 0:  # the functions of transformers
+        return length
+    if not milestones and type(scheduler) is lr_scheduler.LambdaLR and (last := _settled(scheduler)):
+        rates = _rates(scheduler, (*_AHEAD, math.ceil(_BEYOND * last)))  # an exponential decay goes on falling there
+        return round(last / _BEYOND) if rates and rates[-1] == rates[-2] < _SPENT * max(rates) else None
     return int(max(milestones)) if milestones else None
+
+
+def _counted_on(scheduler: Any, seen: SchedulerSeen) -> int:
+    """Calls by which a schedule has moved although its step() was not called: a library counts on and asks for the rate itself."""
+    now, then = getattr(scheduler, "last_epoch", None), seen.initial.get("last_epoch")
+    return max(now - then, 0) if isinstance(now, int) and isinstance(then, int) else 0
+
+
+def _swings(scheduler: Any, horizon: int | None) -> bool:
+    if not horizon or type(scheduler) not in (lr_scheduler.LambdaLR, lr_scheduler.CosineAnnealingLR):
+        return False
+    rates = _rates(scheduler, (*range(0, horizon, max(1, horizon // _POINTS)), horizon, 2 * horizon))
+    return bool(rates) and rates[-2] < 0.5 * max(rates) < rates[-1]
 
 
 def _calls_per_epoch(recording: Recording, seen: SchedulerSeen) -> float | None:
@@ -148,9 +179,13 @@ def _metric_rises(recording: Recording, seen: SchedulerSeen) -> bool | None:
     return None
 
 
-def _preview(scheduler: Any, seen: SchedulerSeen, run: int | None) -> tuple[tuple[float, ...], int, bool]:
+def _preview(scheduler: Any, horizon: int | None, run: int | None) -> tuple[tuple[float, ...], int, bool]:
     """The first group's LR at 200 points or so, the calls that they span, and whether the schedule goes on beyond them."""
-    whole = _horizon(scheduler, seen) or run or _settled(scheduler)
+    if unit_of(scheduler):
+        calls = horizon or run or _FIRST_CALLS
+        return counted_rates(scheduler, calls), calls, not horizon
+    ends = _settled(scheduler) if horizon and type(scheduler) is lr_scheduler.LambdaLR else None
+    whole = ends or horizon or run or _settled(scheduler)
     calls = whole or _FIRST_CALLS
     if hasattr(scheduler, "_get_closed_form_lr") or isinstance(scheduler, _BY_CALL):
         rates = _rates(scheduler, range(0, calls, max(1, calls // _POINTS)))

@@ -29,6 +29,8 @@ class Crossed:
     operation: Operation
     column: tuple[int, ...]
     row: tuple[int, ...]
+    side: int
+    """Which of the operands the column is, counted from 0."""
 
 
 def crossed_pairs(tape: Tape) -> Crossed | None:
@@ -45,10 +47,10 @@ def crossed_pairs(tape: Tape) -> Crossed | None:
         one, other = (tape.shapes.get(slot, ()) for slot in op.inputs)
         if _root(tape, op.inputs[0]) == _root(tape, op.inputs[1]):
             continue  # each value against all others of its kind, as a ranking loss does
-        for column, row, slot in ((one, other, op.inputs[0]), (other, one, op.inputs[1])):
+        for side, column, row in ((0, one, other), (1, other, one)):
             samples = column[0] if column else 0
-            if samples > 1 and column == (samples, 1) and row == (samples,) and _is_of_a_layer(tape, slot):
-                return Crossed(op, column, row)
+            if samples > 1 and column == (samples, 1) and row == (samples,) and _is_of_a_layer(tape, op.inputs[side]):
+                return Crossed(op, column, row, side)
     return None
 
 

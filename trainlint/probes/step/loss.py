@@ -57,6 +57,8 @@ def measure_loss(recording: Recording, deadline: float, settings: Settings) -> L
         answers=answered,
         crossed_where=at(crossed.operation.place) if crossed is not None else None,
         crossed=crossed.column if crossed is not None else (),
+        crossed_by=crossed.operation.name.strip("_") if crossed is not None else "",
+        crossed_side=crossed.side if crossed is not None else 0,
         summed_where=at(summed.operation.place) if summed is not None else None,
         summed_share=1 - sum(c.value for c in calls) / first.value if summed is not None and first.value else 0.0,
         divergence_where=at(drowned.divergence.place) if drowned is not None else None,

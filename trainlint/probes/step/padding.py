@@ -17,6 +17,7 @@ from trainlint.measurements import Padding
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.step.exchange import MOVES, Exchange
 from trainlint.probes.step.left_out import left_out
+from trainlint.probes.step.lost_ends import lost_ends
 from trainlint.probes.step.pads import Pads, by_mask, padded
 from trainlint.probes.step.predictions import Prediction, predictions
 from trainlint.probes.step.sources import Source, position_of, sample_of
@@ -69,6 +70,7 @@ def measure_padding(recording: Recording, deadline: float, settings: Settings) -
         share=float(pads[first].mask.float().mean()),
         masked=pads[first].masked,
         left_out=left_out(recording, exchange, judged, pads),
+        lost_ends=lost_ends(recording, exchange, judged, pads),
         unused_mask=_unused_mask(exchange, first, backward.batch.leaves) if pads[first].masked and backward.batch is not None else "",
     )
     for prediction in judged:

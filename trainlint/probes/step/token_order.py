@@ -1,7 +1,8 @@
 """Whether the order of the tokens in a row reaches what is predicted.
 
 Attention alone treats a row as a set. The recorded step is run again with the inner tokens of every row in another order; first and last stay,
-since many models read their answer there. Predictions for tokens are compared token by token.
+since many models read their answer there. Predictions for tokens are compared token by token. A stream that was cut across comes first
+(:mod:`trainlint.probes.step.cut_stream`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from torch import Tensor
 from trainlint.location import Location
 from trainlint.measurements import TokenOrder
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.step.cut_stream import cut_stream
 from trainlint.probes.step.exchange import Exchange
 from trainlint.probes.step.pads import padded
 from trainlint.probes.step.predictions import predictions
@@ -36,6 +38,8 @@ def measure_token_order(recording: Recording, deadline: float, settings: Setting
     if tape is None or backward is None or recording.trust == "none":
         msg = f"the recorded step cannot be replayed: {recording.trust_reason}"
         raise CannotMeasureError(msg)
+    if (stream := cut_stream(recording)) is not None:
+        return TokenOrder(stream=stream)
     attention = next((op for op in tape.operations if _attends(tape, op)), None)
     if attention is None:
         return TokenOrder()

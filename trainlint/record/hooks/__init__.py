@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from trainlint.record.hooks.counted_schedules import hook_counted_schedules
 from trainlint.record.hooks.functions import hook_compilation, opaque_functions
 from trainlint.record.hooks.gradients import hook_gradients
 from trainlint.record.hooks.loaders import hook_loaders, note_datasets
@@ -18,7 +19,9 @@ from trainlint.record.recorder import Recorder
 
 __all__ = ["listening", "note_datasets", "opaque_functions", "replace_attribute"]
 
-_HOOKS = (hook_loaders, hook_seeds, hook_modules, hook_gradients, hook_optimizers, hook_schedulers, hook_modes, hook_compilation)
+_HOOKS = (
+    hook_loaders, hook_seeds, hook_modules, hook_gradients, hook_optimizers, hook_schedulers, hook_counted_schedules, hook_modes, hook_compilation
+)  # fmt: skip
 
 
 @contextmanager

@@ -41,6 +41,8 @@ class GradientListener(ModelListener):
         scale = self._scale if self._scaled else 1.0
         self._scaled = False
         self._was_writing = self.writer.active
+        if self.writer.active and self.recording.answers.any:
+            self.recording.answers.used(self.writer.given(loss), self.current)
         tape = self.writer.cut(loss, place, scale) if self.writer.active else None
         self.writer.active = False
         self.writer.provenance.on = False

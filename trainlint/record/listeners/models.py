@@ -74,6 +74,8 @@ class ModelListener(LoaderListener):
             self.current.grad_forwards += grad
         if not grad and self.current is not None and self.current.forwards <= self.settings.val_batches:
             call.inputs = tuple(t.detach() for t in inputs)
+        if not grad:
+            self.recording.answers.keep(type(module).__name__, outputs[:1], place, self.current)
         if grad:
             call.marked = leave_mark(outputs, call.happening)
             self.marks.forget(inputs)

@@ -15,6 +15,7 @@ from trainlint.record.gradients import norm
 from trainlint.record.listeners.books import BARE, MEASURED_STEPS, guarded
 from trainlint.record.listeners.gradients import GradientListener
 from trainlint.record.parameters import SHORT
+from trainlint.record.planned import range_turns
 from trainlint.record.seen import OptimizerSeen, SchedulerSeen, StepSeen
 from trainlint.record.shadows import ShadowWatch
 
@@ -148,18 +149,29 @@ class OptimizerListener(GradientListener):
         """A learning-rate scheduler was constructed."""
         if id(scheduler) not in self._schedulers:
             plain = {k: v for k, v in vars(scheduler).items() if isinstance(v, int | float | str | list | tuple | bool)}
-            seen = SchedulerSeen(scheduler, len(self.recording.schedulers), self.frames.here(), initial=plain)
+            seen = SchedulerSeen(
+                scheduler, len(self.recording.schedulers), self.frames.here(), initial=plain, built_in=range_turns(self.frames)
+            )
             self._schedulers[id(scheduler)] = seen
             self.recording.schedulers.append(seen)
 
     @guarded
-    def scheduler_stepped(self, scheduler: Any, metric: float | None) -> None:
-        """scheduler.step() returned."""
+    def scheduler_stepped(self, scheduler: Any, metric: float | None, count: float | None = None) -> None:
+        """scheduler.step() returned; ``count``: how far the run is, of a scheduler that is told."""
         self.scheduler_built(scheduler)
         seen = self._schedulers[id(scheduler)]
         place = self.frames.here()
+        seen.turns.append(range_turns(self.frames))
+        if count is not None:
+            seen.counts.append(count)
         epochs = sum(1 for entry in self.recording.loaders_of("train") for i in entry.iterations if i.phase == "train")
         seen.calls.append((self.steps_done, epochs, place, metric))
         optimizer = getattr(scheduler, "optimizer", None)
         lr = float(optimizer.param_groups[0]["lr"]) if optimizer is not None else math.nan
         self.note("schedule", type(scheduler).__name__, place, lr=lr)
+
+    @guarded
+    def scheduler_idle(self, scheduler: Any) -> None:
+        """A scheduler was told a count in the unit that it does not go by."""
+        self.scheduler_built(scheduler)
+        self._schedulers[id(scheduler)].idle.append(self.frames.here())

@@ -1,9 +1,9 @@
-"""A failure in a few lines, as assertion messages and pytest items show it."""
+"""A finding said in a few lines, as assertion messages and pytest items show it, and the report that holds it."""
 
 from __future__ import annotations
 
-from trainlint.brief import brief
-from trainlint.finding import Finding, Fix, Outcome, Report, Severity, Stage, Subject
+from trainlint.finding import Finding, Fix, Outcome, Severity, Stage
+from trainlint.report import Report, Subject
 
 DIFF = """\
 --- train.py
@@ -19,7 +19,7 @@ DIFF = """\
 
 
 def told(fix: Fix) -> str:
-    return brief(
+    return str(
         Finding(
             code="TL305", name="gradient-accumulation", stage=Stage.GRADIENTS, outcome=Outcome.FAIL, severity=Severity.ERROR,
             message="Gradients pile up.", fix=fix,
@@ -58,6 +58,6 @@ def test_findings_and_reports_are_printed_as_text() -> None:
         message="Gradients pile up.",
     )
     report = Report(subject=Subject(kind="script", name="train.py"), findings=(finding,), start_here=finding)
-    assert str(finding) == brief(finding)
+    assert str(finding).startswith("TL305 gradient-accumulation (error): Gradients pile up.")
     assert "Gradients pile up." in str(report)
     assert "Finding(" not in str(report)
