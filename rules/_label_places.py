@@ -1,13 +1,13 @@
-"""Verdicts of label-signal on labels that lie at another place of their own sample."""
+"""Verdicts of label-signal on labels that lie at another place of their own sample, or beside another one."""
 
 from __future__ import annotations
 
 from trainlint.finding import Fix, Severity
 from trainlint.location import Location
-from trainlint.measurements import GivenAway, MirroredPictures, ShiftedTags, TokensAhead
+from trainlint.measurements import GivenAway, MirroredPictures, ShiftedTags, TokensAhead, TornPairs
 from trainlint.rule import Verdict, failed
 
-__all__ = ["ahead", "given_away", "mirrored", "shifted"]
+__all__ = ["ahead", "given_away", "mirrored", "shifted", "torn"]
 
 _WHAT = {"train": "training", "val": "validation"}
 
@@ -99,5 +99,20 @@ def mirrored(pictures: MirroredPictures) -> Verdict:
         fix=Fix(
             summary=f"Draw once, and move the {pictures.kind} along with the picture, as torchvision.transforms.v2 does for tv_tensors.",
             code=f"if torch.rand(1) < 0.5:\n    picture = picture.flip({-2 if upright else -1})\n    {boxes if pictures.kind == 'boxes' else points}",
+        ),
+    )
+
+
+def torn(pairs: TornPairs) -> Verdict:
+    """A collate function that gives inputs the labels of other samples."""
+    return failed(
+        f"The collate function puts labels of other samples beside the inputs: handed the same {pairs.samples} samples in another order, it gives "
+        f"{pairs.moved} of them another label.",
+        severity=Severity.ERROR,
+        evidence={"measured": pairs.moved, "expected": 0, "threshold": 0, "samples": pairs.samples},
+        location=pairs.where,
+        fix=Fix(
+            summary="Sort whole samples, before inputs and labels are taken apart.",
+            code="batch = sorted(batch, key=lambda sample: len(sample[0]), reverse=True)\ninputs, labels = zip(*batch)",
         ),
     )

@@ -97,8 +97,8 @@ from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.location import Location
 from trainlint.measurements import Labels, Lesson, Mismatch, Repair, Signal
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
-from trainlint_rules._kept_answers import of_other_samples, torn_pairs
-from trainlint_rules._label_places import ahead, given_away, mirrored, shifted
+from trainlint_rules._kept_answers import of_other_samples
+from trainlint_rules._label_places import ahead, given_away, mirrored, shifted, torn
 from trainlint_rules._label_words import SIGNAL_Z, WHAT, bars, evidence_of, words
 from trainlint_rules._view_pairs import pairs_apart
 
@@ -140,7 +140,7 @@ class LabelSignal(Rule):
         if labels.views is not None and (verdict := pairs_apart(labels.views)) is not None:
             return verdict
         if labels.torn is not None:
-            return torn_pairs(labels.torn)
+            return torn(labels.torn)
         if labels.shifted is not None:
             return shifted(labels.shifted)
         if labels.ahead is not None:
