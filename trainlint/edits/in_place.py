@@ -70,7 +70,14 @@ def _in_a_copy(script: Script, part: cst.Assign, place: Statement, method: str) 
     returned = [n for r in script.own(cst.Return, function) if r.value is not None for n in script.all(cst.Name, r.value)]
     if held.value not in {n.value for n in returned}:
         raise Unsure("the function does not return what it changes")
-    return Changes(script).before(place, f"{held.value} = {held.value}.{method}()")
+    sets = [script.statement_of(n) for n in script.own(cst.Assign, function) if _sets_part_of(n, held.value)]
+    first = next((one for one in sets if one in script.siblings(place)), place)  # what is set before would be written through
+    return Changes(script).before(first, f"{held.value} = {held.value}.{method}()")
+
+
+def _sets_part_of(node: cst.Assign, name: str) -> bool:
+    target = node.targets[0].target
+    return isinstance(target, cst.Subscript) and isinstance(target.value, cst.Name) and target.value.value == name
 
 
 def _changed(script: Script, node: cst.BaseExpression) -> cst.Name:
