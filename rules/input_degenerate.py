@@ -112,7 +112,7 @@ class InputDegenerate(Rule):
 
 def _shared(found: SharedBuffer) -> Verdict:
     copied = "copy" if found.array else "clone"
-    what = f"self.{found.attribute}" if found.attribute else "the array"
+    what = f"self.{found.attribute}"
     return failed(
         f"All {found.samples} samples of each batch are one and the same: a single array is stored {found.stored:,} times, and holds what was written into "
         f"it last. So none of them is what it was when it was stored.",
@@ -121,8 +121,8 @@ def _shared(found: SharedBuffer) -> Verdict:
         location=found.where,
         fix=Fix(
             summary=f"Hand out, or store, a copy: {what} is written into again at the next step.",
-            code=f"return {what if found.attribute else 'self.buffer'}.{copied}()",
-            edit=Edit(kind="return-copy", values={"attribute": found.attribute, "method": copied}) if found.attribute else None,
+            code=f"return {what}.{copied}()",
+            edit=Edit(kind="return-copy", values={"attribute": found.attribute, "method": copied}),
         ),
     )
 

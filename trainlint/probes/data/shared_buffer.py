@@ -29,7 +29,7 @@ _SAMPLES, _BATCHES, _STEP, _LARGEST = 8, 2, 16, 1_000_000
 
 
 def shared_buffer(views: Sequence[BatchView], frames: Frames) -> SharedBuffer | None:
-    """The array that stands for all samples; None where samples of a batch differ, or no array is stored many times."""
+    """The array that stands for all samples; None where samples of a batch differ, or no array that a class of the user's returns is stored many times."""
     leaves = [_repeated(view) for view in views]
     known = [leaf for leaf in leaves if leaf is not None]
     if len(known) < max(_BATCHES, len(leaves)) or len({(leaf.mean, leaf.std) for leaf in known}) < _BATCHES:
@@ -38,7 +38,10 @@ def shared_buffer(views: Sequence[BatchView], frames: Frames) -> SharedBuffer | 
     stored, held = _most_stored(size, known[0].shape[0])
     if held is None or stored < known[0].shape[0]:
         return None
-    place, attribute = _handed_out(held, frames) or (None, "")
+    returned = _handed_out(held, frames)
+    if returned is None:  # a list elsewhere in the process may repeat any array
+        return None
+    place, attribute = returned
     return SharedBuffer(
         path=known[0].path,
         samples=known[0].shape[0],

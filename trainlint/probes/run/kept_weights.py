@@ -9,6 +9,7 @@ import ast
 import itertools
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 
 from trainlint.measurements import KeptWeights
@@ -38,9 +39,10 @@ def kept_weights(recording: Recording) -> tuple[KeptWeights, ...]:
 
 
 def own_files(frames: Frames, modules: Mapping[str, object]) -> list[str]:
-    """The script, then what it imported of its own in the order of import."""
-    named = sorted(modules.items(), key=lambda item: item[0] != "__main__")
-    names = (getattr(module, "__file__", None) for _, module in named)
+    """The script, then what is running of the user's, then what was imported, in the order of import."""
+    names = [getattr(modules.get("__main__"), "__file__", None)]
+    names += [frame.f_code.co_filename for frame, _ in traceback.walk_stack(sys._getframe(1))]
+    names += [getattr(module, "__file__", None) for module in list(modules.values())]
     # The script's own name is as it was given; an edited text is known by the whole path alone.
     whole = dict.fromkeys(os.path.abspath(name) for name in names if isinstance(name, str) and name.endswith(".py"))
     return list(itertools.islice(filter(frames.is_user, whole), _FILES))
