@@ -37,20 +37,13 @@ def test_ten_times_outside_the_band_is_within_the_noise():
     assert judge(5e-5).kind == "pass"
 
 
-def test_nearer_rates_that_do_harm_at_a_third_too_are_an_error():
+def test_nearer_rates_that_learn_nothing_at_a_third_too_are_a_warning():
     verdict = judge(1e-1, ENDS | {1e-1: None, 3.16e-2: 2.6})
-    assert verdict.severity is Severity.ERROR
-    assert judge(1e-1, ENDS | {3.16e-2: 2.35}).severity is Severity.WARNING, "where nothing is learned the end may be above by chance"
+    assert verdict.severity is Severity.WARNING
+    assert judge(1e-1, ENDS | {3.16e-2: 2.35}).severity is Severity.WARNING
     assert "5.0 times above" in verdict.message
     assert judge(1e-1, ENDS | {3.16e-2: 1.9}).kind == "pass"
     assert judge(4e-2, ENDS | {3.16e-2: 2.35, 1e-2: 2.4}).kind == "pass", "two times above is within the noise"
-
-
-def test_nearer_rates_behind_a_warm_up_or_beside_little_progress_are_a_warning():
-    nothing = ENDS | {3.16e-2: 2.35}
-    assert judge(1e-1, nothing, first=4e-3).severity is Severity.WARNING
-    slow = {lr: end if end is None else max(end, 1.9) for lr, end in nothing.items()}
-    assert judge(1e-1, slow).severity is Severity.WARNING
 
 
 def test_a_distance_from_the_band_is_said_as_a_number():
