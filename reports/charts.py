@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -108,6 +108,7 @@ def _series(detail: Series, width: int) -> Canvas:
     drawn = [y for position in range(len(detail.lines)) for y in _curve(canvas, detail, position)]
     if drawn:
         _limit(canvas, drawn, log=detail.log_y)
+        level = _reached(canvas, level, log=detail.log_y)
     else:
         canvas.say_empty()
     canvas.grid("y")
@@ -159,6 +160,18 @@ def _limit(canvas: Canvas, values: Sequence[float], *, log: bool) -> None:
     top = min(high, typical + 2 * (typical - low)) if typical > low else high
     room = 0.06 * (top - low) or abs(top) * 0.1 or 1
     canvas.axes.set_ylim(low - room, top + room)
+
+
+def _reached(canvas: Canvas, rules: Sequence[Rule], *, log: bool) -> list[Rule]:
+    """The marks that are seen, the axis made longer for those that lie a little beyond it; one far away would flatten the curves."""
+    scale: Callable[[float], float] = math.log if log else float
+    low, high = canvas.axes.get_ylim()
+    room, span = 0.06 * (scale(high) - scale(low)), scale(high) - scale(low)
+    near = [rule for rule in rules if scale(low) - span <= scale(rule[1]) <= scale(high) + span]
+    back: Callable[[float], float] = math.exp if log else float
+    ends = [scale(rule[1]) for rule in near]
+    canvas.axes.set_ylim(back(min([scale(low), *(y - room for y in ends)])), back(max([scale(high), *(y + room for y in ends)])))
+    return near
 
 
 def _lying_bars(detail: Bars, width: int) -> Canvas:

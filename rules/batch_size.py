@@ -54,6 +54,7 @@ from trainlint.details import Table
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
 from trainlint.measurements import BatchSize, NormLayer
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
+from trainlint.wording import number
 
 FEW_SAMPLES = 4
 FEW_VALUES = 256
@@ -93,7 +94,7 @@ class BatchSizeRule(Rule):
             )
         if not size and not batch.norms:
             return not_run("no training batch was seen whose size could be told")
-        noise = f" The gradient's noise scale is at least {scale:,.0f} samples at the first weights." if scale is not None else ""
+        noise = f" The gradient's noise scale is at least {number(scale, 2)} samples at the first weights." if scale is not None else ""
         return passed(f"A batch of {size or 'unknown size'} suits its layers and its data.{noise}", evidence=_evidence(batch))
 
 

@@ -93,7 +93,7 @@ class GradientExploding(Rule):
         taken = [step for step in loop.steps if not step.skipped]
         if taken and all(step.clipped is not None for step in taken):
             return passed(
-                f"The gradient norm was {max(norms):.2g} at most before clipping, which every step does.",
+                f"The gradient norm was {max(norms):.2g} at most, before the clipping that each step has.",
                 evidence={"measured": max(norms)},
                 details=(series,),
             )

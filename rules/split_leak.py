@@ -192,10 +192,11 @@ def _fine(pair: Shared) -> Verdict:
 def _words(pair: Shared) -> str:
     kind = "the same samples of one dataset" if pair.how == "indices" else "equal in content"
     read = pair.val_read - pair.poor
+    poor = f"; {pair.poor:,} more hold too little to be compared" if pair.poor else ""
     limits = f" ({pair.train_read:,} of {pair.train_total:,} training samples were read)" if pair.train_read < pair.train_total else ""
     if not pair.found:
-        return f"None of {read:,} validation samples is among {pair.train_read:,} training samples{limits}."
-    return f"{pair.found:,} of {read:,} validation samples ({_share(pair):.1%}) are training samples too, {kind}{limits}."
+        return f"None of {read:,} validation samples is among {pair.train_read:,} training samples{limits}{poor}."
+    return f"{pair.found:,} of {read:,} validation samples ({_share(pair):.1%}) are training samples too, {kind}{limits}{poor}."
 
 
 def _evidence(pair: Shared) -> dict[str, Json]:

@@ -60,6 +60,16 @@ def test_a_loss_that_ends_as_nan_is_drawn_on_the_axis_of_the_whole_run() -> None
     assert ">2400</text>" in drawn.wide
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_a_mark_beside_the_curves_lengthens_the_axis_and_one_far_away_is_left_out(log: bool) -> None:
+    for place, seen in ((0.8, True), (1e-9 if log else -50.0, False)):
+        wide = str(draw(series((1.0, 2.0), (1.0, 2.0), marks=(Mark(label="floor", y=place),), log_y=log), "chart").wide)
+        heights = [float(y) for y in re.findall(r'<text[^>]* y="([-.\d]+)"[^>]*>floor</text>', wide)]
+        assert bool(heights) == seen
+        _, top, _, height = map(float, re.search(r'viewBox="([^"]+)"', wide)[1].split())
+        assert all(top < y < top + height for y in heights)
+
+
 def test_a_chart_says_in_words_what_it_shows() -> None:
     assert summarise(samples.overfit_curve()) == (
         "Line chart of loss by step. Adam, lr 0.001: from 1.563 to 0.7099, lowest 0.7099, highest 1.563. "
