@@ -197,8 +197,9 @@ class LearningRateRange(Rule):
             return not_run(
                 f"{few}, which high rates learn by heart, and {rates.configured:g} {_where(above, below)} the band that trains on them ({band})"
             )
+        beside = f": within the {self.options.outside:g} times that such short trials may be wrong by" if max(above, below) > 1 else ""
         return passed(
-            f"{rates.optimizer}'s learning rate of {_rate(rates)} {_where(above, below)} the band that trains here ({band}){f'; {few}' if few else ''}.",
+            f"{rates.optimizer}'s learning rate of {_rate(rates)} {_where(above, below)} the band that trains here ({band}){beside}{f'; {few}' if few else ''}.",
             evidence=_evidence(rates, best),
             details=_curves(rates),
         )
