@@ -30,9 +30,9 @@ def test_warns_of_a_loss_that_fell_and_stands_still():
 
 
 def test_speaks_beside_no_other_error_or_warning():
-    known = lambda kind: MODEL if kind is Parameters else replace(STUCK, batch_size=size)  # noqa: E731
     for size, outcome in ((4, Outcome.BLOCKED), (128, Outcome.FAIL)):  # 12 parameters: overfit-batch judges 4 samples, not 128
-        capacity = Judge(load_catalogue().choose(("overfit-batch", "capacity")), known).findings()[-1]
+        known = {Parameters: MODEL, Overfit: replace(STUCK, batch_size=size)}
+        capacity = Judge(load_catalogue().choose(("overfit-batch", "capacity")), known.__getitem__).findings()[-1]
         assert (capacity.outcome, capacity.blocked_by) == (outcome, "overfit-batch" if outcome is Outcome.BLOCKED else None)
 
 
