@@ -192,7 +192,7 @@ def _ignoring_places(bench: Bench, facts: Padding) -> Proof:
             return not_tried("which targets are padding cannot be told from a replayed batch")
         ignored, own = int(bound.get("ignore_index", -100)), trial.tape.outside[cast("int", slot)]
         place = arranged(run_of(own, facts.value, facts.side), target.shape) if own.dim() == 2 else None
-        if place is None or not bool(place.any()) or bool((target[place.to(target.device)] != facts.fill).any()):
+        if place is None or not bool(place.any()) or set(target[place.to(target.device)].tolist()) != {facts.fill}:
             return not_tried("which targets are padding cannot be told from a replayed batch")
         read = [own]
 
@@ -213,7 +213,7 @@ def _ignoring_places(bench: Bench, facts: Padding) -> Proof:
         return _against(
             bench,
             trial,
-            then(_calling(reader, reading), mended),
+            lambda op: mended(_calling(reader, reading)(op)),
             "With targets at padded positions left out",
             "loss of the real positions",
         )
