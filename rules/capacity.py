@@ -3,7 +3,8 @@
 ## What it checks
 
 The last question, asked only when no other rule found an error or a warning and one batch could still not be learned by
-heart. It is a **warning** when the loss of that batch came down and then stood still above its floor at every learning
+heart: where overfit-batch fails, that says it already. What is left for this one are models of fewer parameters than the batch has samples
+and losses without classes of which less than half is left. It is a **warning** when the loss of that batch came down and then stood still above its floor at every learning
 rate that was tried, and no two samples contradict each other: what is left is a model that cannot represent the answer.
 The message compares the number of trainable parameters with the 2n + d that suffice for n samples of d values.
 
@@ -68,7 +69,6 @@ class Capacity(Rule):
     source = "Zhang et al., Understanding Deep Learning Requires Rethinking Generalization, https://arxiv.org/abs/1611.03530"
     requires = (Overfit, Parameters)
     only_when_others_pass = True
-    despite = ("overfit-batch", "lr-range", "update-ratio")
 
     def judge(self, overfit: Overfit, parameters: Parameters) -> Verdict:
         """A loss that fell and then stood still above its floor."""
@@ -77,10 +77,11 @@ class Capacity(Rule):
         best = overfit.attempts[overfit.best]
         size = sum(p.size for p in parameters.parameters if p.requires_grad)
         evidence: dict[str, Json] = {
-            "measured": overfit.final,
-            "expected": overfit.floor,
-            "left": overfit.reached,
+            "measured": overfit.reached,
+            "expected": 0,
             "threshold": FITTED,
+            "final": overfit.final,
+            "floor": overfit.floor,
             "accuracy": overfit.accuracy,
             "parameters": size,
             "samples": overfit.batch_size,
@@ -116,7 +117,7 @@ def _failure(overfit: Overfit, parameters: Parameters, size: int, evidence: dict
     few = "fewer" if size < 2 * overfit.batch_size else "no fewer"
     rates = ", ".join(f"{a.lr:g}" for a in overfit.attempts)
     return failed(
-        f"Nothing else is wrong, and yet one batch of {overfit.batch_size} cannot be learned by heart: the loss falls from {overfit.initial:.3g} "
+        f"No other rule found an error or a warning, and yet one batch of {overfit.batch_size} cannot be learned by heart: the loss falls from {overfit.initial:.3g} "
         f"to {overfit.final:.3g} and stands still (learning rates {rates}{score}). The model has {size:,} trainable parameters, {few} than the "
         f"{2 * overfit.batch_size} that as many samples need, inputs not counted.",
         severity=Severity.WARNING,

@@ -27,7 +27,7 @@ self.net = nn.Sequential(nn.Linear(2, 64), nn.Linear(64, 64), nn.Linear(64, 2)) 
 
 ## Fix
 
-Work from the loss back to the input: the other findings first, then activations between layers, what forward() throws
+Work from the loss back to the input: other findings first where there are any, then activations between layers, what forward() throws
 away, the width of the narrowest layer. Try it yourself:
 
 ```python
@@ -146,8 +146,8 @@ class OverfitBatch(Rule):
             evidence=_evidence(overfit),
             location=overfit.where,
             fix=Fix(
-                summary="Mend the other findings first, then look for missing activations between layers, input that forward() "
-                "throws away, targets that belong to other inputs, and a layer too narrow to carry the answer.",
+                summary="Where other rules found something, mend that first. Else look for missing activations between layers, input that "
+                "forward() throws away, targets that belong to other inputs, and a layer too narrow to carry the answer.",
                 code=TRY_IT,
             ),
             details=_curves(overfit),
@@ -160,7 +160,8 @@ def _endless(overfit: Overfit) -> Verdict:
         f"This loss seems to have no lowest value: on one batch of {overfit.batch_size} it goes from {overfit.initial:.3g} to {overfit.final:.3g} in "
         f"{len(best.losses) - 1} steps. One of its terms can be lowered without end, as with a wrong sign, and will drown the others.",
         severity=Severity.ERROR if overfit.kind in NEVER_NEGATIVE else Severity.WARNING,
-        evidence=_evidence(overfit) | {"threshold": -ENDLESS * max(abs(overfit.initial), 1.0)},
+        evidence=_evidence(overfit)
+        | {"measured": overfit.final, "expected": overfit.floor, "threshold": -ENDLESS * max(abs(overfit.initial), 1.0)},
         location=overfit.endless_where or overfit.where,
         fix=Fix(
             summary="Print each term as it trains; a divergence, a distance or a penalty is added, never taken away.",
@@ -201,7 +202,7 @@ def _conflict(overfit: Overfit) -> Verdict:
         f"{overfit.conflicting} of {overfit.batch_size} samples in the batch have the same input as another one but a different target, "
         f"so no model can fit them all (the loss stays at {overfit.final:.3g}).",
         severity=Severity.WARNING,
-        evidence=_evidence(overfit) | {"conflicting": overfit.conflicting},
+        evidence=_evidence(overfit) | {"measured": overfit.conflicting, "expected": 0, "threshold": 1},
         location=overfit.where,
         fix=Fix(
             summary="Check that what tells the samples apart reaches the model, and that each target belongs to its input.",
@@ -213,11 +214,12 @@ def _conflict(overfit: Overfit) -> Verdict:
 
 def _evidence(overfit: Overfit) -> dict[str, Json]:
     return {
-        "measured": overfit.final,
+        "measured": overfit.reached,
+        "expected": 0,
+        "threshold": FITTED_WITHOUT_CLASSES if overfit.accuracy is None else FITTED,
         "initial": overfit.initial,
-        "expected": overfit.floor,
-        "left": overfit.reached,
-        "threshold": FITTED,
+        "final": overfit.final,
+        "floor": overfit.floor,
         "accuracy": overfit.accuracy,
         "loss": overfit.kind,
     }

@@ -48,7 +48,8 @@ pooled = (hidden * keep).sum(1) / keep.sum(1)  # keep: 1 where real, of shape (b
 packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
 ```
 
-Targets are filled up with an index that is no class, which is what the loss ignores by default.
+Targets are filled up with an index that is no class, which is what the loss ignores by default. Where the index that fills them up is also the
+class of real positions, this is what is advised: to ignore it would leave out that class.
 
 ```python
 tags = pad_sequence(tags, batch_first=True, padding_value=-100)
@@ -145,11 +146,28 @@ def _counted(facts: Facts) -> Verdict | None:
     return failed(
         f"{facts.counted:.0%} of the {facts.scored:,} positions that the loss counts are padding"
         + (f" (id {facts.value:g})" if whole else "")
-        + ": that much of what is learned is to predict filler.",
+        + ": that much of what is learned is to predict filler."
+        + _also_real(facts),
         severity=Severity.ERROR if classes and facts.counted >= MOST else Severity.WARNING,
-        evidence={**_evidence(facts), "measured": facts.counted, "expected": 0, "threshold": SOME},
+        evidence={
+            **_evidence(facts),
+            "measured": facts.counted,
+            "expected": 0,
+            "threshold": SOME,
+            "filled with": facts.fill,
+            "real": facts.real,
+        },
         location=facts.loss_where,
         fix=_mask_loss(facts, classes=classes),
+    )
+
+
+def _also_real(facts: Facts) -> str:
+    if not facts.real:
+        return ""
+    return (
+        f" Targets are filled up with {facts.fill}, which is also the class of {facts.real:.1%} of the real positions: ignore_index={facts.fill} "
+        "would leave that class out, too."
     )
 
 
@@ -198,15 +216,23 @@ def _mask_loss(facts: Facts, *, classes: bool) -> Fix:
             summary="Multiply the loss of each position by a mask that is 0 at padding, and divide by the number of real positions.",
             code="loss = (loss_per_position * mask).sum() / mask.sum()",
         )
+    if facts.real:
+        values = {"path": facts.target, "old": str(facts.fill), "new": "-100"}
+        return Fix(
+            summary="Fill targets up with an index that is no class: the -100 that the loss ignores by default.",
+            code="tags = pad_sequence(tags, batch_first=True, padding_value=-100)\ncriterion = nn.CrossEntropyLoss()  # ignore_index=-100",
+            edit=Edit(kind="fill-targets", values=values) if facts.target else None,
+        )
     if facts.masked:
         return Fix(
             summary="Give padded positions the label that the loss ignores.",
             code="labels = input_ids.masked_fill(attention_mask == 0, -100)",
         )
+    index = facts.value if facts.fill is None else facts.fill
     return Fix(
         summary="Let the loss ignore padding. If the same id also ends each sequence, set the labels behind the first one to -100 instead.",
-        code=f"F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index={facts.value:g})",
-        edit=Edit(kind="ignore-index", values={"index": f"{facts.value:g}", "loss": facts.loss}),
+        code=f"F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index={index:g})",
+        edit=Edit(kind="ignore-index", values={"index": f"{index:g}", "loss": facts.loss}),
     )
 
 

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trainlint.finding import Severity
+from trainlint.engine import Judge
+from trainlint.finding import Outcome, Severity
 from trainlint.location import Location
 from trainlint.measurements import Attempt, Overfit, ParameterInfo, Parameters
+from trainlint.registry import load_catalogue
 from trainlint.rule import Verdict
 from trainlint_rules.capacity import Capacity
 
@@ -25,6 +27,13 @@ def test_warns_of_a_loss_that_fell_and_stands_still():
     assert (verdict.kind, verdict.severity) == ("fail", Severity.WARNING)
     assert "12 trainable parameters, fewer than" in verdict.message
     assert verdict.location == MODEL.model_where
+
+
+def test_speaks_beside_no_other_error_or_warning():
+    for size, outcome in ((4, Outcome.BLOCKED), (128, Outcome.FAIL)):  # 12 parameters: overfit-batch judges 4 samples, not 128
+        known = {Parameters: MODEL, Overfit: replace(STUCK, batch_size=size)}
+        capacity = Judge(load_catalogue().choose(("overfit-batch", "capacity")), known.__getitem__).findings()[-1]
+        assert (capacity.outcome, capacity.blocked_by) == (outcome, "overfit-batch" if outcome is Outcome.BLOCKED else None)
 
 
 def test_a_fitted_batch_passes():

@@ -45,6 +45,12 @@ def test_a_batch_that_stays_at_chance_is_an_error():
     assert "0.001, 0.01" in verdict.message
 
 
+@pytest.mark.parametrize(("accuracy", "threshold"), [(0.2, 0.1), (None, 0.5)])
+def test_the_evidence_compares_what_is_left_with_what_may_be(accuracy, threshold):
+    evidence = judge(1.0, 0.9, accuracy=accuracy).evidence
+    assert (evidence["measured"], evidence["expected"], evidence["threshold"], evidence["final"]) == (0.9, 0, threshold, 0.9)
+
+
 def test_a_batch_that_is_fitted_in_part_is_a_warning():
     assert judge(end=0.9, accuracy=0.7).severity is Severity.WARNING
 

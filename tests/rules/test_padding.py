@@ -102,3 +102,22 @@ def test_warns_of_ends_that_are_ignored_as_padding(set_where: Location | None, p
     assert verdict.location == (set_where or LOSS)
     assert verdict.fix is not None
     assert (verdict.fix.edit is not None) is edited
+
+
+def test_a_class_that_also_fills_up_is_not_ignored():
+    verdict = judge(counted=0.3, value=0.0, fill=0, real=0.56, target="[1]")
+    assert verdict.fix is not None
+    assert "also the class of 56.0% of the real positions" in verdict.message
+    assert "padding_value=-100" in verdict.fix.code
+    assert "ignore_index=0" not in verdict.fix.code
+    assert verdict.fix.edit is not None
+    assert (verdict.fix.edit.kind, verdict.fix.edit.values["path"]) == ("fill-targets", "[1]")
+    unknown = judge(counted=0.3, value=0.0, fill=0, real=0.56).fix
+    assert unknown is not None
+    assert unknown.edit is None
+
+
+def test_the_index_to_ignore_is_what_fills_targets_up():
+    fix = judge(counted=0.6, value=0.0, fill=7, real=0.0).fix
+    assert fix is not None
+    assert "ignore_index=7" in fix.code

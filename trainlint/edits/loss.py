@@ -10,6 +10,7 @@ from trainlint.edits.script import Script, Unsure, dotted
 from trainlint.finding import Json
 
 __all__ = [
+    "constants",
     "divide_loss",
     "divide_once",
     "drop_smoothing",
@@ -143,12 +144,12 @@ def ignore_index(script: Script, line: int, values: dict[str, Json]) -> Changes:
     call = _criterion(script, line, str(values.get("loss") or "cross_entropy"))
     if argument(call, "ignore_index") is not None:
         raise Unsure("the loss has an ignore_index already")
-    names = [name for name, value in _constants(script) if "pad" in name.lower() and value == index]
+    names = [name for name, value in constants(script) if "pad" in name.lower() and value == index]
     names = names or [n for n in script.imports if n.isupper() and "PAD" in n]
     return Changes(script).rework(call, lambda c: keyword(c, "ignore_index", names[0] if len(names) == 1 else index))
 
 
-def _constants(script: Script) -> list[tuple[str, str]]:
+def constants(script: Script) -> list[tuple[str, str]]:
     """Names that the module gives a value, one by one or several at once, with the text of the value."""
     found = []
     for assign in script.own(cst.Assign, script.module):

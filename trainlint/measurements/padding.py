@@ -70,6 +70,12 @@ class Padding(Measurement):
     """Share of padded positions among those whose prediction the loss depends on; None when predictions are not made by position."""
     scored: int = 0
     """Positions whose prediction the loss depends on."""
+    fill: int | None = None
+    """The one class that all targets at padded positions have; None where they are no classes, or several."""
+    real: float | None = None
+    """Share of the targets at real positions, those next to padding left out, that are that class too."""
+    target: str = ""
+    """Path of the batch's tensor of targets, where the loss ignores -100 and it is not the padded one itself."""
     loss: str = ""
     """The loss function's kind; empty for a formula."""
     loss_where: Location | None = None

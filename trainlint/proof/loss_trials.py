@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from trainlint.finding import Proof
 from trainlint.measurements import DataScan, Loss, Padding, SampleOrder
+from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.step.answers import scores_of
 from trainlint.probes.step.crossed import crossed_pairs
 from trainlint.probes.step.divergence import outweighing_divergence
+from trainlint.probes.step.pads import arranged, run_of
 from trainlint.probes.training.regularisers import Change, without
 from trainlint.proof.changes import calls, from_logits, log_probabilities, logarithm_first, loss_call, removed, with_arguments
 from trainlint.proof.runs import Bench, Condition, compared, not_tried, then
@@ -164,7 +167,9 @@ def padding(bench: Bench) -> Proof:
         return not_tried("labels are made by the script's data, not by its step")
     if not isinstance(facts, Padding) or not facts.counted or "expected" not in bench.finding.evidence:
         return not_tried("the fix changes the forward, which a replay of its operations cannot rewrite")
-    return _ignoring(bench, facts.value)
+    if facts.real:
+        return _ignoring_places(bench, facts)
+    return _ignoring(bench, facts.value if facts.fill is None else facts.fill)
 
 
 def _ignoring(bench: Bench, token: float) -> Proof:
@@ -174,6 +179,57 @@ def _ignoring(bench: Bench, token: float) -> Proof:
             return not_tried(f"{op.name} has no ignore_index")
         change = with_arguments(op, ignore_index=int(token))
         return _against(bench, trial, change, f"With ignore_index={token:g}", "loss of the real positions")
+
+
+def _ignoring_places(bench: Bench, facts: Padding) -> Proof:
+    """With targets at padded positions left out by their place, since real ones have the same class; real ones of all classes are judged."""
+    with bench.rehearsal() as trial:
+        op, bound = loss_call(trial.tape)
+        slot, target = trial.tape.batch.get(facts.path), bound.get("target")
+        reader = next((o for o in trial.tape.operations if slot is not None and slot in o.inputs and o is not op), None)
+        at = next((i for i, a in enumerate(reader.args) if getattr(a, "slot", None) == slot), None) if reader is not None else None
+        if facts.masked or op.name not in ("cross_entropy", "nll_loss") or not isinstance(target, Tensor) or reader is None or at is None:
+            return not_tried("which targets are padding cannot be told from a replayed batch")
+        ignored, own = int(bound.get("ignore_index", -100)), trial.tape.outside[cast("int", slot)]
+        place = arranged(run_of(own, facts.value, facts.side), target.shape) if own.dim() == 2 else None
+        if place is None or not bool(place.any()) or set(target[place.to(target.device)].tolist()) != {facts.fill}:
+            return not_tried("which targets are padding cannot be told from a replayed batch")
+        read = [own]
+
+        def reading(*values: Any, **options: Any) -> Any:
+            read[0] = values[at]
+            return reader.call(*values, **options)
+
+        def filled(aim: Tensor) -> Tensor:
+            places = arranged(run_of(read[0], facts.value, facts.side), aim.shape)
+            if places is None:
+                raise CannotMeasureError("which targets are padding cannot be told from a replayed batch")
+            return aim.masked_fill(places.to(aim.device), ignored)
+
+        maker = _maker_of_target(trial.tape, op, reader)
+        mended = calls(op, lambda given, aim, *a, **k: op.call(given, filled(aim), *a, **k))
+        if maker is not None:  # what is compared with the prediction elsewhere is filled up as well
+            mended = _calling(maker, lambda *values, **options: filled(maker.call(*values, **options)))
+        return _against(
+            bench,
+            trial,
+            lambda op: mended(_calling(reader, reading)(op)),
+            "With targets at padded positions left out",
+            "loss of the real positions",
+        )
+
+
+def _maker_of_target(tape: Tape, loss: Operation, reader: Operation) -> Operation | None:
+    """What makes the target of the loss for the loss alone, after another operation; None where nothing does."""
+    slot = getattr(loss.argument(1, "target"), "slot", None)
+    if slot not in tape.producers or [o for o in tape.operations if slot in o.inputs] != [loss]:
+        return None
+    maker = tape.operations[tape.producers[slot]]
+    return maker if len(maker.outputs) == 1 and tape.operations.index(reader) < tape.producers[slot] else None
+
+
+def _calling(target: Operation, function: Callable[..., Any]) -> Change:
+    return lambda op: replace(op, call=function) if op is target else op
 
 
 def class_imbalance(bench: Bench) -> Proof:

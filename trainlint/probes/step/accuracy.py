@@ -36,7 +36,7 @@ def accuracy(
     if op.name in ("cross_entropy", "nll_loss"):
         if target.is_floating_point():
             target = target.argmax(1 if target.dim() > 1 else 0)
-        scored = target != int(bound.get("ignore_index", -100))
+        scored = target != int(change(op).argument(4, "ignore_index", -100))
         hits = given.argmax(1 if given.dim() > 1 else 0) == target
         return float(hits[scored].float().mean()) if scored.any() else None
     if given.shape != target.shape:

@@ -7,8 +7,10 @@ every mask that the model derives from them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -18,7 +20,7 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.step.exchange import MOVES, Exchange
 from trainlint.probes.step.left_out import left_out
 from trainlint.probes.step.lost_ends import lost_ends
-from trainlint.probes.step.pads import Pads, by_mask, padded
+from trainlint.probes.step.pads import Pads, arranged, beside, by_mask, padded, run_of
 from trainlint.probes.step.predictions import Prediction, predictions
 from trainlint.probes.step.sources import Source, position_of, sample_of
 from trainlint.probes.step.spread import NOISE, Spread
@@ -74,11 +76,12 @@ def measure_padding(recording: Recording, deadline: float, settings: Settings) -
         unused_mask=_unused_mask(exchange, first, backward.batch.leaves) if pads[first].masked and backward.batch is not None else "",
     )
     for prediction in judged:
-        with_loss = _counted(exchange, prediction, kept[prediction.slot], pads, inputs)
-        if with_loss is not None:
-            scored, padding = with_loss
-            read = _read(exchange, prediction, kept[prediction.slot], pads[first], first, scored & ~padding) if inputs else None
-            return _with(recording, exchange, result, prediction, (scored, padding), read)
+        loss = _counted(exchange, prediction, kept[prediction.slot], pads, inputs)
+        if loss is not None:
+            read = _read(exchange, prediction, kept[prediction.slot], pads[first], first, loss.scored & ~loss.padding) if inputs else None
+            if (filled := _filled(exchange, prediction, loss, pads[loss.slot])) is not None:
+                result = replace(result, fill=filled[0], real=filled[1], target=filled[2])
+            return _with(recording, exchange, result, prediction, loss, read)
     for prediction in judged:
         if inputs and (read := _read(exchange, prediction, kept[prediction.slot], pads[first], first, None)) is not None:
             return _with(recording, exchange, result, prediction, None, read)
@@ -95,25 +98,36 @@ def _unused_mask(exchange: Exchange, slot: int, leaves: Mapping[str, Tensor]) ->
 # -- in the loss -------------------------------------------------------------------------------------------------------
 
 
-def _counted(
-    exchange: Exchange, prediction: Prediction, value: Tensor, pads: Mapping[int, Pads], inputs: list[int]
-) -> tuple[Tensor, Tensor] | None:
-    """``(scored, padding)`` for each element that the loss scores; None when predictions are not made by position."""
+@dataclass(frozen=True)
+class _Scored:
+    """Which elements of the target the loss scores, and which are padding."""
+
+    scored: Tensor
+    padding: Tensor
+    slot: int
+    """The padded tensor that tells."""
+    lay: Callable[[Tensor], Tensor]
+    """Lays a (samples, time) mask of it on the elements."""
+
+
+def _counted(exchange: Exchange, prediction: Prediction, value: Tensor, pads: Mapping[int, Pads], inputs: list[int]) -> _Scored | None:
+    """What the loss scores; None when predictions are not made by position."""
     shape = value.shape[:1] + value.shape[2:] if prediction.classes and value.dim() > 1 else value.shape
-    padding = _padding_of(exchange, prediction, shape, pads, inputs)
-    if padding is None:
+    found = _padding_of(exchange, prediction, shape, pads, inputs)
+    if found is None:
         return None
+    slot, lay = found
     gradient = exchange.sensitivity(prediction.slot, value)
     if gradient is None:
         return None
     scored = gradient.abs() > 0
-    return (scored.any(1) if prediction.classes and scored.dim() > 1 else scored), padding
+    return _Scored(scored.any(1) if prediction.classes and scored.dim() > 1 else scored, lay(pads[slot].mask), slot, lay)
 
 
 def _padding_of(
     exchange: Exchange, prediction: Prediction, shape: torch.Size, pads: Mapping[int, Pads], inputs: list[int]
-) -> Tensor | None:
-    """For each element of the target whether it stands at a padded position."""
+) -> tuple[int, Callable[[Tensor], Tensor]] | None:
+    """The padded tensor that tells which elements of the target are padding, and what lays its (samples, time) masks on them."""
     target = prediction.target if prediction.target is not None else -1
     labels = exchange.labels.get(target)
     if labels is not None and labels.shape == shape:
@@ -121,29 +135,37 @@ def _padding_of(
         own = exchange.by_sample(origin, exchange.tensors[origin])
         for slot in (*inputs, origin):
             if slot in pads and own is not None and own.dim() >= 2 and pads[slot].mask.shape == own.shape[:2]:
-                return _look_up(pads[slot].mask, labels)
+                return slot, partial(_look_up, labels=labels)
         return None
     for slot in (*inputs, *(s for s in pads if s not in inputs)):
-        arranged = _arranged(pads[slot].mask, shape)
-        if arranged is not None:
-            return arranged
+        if arranged(pads[slot].mask, shape) is not None:
+            return slot, lambda mask: cast("Tensor", arranged(mask, shape))
     return None
+
+
+def _filled(exchange: Exchange, prediction: Prediction, scored: _Scored, pads: Pads) -> tuple[int, float, str] | None:
+    """``(class, share, path)``: the class that fills targets up, its share of the real ones, and the batch's tensor of targets."""
+    call = prediction.call
+    given, named = exchange.tape.observed.get(call, ((), {})) if call is not None else ((), {})
+    target = given[1] if len(given) > 1 else named.get("target")
+    if not prediction.classes or call is None or not isinstance(target, Tensor) or target.shape != scored.padding.shape:
+        return None
+    ids = exchange.by_sample(scored.slot, exchange.tensors[scored.slot])
+    classes = target[scored.padding.to(target.device)]
+    if ids is None or target.is_floating_point() or not classes.numel() or bool((classes != classes[0]).any()):
+        return None
+    run = pads.mask if pads.masked or ids.dim() != 2 else run_of(ids, pads.value, pads.side)
+    real = target[scored.lay(~beside(run, pads.side)).to(target.device)]
+    origin = exchange.origin.get(prediction.target if prediction.target is not None else -1)
+    plain = exchange.tape.operations[call].argument(4, "ignore_index", -100) == -100 and origin != scored.slot
+    path = next((p for p, s in exchange.tape.batch.items() if s == origin), "") if plain else ""
+    return int(classes[0]), float((real == classes[0]).float().mean()) if real.numel() else 0.0, path
 
 
 def _look_up(mask: Tensor, labels: Tensor) -> Tensor:
     samples, positions = sample_of(labels), position_of(labels)
     known = (samples >= 0) & (positions >= 0)
     return mask.to(labels.device)[samples.clamp_min(0), positions.clamp_min(0)] & known
-
-
-def _arranged(mask: Tensor, shape: torch.Size) -> Tensor | None:
-    """A (samples, time) mask in the shape of the target: as it is, flattened, shifted by one, or with features."""
-    for one in (mask, mask[:, 1:]):
-        if shape in (one.shape, torch.Size([one.numel()])):
-            return one.reshape(shape)
-        if len(shape) == 3 and shape[:2] == one.shape:
-            return one[..., None].expand(shape)
-    return None
 
 
 # -- in the predictions ------------------------------------------------------------------------------------------------
@@ -233,16 +255,15 @@ def _with(
     exchange: Exchange,
     result: Padding,
     prediction: Prediction,
-    loss: tuple[Tensor, Tensor] | None,
+    loss: _Scored | None,
     read: tuple[float, Operation | None, bool] | None,
 ) -> Padding:
     call = exchange.tape.operations[prediction.call] if prediction.call is not None else None
     if loss is not None:
-        scored, padding = loss
-        count = int(scored.sum())
+        count = int(loss.scored.sum())
         result = replace(
             result,
-            counted=int((scored & padding).sum()) / count if count else 0.0,
+            counted=int((loss.scored & loss.padding).sum()) / count if count else 0.0,
             scored=count,
             loss=call.name if call is not None else "",
             loss_where=recording.frames.location(call.place if call is not None else exchange.tape.place),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Pads", "by_mask", "filled_up", "padded"]
+__all__ = ["Pads", "arranged", "beside", "by_mask", "filled_up", "padded", "run_of"]
 
 #: Shortest sequence; sequences with padding, and their different lengths, that make it padding; least share of all positions.
 _LENGTH, _ROWS, _LENGTHS, _SHARE = 6, 2, 2, 0.02
@@ -59,7 +59,7 @@ def padded(tensor: Tensor | None, known: list[Tensor]) -> Pads | None:
 
 def _at_one_end(equal: Tensor, value: float, *, most_elsewhere: int, lengths: int, sides: tuple[str, ...]) -> Pads | None:
     for side in sides:
-        run = equal.flip(1).long().cumprod(1).flip(1).bool() if side == "end" else equal.long().cumprod(1).bool()
+        run = _run(equal, side)
         counts = run.sum(1)
         long = counts[counts >= 2]
         elsewhere = equal.sum(1) - counts
@@ -71,6 +71,30 @@ def _at_one_end(equal: Tensor, value: float, *, most_elsewhere: int, lengths: in
             and int(counts.min()) < equal.shape[1]
         ):
             return Pads(run, side, value)
+    return None
+
+
+def _run(equal: Tensor, side: str) -> Tensor:
+    return equal.flip(1).long().cumprod(1).flip(1).bool() if side == "end" else equal.long().cumprod(1).bool()
+
+
+def run_of(ids: Tensor, value: float, side: str) -> Tensor:
+    """Where (samples, time) ids have one value without a break up to that side."""
+    return _run(ids == value, side)
+
+
+def beside(run: Tensor, side: str) -> Tensor:
+    """The (samples, time) runs of padding with the real position next to each, whose target may be padding where targets are the next token."""
+    return run | torch.cat([run[:, 1:], run[:, -1:]], 1) if side == "end" else run | torch.cat([run[:, :1], run[:, :-1]], 1)
+
+
+def arranged(mask: Tensor, shape: torch.Size) -> Tensor | None:
+    """A (samples, time) mask in the shape of the target: as it is, flattened, shifted by one, or with features."""
+    for one in (mask, mask[:, 1:]):
+        if shape in (one.shape, torch.Size([one.numel()])):
+            return one.reshape(shape)
+        if len(shape) == 3 and shape[:2] == one.shape:
+            return one[..., None].expand(shape)
     return None
 
 
