@@ -174,3 +174,50 @@ def test_an_export_without_a_tag_is_a_loss_where_it_falls_and_a_score_where_it_r
 
 def test_an_accuracy_without_a_name_is_no_validation_loss(tmp_path: Path) -> None:
     assert columns(tmp_path, "\n".join(f"{i} {0.17 - i * 1e-3} {0.91 + i % 3 * 0.01}" for i in range(20)))["val"] is None
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [
+        ("loss_tr", "loss_cv"), ("loss", "loss_heldout"), ("loss", "held_out_loss"), ("loss", "xval_loss"), ("loss", "cv_loss"), ("t_loss", "v_loss"),
+        ("in_sample_loss", "out_of_sample_loss"), ("inSampleLoss", "outOfSampleLoss"), ("loss_seen", "loss_unseen"), ("train loss", "vali loss"),
+        ("err_trn", "err_tst"), ("train_mse", "oos_mse"), ("train_mae", "val_mae"), ("mse", "val_mse"), ("rmse_train", "rmse_valid"),
+        ("train_err", "test_err"), ("t_mae", "v_mae"), ("train", "test"), ("trainloss", "cvloss"), ("train_ppl", "dev_ppl"),
+    ],
+)  # fmt: skip
+def test_training_and_validation_are_known_by_the_words_people_use(tmp_path: Path, train: str, val: str) -> None:
+    found = columns(tmp_path, f"epoch,{train},{val}\n" + "\n".join(f"{e},{t},{v}" for e, t, v in ROWS))
+    assert (found["train"], found["val"], found["metric"]) == (train, val, None)
+
+
+def test_letters_are_no_split_beside_the_loss_that_they_are_parts_of(tmp_path: Path) -> None:
+    text = "epoch,loss,t_loss,v_loss\n" + "\n".join(f"{e},{t + v},{t},{v}" for e, t, v in ROWS)
+    assert columns(tmp_path, text) == {"train": "loss", "val": None, "metric": None, "lr": None}
+    assert columns(tmp_path, text.replace(",loss", ",samples_seen"))["val"] == "v_loss"
+
+
+def test_errors_are_scores_where_there_is_a_loss(tmp_path: Path) -> None:
+    text = "epoch,loss,mse,val_mse\n" + "\n".join(f"{e},{t + v},{t},{v}" for e, t, v in ROWS)
+    assert columns(tmp_path, text) == {"train": "loss", "val": None, "metric": "val_mse", "lr": None}
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("loss", "loss_mystery"), "passed over, though the names look like losses: loss_mystery"),
+        (("loss_a", "loss_b"), "summed as parts of one training loss: loss_a + loss_b"),
+        (("train_mse", "val_mse"), "without a loss, train_mse was taken for the training loss"),
+    ],
+)
+def test_what_was_guessed_or_passed_over_is_said_with_the_flags(tmp_path: Path, names: tuple[str, str], said: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"epoch,{names[0]},{names[1]}\n" + "\n".join(f"{e},{t},{v}" for e, t, v in ROWS))
+    (note,) = classify(path).runs[0].notes
+    assert said in note
+    assert "--train and --val" in note
+
+
+def test_the_parts_of_totals_that_are_read_need_no_note(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("epoch,loss,loss_box,val_loss,val_loss_box\n" + "\n".join(f"{e},{t},{t / 2},{v},{v / 2}" for e, t, v in ROWS))
+    assert classify(path).runs[0].notes == ()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainlint.curves.columns import Meaning, kind_of, meaning
+from trainlint.curves.columns import Meaning, kind_of, meaning, meanings_of
 from trainlint.curves.errors import LogError
 from trainlint.curves.log import Log
 
@@ -22,6 +22,8 @@ Table = dict[str, tuple[NDArray[np.int64], Numbers]]
 
 FEWEST = 3
 """Points that a piece of a file or a column must have to count beside longer ones."""
+_MOST_NAMED = 5
+"""Columns listed in a note."""
 _GENERATOR = frozenset({"gen", "generator", "g", "netg"})
 _CRITIC = frozenset({"disc", "discriminator", "critic", "d", "netd", "dis"})
 
@@ -58,16 +60,24 @@ def roles_of(log: Log, table: Table, chosen: Chosen) -> Roles:
     """The columns that the user chose, and for the rest those whose names fit best."""
     counts = {name: len(rows) for name, (rows, _) in table.items()}
     export = log.format == "tensorboard-csv"
-    meanings = {n: meaning(_tag_of(log.file, values) if export and n == "Value" else n) for n, (_, values) in table.items()}
+    meanings = meanings_of(table)
+    if export and "Value" in table:
+        meanings["Value"] = meaning(_tag_of(log.file, table["Value"][1]))
     train = _named(log, table, chosen.train) or _losses(meanings, counts, ("train", ""))
     val = _named(log, table, chosen.val) or _losses(meanings, counts, ("val",)) or _losses(meanings, counts, ("test",))
-    metric = _named(log, table, chosen.metric) or _metric(meanings, table, ("val", "test", "", "train"))
+    notes: tuple[str, ...] = ()
+    if not (train or val) and (pair := _errors(meanings, counts)):
+        train, val = pair[:1], pair[1:]
+        notes = (
+            f"without a loss, {train[0]} was taken for the training loss, {val[0]} for the validation loss; --train and --val name others",
+        )
+    scores = {n: m for n, m in meanings.items() if n not in (*train, *val)}
+    metric = _named(log, table, chosen.metric) or _metric(scores, table, ("val", "test", "", "train"))
     split = meanings[metric[0]].split if metric else ""
-    train_metric = _metric(meanings, table, ("train",) if split != "train" else ())
+    train_metric = _metric(scores, table, ("train",) if split != "train" else ())
     rates = sorted((n for n in table if meanings[n].kind == "lr"), key=lambda n: (-counts[n], len(n)))
     lr = _named(log, table, chosen.lr) or _of_groups(rates, table)
     gradient = tuple(n for n in table if meanings[n].kind == "gradient")[:1]
-    notes: tuple[str, ...] = ()
     if not chosen.val and train and val and meanings[val[0]].rest == ("",) and counts[val[0]] < min(FEWEST, counts[train[0]]):
         val = ()  # "Train:[5994], Val:[5794]" are sizes
     if metric and not (chosen.train or chosen.val) and _actor_and_critic(meanings):
@@ -81,7 +91,44 @@ def roles_of(log: Log, table: Table, chosen: Chosen) -> Roles:
     higher = bool(metric) and meanings[metric[0]].higher_is_better
     if metric and meanings[metric[0]].kind != "metric":
         higher = _rises(table[metric[0]][1])
+    if not (chosen.train and chosen.val):
+        notes += _passed_over(meanings, counts, train, val, (*metric, *train_metric))
+    if not chosen.train and len(train) > 1 and not any(meanings[n].split for n in train):
+        notes += (f"summed as parts of one training loss: {' + '.join(train)}; --train and --val name others",)
     return Roles(train, val, sets, metric, train_metric, lr, gradient, higher, bool(rivals), notes)
+
+
+def _errors(meanings: Mapping[str, Meaning], counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Training and validation values of one error measure, to be read as losses where there is none; empty without such a pair."""
+    errors = [n for n, m in meanings.items() if m.error and counts[n] >= 2]
+
+    def of(splits: tuple[str, ...], rest: tuple[str, ...] | None = None) -> list[str]:
+        found = [n for n in errors if meanings[n].split in splits and rest in (None, meanings[n].rest)]
+        return sorted(found, key=lambda n: (splits.index(meanings[n].split), -counts[n], meanings[n].rank))
+
+    pairs = [(train, val[0]) for train in of(("train", "")) if (val := of(("val", "test"), meanings[train].rest))]
+    return pairs[0] if pairs else ()
+
+
+def _passed_over(
+    meanings: Mapping[str, Meaning], counts: Mapping[str, int], train: tuple[str, ...], val: tuple[str, ...], metric: tuple[str, ...]
+) -> tuple[str, ...]:
+    """A note on columns that look like losses, or where one is missing like errors, and are not read; none on the parts of a total."""
+    read = {(meanings[n].split, meanings[n].rest) for n in (*train, *val)}  # the same of each step and of each epoch
+    totals = {meanings[n].split for n in (*train, *val) if meanings[n].total or (train and val and not meanings[n].rest)}
+    left = [
+        n
+        for n, m in meanings.items()
+        if (m.kind == "loss" or (m.error and not (train and val)))
+        and n not in (*train, *val, *metric)
+        and counts[n] >= FEWEST
+        and (m.split, m.rest) not in read
+        and not (m.rest and m.split in totals)
+    ]
+    if not left:
+        return ()
+    more = f" and {len(left) - _MOST_NAMED} more" if len(left) > _MOST_NAMED else ""
+    return (f"passed over, though the names look like losses: {', '.join(left[:_MOST_NAMED])}{more}; --train and --val name what to read",)
 
 
 def _actor_and_critic(meanings: Mapping[str, Meaning]) -> bool:
