@@ -171,11 +171,14 @@ def _remedy(nonfinite: NonFinite) -> tuple[str, str]:
     if nonfinite.what == "input":
         return "Fill or drop the missing values before training.", "table = table.fillna(train_table.mean())"
     hints = set(re.findall(r"\w+", f"{nonfinite.operation} {nonfinite.detail}".lower()))
+    grew = nonfinite.growth if nonfinite.growth is not None and nonfinite.growth >= GREW else None
+    if grew is not None and "overflow" in hints:
+        return _overflow(nonfinite, grew)
     for words, summary, code in REMEDIES:
         if hints & set(words.split()):
             return summary, code
-    if nonfinite.growth is not None and nonfinite.growth >= GREW:
-        return _overflow(nonfinite, nonfinite.growth)
+    if grew is not None:
+        return _overflow(nonfinite, grew)
     if nonfinite.step > 1:
         return _possible(nonfinite)
     return (

@@ -49,6 +49,7 @@ def test_values_that_were_seen_to_grow_point_to_the_learning_rate_and_to_clippin
     assert "300-fold" in grown.summary
     assert "lower the learning rate" in grown.summary
     assert "clip_grad_norm_" in grown.code
+    assert judge(what="loss", operation="pow", detail="overflow: float32 ends at 3.4e38", growth=300.0).fix == grown
     clipped = judge(what="loss", step=4, loss=math.inf, growth=300.0, clipped=True).fix
     assert "lower the learning rate" in clipped.summary
     assert "clip the gradient" not in clipped.summary
