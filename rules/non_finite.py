@@ -36,7 +36,8 @@ loss = F.cross_entropy(logits, target)
 
 ## Thresholds
 
-None: a value is finite or it is not.
+None: a value is finite or it is not. An overflow is named as the likely cause only where the loss or the gradient norm had grown
+tenfold in the last three values before, against the median of those before them; else the usual causes are given as possibilities.
 
 ## References
 
@@ -90,6 +91,11 @@ REMEDIES: tuple[tuple[str, str, str], ...] = (
         "angle = torch.acos(cosine.clamp(-1 + 1e-6, 1 - 1e-6))",
     ),
 )
+
+#: How much larger than before the loss or the gradient norm is in the last steps when an overflow is suspected.
+GREW = 10.0
+ANOMALY = "with torch.autograd.detect_anomaly():\n    loss.backward()"
+ASSERTION = "assert torch.isfinite(value).all()  # after each operation between the model's outputs and the loss"
 
 
 class NonFiniteRule(Rule):
@@ -146,7 +152,14 @@ def _message(nonfinite: NonFinite) -> str:
         "loss": "The loss is NaN or infinite",
         "gradient": f"The gradient of {nonfinite.parameter or 'a parameter'} is NaN or infinite although the loss is {nonfinite.loss:.3g}",
     }.get(nonfinite.what, "A value is NaN or infinite")
-    return f"{subject} in step {nonfinite.step} of {nonfinite.steps}{made}{detail}."
+    return f"{subject} in {_step(nonfinite)}{made}{detail}."
+
+
+def _step(nonfinite: NonFinite) -> str:
+    if nonfinite.step <= nonfinite.steps:
+        return f"step {nonfinite.step} of {nonfinite.steps}"
+    whole = f", after {nonfinite.steps} whole step{'' if nonfinite.steps == 1 else 's'}" if nonfinite.steps else ""
+    return f"step {nonfinite.step}{whole}"
 
 
 def _edit(nonfinite: NonFinite) -> Edit | None:
@@ -158,18 +171,44 @@ def _remedy(nonfinite: NonFinite) -> tuple[str, str]:
     if nonfinite.what == "input":
         return "Fill or drop the missing values before training.", "table = table.fillna(train_table.mean())"
     hints = set(re.findall(r"\w+", f"{nonfinite.operation} {nonfinite.detail}".lower()))
+    grew = nonfinite.growth if nonfinite.growth is not None and nonfinite.growth >= GREW else None
+    if grew is not None and "overflow" in hints:
+        return _overflow(nonfinite, grew)
     for words, summary, code in REMEDIES:
         if hints & set(words.split()):
             return summary, code
+    if grew is not None:
+        return _overflow(nonfinite, grew)
     if nonfinite.step > 1:
-        return (
-            "It came after some steps, so values grew until they overflowed: lower the learning rate, and clip the gradient.",
-            "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)\noptimizer.step()",
-        )
+        return _possible(nonfinite)
     return (
         "Let autograd name the forward operation that led to it, for one step.",
-        "with torch.autograd.detect_anomaly():\n    loss.backward()",
+        ANOMALY,
     )
+
+
+def _overflow(nonfinite: NonFinite, growth: float) -> tuple[str, str]:
+    seen = f"The loss or the gradient norm had grown {growth:.3g}-fold in the last steps before it"
+    if nonfinite.clipped:
+        return f"{seen}, in spite of clipping, so an overflow is likely: lower the learning rate.", ""
+    return (
+        f"{seen}, so an overflow is likely: lower the learning rate, and clip the gradient.",
+        "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)\noptimizer.step()",
+    )
+
+
+def _possible(nonfinite: NonFinite) -> tuple[str, str]:
+    """What may be behind a value that came after some steps, when nothing was seen to grow."""
+    steady = nonfinite.growth is not None
+    seen = "Neither the loss nor the gradient norm had grown before it. " if steady else ""
+    if nonfinite.operation:
+        causes = (
+            f"Look at what goes into {nonfinite.operation} in that step: very large numbers overflow, and 0 * inf and inf - inf are NaN"
+        )
+    else:
+        causes = "It may come from an operation at the edge of its domain: log or sqrt of 0, 0 / 0, exp of a large number"
+    other = "" if steady else "; or values grew until they overflowed, which a lower learning rate would change"
+    return f"{seen}{causes}{other}.", ANOMALY if nonfinite.what in ("gradient", "parameter") else ASSERTION
 
 
 def _evidence(nonfinite: NonFinite) -> dict[str, Json]:
@@ -181,4 +220,6 @@ def _evidence(nonfinite: NonFinite) -> dict[str, Json]:
         "module": nonfinite.module,
         "detail": nonfinite.detail,
         "loss": loss,
+        "growth": nonfinite.growth,
+        "clipped": nonfinite.clipped,
     }

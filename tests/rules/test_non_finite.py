@@ -44,8 +44,33 @@ def test_a_gradient_that_is_not_finite_names_the_parameter():
     assert "embed.weight" in verdict.message
 
 
-def test_values_that_grew_for_some_steps_point_to_the_learning_rate():
-    assert "learning rate" in judge(what="loss", step=4, loss=math.inf).fix.summary
+def test_values_that_were_seen_to_grow_point_to_the_learning_rate_and_to_clipping_where_there_is_none():
+    grown = judge(what="loss", step=4, loss=math.inf, growth=300.0).fix
+    assert "300-fold" in grown.summary
+    assert "lower the learning rate" in grown.summary
+    assert "clip_grad_norm_" in grown.code
+    assert judge(what="loss", operation="pow", detail="overflow: float32 ends at 3.4e38", growth=300.0).fix == grown
+    clipped = judge(what="loss", step=4, loss=math.inf, growth=300.0, clipped=True).fix
+    assert "lower the learning rate" in clipped.summary
+    assert "clip the gradient" not in clipped.summary
+    assert clipped.code == ""
+
+
+@pytest.mark.parametrize("growth", [None, 1.2])
+def test_without_growth_the_usual_causes_are_possibilities(growth):
+    fix = judge(what="loss", step=4, growth=growth).fix
+    assert "may come from" in fix.summary
+    assert "log or sqrt of 0" in fix.summary
+    assert "clip" not in fix.summary + fix.code
+    assert ("Neither the loss nor the gradient norm" in fix.summary) == (growth is not None)
+
+
+def test_a_step_that_was_not_taken_is_told_from_the_whole_ones():
+    assert "in step 4 of 6" in judge(what="loss", step=4).message
+    assert (
+        "in step 152, after 151 whole steps"
+        in NonFiniteRule().judge(NonFinite(steps=151, found=True, step=152, what="loss"), Loop()).message
+    )
 
 
 def test_steps_skipped_by_the_gradient_scaler_are_no_fault():

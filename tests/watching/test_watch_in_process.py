@@ -164,6 +164,34 @@ def test_a_doomed_run_is_stopped_and_says_why() -> None:
     assert any("stopping the run" in line for line in said)
 
 
+@pytest.mark.parametrize("grows", [False, True], ids=["steady", "growing"])
+def test_an_overflow_is_named_only_where_something_grew_and_steps_are_counted_alike(grows: bool) -> None:
+    said: list[str] = []
+    model, loader = nn.Linear(8, 2), DataLoader(data(), 16)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    with trainlint.watch(folder=None, stop_on="error", progress=said.append) as run:
+        for epoch in range(2):
+            for step, (x, y) in enumerate(loader):
+                loss = F.cross_entropy(model(x), y)
+                if epoch and step > 5:
+                    loss = loss * 30.0 ** (step - 5) if grows else loss
+                    if step == 8:
+                        loss = loss + (loss.detach() - loss.detach()).log() * 0
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+    assert run.report is not None
+    finding = run.report["non-finite"]
+    assert finding.fix is not None
+    assert ("lower the learning rate" in finding.fix.summary) == grows
+    assert ("log or sqrt of 0" in finding.fix.summary) != grows
+    assert "clip the gradient" not in finding.fix.summary
+    assert "in step 19, after 18 whole steps" in finding.message
+    assert "stopping the run after 18 whole steps: non-finite" in said
+    assert any(note.startswith("watched 18 steps") for note in run.report.subject.notes)
+
+
 def test_models_can_be_pickled_copied_and_scripted_while_watched() -> None:
     with trainlint.watch(folder=None, progress=QUIET):
         model = Net()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainlint.evidence import Evidence
-from trainlint.measurements import WatchedRun
+from trainlint.measurements import NonFinite, WatchedRun
 from trainlint.settings import Settings
 from trainlint.watching.history import History
 from trainlint.watching.judging import report
@@ -31,3 +31,8 @@ def test_a_watch_that_saw_the_nan_sends_nobody_to_a_watch() -> None:
     assert found.fix is not None
     assert "Lower the learning rate" in found.fix.summary
     assert "trainlint watch" not in found.fix.summary
+    evidence = Evidence()
+    evidence.measurements["non_finite"] = NonFinite(steps=400, found=True, step=198, what="loss", growth=1.0)
+    found = report(evidence, history, Settings(), name="train.py", command="python train.py", seconds=1.0, status="ended")["curve-shape"]
+    assert found.fix is not None
+    assert found.fix.summary == "Begin with non-finite, which tells of step 198, the first with such a value."

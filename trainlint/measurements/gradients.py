@@ -255,10 +255,10 @@ class NonFinite(Measurement):
 
     name: ClassVar[str] = "non_finite"
     steps: int = 0
-    """Training steps that were watched."""
+    """Training steps that were watched to their end."""
     found: bool = False
     step: int = 0
-    """Counted from 1."""
+    """Counted from 1; one more than ``steps`` where the broken step was not taken."""
     what: str = ""
     """``input``, ``parameter``, ``activation``, ``loss``, ``gradient``."""
     operation: str = ""
@@ -269,3 +269,7 @@ class NonFinite(Measurement):
     detail: str = ""
     """What its inputs looked like: ``log of 0``, ``division by zero``, ``sqrt of 0 (its gradient is infinite)`` …"""
     loss: float = 0.0
+    growth: float | None = None
+    """How many times larger than before the loss or the gradient norm had become in the last steps before; None where too few are known."""
+    clipped: bool = False
+    """Gradients were clipped in some step."""

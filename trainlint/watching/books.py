@@ -140,6 +140,7 @@ class Books:
         self._last_loss = self._finite_loss = math.nan
         self._norm: float | None = None
         self._clipped: float | None = None
+        self._clips = False
         self._fresh: dict[str, float] = {}
         self._recent: deque[float] = deque(maxlen=31)
         self._step_ended: float | None = None

@@ -110,7 +110,8 @@ def _gradients(monitor: Monitor, replace: Replace) -> None:
     replace(Tensor, "backward", _tensor_backward)
     replace(torch.autograd, "backward", _backward)
     for owner in (torch.nn.utils, torch.nn.utils.clip_grad):
-        replace(owner, "clip_grad_norm_", _clip(monitor, owner.clip_grad_norm_))
+        for name in ("clip_grad_norm_", "clip_grad_value_"):
+            replace(owner, name, _clip(monitor, getattr(owner, name)))
     scaler = torch.amp.grad_scaler.GradScaler
     scale = scaler.scale
 

@@ -104,14 +104,19 @@ def _curves(history: History, evidence: Evidence) -> Measurement | None:
         return None
     with suppress(TrainlintError):
         found: Curves = classify(history.in_order(), train="loss", val="val_loss" if history.validation else "", lr="lr")
-        return replace(found, runs=tuple(map(_without_referral, found.runs)))
+        broken = evidence.measurements.get(NonFinite.name)
+        return replace(
+            found, runs=tuple(_without_referral(run, broken if isinstance(broken, NonFinite) else NonFinite()) for run in found.runs)
+        )
     return None
 
 
-def _without_referral(run: CurveRun) -> CurveRun:
-    """A loss that is not finite sends the reader of a log to a watch: this is one."""
+def _without_referral(run: CurveRun, broken: NonFinite) -> CurveRun:
+    """A loss that is not finite sends the reader of a log to a watch: this is one, and its rule on that says what to do."""
     if "not_finite" not in run.evidence:
         return run
+    if broken.found:
+        return replace(run, first_action=f"Begin with non-finite, which tells of step {broken.step:,}, the first with such a value.")
     return replace(run, first_action=import_module("trainlint.curves.shapes").SHAPES[run.shape].first_action)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from trainlint.measurements import Activations, Loop, Measurement, NonFinite, ParameterInfo, Parameters, RankFacts, WatchedRun
 from trainlint.record.parameters import named_parameters_of
@@ -14,7 +15,7 @@ __all__ = ["measurements", "rank_facts"]
 def measurements(monitor: Monitor) -> Iterator[Measurement]:
     """What a watched run shows so far; nothing before its first step but a broken one."""
     yield _run(monitor)
-    yield monitor.broken or NonFinite(steps=monitor.steps)
+    yield replace(monitor.broken, steps=monitor.steps) if monitor.broken is not None else NonFinite(steps=monitor.steps)
     if not monitor.steps:
         return
     yield _loop(monitor)

@@ -93,7 +93,8 @@ class Session:
         if self.stop_on is not None and self.stopped_for is None:
             self.stopped_for = next((f for f in found if f.severity.rank <= self.stop_on.rank), None)
             if self.stopped_for is not None:
-                self.say("verdict", f"stopping the run at step {monitor.steps:,}: {self.stopped_for.name}")
+                taken = f"after {monitor.steps:,} whole step{'' if monitor.steps == 1 else 's'}"
+                self.say("verdict", f"stopping the run {taken}: {self.stopped_for.name}")
         if self.stopped_for is not None:
             raise StopTraining(self.stopped_for.message)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trainlint.measurements import Fingerprint
+from trainlint.probes.step.growth import growth
 from trainlint.watching.books import guarded
 from trainlint.watching.gauges import UpdateRatio, dense, gradient_norm, norms
 from trainlint.watching.passes import DIGESTS, PassListener
@@ -22,6 +24,8 @@ __all__ = ["StepListener"]
 _SHARDED = ("_local_tensor", "_is_flat_param", "tensor_model_parallel")
 #: Non-finite losses in a row that a gradient scaler may need to find its scale.
 _SCALER_SEARCH = 8
+#: Rows of the history before a broken step in which it is looked whether anything grew.
+_LATE_ROWS = 64
 
 
 class StepListener(PassListener):
@@ -72,15 +76,21 @@ class StepListener(PassListener):
         self.origins.end()
         step = self.steps + 1
         batches = list(reversed(self._kept))
-        self.broken = self.origins.explain(
-            step=step, loss=loss, before=self._finite_loss, what=what, place=self.frames.here(), batches=batches
-        )
+        found = self.origins.explain(step=step, loss=loss, before=self._finite_loss, what=what, place=self.frames.here(), batches=batches)
+        self.broken = replace(found, growth=self._growth(), clipped=self._clips)
         self.on_news(True)
+
+    def _growth(self) -> float | None:
+        rows = self.history.rows[-_LATE_ROWS:]
+        return growth(
+            (*(r.get("loss") for r in rows), *map(float, self._losses)), (*(r.get("grad_norm") for r in rows), self._clipped, self._norm)
+        )
 
     @guarded
     def clipped(self, norm: Any) -> None:
-        """Gradients were clipped by norm; before that it was ``norm``."""
-        if self._row_due():
+        """Gradients were clipped by norm, which was ``norm`` before; or by value, when it is None."""
+        self._clips = True
+        if norm is not None and self._row_due():
             self._clipped = float(norm)
 
     def _row_due(self) -> bool:

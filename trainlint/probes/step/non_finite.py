@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from trainlint.measurements import NonFinite
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.step.growth import growth
 from trainlint.probes.step.origin import Origin, find_origin, is_finite
 from trainlint.probes.step.replay import usable
 from trainlint.probes.step.weights import state_kept, weights_at
@@ -49,7 +51,9 @@ def measure_non_finite(recording: Recording, deadline: float, settings: Settings
         raise CannotMeasureError(msg)
     steps = len(recording.steps) or len(recording.backwards)
     if recording.broken is not None:
-        return _explain(recording, recording.broken, steps)
+        return replace(
+            _explain(recording, recording.broken, steps), growth=_growth(recording, recording.broken), clipped=any(s.clip is not None for s in recording.steps)
+        )  # fmt: skip
     now = time.monotonic()
     until = now + min(max(_FURTHER_SECONDS, _FURTHER_STEPS * (recording.step_time or 0.0)), (deadline - now) / 3)
     tape = recording.tape
@@ -80,6 +84,11 @@ def _explain(recording: Recording, broken: Backward, steps: int) -> NonFinite:
         detail="its values are finite, but their squares are beyond float32" if replayed and math.isfinite(broken.value) else "",
         loss=broken.value,
     )
+
+
+def _growth(recording: Recording, broken: Backward) -> float | None:
+    earlier = [b for b in recording.backwards if b.happening < broken.happening]
+    return growth((b.value for b in earlier), (b.norm for b in earlier))
 
 
 def _replays(recording: Recording, broken: Backward) -> Iterator[tuple[Tape, dict[int, Tensor] | None]]:
