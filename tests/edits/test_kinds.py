@@ -15,7 +15,7 @@ VALUES = {
     "index": "0", "weight": 3, "activation": "relu", "owner": "Net.blocks", "cut": "detach", "operation": "sqrt", "p": 0.2, "std": 0.02,
     "size": 32, "calls": 50, "share": 4, "attribute": "state", "method": "copy",
     "mode": "max", "each": "step", "momentum": 0.99, "decay": 0.9999, "what": "best",
-    "metric": "loss", "setting": "mode", "event": "EPOCH_STARTED", "better": "min", "new": 0.01,
+    "metric": "loss", "setting": "mode", "event": "EPOCH_STARTED", "better": "min", "new": 0.01, "path": "[1]", "old": "0",
     "places": [{"line": 1, "before": [4, 6, 8], "after": [4, 2, 6, 4], "opened": [4, 6, 2, 4], "order": [0, 2, 1, 3]}],
 }  # fmt: skip
 
