@@ -24,7 +24,7 @@ Run = Callable[[Mapping[Path, bytes], Sequence[str]], Report | str | None]
 _LONGEST = 160
 #: Rules about what a script does, to the letter: that it passes them says more than that some replayed steps made no difference to the loss.
 _DOINGS = frozenset({
-    "amp", "grad-clip", "gradient-accumulation", "loop-order", "loss-shape", "params-not-optimized", "schedule-cadence", "soft-targets",
+    "amp", "grad-clip", "gradient-accumulation", "loop-order", "loss-shape", "padding", "params-not-optimized", "schedule-cadence", "soft-targets",
 })  # fmt: skip
 
 
