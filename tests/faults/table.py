@@ -102,7 +102,7 @@ SCANS: dict[str, Fault] = {
     "has a syntax error": Fault(source="def broken(:\n", code=2, says=r"train\.py\", line 1.*SyntaxError", status="crashed"),
     "imports what is not there": Fault(source="import not_a_module_at_all\n", code=2, says=r"not_a_module_at_all", status="crashed"),
     "arguments it does not know": Fault(source=script(first="import argparse; argparse.ArgumentParser().parse_args()"), args=("--lr", "1"), code=2, says=r"exit status 2.*unrecognized arguments: --lr", status="exited"),
-    "a module that is not there": Fault(source="", options=("-m", "pkg.train"), code=2, says=r"No module named '?pkg", status="crashed"),
+    "a module that is not there": Fault(source="", options=("-m", "pkg.train"), code=2, says=r"there is no module pkg, neither in .* nor installed", status=""),
     "a budget too small": Fault(options=("--budget", "0.1s"), code=0, says=r"recording was ended after [\d.]+ s of the budget"),
     "a budget that is no time": Fault(options=("--budget", "soon"), code=2, says=r"--budget soon: give a time", status=""),
     # The report cannot be written.
