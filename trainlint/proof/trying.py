@@ -10,7 +10,7 @@ import torch
 from trainlint.finding import Finding, Proof, Severity
 from trainlint.measurements import Measurement, Unmeasured
 from trainlint.probes.errors import CannotMeasureError
-from trainlint.proof import axes_trials, data_trials, label_trials, loop_trials, loss_trials, mixing_trials, optimizer_trials
+from trainlint.proof import axes_trials, data_trials, label_trials, loop_trials, loss_trials, mixing_trials, optimizer_trials, target_trials
 from trainlint.proof.runs import Bench, Condition, not_tried
 from trainlint.record.recording import Recording
 from trainlint.record.snapshot import Snapshot, state_tensors
@@ -22,8 +22,8 @@ TRIALS: dict[str, Callable[[Bench], Proof]] = {
     "output-activation": loss_trials.output_activation,
     "loss-shape": loss_trials.loss_shape,
     "loss-reduction": loss_trials.loss_reduction,
-    "padding": loss_trials.padding,
-    "class-imbalance": loss_trials.class_imbalance,
+    "padding": target_trials.padding,
+    "class-imbalance": target_trials.class_imbalance,
     "label-range": loss_trials.label_range,
     "soft-targets": loss_trials.soft_targets,
     "axis-order": axes_trials.axis_order,

@@ -15,8 +15,8 @@ from trainlint.finding import Proof
 from trainlint.measurements import Padding
 from trainlint.probes.session import ProbeSession
 from trainlint.proof.comparing import compare_configurations
-from trainlint.proof.loss_trials import padding
 from trainlint.proof.runs import Bench
+from trainlint.proof.target_trials import padding
 from trainlint.record.recording import Recording
 from trainlint.registry import load_catalogue
 from trainlint.settings import Settings
