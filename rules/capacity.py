@@ -2,9 +2,8 @@
 
 ## What it checks
 
-The last question, asked only when no other rule found an error or a warning and one batch could still not be learned by
-heart: where overfit-batch fails, that says it already. What is left for this one are models of fewer parameters than the batch has samples
-and losses without classes of which less than half is left. It is a **warning** when the loss of that batch came down and then stood still above its floor at every learning
+The last question, asked only when no other rule found an error or a warning, but for those that too small a model explains (overfit-batch,
+lr-range, update-ratio), and one batch could still not be learned by heart. It is a **warning** when the loss of that batch came down and then stood still above its floor at every learning
 rate that was tried, and no two samples contradict each other: what is left is a model that cannot represent the answer.
 The message compares the number of trainable parameters with the 2n + d that suffice for n samples of d values.
 
@@ -69,6 +68,7 @@ class Capacity(Rule):
     source = "Zhang et al., Understanding Deep Learning Requires Rethinking Generalization, https://arxiv.org/abs/1611.03530"
     requires = (Overfit, Parameters)
     only_when_others_pass = True
+    despite = ("overfit-batch", "lr-range", "update-ratio")
 
     def judge(self, overfit: Overfit, parameters: Parameters) -> Verdict:
         """A loss that fell and then stood still above its floor."""
@@ -117,14 +117,14 @@ def _failure(overfit: Overfit, parameters: Parameters, size: int, evidence: dict
     few = "fewer" if size < 2 * overfit.batch_size else "no fewer"
     rates = ", ".join(f"{a.lr:g}" for a in overfit.attempts)
     return failed(
-        f"No other rule found an error or a warning, and yet one batch of {overfit.batch_size} cannot be learned by heart: the loss falls from {overfit.initial:.3g} "
+        f"No rule found a cause, and yet one batch of {overfit.batch_size} cannot be learned by heart: the loss falls from {overfit.initial:.3g} "
         f"to {overfit.final:.3g} and stands still (learning rates {rates}{score}). The model has {size:,} trainable parameters, {few} than the "
         f"{2 * overfit.batch_size} that as many samples need, inputs not counted.",
         severity=Severity.WARNING,
         evidence=evidence,
         location=parameters.model_where or overfit.where,
         fix=Fix(
-            summary="Widen the model or add a layer with an activation until one batch can be fitted; then regularise. A bottleneck that all "
+            summary="See that all of the input reaches the output; then widen the model or add a layer with an activation until one batch can be fitted; then regularise. A bottleneck that all "
             "information passes is the first place to widen.",
             code="model = nn.Sequential(nn.Linear(inputs, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, outputs))",
         ),

@@ -106,8 +106,9 @@ def test_the_root_cause_is_the_failure_that_no_other_explains(failures, explains
 
 def test_a_last_resort_speaks_only_when_the_others_pass() -> None:
     last = rule("last", bad(Severity.WARNING))
-    type(last).only_when_others_pass = True
+    type(last).only_when_others_pass, type(last).despite = True, ("symptom",)
     assert judge(rule("fine", passed("ok")), rule("shy", not_run("cannot")), rule("opinion", bad(Severity.NOTE)), last)[-1].failed
+    assert judge(rule("symptom", bad()), last)[-1].failed
     blocked = judge(rule("cause", bad(Severity.WARNING)), last)[-1]
     assert (blocked.outcome, blocked.blocked_by) == (Outcome.BLOCKED, "cause")
 

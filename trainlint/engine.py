@@ -102,7 +102,7 @@ def _blocker(rule: Rule, failures: list[Finding]) -> str | None:
     named = next((cause for cause in rule.blocked_by if cause in errors), None)
     if named is not None or not rule.only_when_others_pass:
         return named
-    return next((f.name for f in failures if f.severity is not Severity.NOTE), None)
+    return next((f.name for f in failures if f.severity is not Severity.NOTE and f.name not in rule.despite), None)
 
 
 def _from_verdict(rule: Rule, verdict: Verdict) -> Finding:

@@ -120,6 +120,8 @@ class Rule(ABC):
     """It asks how the script's own loop goes about training, so it is not run on a model and a loader in hand."""
     only_when_others_pass: ClassVar[bool] = False
     """A last resort: blocked by the error or warning of any rule before it."""
+    despite: ClassVar[tuple[str, ...]] = ()
+    """With ``only_when_others_pass``: names of rules whose failure is the very thing that this one explains."""
 
     Options: ClassVar[type] = NoOptions
     """A frozen dataclass whose fields, with their defaults, are what ``[tool.trainlint.rules.<name>]`` may set."""
