@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from trainlint.probes.run.kept_weights import _in, own_files
+from trainlint.probes.run.kept_weights import _in
+from trainlint.probes.source.own_files import own_files
 from trainlint.record.frames import Frames
 
 LOOP = """

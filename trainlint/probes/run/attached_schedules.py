@@ -16,8 +16,8 @@ from typing import Any
 
 from trainlint.location import Location
 from trainlint.measurements import SchedulerInfo
-from trainlint.probes.run.kept_weights import own_files
 from trainlint.probes.run.schedulers import scheduler_info, steps_per_epoch
+from trainlint.probes.source.own_files import own_files
 from trainlint.record.planned import source_tree
 from trainlint.record.recording import Recording
 from trainlint.record.seen import SchedulerSeen

@@ -14,7 +14,7 @@ from typing import Any
 
 from trainlint.location import Location
 from trainlint.measurements import KeptBest
-from trainlint.probes.run.kept_weights import own_files
+from trainlint.probes.source.own_files import own_files
 from trainlint.record.planned import source_tree
 from trainlint.record.recording import Recording
 

@@ -6,21 +6,16 @@ Nothing but the text tells what a script means to keep: a recording ends before 
 from __future__ import annotations
 
 import ast
-import itertools
-import os
 import sys
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from trainlint.measurements import KeptWeights
-from trainlint.record.frames import Frames
+from trainlint.probes.source.own_files import own_files
 from trainlint.record.planned import source_tree
 from trainlint.record.recording import Recording
 
-__all__ = ["kept_weights", "own_files"]
+__all__ = ["kept_weights"]
 
-#: Files of the user's that are read at most.
-_FILES = 40
 _COPIES = frozenset({"deepcopy", "clone", "copy"})
 _SAVES = frozenset({"save", "save_file", "save_model"})
 
@@ -36,16 +31,6 @@ def kept_weights(recording: Recording) -> tuple[KeptWeights, ...]:
                 if place is not None:
                     found.append(KeptWeights(kind=kind, what=what, where=place))
     return tuple(found)
-
-
-def own_files(frames: Frames, modules: Mapping[str, object]) -> list[str]:
-    """The script, then what is running of the user's, then what was imported, in the order of import."""
-    names = [getattr(modules.get("__main__"), "__file__", None)]
-    names += [frame.f_code.co_filename for frame, _ in traceback.walk_stack(sys._getframe(1))]
-    names += [getattr(module, "__file__", None) for module in list(modules.values())]
-    # The script's own name is as it was given; an edited text is known by the whole path alone.
-    whole = dict.fromkeys(os.path.abspath(name) for name in names if isinstance(name, str) and name.endswith(".py"))
-    return list(itertools.islice(filter(frames.is_user, whole), _FILES))
 
 
 def _in(tree: ast.Module) -> Iterator[tuple[str, ast.stmt | ast.expr, str]]:

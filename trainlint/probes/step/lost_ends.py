@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from trainlint.measurements import LostEnds
+from trainlint.probes.source.own_files import own_files
 from trainlint.probes.step.exchange import Exchange
 from trainlint.probes.step.pads import Pads
 from trainlint.probes.step.predictions import Prediction
@@ -99,9 +100,8 @@ def _told(exchange: Exchange, prediction: Prediction, ids: Tensor) -> Tensor | N
 
 def pad_is_end(recording: Recording) -> Place | None:
     """The line of the user's code that makes a tokenizer's end mark its padding; None where none is seen."""
-    names = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    for name in dict.fromkeys(n for n in names if n):
-        tree = source_tree(name) if recording.frames.is_user(name) else None
+    for name in own_files(recording.frames, sys.modules):
+        tree = source_tree(name)
         for node in ast.walk(tree) if tree is not None else ():
             if isinstance(node, ast.expr | ast.stmt) and _joins(node):
                 return (name, node.lineno, "<module>")
