@@ -82,7 +82,7 @@ def test_data_moves_one_way() -> None:
             continue
         later = tuple(f"trainlint.{r}" for r in ORDER[ORDER.index(room) + 1 :])
         found = [name for name in imports(module, late=False, types=False) if name.startswith(later)] if later else []
-        assert not found or module in ("trainlint.record.child", "trainlint.record.objects", "trainlint.probes.session"), (module, found)
+        assert not found or module in ("trainlint.record.script", "trainlint.record.objects", "trainlint.probes.session"), (module, found)
 
 
 def test_each_room_of_the_probes_stands_on_those_before_it() -> None:

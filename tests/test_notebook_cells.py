@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from trainlint.errors import UsageError
 from trainlint.notebook import Notebook, read_notebook
-from trainlint.record.child import run_as_main
+from trainlint.record.as_main import run_as_main
 
 
 def cell(source: str, kind: str = "code", **metadata: Any) -> dict[str, Any]:

@@ -19,8 +19,10 @@ from types import TracebackType
 
 from trainlint.record.frames import Frames
 
-__all__ = ["die_with_parent", "end_marked", "leave_stack", "nearest_line", "no_core", "place_left", "time_of_children"]
+__all__ = ["UNWRITABLE", "die_with_parent", "end_marked", "leave_stack", "nearest_line", "no_core", "place_left", "time_of_children"]
 
+#: Exit status of a process whose measurements cannot be written (EX_IOERR of sysexits.h).
+UNWRITABLE = 74
 #: prctl's option for the signal that a process gets when its parent is gone (Linux).
 _PARENT_DEATH = 1
 _FRAME = re.compile(r'File "(.+)", line (\d+) in ')

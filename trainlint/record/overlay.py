@@ -3,21 +3,49 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
+import stat
 import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["REAL", "Overlay"]
+__all__ = ["Overlay", "RealFiles"]
+
+
+class RealFiles:
+    """The functions on files as they are now, for use while those of os are replaced."""
+
+    def __init__(self) -> None:
+        self.open, self.os_open = io.open, os.open
+        self.stat, self.lstat, self.access, self.listdir = os.stat, os.lstat, os.access, os.listdir
+        self.remove, self.rename, self.truncate, self.symlink, self.link = os.remove, os.rename, os.truncate, os.symlink, os.link
+        self.mkdir, self.rmdir, self.rmtree = os.mkdir, os.rmdir, shutil.rmtree
+
+    def exists(self, path: str) -> bool:
+        """Whether there is anything, if only a link that leads nowhere."""
+        try:
+            self.lstat(path)
+        except OSError:
+            return False
+        return True
+
+    def is_file(self, path: str) -> bool:
+        """Whether it is, or leads to, a plain file."""
+        try:
+            return stat.S_ISREG(self.stat(path).st_mode)
+        except OSError:
+            return False
 
 
 class Overlay:
     """Where the script's files really are."""
 
-    def __init__(self, scratch: Path, project: Sequence[str] = ()) -> None:
+    def __init__(self, scratch: Path, project: Sequence[str], real: RealFiles) -> None:
+        self.real = real
         self.scratch = scratch
         self.journal = scratch / "folders"
         self.files: dict[str, str] = {}
@@ -99,11 +127,19 @@ class Overlay:
             inner = self.scratch / "files" / str(len(self.files))
             inner.mkdir(parents=True, exist_ok=True)
             target = inner / os.path.basename(key)
-            if keep and key not in self.gone and REAL["isfile"](key):
+            if keep and key not in self.gone and self.real.is_file(key):
                 shutil.copyfile(key, target)
             self.read_as(key, str(target))
         self.gone.discard(key)
         return self.files[key]
+
+    def note_folder(self, path: Any) -> None:
+        """Remember that the script has made a folder, so that it is removed when all is over."""
+        key = self.key(path)
+        if key is not None:
+            self.made.append(key)
+            with self.real.open(self.journal, "a", encoding="utf-8", errors="surrogateescape") as journal:
+                journal.write(key + "\n")
 
     def forget_folder(self, path: Any) -> None:
         """Remove a folder of the user's, and all that lies in it, as far as the script can see."""
@@ -112,7 +148,7 @@ class Overlay:
             self.gone |= {folder, *(os.path.join(folder, name) for name in names)}
             self._names |= {os.path.basename(folder), *names}
         for key in [k for k in self.files if k.startswith(root + os.sep)]:
-            REAL["remove"](self.files.pop(key))
+            self.real.remove(self.files.pop(key))
         for made in [m for m in self.made if m.startswith(root + os.sep)]:
             shutil.rmtree(made, ignore_errors=True)
 
@@ -123,14 +159,10 @@ class Overlay:
             return False
         target = self.files.pop(key, None)
         if target:
-            REAL["remove"](target)
-        elif not REAL["exists"](key) or key in self.gone:
+            self.real.remove(target)
+        elif not self.real.exists(key) or key in self.gone:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        if REAL["exists"](key):
+        if self.real.exists(key):
             self.gone.add(key)
             self._names.add(os.path.basename(key))
         return True
-
-
-#: What looks at files and removes them for real, while those of os are replaced.
-REAL: dict[str, Any] = {"isfile": os.path.isfile, "exists": os.path.exists, "remove": os.remove}

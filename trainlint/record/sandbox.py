@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trainlint.record.overlay import REAL, Overlay
+from trainlint.record.overlay import Overlay, RealFiles
 
 __all__ = ["QUIET_TRACKERS", "clean_up", "sandboxed"]
 
@@ -31,6 +31,8 @@ QUIET_TRACKERS = {
 }  # fmt: skip
 
 
+#: Functions of os that only look at a file.
+_LOOKING = ("stat", "lstat", "readlink", "listxattr", "getxattr")
 #: Functions of os that change a file's metadata.
 _CHANGING = ("chmod", "chown", "lchown", "lchmod", "utime", "chflags", "lchflags", "setxattr", "removexattr")
 
@@ -41,141 +43,8 @@ def sandboxed(scratch: Path, project: Sequence[str] = ()) -> Iterator[Overlay]:
 
     Below the ``project`` folders it changes none at all, wherever they lie.
     """
-    overlay = Overlay(scratch, project)
-    real_open, stat, lstat, access = io.open, os.stat, os.lstat, os.access
-    remove, rename, mkdir, rmdir, listdir, os_open = os.remove, os.rename, os.mkdir, os.rmdir, os.listdir, os.open
-    rmtree, truncate, symlink, link = shutil.rmtree, os.truncate, os.symlink, os.link
-    REAL["remove"] = remove
-    REAL["isfile"] = lambda p: _is(stat, p)
-    REAL["exists"] = lambda p: _is(lstat, p, any_kind=True)
-
-    def open_(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(file, int):
-            writing = any(c in mode for c in "wax+")
-            if writing and "x" in mode and overlay.key(file) and _exists(file):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), file)
-            file = overlay.for_writing(file, keep="w" not in mode) if writing else overlay.for_reading(file)
-            mode = mode.replace("x", "w") if writing else mode
-        return real_open(file, mode, *args, **kwargs)
-
-    def os_open_(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
-        path = _at(path, kwargs)
-        if kwargs.get("dir_fd") is None and not isinstance(path, int):
-            writing = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-            path = overlay.for_writing(path, keep=not flags & os.O_TRUNC) if writing else overlay.for_reading(path)
-        return os_open(path, flags, *args, **kwargs)
-
-    def _exists(path: Any) -> bool:
-        try:
-            stat(overlay.for_reading(path))
-        except OSError:
-            return False
-        return True
-
-    def looking(real: Any) -> Any:
-        def look(path: Any, *args: Any, **kwargs: Any) -> Any:
-            return real(overlay.for_reading(path) if not isinstance(path, int) else path, *args, **kwargs)
-
-        return look
-
-    def access_(path: Any, mode: int, **kwargs: Any) -> bool:
-        try:
-            return access(overlay.for_reading(path), mode, **kwargs)
-        except FileNotFoundError:
-            return False
-
-    def remove_(path: Any, **kwargs: Any) -> None:
-        path = _at(path, kwargs)
-        if not overlay.forget(path):
-            remove(path, **kwargs)
-
-    def rename_(source: Any, target: Any, **kwargs: Any) -> None:
-        if overlay.key(source) is None and overlay.key(target) is None:
-            rename(source, target, **kwargs)
-            return
-        if os.path.isdir(overlay.for_reading(source)):
-            if overlay.key(source) is None and not os.path.exists(target):
-                rename(source, target, **kwargs)
-                note_folder(target)
-            return  # moving the user's own folders is not needed to judge a training step
-        shutil.copyfile(overlay.for_reading(source), overlay.for_writing(target, keep=False))
-        remove_(source)
-
-    def mkdir_(path: Any, *args: Any, **kwargs: Any) -> None:
-        path = _at(path, kwargs)
-        key = overlay.key(path)
-        if key is not None and key in overlay.gone and REAL["exists"](key):
-            overlay.gone.discard(key)  # a folder of the user's that the script removed and makes again
-            return
-        mkdir(path, *args, **kwargs)
-        note_folder(path)
-
-    def note_folder(path: Any) -> None:
-        key = overlay.key(path)
-        if key is not None:
-            overlay.made.append(key)
-            with real_open(overlay.journal, "a", encoding="utf-8", errors="surrogateescape") as journal:
-                journal.write(key + "\n")
-
-    def rmdir_(path: Any, **kwargs: Any) -> None:
-        path = _at(path, kwargs)
-        if overlay.key(path) is None or os.path.realpath(path) in overlay.made:
-            rmdir(path, **kwargs)
-
-    def rmtree_(path: Any, *args: Any, **kwargs: Any) -> None:
-        if overlay.key(path) is None or os.path.realpath(path) in overlay.made or not os.path.isdir(path) or os.path.islink(path):
-            rmtree(path, *args, **kwargs)
-        else:
-            overlay.forget_folder(path)
-
-    def changing(real: Any) -> Any:
-        """Modes and times of the user's own files stay as they are."""
-
-        def change(path: Any, *args: Any, **kwargs: Any) -> Any:
-            path = _at(path, kwargs)
-            key = None if isinstance(path, int) else overlay.key(path)
-            if key is None or key in overlay.files:
-                return real(path if key is None else overlay.files[key], *args, **kwargs)
-            stat(overlay.for_reading(path))  # the user's own error when it is not there
-            return None
-
-        return change
-
-    def truncate_(path: Any, length: int) -> None:
-        truncate(path if isinstance(path, int) else overlay.for_writing(path, keep=True), length)
-
-    def symlink_(source: Any, target: Any, *args: Any, **kwargs: Any) -> None:
-        target = _at(target, kwargs)
-        if overlay.key(target) is None:
-            symlink(source, target, *args, **kwargs)
-            return
-        if REAL["exists"](target) or overlay.key(target) in overlay.files:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
-        whole = os.path.join(os.path.dirname(os.path.abspath(os.fsdecode(target))), os.fsdecode(source))
-        symlink(overlay.for_reading(whole), overlay.for_writing(target, keep=False))
-
-    def link_(source: Any, target: Any, **kwargs: Any) -> None:
-        if overlay.key(source) is None and overlay.key(target) is None:
-            link(source, target, **kwargs)
-        else:
-            shutil.copyfile(overlay.for_reading(source), overlay.for_writing(target, keep=False))
-
-    def listdir_(path: Any = ".") -> Any:
-        names = listdir(path)
-        if isinstance(path, int | bytes) or not (overlay.files or overlay.gone):
-            return names
-        folder = os.path.realpath(path)
-        hidden = {os.path.basename(g) for g in overlay.gone if os.path.dirname(g) == folder}
-        written = {os.path.basename(f) for f in overlay.files if os.path.dirname(f) == folder}
-        return sorted(({*names} - hidden) | written) if hidden or written else names
-
-    patches: list[tuple[Any, str, Any]] = [
-        (builtins, "open", open_), (io, "open", open_), (os, "open", os_open_), (os, "stat", looking(stat)), (os, "lstat", looking(lstat)),
-        (os, "access", access_), (os, "remove", remove_), (os, "unlink", remove_), (os, "rename", rename_), (os, "replace", rename_),
-        (os, "mkdir", mkdir_), (os, "rmdir", rmdir_), (os, "listdir", listdir_), (shutil, "rmtree", rmtree_), (os, "truncate", truncate_),
-        (os, "symlink", symlink_), (os, "link", link_), *((os, name, changing(getattr(os, name))) for name in _CHANGING if hasattr(os, name)),
-        *((os, name, looking(getattr(os, name))) for name in ("readlink", "listxattr", "getxattr") if hasattr(os, name)), *_compiled_writers(overlay),
-    ]  # fmt: skip
+    overlay = Overlay(scratch, project, RealFiles())
+    patches = [*_Files(overlay).replacements(), *_compiled_writers(overlay)]
     # Until Python 3.10 pathlib kept functions of os for itself.
     accessor = getattr(pathlib, "_NormalAccessor", None)
     patches += [(accessor, name, staticmethod(new)) for owner, name, new in patches if owner in (os, io) and hasattr(accessor, name)]
@@ -187,7 +56,146 @@ def sandboxed(scratch: Path, project: Sequence[str] = ()) -> Iterator[Overlay]:
     finally:
         for owner, name, old in before:
             setattr(owner, name, old)
-        REAL.update(remove=remove, isfile=os.path.isfile, exists=os.path.exists)
+
+
+class _Files:
+    """What a script gets in place of the functions that open, look at, make, move and remove files; each takes what the real one takes."""
+
+    def __init__(self, overlay: Overlay) -> None:
+        self.overlay = overlay
+        self.real = overlay.real
+
+    def replacements(self) -> Iterator[tuple[Any, str, Any]]:
+        """Each function that is replaced: the module, its name there, and the new one."""
+        yield builtins, "open", self.open
+        yield io, "open", self.open
+        yield os, "open", self.os_open
+        for name in ("access", "remove", "rename", "mkdir", "rmdir", "listdir", "truncate", "symlink", "link"):
+            yield os, name, getattr(self, name)
+        yield os, "unlink", self.remove
+        yield os, "replace", self.rename
+        yield shutil, "rmtree", self.rmtree
+        for name in _LOOKING:
+            if hasattr(os, name):
+                yield os, name, self.looking(getattr(os, name))
+        for name in _CHANGING:
+            if hasattr(os, name):
+                yield os, name, self.changing(getattr(os, name))
+
+    def open(self, file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(file, int):
+            writing = any(c in mode for c in "wax+")
+            if writing and "x" in mode and self.overlay.key(file) and self.seen(file):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), file)
+            file = self.overlay.for_writing(file, keep="w" not in mode) if writing else self.overlay.for_reading(file)
+            mode = mode.replace("x", "w") if writing else mode
+        return self.real.open(file, mode, *args, **kwargs)
+
+    def os_open(self, path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        path = _at(path, kwargs)
+        if kwargs.get("dir_fd") is None and not isinstance(path, int):
+            writing = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            path = self.overlay.for_writing(path, keep=not flags & os.O_TRUNC) if writing else self.overlay.for_reading(path)
+        return self.real.os_open(path, flags, *args, **kwargs)
+
+    def seen(self, path: Any) -> bool:
+        """Whether there is such a file as far as the script can see."""
+        try:
+            self.real.stat(self.overlay.for_reading(path))
+        except OSError:
+            return False
+        return True
+
+    def looking(self, real: Any) -> Any:
+        def look(path: Any, *args: Any, **kwargs: Any) -> Any:
+            return real(self.overlay.for_reading(path) if not isinstance(path, int) else path, *args, **kwargs)
+
+        return look
+
+    def changing(self, real: Any) -> Any:
+        """Modes and times of the user's own files stay as they are."""
+
+        def change(path: Any, *args: Any, **kwargs: Any) -> Any:
+            path = _at(path, kwargs)
+            key = None if isinstance(path, int) else self.overlay.key(path)
+            if key is None or key in self.overlay.files:
+                return real(path if key is None else self.overlay.files[key], *args, **kwargs)
+            self.real.stat(self.overlay.for_reading(path))  # the user's own error when it is not there
+            return None
+
+        return change
+
+    def access(self, path: Any, mode: int, **kwargs: Any) -> bool:
+        try:
+            return self.real.access(self.overlay.for_reading(path), mode, **kwargs)
+        except FileNotFoundError:
+            return False
+
+    def remove(self, path: Any, **kwargs: Any) -> None:
+        path = _at(path, kwargs)
+        if not self.overlay.forget(path):
+            self.real.remove(path, **kwargs)
+
+    def rename(self, source: Any, target: Any, **kwargs: Any) -> None:
+        if self.overlay.key(source) is None and self.overlay.key(target) is None:
+            self.real.rename(source, target, **kwargs)
+            return
+        if os.path.isdir(self.overlay.for_reading(source)):
+            if self.overlay.key(source) is None and not os.path.exists(target):
+                self.real.rename(source, target, **kwargs)
+                self.overlay.note_folder(target)
+            return  # moving the user's own folders is not needed to judge a training step
+        shutil.copyfile(self.overlay.for_reading(source), self.overlay.for_writing(target, keep=False))
+        self.remove(source)
+
+    def mkdir(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        path = _at(path, kwargs)
+        key = self.overlay.key(path)
+        if key is not None and key in self.overlay.gone and self.real.exists(key):
+            self.overlay.gone.discard(key)  # a folder of the user's that the script removed and makes again
+            return
+        self.real.mkdir(path, *args, **kwargs)
+        self.overlay.note_folder(path)
+
+    def rmdir(self, path: Any, **kwargs: Any) -> None:
+        path = _at(path, kwargs)
+        if self.overlay.key(path) is None or os.path.realpath(path) in self.overlay.made:
+            self.real.rmdir(path, **kwargs)
+
+    def rmtree(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        made = self.overlay.key(path) is None or os.path.realpath(path) in self.overlay.made
+        if made or not os.path.isdir(path) or os.path.islink(path):
+            self.real.rmtree(path, *args, **kwargs)
+        else:
+            self.overlay.forget_folder(path)
+
+    def truncate(self, path: Any, length: int) -> None:
+        self.real.truncate(path if isinstance(path, int) else self.overlay.for_writing(path, keep=True), length)
+
+    def symlink(self, source: Any, target: Any, *args: Any, **kwargs: Any) -> None:
+        target = _at(target, kwargs)
+        if self.overlay.key(target) is None:
+            self.real.symlink(source, target, *args, **kwargs)
+            return
+        if self.real.exists(target) or self.overlay.key(target) in self.overlay.files:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+        whole = os.path.join(os.path.dirname(os.path.abspath(os.fsdecode(target))), os.fsdecode(source))
+        self.real.symlink(self.overlay.for_reading(whole), self.overlay.for_writing(target, keep=False))
+
+    def link(self, source: Any, target: Any, **kwargs: Any) -> None:
+        if self.overlay.key(source) is None and self.overlay.key(target) is None:
+            self.real.link(source, target, **kwargs)
+        else:
+            shutil.copyfile(self.overlay.for_reading(source), self.overlay.for_writing(target, keep=False))
+
+    def listdir(self, path: Any = ".") -> Any:
+        names = self.real.listdir(path)
+        if isinstance(path, int | bytes) or not (self.overlay.files or self.overlay.gone):
+            return names
+        folder = os.path.realpath(path)
+        hidden = {os.path.basename(g) for g in self.overlay.gone if os.path.dirname(g) == folder}
+        written = {os.path.basename(f) for f in self.overlay.files if os.path.dirname(f) == folder}
+        return sorted(({*names} - hidden) | written) if hidden or written else names
 
 
 def _at(path: Any, kwargs: dict[str, Any]) -> Any:
@@ -201,14 +209,6 @@ def _at(path: Any, kwargs: dict[str, Any]) -> Any:
         return path
     del kwargs["dir_fd"]
     return os.path.join(known, os.fsdecode(path))
-
-
-def _is(stat: Any, path: str, *, any_kind: bool = False) -> bool:
-    try:
-        found = stat(path)
-    except OSError:
-        return False
-    return any_kind or os.path.stat.S_ISREG(found.st_mode)  # type: ignore[attr-defined]
 
 
 def _compiled_writers(overlay: Overlay) -> Iterator[tuple[Any, str, Any]]:

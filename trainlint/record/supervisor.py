@@ -19,8 +19,7 @@ from pathlib import Path
 
 from trainlint.errors import UsageError
 from trainlint.evidence import Evidence
-from trainlint.record.child import UNWRITABLE
-from trainlint.record.lastwords import end_marked, place_left
+from trainlint.record.lastwords import UNWRITABLE, end_marked, place_left
 from trainlint.record.sandbox import QUIET_TRACKERS, clean_up
 from trainlint.record.target import check_target
 from trainlint.settings import Settings

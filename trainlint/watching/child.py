@@ -26,8 +26,9 @@ def main(job_file: str) -> None:
     """Run the job written in a JSON file by the supervisor, and end as the script ends."""
     job: dict[str, Any] = json.loads(Path(job_file).read_text("utf-8"))
     from trainlint.evidence import EvidenceWriter
-    from trainlint.record.child import notebook_of, own_traceback, run_as_main
+    from trainlint.record.as_main import notebook_of, run_as_main
     from trainlint.record.lastwords import die_with_parent, leave_stack
+    from trainlint.record.stopped import own_traceback
     from trainlint.settings import Settings
 
     die_with_parent(signal.SIGTERM)
@@ -112,7 +113,7 @@ class _Arrival(MetaPathFinder):
 
 def _show(error: BaseException, text: str) -> None:
     """The script's traceback as Python would show it: by the hook that the script has set, if any."""
-    from trainlint.record.child import is_own
+    from trainlint.record.stopped import is_own
 
     if sys.excepthook is sys.__excepthook__:
         sys.stderr.write(text)
