@@ -53,7 +53,14 @@ class InputStats:
 def main_input(view: BatchView) -> Leaf | None:
     """Pick the largest tensor that enters the model, of equal ones that with most values: the data rather than a mask, a step or a length."""
     inputs = view.inputs or tuple(leaf for leaf in view.leaves if leaf.role == "input")
-    return max(inputs, key=lambda leaf: (math.prod(leaf.shape), leaf.maximum > leaf.minimum, leaf.distinct), default=None)
+    return max(
+        inputs, key=lambda leaf: (not _is_mask(leaf), math.prod(leaf.shape), leaf.maximum > leaf.minimum, leaf.distinct), default=None
+    )
+
+
+def _is_mask(leaf: Leaf) -> bool:
+    """Whether it says which of its model's places see which; one of (B, T, T) is larger than the tokens (B, T) that it belongs to."""
+    return leaf.dtype == "bool" or (leaf.kind == "mask" and len(leaf.shape) > 2 and leaf.shape[-1] == leaf.shape[-2])
 
 
 def made_where(view: BatchView) -> Location | None:

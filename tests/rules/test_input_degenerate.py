@@ -96,3 +96,13 @@ def test_one_array_stored_for_all_samples_is_an_error():
     assert (verdict.severity, verdict.location) == (Severity.ERROR, shared.where)
     assert "311 times" in verdict.message
     assert "self.obs.copy()" in verdict.fix.code
+
+
+def test_a_causal_mask_that_is_larger_than_its_tokens_is_not_what_repeats():
+    tokens = Leaf(path="ids", role="input", kind="tokens", shape=(80, 40), dtype="int64", minimum=0, maximum=29, distinct=30)
+    for mask in (
+        Leaf(path="mask", role="input", kind="mask", shape=(80, 40, 40), dtype="bool", maximum=1.0, repeated_rows=79),
+        Leaf(path="mask", role="input", kind="mask", shape=(80, 1, 40, 40), dtype="int64", maximum=1.0, repeated_rows=79),
+    ):
+        view = BatchView(phase="train", leaves=(tokens, mask), inputs=(tokens, mask), where=LOADER)
+        assert InputDegenerate().judge(Batches(train=(view,) * 8)).kind == "pass"

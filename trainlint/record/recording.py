@@ -110,13 +110,27 @@ class Recording:
 
     def models(self) -> list[nn.Module]:
         """The outermost called modules that took part in training, in order of their first call."""
-        trained = {id(p) for o in self.training for p in o.parameters} | {i for b in self.backwards for i in b.reached}
+        shown = self._shown()
+        trained = {id(p) for o in self.training for p in o.parameters} | {i for b in self.backwards for i in b.reached} - shown
         found: dict[int, nn.Module] = {}
         for call in self.calls:
-            if call.trained or any(id(p) in trained for p in parameters_of(call.module)):
+            own = [id(p) for p in parameters_of(call.module)]
+            if any(i in trained for i in own) or (call.trained and not (own and shown.issuperset(own))):
                 found.setdefault(id(call.module), call.module)
         inner = {id(m) for module in found.values() for m in module.modules() if m is not module}
         return [m for m in found.values() if id(m) not in inner]
+
+    def _shown(self) -> set[int]:
+        """Identities of parameters that got gradients before the first step only, by a backward() that reached nothing which is trained.
+
+        A gradient is shown so on a model that is thrown away, before the training begins with another.
+        """
+        if not self.training:
+            return set()
+        held, begun = {id(p) for o in self.training for p in o.parameters}, self.steps[0].happening
+        for_show = {b.index for b in self.backwards if b.happening < begun and not b.reached & held}
+        reached = {i for b in self.backwards if b.index not in for_show for i in b.reached}
+        return {i for b in self.backwards if b.index in for_show for i in b.reached} - reached
 
     def named_parameters(self) -> Iterator[tuple[str, str, nn.Module, nn.Parameter]]:
         """``(name, module name, module, parameter)`` of all models, each parameter once; names start with the class when there are several models."""

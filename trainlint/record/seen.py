@@ -59,9 +59,13 @@ class Iteration:
 
     @property
     def phase(self) -> str:
-        """``train`` when something was trained between its batches, ``val`` when the model only ran, else empty."""
+        """``train`` when something was trained between its batches, ``val`` when the model only ran, else empty.
+
+        A gradient looked at on one batch is no training where other passes take steps.
+        """
         if self.backwards:
-            return "train"
+            looked = self.batches == 1 and not self.steps and any(i.steps for i in self.loader.iterations)
+            return "" if looked else "train"
         return "val" if self.forwards else ""
 
 
@@ -187,6 +191,8 @@ class OptimizerSeen:
     place: Place | None
     base: list[dict[str, Any]]
     """Group settings (without parameters) as built, before any scheduler changed them."""
+    built: int = 0
+    """Events before it was built."""
     steps: list[StepSeen] = field(default_factory=list)
     held: list[int] = field(default_factory=list)
     """Indices of the backward() calls whose gradients its parameters hold now."""

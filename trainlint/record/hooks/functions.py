@@ -47,6 +47,13 @@ def hook_compilation(recorder: Recorder, replace: Replace) -> None:
     opaque_functions(recorder, replace)
 
 
+def _variable(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    """``Variable(batch)``, which old scripts wrap around what a loader gives, as an operation that can be followed: the same values without a graph."""
+    if len(args) == 1 and not kwargs and type(args[0]) is Tensor and not args[0].requires_grad:
+        return args[0].detach()
+    return super(torch.autograd.Variable, cls).__new__(cls, *args, **kwargs)
+
+
 class Writing(Protocol):
     """Who has a tape written, and whether it listens."""
 
@@ -74,6 +81,7 @@ def opaque_functions(listener: Writing, replace: Replace) -> None:
         return writer.write("as_subclass", as_subclass, (self, kind), {})
 
     replace(Tensor, "as_subclass", recast)
+    replace(torch.autograd.Variable, "__new__", _variable)
 
     def opaque(cls: Any, *args: Any, **kwargs: Any) -> Any:
         original = apply.__get__(None, cls)

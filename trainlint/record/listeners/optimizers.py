@@ -35,7 +35,7 @@ class OptimizerListener(GradientListener):
         base = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
         # A line that built the optimizer of an earlier training too says nothing about this one: who called it does.
         place = arguments_place(self.frames) or self.frames.here(beyond=self._used_places) or self.frames.here()
-        seen = OptimizerSeen(optimizer, len(self.recording.optimizers), place, base)
+        seen = OptimizerSeen(optimizer, len(self.recording.optimizers), place, base, built=len(self.recording.happenings))
         self._optimizers[id(optimizer)] = seen
         self.recording.optimizers.append(seen)
 
@@ -93,6 +93,11 @@ class OptimizerListener(GradientListener):
         """An optimizer has stepped."""
         self._in_closure = False
         seen = self._optimizers[id(optimizer)]
+        if self._previews(seen, closure=closure):
+            seen.steps.clear()
+            seen.before = None
+            self.writer.active = self._was_writing
+            return
         place = self.frames.here()
         recording = self.recording
         last = recording.backwards[-1] if recording.backwards else None
@@ -134,6 +139,15 @@ class OptimizerListener(GradientListener):
             self.writer.active = self.writer.active if closure else self._was_writing
         self.on_progress(f"step {self.steps_done}")
         self._finish_if_done(None)
+
+    def _previews(self, seen: OptimizerSeen, *, closure: bool) -> bool:
+        """Whether it steps to have a schedule go on, of which the rates are looked at: no gradient was there yet, and no model ran."""
+        if closure or seen.held or seen.pending or any(p.grad is not None for p in seen.parameters):
+            return False
+        if not all(step.without_gradient for step in seen.steps):
+            return False
+        latest = self.recording.calls[-1].happening if self.recording.calls else -1
+        return latest < (seen.steps[-1].happening if seen.steps else seen.built)
 
     def _belongs_to_other(self, backward: int, seen: OptimizerSeen) -> bool:
         """Whether another optimizer has stepped on this backward() already: an alternating scheme such as a GAN's."""
