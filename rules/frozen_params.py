@@ -111,9 +111,10 @@ class FrozenParams(Rule):
                 ),
             )
         weights = [p for p in everything if _learns(p)]
-        stuck = [p for p in weights if _frozen(p)]
+        twins = _trainable_twins(everything)
+        stuck = [p for p in weights if _frozen(p) and not any((p.shape, variant) in twins for variant in _variants(p.name))]
         share = _size(stuck) / max(1, _size(weights))
-        if not parameters.pretrained and share >= FROZEN_SHARE and not _momentum_copy(stuck, everything):
+        if not parameters.pretrained and share >= FROZEN_SHARE:
             held = sum(p.optimizer is not None for p in stuck)
             return failed(
                 f"{len(stuck)} of {len(weights)} weight tensors ({share:.0%} of the weights) have requires_grad=False in a model without "
@@ -220,10 +221,9 @@ def _size(parameters: Iterable[ParameterInfo]) -> int:
     return sum(p.size for p in parameters)
 
 
-def _momentum_copy(stuck: Sequence[ParameterInfo], everything: Sequence[ParameterInfo]) -> bool:
-    """Whether each tensor has a trainable twin: same shape, same name but for one word (``online.0.weight``, ``target.0.weight``)."""
-    twins = {(p.shape, variant) for p in everything if p.requires_grad for variant in _variants(p.name)}
-    return all(any((p.shape, variant) in twins for variant in _variants(p.name)) for p in stuck)
+def _trainable_twins(everything: Sequence[ParameterInfo]) -> set[tuple[tuple[int, ...], tuple[str, ...]]]:
+    """Shapes and names of what a momentum copy may copy; its own names differ by one word (``online.0.weight``, ``target.0.weight``)."""
+    return {(p.shape, variant) for p in everything if p.requires_grad for variant in _variants(p.name)}
 
 
 def _variants(name: str) -> Iterable[tuple[str, ...]]:

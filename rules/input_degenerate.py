@@ -171,6 +171,8 @@ def _repeated(pairs: Sequence[tuple[BatchView, Leaf]], samples: int) -> Verdict 
     hopeless = (
         all(leaf.repeated_rows - view.drawn_again == leaf.shape[0] - 1 and _targets_differ(view) for view, leaf in large) and len(large) > 1
     )
+    if not hopeless and all(_one_hot(leaf) for _, leaf in pairs):
+        return None
     again = ", while their targets differ" if hopeless else ""
     return failed(
         f"{repeated:,} of {samples:,} samples that enter the model equal an earlier one of their batch{again}.",
@@ -187,6 +189,12 @@ def _repeated(pairs: Sequence[tuple[BatchView, Leaf]], samples: int) -> Verdict 
 
 def _targets_differ(view: BatchView) -> bool:
     return any(leaf.distinct > 1 for leaf in view.leaves if leaf.role == "target")
+
+
+def _one_hot(leaf: Leaf) -> bool:
+    """Whether a sample names one of as many states as it has values, so that a batch of some size must repeat some."""
+    width = math.prod(leaf.shape[1:])
+    return leaf.distinct == 2 and (leaf.minimum, leaf.maximum) == (0.0, 1.0) and math.isclose(leaf.mean * width, 1.0, rel_tol=1e-4)
 
 
 def _dead_channel(batches: Batches) -> Verdict | None:

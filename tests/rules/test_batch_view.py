@@ -91,3 +91,16 @@ def test_other_picture_sizes_in_validation_are_fine():
 
 def test_says_so_when_nothing_was_recorded():
     assert Rule().judge(Batches()).kind == "not-run"
+
+
+def test_what_has_not_entered_the_model_yet_is_no_other_kind_of_input():
+    flat = image(kind="table", shape=(32, 784))
+    trained = BatchView(phase="train", leaves=(image(), labels()), inputs=(flat,))
+    unused = BatchView(phase="val", leaves=(image(), labels()))
+    assert Rule().judge(Batches(train=(trained,), val=(unused,))).kind == "pass"
+
+
+def test_a_part_of_what_a_loop_computes_its_target_from_may_stand_still():
+    still, moving = labels(path="target 1", minimum=0.95, maximum=0.95, distinct=1), labels(path="target 2")
+    assert Rule().judge(Batches(train=(view(image(), still, moving),) * 2)).kind == "pass"
+    assert Rule().judge(Batches(train=(view(image(), still),) * 2)).kind == "fail"

@@ -127,3 +127,14 @@ def test_warns_of_new_words_in_a_frozen_embedding():
 def test_passes_a_frozen_embedding_that_lacks_few_words():
     table = parameter("table.weight", trainable=False, kind="Embedding")
     assert judge(table, parameter("head.weight"), shared_rows=SharedRows(name="table.weight", words=5, used=90)).kind == "pass"
+
+
+def test_passes_a_teacher_whose_student_has_one_fixed_gain_too():
+    gains = [parameter(f"{side}.last.weight_g", trainable=False, optimizer=None, shape=(64, 1)) for side in ("student", "teacher")]
+    student = parameter("student.head.0.weight")
+    teacher = parameter("teacher.head.0.weight", trainable=False, optimizer=None)
+    assert judge(student, teacher, *gains).kind == "pass"
+    lone = parameter("extra.0.weight", trainable=False, optimizer=None)
+    verdict = judge(student, teacher, lone)
+    assert verdict.severity is Severity.WARNING
+    assert "1 of 3" in verdict.message

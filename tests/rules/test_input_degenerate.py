@@ -106,3 +106,9 @@ def test_a_causal_mask_that_is_larger_than_its_tokens_is_not_what_repeats():
     ):
         view = BatchView(phase="train", leaves=(tokens, mask), inputs=(tokens, mask), where=LOADER)
         assert InputDegenerate().judge(Batches(train=(view,) * 8)).kind == "pass"
+
+
+def test_states_of_which_each_is_a_one_of_a_row_repeat_by_nature():
+    states = image(kind="table", shape=(64, 36), distinct=2, minimum=0.0, maximum=1.0, mean=1 / 36, repeated_rows=40)
+    assert judge(states, count=8).kind == "pass"
+    assert judge(image(kind="table", shape=(64, 36), distinct=2, mean=0.5, repeated_rows=40), count=8).kind == "fail"
