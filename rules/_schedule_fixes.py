@@ -5,7 +5,7 @@ from __future__ import annotations
 from trainlint.finding import Edit, Fix
 from trainlint.measurements import SchedulerInfo
 
-__all__ = ["each_epoch", "each_step"]
+__all__ = ["each_epoch", "each_step", "start"]
 
 
 def each_epoch(scheduler: SchedulerInfo) -> Fix:
@@ -47,6 +47,36 @@ def each_step(scheduler: SchedulerInfo) -> Fix:
         summary='Step it after each optimizer step (in Lightning: "interval": "step").',
         code="optimizer.step()\nscheduler.step()      # inside the loop over batches",
         edit=Edit(kind="schedule-each-step"),
+    )
+
+
+def start(scheduler: SchedulerInfo, *, steps: bool, by_trainer: bool) -> Fix:
+    """How a schedule that is never stepped is mended; ``steps``: its length is one in steps; ``by_trainer``: a trainer is to step it."""
+    if by_trainer and scheduler.stepped_where is not None:
+        unit = "step(epoch)" if scheduler.unit == "epochs" else "step_update(num_updates)" if scheduler.unit else "step()"
+        return Fix(
+            summary=f"Have the method step it each time it is called; what it steps by need not be a metric, which is None without a `monitor`: {unit}.",
+            code="def lr_scheduler_step(self, scheduler, metric):\n    scheduler.step(epoch=self.current_epoch + 1)"
+            if scheduler.unit == "epochs"
+            else "def lr_scheduler_step(self, scheduler, metric):\n    scheduler.step()",
+        )
+    if by_trainer:
+        return Fix(
+            summary="Return it beside the optimizer, so that the trainer steps it.",
+            code=f'return [optimizer], [{{"scheduler": scheduler, "interval": "{"step" if steps else "epoch"}"}}]',
+        )
+    if scheduler.unit:
+        told = "epochs" if scheduler.unit == "epochs" else "updates"
+        return Fix(
+            summary=f"Tell it the {told} that have gone by.",
+            code="scheduler.step(epoch + 1)  # after each epoch"
+            if told == "epochs"
+            else "scheduler.step_update(num_updates)  # after each step",
+        )
+    return Fix(
+        summary=f"Step it {'after each optimizer step' if steps else 'once an epoch'}.",
+        code="optimizer.step()\nscheduler.step()" if steps else "validate(model)\nscheduler.step()",
+        edit=Edit(kind="schedule-start", values={"each": "step" if steps else "epoch"}),
     )
 
 

@@ -13,7 +13,7 @@ the length of the run, where both are known.
   `range` loop around it has turns, and is stepped several times in one turn.
 - **timm's schedulers**, which are told epochs (`step`) or updates (`step_update`) and go by one of the two: the same, by the counts
   that they are told; an **error** or **warning** as for a schedule that is never stepped when they are told of the other unit only.
-- **Never stepped** although an epoch went by: an **error** when it was to warm up from a fifth of its peak or less, else a **warning**.
+- **Never stepped** although an epoch went by, by the loop or by the method that a trainer calls for it (`lr_scheduler_step`): an **error** when it was to warm up from a fifth of its peak or less, else a **warning**.
 - **Error**: a schedule whose optimizer was replaced and takes no step, so that the rate that trains never changes.
 - **Warm-up longer than the run** (LambdaLR, LinearLR): an **error** when the learning rate does not reach a tenth of its peak in three
   epochs or more, a **warning** when it does not reach half of it.
@@ -26,8 +26,8 @@ Schedules of ignite (`PiecewiseLinear`, `LinearCyclicalScheduler`, `CosineAnneal
 the events that they are attached to: iterations or epochs.
 
 Restarting and cyclic schedules may be shorter than the run, rising ones (warm-ups) too. Schedulers inside others (SequentialLR) and
-beside others on the same optimizer are not asked to be stepped themselves, nor are those that a framework steps (it calls the optimizer
-with a closure and the scheduler when it pleases). A run cut short for a test (`--epochs 1`) passes.
+beside others on the same optimizer are not asked to be stepped themselves, nor are those that a trainer steps only now and then (Lightning's
+`frequency`, and schedules that wait for a metric). A run cut short for a test (`--epochs 1`) passes.
 
 ## Why it matters
 
@@ -82,7 +82,7 @@ from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Loop, Optimizers, SchedulerInfo
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 from trainlint_rules._counted_schedules import in_rounds, never_told
-from trainlint_rules._schedule_fixes import each_epoch, each_step
+from trainlint_rules._schedule_fixes import each_epoch, each_step, start
 from trainlint_rules._schedules import RunLength, by_trainer, drawn, goes_by_epochs, left_after_epoch, stepped_at
 
 #: Calls too few or too many by this factor, and how closely the length has to fit the other unit.
@@ -175,7 +175,7 @@ def _faults(scheduler: SchedulerInfo, run: RunLength, *, beside: bool) -> Iterat
         yield from never_told(scheduler, run)
     if scheduler.orphaned:
         yield from _orphaned(scheduler)
-    elif not scheduler.calls and not beside and not scheduler.sometimes and not scheduler.unit:
+    elif not scheduler.calls and not beside and not scheduler.sometimes and not scheduler.idle_where:
         yield from _never(scheduler, run)
     elif scheduler.cadence == "epoch":
         mixed_up = list(_too_rare(scheduler, run))
@@ -220,7 +220,7 @@ def _orphaned(scheduler: SchedulerInfo) -> Iterator[Verdict]:
 
 
 def _never(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
-    if not run.loop.has_loader or run.loop.epochs_begun < 2 or run.loop.closure or scheduler.kind == "SWALR":
+    if not run.loop.has_loader or run.loop.epochs_begun < 2 or scheduler.kind == "SWALR":
         return
     preview, full = scheduler.preview, run.loop.epochs_begun - 1
     low = bool(preview) and preview[0] <= WARMUP * max(preview)
@@ -230,12 +230,8 @@ def _never(scheduler: SchedulerInfo, run: RunLength) -> Iterator[Verdict]:
         f"{scheduler.kind} was built but not stepped in {full} {'epoch' if full == 1 else 'epochs'}: the learning rate{stays}{peak}.",
         severity=Severity.ERROR if low else Severity.WARNING,
         evidence={"measured": 0, "horizon": scheduler.horizon, "epochs": full},
-        location=scheduler.where,
-        fix=Fix(
-            summary=f"Step it {'after each optimizer step' if scheduler.kind in PER_STEP else 'once an epoch'}.",
-            code="optimizer.step()\nscheduler.step()" if scheduler.kind in PER_STEP else "validate(model)\nscheduler.step()",
-            edit=Edit(kind="schedule-start", values={"each": "step" if scheduler.kind in PER_STEP else "epoch"}),
-        ),
+        location=scheduler.stepped_where or scheduler.where,
+        fix=start(scheduler, steps=scheduler.kind in PER_STEP, by_trainer=run.loop.closure),
         details=drawn(scheduler, None),
     )
 

@@ -114,8 +114,17 @@ def test_does_not_judge_before_an_epoch_went_by():
     assert judge(scheduler("CosineAnnealingLR", "never", 30), begun=0).kind == "not-run"
 
 
-def test_leaves_it_to_a_framework_when_to_step():
-    assert judge(scheduler("OneCycleLR", "never", 30, CYCLE), closure=True).kind == "not-run"
+def test_fails_when_a_trainer_is_not_given_the_schedule_or_its_method_does_not_step_it():
+    verdict = judge(scheduler("OneCycleLR", "never", 30, CYCLE), closure=True)
+    assert verdict.severity is Severity.ERROR
+    assert "return [optimizer]" in verdict.fix.code
+    verdict = judge(scheduler("CosineLRScheduler", "never", 30, CYCLE, unit="epochs", stepped_where=BUILT), closure=True)
+    assert verdict.location == BUILT
+    assert "lr_scheduler_step" in verdict.fix.code
+
+
+def test_leaves_it_to_a_trainer_when_to_step():
+    assert judge(scheduler("OneCycleLR", "never", 30, CYCLE, sometimes=True), closure=True).kind == "not-run"
 
 
 def test_passes_schedules_inside_or_beside_others():

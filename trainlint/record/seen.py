@@ -245,6 +245,8 @@ class SchedulerSeen:
     """Plain attributes just after construction."""
     sometimes: bool = False
     """Its step() stands under a condition on how far the run is."""
+    stepper: Place | None = None
+    """The method of the user's by which a trainer steps it."""
     built_in: tuple[Turn, ...] = ()
     """The ``range`` loops that it was built in."""
     turns: list[tuple[Turn, ...]] = field(default_factory=list)

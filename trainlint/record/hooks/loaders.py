@@ -6,7 +6,6 @@ import dis
 import functools
 import inspect
 import sys
-from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+from trainlint.record.hooks.lightning import LightningHooks
 from trainlint.record.hooks.replacing import Replace
 from trainlint.record.recorder import Recorder
 from trainlint.record.seen import Iteration
@@ -54,12 +54,7 @@ def hook_loaders(recorder: Recorder, replace: Replace) -> None:
     def __iter__(self: DataLoader[Any]) -> Any:
         if not recorder.on:
             return iterate(self)
-        for name in ("lightning.pytorch.loops.training_epoch_loop", "pytorch_lightning.loops.training_epoch_loop"):
-            loop = getattr(sys.modules.get(name), "_TrainingEpochLoop", None)
-            if loop is not None and loop not in lightning:
-                lightning.append(loop)
-                replace(loop, "_should_check_val_fx", _validating(recorder, loop._should_check_val_fx))
-                replace(loop, "update_lr_schedulers", _scheduling(recorder, loop.update_lr_schedulers))
+        lightning.look()
         begun = recorder.iteration_begun(self)  # before the iterator, which asks for indices at once when it has workers
         if begun is None:
             return iterate(self)
@@ -71,7 +66,7 @@ def hook_loaders(recorder: Recorder, replace: Replace) -> None:
         passes[id(iterator)] = (iterator, begun)
         return iterator
 
-    lightning: list[Any] = []
+    lightning = LightningHooks(recorder, replace)
 
     @functools.wraps(following)
     def __next__(self: Any) -> Any:
@@ -133,25 +128,3 @@ def _end_counted_epoch(engine: Any) -> None:
     """Ignite begins pass after pass until an epoch has the length that it counted on; without one the end of a pass ends the epoch."""
     if any(c.__name__ == "Engine" and c.__module__.startswith("ignite.") for c in type(engine).__mro__):
         engine.state.epoch_length = None
-
-
-def _validating(recorder: Recorder, should_check: Callable[..., bool]) -> Callable[..., bool]:
-    """Lightning validates after the last batch that it counted on; an epoch that is cut short ends earlier."""
-
-    @functools.wraps(should_check)
-    def checks(self: Any, *args: Any) -> bool:
-        return should_check(self, *args) or (recorder.ends_here() and self._should_check_val_epoch())
-
-    return checks
-
-
-def _scheduling(recorder: Recorder, update: Callable[..., None]) -> Callable[..., None]:
-    """Lightning steps schedules of epochs after the last batch that it counted on, right after those of steps."""
-
-    @functools.wraps(update)
-    def updated(self: Any, interval: str, update_plateau_schedulers: bool) -> None:
-        update(self, interval, update_plateau_schedulers)
-        if interval == "step" and not update_plateau_schedulers and recorder.ends_here() and not self._num_ready_batches_reached():
-            update(self, "epoch", update_plateau_schedulers)
-
-    return updated

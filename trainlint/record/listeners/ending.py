@@ -64,7 +64,7 @@ class Ending(Books):
         self.recording.casts = dict(self.writer.casts)
         self.recording.seconds = time.monotonic() - self.begun
         for seen in self.recording.schedulers:
-            seen.sometimes = called_sometimes(self.frames, seen.scheduler, "step")
+            seen.sometimes |= called_sometimes(self.frames, seen.scheduler, "step")
         if self.on_finish is not None:
             self.on_finish(self.recording)
 

@@ -185,6 +185,13 @@ class OptimizerListener(GradientListener):
         self.note("schedule", type(scheduler).__name__, place, lr=lr)
 
     @guarded
+    def scheduler_configured(self, scheduler: Any, place: Place | None, *, seldom: bool) -> None:
+        """A trainer steps a scheduler, by the user's method at ``place`` where there is one; ``seldom``: not at every turn."""
+        seen = self._schedulers.get(id(scheduler))
+        if seen is not None:
+            seen.stepper, seen.sometimes = place, seen.sometimes or seldom
+
+    @guarded
     def scheduler_idle(self, scheduler: Any) -> None:
         """A scheduler was told a count in the unit that it does not go by."""
         self.scheduler_built(scheduler)
