@@ -4,6 +4,7 @@
 
 - **Error**: gradients are computed but the optimizer never steps, and they are cleared away.
 - **Error**: the same where an accumulation is longer than every epoch, and gradients are cleared at its start.
+- **Error**: accelerate holds each step back, since the script calls `step()` at none of the batches at which it would let one through.
 - **Error**: a framework steps by a closure, and the training step hands it no loss.
 - **Error**: steps are taken without any gradient, because `backward()` is never called or comes after the step and the clearing.
 - **Error**: gradients are cleared between `backward()` and the step that should use them.
@@ -66,6 +67,8 @@ from trainlint_rules._timelines import timeline
 MOST = 0.5
 #: backward() calls without a step and without clearing that are worth a warning.
 UNUSED_BACKWARDS = 8
+#: Steps that accelerate held back, and rounds of batches that it accumulates, from which on it will hold back all others.
+HELD = 2
 #: Batches after which a scan ends an epoch without a step.
 CUT_SHORT = 96
 #: Steps by a closure that are enough to see that it never goes backward.
@@ -191,6 +194,9 @@ def _never_steps(loop: Loop) -> Verdict:
         return not_run("no optimizer steps: the parameters are updated by hand")
     if any(event.kind == "unscale" for event in loop.events):
         return not_run("the gradient scaler let no step through so far, as it does while it looks for its factor")
+    held = [event for event in loop.events if event.kind == "step-held"]
+    if len(held) >= HELD and len(backwards) >= HELD * max(float(event.info.get("batches", 1)) for event in held):
+        return _held_back(loop, held, len(backwards))
     if len(backwards) < 2:
         return not_run("the run ended before an optimizer step could be expected")
     if _longest_epoch(loop.events) >= CUT_SHORT:
@@ -212,6 +218,23 @@ def _never_steps(loop: Loop) -> Verdict:
         location=backwards[-1].where,
         fix=Fix(summary=summary, code="loss.backward()\noptimizer.step()", edit=Edit(kind="optimizer-step")),
         details=(timeline(loop, "backward"),),
+    )
+
+
+def _held_back(loop: Loop, held: Sequence[Event], backwards: int) -> Verdict:
+    """Steps that accelerate holds back, each of them: they are called at other batches than those at which it lets one through."""
+    return failed(
+        f"step() was called {len(held)} times in {backwards} backward() calls, and accelerate held each back as one of a batch that it still "
+        "accumulates: nothing is updated. The script's own condition and accelerate's never hold at the same batch.",
+        severity=Severity.ERROR,
+        evidence={"measured": 0, "expected": len(held), "backwards": backwards},
+        location=held[-1].where,
+        fix=Fix(
+            summary="Within accumulate(), call step() and zero_grad() at each batch: accelerate itself knows when to let them through.",
+            code="with accelerator.accumulate(model):\n    loss = criterion(model(inputs), targets)\n    accelerator.backward(loss)\n"
+            "    optimizer.step()\n    optimizer.zero_grad()",
+        ),
+        details=(timeline(loop, "step-held"),),
     )
 
 

@@ -140,3 +140,23 @@ def test_a_step_that_returns_no_loss_is_named_where_it_returns():
     steps = [Step(optimizer=0, where=STEP)] * 4
     verdict = judge(*steps, closure=True, step_returns_where=returns, events=events("batch", "clear", "forward", "loss", "step"))
     assert (verdict.severity, verdict.location) == (Severity.ERROR, returns)
+
+
+def held(times: int, batches: float) -> tuple[Event, ...]:
+    """Steps that accelerate holds back at every other batch."""
+    return (
+        Event(kind="backward", where=BACKWARD),
+        Event(kind="backward"),
+        Event(kind="step-held", where=STEP, info={"batches": batches}),
+    ) * times
+
+
+def test_fails_when_accelerate_holds_back_each_step():
+    verdict = judge(events=held(8, 4.0))
+    assert verdict.severity is Severity.ERROR
+    assert verdict.location == STEP
+    assert "8 times in 16 backward() calls" in verdict.message
+
+
+def test_waits_for_the_end_of_what_accelerate_accumulates():
+    assert judge(events=held(3, 64.0)).kind == "not-run"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -45,8 +46,14 @@ def hook_optimizers(recorder: Recorder, replace: Replace) -> None:
     """Tell of optimizers that are built and loaded; their steps come by torch's own hooks."""
     init, load = Optimizer.__init__, Optimizer.load_state_dict
 
+    wrapped: list[type] = []
+
     @functools.wraps(init)
     def __init__(self: Optimizer, *args: Any, **kwargs: Any) -> None:
+        wrapper = getattr(sys.modules.get("accelerate.optimizer"), "AcceleratedOptimizer", None)
+        if wrapper is not None and wrapper not in wrapped:  # the script imports it, so it is looked for when an optimizer is built
+            wrapped.append(wrapper)
+            replace(wrapper, "step", _holding_back(recorder, wrapper.step))
         init(self, *args, **kwargs)
         if recorder.awake:
             recorder.optimizer_built(self)
@@ -59,6 +66,19 @@ def hook_optimizers(recorder: Recorder, replace: Replace) -> None:
 
     replace(Optimizer, "__init__", __init__)
     replace(Optimizer, "load_state_dict", load_state_dict)
+
+
+def _holding_back(recorder: Recorder, step: Callable[..., Any]) -> Callable[..., Any]:
+    """accelerate lets a step through at the last batch of those that it accumulates; the others are told as held back."""
+
+    @functools.wraps(step)
+    def stepped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = step(self, *args, **kwargs)
+        if recorder.on and not self.gradient_state.sync_gradients:
+            recorder.note("step-held", batches=self.gradient_state.num_steps)
+        return result
+
+    return stepped
 
 
 def hook_schedulers(recorder: Recorder, replace: Replace) -> None:
