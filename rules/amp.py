@@ -43,7 +43,8 @@ scaler.update()
 
 - Five skipped steps: five halvings of the initial factor of 65,536 leave 2,048; float16 holds values up to 65,504, so sound gradients
   fit by then.
-- Half of the weights: in float32 hardly any stays as it is. Weights of 16 bits that mostly move pass, and so do optimizers other than torch's, which may
+- Half of the weights, at the full learning rate (from smaller steps of a warm-up it is told how many move at most): in float32 hardly any stays
+  as it is. Weights of 16 bits that mostly move pass, and so do optimizers other than torch's, which may
   round at random or keep the remainder.
 - Steps around the scaler: all of them, because one of several optimizers may do without it.
 
@@ -56,7 +57,7 @@ scaler.update()
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Loop, OptimizerInfo, Optimizers, ParameterInfo, Parameters, Step
@@ -64,8 +65,8 @@ from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: Skipped steps, none of them taken, from which on the scaler does not find a factor.
 SKIPPED = 5
-#: Share of the weights that a step leaves as they are, and the share of the full learning rate from which on a step counts.
-LOST, FULL = 0.5, 0.5
+#: Share of the weights that a step at the full learning rate leaves as they are.
+LOST = 0.5
 
 _ORDER = Fix(
     summary="Unscale the gradients before clipping them.",
@@ -98,7 +99,7 @@ class Amp(Rule):
         for optimizer in optimizers.optimizers:
             short = [p for p in parameters.parameters if p.optimizer == optimizer.index and p.unmoved is not None and not p.norm_or_bias]
             rate = _full_rate(optimizer, optimizers)
-            lost = _share(p for p in short if p.lr and p.lr >= FULL * rate)
+            lost = _share(short, rate)
             if lost is not None and lost >= LOST:
                 return _rounded(parameters, optimizer, lost, rate)
         if not loop.gradient_scaler:
@@ -136,9 +137,13 @@ def _full_rate(optimizer: OptimizerInfo, optimizers: Optimizers) -> float:
     return max([*previews, *(group.lr for group in optimizer.groups)], default=0.0)
 
 
-def _share(weights: Iterable[ParameterInfo]) -> float | None:
-    """Share of the elements of some weights that a step leaves as they are; None without weights."""
-    sizes = [(p.size, p.unmoved or 0.0) for p in weights]
+def _share(weights: Sequence[ParameterInfo], rate: float) -> float | None:
+    """Share of the elements of some weights that a step at the full rate leaves as they are, at least; None without weights.
+
+    A weight moves when the step is half its gap, which grows with the weight; so of weights that are spread evenly about zero, or lie closer
+    to it, those that move are at most as many times more as the step is longer.
+    """
+    sizes = [(p.size, max(1 - (1 - (p.unmoved or 0.0)) * max(rate / p.lr, 1.0), 0.0)) for p in weights if p.lr]
     total = sum(size for size, _ in sizes)
     return sum(size * unmoved for size, unmoved in sizes) / total if total else None
 

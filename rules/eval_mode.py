@@ -6,7 +6,8 @@ Every pass over validation batches between training steps, through a loader or b
 
 - **Error**: the model was in training mode and has layers for which that matters (dropout, batch norm, stochastic depth).
 - **Warning**: functional dropout (`F.dropout` without `training=`, `dropout_p` of attention) is active although the model is in
-  evaluation mode. The validation call is made once more to see it.
+  evaluation mode. The validation call is made once more to see it; where the script evaluates (`.eval()` in its source) later than the
+  scan goes, a call of its training.
 - **Warning**: gradients were recorded. A note for models of less than a million parameters, where it costs little.
 
 With several optimizers training mode is a warning: some adversarial models keep dropout on as their source of noise. So it is where no loader is read, and
@@ -55,6 +56,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
+from trainlint.location import Location
 from trainlint.measurements import Loop, Parameters, ValidationPass
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -78,6 +80,8 @@ class EvalMode(Rule):
     def judge(self, loop: Loop, parameters: Parameters) -> Verdict:
         """Judge training mode first, then gradients."""
         passes = [p for p in loop.validation if p.batches]
+        if not passes and loop.dropout_where is not None:
+            return _dropping("when the model is evaluated", {"measured": 1, "expected": 0, "threshold": 0}, loop.dropout_where)
         if not passes:
             return not_run("no validation pass was seen")
         if not any(p.used for p in parameters.parameters):
@@ -87,7 +91,11 @@ class EvalMode(Rule):
             return _training_mode(loop, passes, training)
         dropping = [p for p in passes if p.dropout_where is not None]
         if dropping:
-            return _dropping(passes, dropping)
+            return _dropping(
+                f"in {len(dropping)} of {len(passes)} validation passes",
+                {**_evidence(passes), "measured": len(dropping), "expected": 0, "threshold": 0},
+                dropping[0].dropout_where,
+            )
         grad = [p for p in passes if p.grad]
         if grad:
             return _with_gradients(loop, passes, grad, sum(p.size for p in parameters.parameters if p.used))
@@ -111,13 +119,12 @@ def _training_mode(loop: Loop, passes: Sequence[ValidationPass], training: Seque
     )
 
 
-def _dropping(passes: Sequence[ValidationPass], dropping: Sequence[ValidationPass]) -> Verdict:
+def _dropping(when: str, evidence: dict[str, Json], where: Location | None) -> Verdict:
     return failed(
-        f"Dropout is active in {len(dropping)} of {len(passes)} validation passes although the model is in evaluation mode: "
-        "as a function it drops unless it is told the mode.",
+        f"Dropout is active {when} although the model is in evaluation mode: as a function it drops unless it is told the mode.",
         severity=Severity.WARNING,
-        evidence={**_evidence(passes), "measured": len(dropping), "expected": 0, "threshold": 0},
-        location=dropping[0].dropout_where,
+        evidence=evidence,
+        location=where,
         fix=Fix(
             summary="Hand it the mode of the module, or use a layer, which knows it.",
             code="x = F.dropout(x, p=0.5, training=self.training)\n"

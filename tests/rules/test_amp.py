@@ -90,3 +90,9 @@ def test_warns_when_steps_on_weights_of_16_bits_are_rounded_away():
 
 def test_weights_that_mostly_move_or_warm_up_are_not_rounded_away():
     assert rounded(0.3).kind == rounded(None).kind == rounded(0.9, lr=1e-6).kind == "not-run"
+
+
+def test_steps_of_a_warm_up_tell_how_many_weights_the_full_rate_will_move():
+    """At a fifth of the rate 8 % of the weights move, so at the full rate 40 % do, at most."""
+    assert "leaves 60%" in rounded(0.92, lr=2e-5).message
+    assert rounded(0.88, lr=2e-5).kind == "not-run"

@@ -70,3 +70,10 @@ def test_warns_of_dropout_that_does_not_know_the_mode():
 
 def test_says_nothing_when_no_training_was_recorded():
     assert EvalMode().judge(Loop(validation=(validation(grad=True),)), Parameters()).kind == "not-run"
+
+
+def test_warns_of_dropout_in_an_evaluation_that_is_still_to_come():
+    place = Location("train.py", 12)
+    parameters = Parameters(parameters=(ParameterInfo(name="w", module="", module_kind="Linear", shape=(1,), size=1, requires_grad=True),))
+    verdict = EvalMode().judge(Loop(dropout_where=place), parameters)
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, place)

@@ -134,6 +134,8 @@ class Loop(Measurement):
     """Parameters change between steps without any optimizer."""
     closure: bool = False
     """step() is called with a closure."""
+    dropout_where: Location | None = None
+    """Where a function drops units in evaluation mode too, when no evaluation was seen but the script's source has one."""
     step_returns_where: Location | None = None
     """Where the training step that a framework calls returns nothing, or its loss, when no loss ever comes back; else where it begins."""
     ours: bool = False

@@ -1,21 +1,27 @@
 """Whether a model drops units in evaluation mode, which functional dropout does unless it is told the mode.
 
-A validation call is made once more in evaluation mode, and the calls of dropout in it are looked at.
+A validation call is made once more in evaluation mode, and the calls of dropout in it are looked at. Where the script evaluates later than
+the recording goes, a call of its training stands for it.
 """
 
 from __future__ import annotations
 
+import ast
+import sys
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
+from trainlint.probes.source.own_files import own_files
 from trainlint.record.frames import Frames, Place
+from trainlint.record.planned import source_tree
 from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Call
 
-__all__ = ["dropout_in_evaluation"]
+__all__ = ["dropout_in_evaluation", "dropout_to_come"]
 
 #: Place of the probability among the arguments of an operation that drops when it is not 0, whatever the mode.
 _BY_PROBABILITY = {"scaled_dot_product_attention": (4, "dropout_p")}
@@ -48,8 +54,30 @@ def dropout_in_evaluation(recording: Recording) -> tuple[Call, Place] | None:
 
     Calls with layers that were left in training mode are passed over: that is another fault, or dropout as a means to measure doubt.
     """
-    chosen = {id(c.module): c for c in reversed(recording.calls) if _is_evaluation(c)}
-    for call in chosen.values():
+    return _dropping(recording, (c for c in recording.calls if _is_evaluation(c)))
+
+
+def dropout_to_come(recording: Recording) -> Place | None:
+    """The line that will drop when a script that has not evaluated yet does so: its source calls ``.eval()``, and asks for no dropout then."""
+    if not _evaluates(recording.frames):
+        return None
+    found = _dropping(recording, (c for c in recording.calls if c.trained and c.inputs))
+    line = recording.frames.location(found[1]) if found is not None else None
+    return found[1] if found is not None and line is not None and "training=True" not in line.text.replace(" ", "") else None
+
+
+def _evaluates(frames: Frames) -> bool:
+    trees = (source_tree(name) for name in own_files(frames, sys.modules))
+    calls = (node for tree in trees if tree is not None for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return any(isinstance(c.func, ast.Attribute) and c.func.attr == "eval" and not (c.args or c.keywords) for c in calls)
+
+
+def _dropping(recording: Recording, calls: Iterable[Call]) -> tuple[Call, Place] | None:
+    """The first call of a model that drops when it is made again in evaluation mode, and the line that does."""
+    first: dict[int, Call] = {}
+    for call in calls:
+        first.setdefault(id(call.module), call)
+    for call in first.values():
         modes = [(m, m.training) for m in call.module.modules()]
         watch = _Dropouts(recording.frames)
         try:

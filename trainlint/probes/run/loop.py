@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from trainlint.measurements import Event, Loop, Step
+from trainlint.probes.run.eval_dropout import dropout_to_come
 from trainlint.probes.run.validation import validation_passes
 from trainlint.probes.source.statements import step_returns_at
 from trainlint.probes.step.loss import is_mean_reduced
@@ -32,6 +33,7 @@ def measure_loop(recording: Recording, deadline: float, settings: Settings) -> L
     late = (off or whole)[:1]
     steps = recording.steps
     models = recording.models()
+    validation = tuple(validation_passes(recording))
     accumulation = Counter(len(s.backwards) for s in steps if s.backwards).most_common(1)
     return Loop(
         events=() if recording.own_loop else tuple(_event(recording, h, i) for i, h in enumerate(recording.happenings[:2000])),
@@ -41,7 +43,8 @@ def measure_loop(recording: Recording, deadline: float, settings: Settings) -> L
         has_validation=bool(recording.loaders_of("val")),
         optimizers=len(recording.optimizers),
         stepped_optimizers=recording.turns,
-        validation=tuple(validation_passes(recording)),
+        validation=validation,
+        dropout_where=None if validation or recording.own_loop else at(dropout_to_come(recording)),
         train_forwards=len(trained),
         eval_mode_forwards=len(whole),
         eval_mode_where=at(late[0].place) if late else None,

@@ -69,7 +69,7 @@ def hook_optimizers(recorder: Recorder, replace: Replace) -> None:
 
 
 def _holding_back(recorder: Recorder, step: Callable[..., Any]) -> Callable[..., Any]:
-    """accelerate lets a step through at the last batch of those that it accumulates; the others are told as held back."""
+    """Accelerate lets a step through at the last batch of those that it accumulates; the others are told as held back."""
 
     @functools.wraps(step)
     def stepped(self: Any, *args: Any, **kwargs: Any) -> Any:

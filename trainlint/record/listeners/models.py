@@ -72,7 +72,8 @@ class ModelListener(LoaderListener):
         if self.current is not None:
             self.current.forwards += 1
             self.current.grad_forwards += grad
-        if not grad and self.current is not None and self.current.forwards <= self.settings.val_batches:
+        validated = not grad and self.current is not None and self.current.forwards <= self.settings.val_batches
+        if validated or (grad and not self.steps_done and all(c is call or c.module is not module for c in self.recording.calls)):
             call.inputs = tuple(t.detach() for t in inputs)
         if not grad:
             self.recording.answers.keep(type(module).__name__, outputs[:1], place, self.current)
