@@ -144,7 +144,8 @@ def _wrapped(batches: Batches) -> Verdict:
 def _blank(view: BatchView, leaves: Sequence[Leaf], samples: int) -> Verdict | None:
     blank = sum(leaf.constant_rows for leaf in leaves)
     share = blank / samples if samples else 0.0
-    if samples < SAMPLES or share < BLANK_NOTE:
+    tokens = all(leaf.kind == "tokens" for leaf in leaves)  # of which a row may be a place, as the first of all texts
+    if samples < SAMPLES or share < (BLANK_WARNING if tokens else BLANK_NOTE):
         return None
     severity = Severity.ERROR if share >= BLANK_ERROR else Severity.WARNING if share >= BLANK_WARNING else Severity.NOTE
     value = f" ({leaves[0].minimum:g} everywhere)" if leaves[0].minimum == leaves[0].maximum else ""

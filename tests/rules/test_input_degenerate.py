@@ -112,3 +112,9 @@ def test_states_of_which_each_is_a_one_of_a_row_repeat_by_nature():
     states = image(kind="table", shape=(64, 36), distinct=2, minimum=0.0, maximum=1.0, mean=1 / 36, repeated_rows=40)
     assert judge(states, count=8).kind == "pass"
     assert judge(image(kind="table", shape=(64, 36), distinct=2, mean=0.5, repeated_rows=40), count=8).kind == "fail"
+
+
+def test_the_first_token_of_all_texts_is_no_blank_sample():
+    texts = image(kind="tokens", shape=(16, 32), dtype="int64", maximum=40.0, constant_rows=3)
+    assert judge(texts, count=4).kind == "pass"
+    assert judge(image(kind="tokens", shape=(16, 32), dtype="int64", constant_rows=10), count=4).kind == "fail"

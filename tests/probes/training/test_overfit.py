@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from probes.recorded import Net, measured, train
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.step.replay import rehearsal
-from trainlint.probes.training.overfit import measure_overfit, next_token_floor
+from trainlint.probes.training.next_token import next_token_floor
+from trainlint.probes.training.overfit import measure_overfit
 from trainlint.record.operation import Operation
 
 IDS = torch.tensor([[0, 1, 2], [0, 3, 4]] * 3)
@@ -26,6 +27,20 @@ def test_tokens_that_differ_after_the_same_beginning_have_a_floor() -> None:
     recording = train(model, DataLoader(TensorDataset(IDS), 2), loss)
     with rehearsal(recording) as trial:
         # The first of two positions is a coin toss, the second is certain.
+        assert next_token_floor(trial, {}) == pytest.approx(math.log(2) / 2)
+
+
+@pytest.mark.parametrize("shifted", ["in the loop", "by the loader"])
+def test_texts_that_lie_along_the_first_axis_have_the_same_floor(shifted: str) -> None:
+    """(time, batch) is what a recurrent layer takes unless it is told otherwise."""
+    model = Net(lambda self, ids: self.head(self.tokens(ids)), tokens=nn.Embedding(5, 8), head=nn.Linear(8, 5))
+    if shifted == "in the loop":
+        loader = DataLoader(list(IDS), 2, collate_fn=lambda texts: torch.stack(texts, 1))
+        loss = lambda m, ids: F.cross_entropy(m(ids[:-1]).flatten(0, 1), ids[1:].flatten())  # noqa: E731
+    else:
+        loader = DataLoader(list(IDS), 2, collate_fn=lambda texts: (torch.stack(texts, 1)[:-1], torch.stack(texts, 1)[1:]))
+        loss = lambda m, batch: F.cross_entropy(m(batch[0]).flatten(0, 1), batch[1].flatten())  # noqa: E731
+    with rehearsal(train(model, loader, loss)) as trial:
         assert next_token_floor(trial, {}) == pytest.approx(math.log(2) / 2)
 
 
