@@ -272,10 +272,19 @@ def _thrown_away(loop: Loop) -> list[Step]:
     if loop.stepped_optimizers > 1 or loop.closure or loop.manual_updates:
         return []
     lost = [step for step in steps if step.discarded > 0 and step.backwards > step.kept]
-    batches = _between_steps(loop, lambda event: event.kind == ("batch" if loop.has_loader else "forward") and event.phase != "val")
+    batches = _between_steps(loop, _hands_out if loop.has_loader else _learns)
     if not _most(lost, steps) or any(step.backwards > batches for step in lost):
         return []
     return lost
+
+
+def _hands_out(event: Event) -> bool:
+    return event.kind == "batch" and event.phase != "val"
+
+
+def _learns(event: Event) -> bool:
+    """A forward that a backward() may follow, not one by which a policy acts."""
+    return event.kind == "forward" and event.phase != "val" and bool(event.info.get("grad", True))
 
 
 def _between_steps(loop: Loop, counted: Callable[[Event], bool]) -> int:

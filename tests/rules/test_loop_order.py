@@ -160,3 +160,11 @@ def test_fails_when_accelerate_holds_back_each_step():
 
 def test_waits_for_the_end_of_what_accelerate_accumulates():
     assert judge(events=held(3, 64.0)).kind == "not-run"
+
+
+def test_forwards_by_which_a_policy_acts_are_no_batches_whose_gradients_could_be_lost():
+    """Statistics of a natural gradient are taken in a first backward() of the one batch, and cleared."""
+    taken = Step(optimizer=0, where=STEP, backwards=2, kept=1, discarded=1, discarded_where=CLEAR)
+    acts = (Event(kind="forward", where=STEP, info={"grad": False}),) * 3
+    turn = (*acts, Event(kind="forward", where=STEP, info={"grad": True}), *events("backward", "clear", "backward", "step", times=1))
+    assert judge(*[taken] * 4, has_loader=False, events=turn * 4).kind == "pass"

@@ -26,6 +26,9 @@ def configured_lr(recording: Recording) -> list[float]:
     """The learning rate that each group is meant to reach: a schedule's peak, else the value it was built with."""
     found = []
     for seen in _training(recording):
+        if not all("lr" in group for group in seen.optimizer.param_groups):
+            msg = f"{type(seen.optimizer).__name__} has no learning rate of its own: another optimizer steps inside it"
+            raise CannotMeasureError(msg)
         ruling = ruling_schedule(recording, seen)
         factors = highest_factors(ruling.scheduler) if ruling is not None else ()
         for index, group in enumerate(seen.optimizer.param_groups):
