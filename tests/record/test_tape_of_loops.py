@@ -166,3 +166,38 @@ def test_a_loss_of_derivatives_is_replayed(made: bool) -> None:
         assert not trial.loss(grad=False).requires_grad
         loss = trial.loss()
         assert all(g is not None and bool(g.any()) for g in trial.gradients(loss)[:2])
+
+
+@pytest.mark.parametrize(
+    ("when", "trust"), [("before its forward", "next step"), ("after its forward", "none"), ("after the step", "next step")]
+)
+def test_a_teacher_that_moves_on_is_played_with_what_it_is_then(when: str, trust: str) -> None:
+    """A momentum copy that is moved within the step, before it makes the targets, is a constant of the step."""
+    torch.manual_seed(0)
+    student, teacher = nn.Linear(4, 3), nn.Linear(4, 3).requires_grad_(False)
+    optimizer = torch.optim.SGD(student.parameters(), 0.1)
+    loader = DataLoader(TensorDataset(torch.randn(96, 4)), 4, shuffle=True)
+
+    @torch.no_grad()
+    def move(now: str) -> None:
+        if now == when:
+            for mine, theirs in zip(teacher.parameters(), student.parameters(), strict=True):
+                mine.data = 0.9 * mine.data + 0.1 * theirs.data
+
+    recorder = Recorder(Settings(), Frames(), lambda recording: None)
+    with listening(recorder):
+        for step, (x,) in enumerate(loader):
+            if step == 4:
+                break
+            move("before its forward")
+            aim = teacher(x).softmax(-1)
+            move("after its forward")
+            optimizer.zero_grad()
+            F.cross_entropy(student(x), aim).backward()
+            optimizer.step()
+            move("after the step")
+    recorder.finish()
+    recording = recorder.recording
+    assert recording.trust == trust
+    if trust != "none":
+        assert {id(t) for t in recording.tape.leaves.values()} == {id(p) for p in student.parameters()}

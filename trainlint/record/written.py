@@ -82,6 +82,9 @@ class Written:
         if slot is None or self.overflow:
             return None
         keep = self._needed(slot)
+        moved: dict[int | None, int] = {storage: position for position, storage in self._moved()}
+        if any(position < moved.get(self._storages[s], -1) for position in keep for s in self._operations[position].inputs):
+            return None  # what a fixed copy was before it moved on is lost
         for line, cast in casts(self._operations, keep, self._alive).items():
             self.casts[line] = merged(self.casts.get(line), cast)
         outside = set(self._outside)
@@ -173,14 +176,24 @@ class Written:
         """Positions that lead to the loss, with in-place changes of memory that it reads."""
         slots, storages = {loss}, {self._storages[loss]} - {None}
         keep: set[int] = set()
+        moved = {position for position, _ in self._moved()}
         for position in range(len(self._operations) - 1, -1, -1):
             op = self._operations[position]
+            if position in moved:
+                continue
             made = Tape._made(op)
             if any(s in slots for s in made) or (op.inplace and any(self._storages[s] in storages for s in op.inputs[:1])):
                 keep.add(position)
                 slots.update(op.inputs)
                 storages.update(self._storages[s] for s in op.inputs if self._storages[s])
         return keep
+
+    def _moved(self) -> list[tuple[int, int]]:
+        """Positions that change a parameter without gradients, and its memory: a momentum teacher moves on, and is played with what it is then."""
+        fixed = (s for s in self._outside if isinstance(self._alive[s], nn.Parameter) and not self._requires[s])
+        memory = {storage for s in fixed if (storage := self._storages[s])}
+        changed = ((p, self._storages[op.inputs[0]]) for p, op in enumerate(self._operations) if op.inplace and op.inputs)
+        return [(position, storage) for position, storage in changed if storage in memory]
 
     def _cuts(self, keep: set[int]) -> Iterator[Cut]:
         """Calls at which trainable tensors lose their way to the loss."""

@@ -57,8 +57,9 @@ class LightningHooks:
         """Tell which schedules it steps, whether only now and then, and which method of the user's does it where there is one."""
         if not self.recorder.on:
             return
-        step = getattr(type(trainer.lightning_module).lr_scheduler_step, "__code__", None)
-        own = step is not None and self.recorder.frames.is_user(step.co_filename)
-        place = (step.co_filename, step.co_firstlineno, step.co_name) if own else None
+        code = getattr(type(trainer.lightning_module).lr_scheduler_step, "__code__", None)
+        place = None
+        if code is not None and self.recorder.frames.is_user(code.co_filename):
+            place = (code.co_filename, code.co_firstlineno, code.co_name)
         for config in trainer.strategy.lr_scheduler_configs:
             self.recorder.scheduler_configured(config.scheduler, place, seldom=config.frequency > 1 or config.reduce_on_plateau)
