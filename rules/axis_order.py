@@ -7,7 +7,9 @@ before it. An **error** where the result has the same axes in another order, or 
 
 - heads: `(B, T, C)` read as `(B, heads, T, C // heads)`, or brought together again without being transposed back;
 - sequences: `(B, C, T)` read as `(B, T, C)`, and logits `(B, classes, T)` as `(B * T, classes)`;
-- pictures: `(B, H, W, C)` read as `(B, C, H, W)`, patches `(B, N, C)` as `(B, C, h, w)`.
+- pictures: `(B, H, W, C)` read as `(B, C, H, W)`, patches `(B, N, C)` as `(B, C, h, w)`;
+- batches: what a collate function stacks along another axis (`pad_sequence` gives `(T, B)`) read as `(B, T)`. It is handed one sample several times:
+  rows that are not equal then, but are along another axis, tell.
 
 Only sizes that differ can tell: with as many heads as time steps the right and the wrong reading look the same. Not judged either: what does not
 depend on the batch, or is padded before or sliced after (as relative positions are shifted), or is read by no operation to which the order of axes
@@ -70,9 +72,8 @@ class AxisOrder(Rule):
     def judge(self, found: Reshapes) -> Verdict:
         """The first reshape that scrambles is told, with the lines of the others."""
         if not found.slips:
-            return passed(
-                f"None of {found.reshapes} reshapes brings axes into another order.", evidence={"measured": 0, "reshapes": found.reshapes}
-            )
+            count = f"None of {found.reshapes} reshapes brings" if found.reshapes else "There is no reshape that could bring"
+            return passed(f"{count} axes into another order.", evidence={"measured": 0, "reshapes": found.reshapes})
         first, others = found.slips[0], found.slips[1:]
         lines = [f"{o.where.file}:{o.where.line}" for o in others if o.where is not None]
         more = f" So do {len(others)} more: {', '.join(lines[:3])}{', ...' if len(lines) > 3 else ''}." if others else ""

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from trainlint.measurements import AxisOrder, Reshape
+from trainlint.probes.data.collate_axes import collate_reshapes
+from trainlint.probes.data.roles import DataFlow
+from trainlint.probes.data.split_samples import samples_of
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.step.axes import Reordering, reordering
 from trainlint.record.frames import Frames
@@ -69,10 +72,11 @@ class Slip:
 
 
 def measure_axis_order(recording: Recording, deadline: float, settings: Settings) -> AxisOrder:
-    """Look at every reshape of the recorded step, and of those of other optimizers. Nothing is run again."""
+    """Look at every reshape of the recorded step, and of those of other optimizers, which are not run again; and ask the collate function."""
     seen = [recording.tape, *(backward.tape for backward in (*recording.turn_tapes, *recording.first_tapes))]
     tapes = list({id(tape): tape for tape in seen if tape is not None}.values())
-    if not tapes:
+    collated = _collated(recording)
+    if not tapes and not collated:
         msg = f"no step was recorded: {recording.trust_reason}"
         raise CannotMeasureError(msg)
     found: dict[object, Reshape] = {}
@@ -88,7 +92,16 @@ def measure_axis_order(recording: Recording, deadline: float, settings: Settings
                 reader=slip.reader.strip("_"),
                 where=where,
             )
-    return AxisOrder(reshapes=sum(op.name in RESHAPES for op in tapes[0].operations), slips=tuple(found.values()))
+    reshapes = sum(op.name in RESHAPES for op in tapes[0].operations) if tapes else 0
+    return AxisOrder(reshapes=reshapes + len(collated), slips=(*collated, *found.values()))
+
+
+def _collated(recording: Recording) -> tuple[Reshape, ...]:
+    entry = next(iter(recording.loaders_of("train")), None)
+    if entry is None:
+        return ()
+    flow = DataFlow(recording)
+    return collate_reshapes(samples_of(entry), lambda path: flow.role(entry.index, path), recording.frames)
 
 
 def _own(frames: Frames, module: nn.Module | None) -> bool:
