@@ -146,11 +146,16 @@ def _exchanged(targets: SoftTargets, weight: float, evidence: dict[str, Json]) -
     return _failure(
         f"The weights of the two labels are exchanged: a sample makes up {1 - targets.blend:.0%} of its blended input, but its label weighs {weight:.0%}.",
         evidence | {"measured": weight, "expected": 1 - targets.blend, "threshold": APART},
-        next((c.where for c in targets.calls if c.where), targets.mixed_where),
+        targets.labels_where or next((c.where for c in targets.calls if c.where), targets.mixed_where),
         Fix(
             summary="Give each label the share of its own input.",
-            code="x = lam * x + (1 - lam) * x[index]\nloss = lam * criterion(logits, y) + (1 - lam) * criterion(logits, y[index])",
-            edit=Edit(kind="swap-shares"),
+            code="x = lam * x + (1 - lam) * x[index]\n"
+            + (
+                "y = lam * y + (1 - lam) * y[index]"
+                if targets.collated
+                else "loss = lam * criterion(logits, y) + (1 - lam) * criterion(logits, y[index])"
+            ),
+            edit=None if targets.collated else Edit(kind="swap-shares"),
         ),
     )
 

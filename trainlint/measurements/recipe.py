@@ -145,7 +145,9 @@ class SoftTargets(Measurement):
     labels_mixed: bool | None = None
     """The loss sees the label of the other sample too."""
     own_weight: float | None = None
-    """What a sample's own label weighs, where the loss is a weighted sum of two calls, one with each label; None for other losses."""
+    """What a sample's own label weighs, where the loss is a weighted sum of two calls, one with each label, or the collate function blends them."""
+    labels_where: Location | None = None
+    """Where the collate function blends the labels."""
     collated: bool = False
     """The loader's collate function blends them."""
 

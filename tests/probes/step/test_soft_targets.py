@@ -135,6 +135,14 @@ def test_a_collate_function_that_blends_inputs_alone_is_seen():
 def test_a_collate_function_that_blends_labels_too_is_told_from_it():
     whole = collated(lambda y, other: mixed(F.one_hot(y, CLASSES).float(), other))
     assert (whole.inputs_mixed, whole.labels_mixed) == (True, True)
+    assert abs(whole.own_weight - 0.7) < 0.01
+
+
+def test_a_collate_function_that_exchanges_the_shares_of_the_labels_is_told():
+    exchanged = collated(lambda y, other: mixed(F.one_hot(y, CLASSES).float()[other], other.argsort()))
+    assert abs(exchanged.blend - 0.3) < 0.01
+    assert abs(exchanged.own_weight - 0.3) < 0.01
+    assert exchanged.labels_where is not None
 
 
 @pytest.mark.parametrize("own", [0.7, 0.3])

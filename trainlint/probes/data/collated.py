@@ -22,9 +22,15 @@ from trainlint.record.structure import tensor_leaves
 __all__ = ["Collated", "blend_in_collate"]
 
 #: Samples of the batch; repetitions with other random draws, since a blend is often drawn.
-_SAMPLES, _TIMES = 8, 3
+_SAMPLES, _TIMES = 8, 6
+#: Share of the other sample at which one is told best from the other, and from none.
+_TELLING = 0.25
 #: A change below this share of the largest is none. Rows that may change besides a sample's own; a normalisation changes all.
 _FAINT, _FEW = 1e-3, 2
+
+
+#: Shares by path, and by exchange: random draws and the place of the sample.
+Shares = dict[str, dict[tuple[int, int], float]]
 
 
 @dataclass(frozen=True)
@@ -35,10 +41,16 @@ class Collated:
     """Median share of the other sample in a row that holds a part of it."""
     labels: bool | None
     """The labels of such rows change too; None when the exchanged samples had the same labels."""
+    label_blend: float | None
+    """Median share that the other sample's label has in such a row; None where labels are no numbers that could be blended."""
     path: str
     """The input that is blended."""
+    target: str
+    """The target that holds the labels; empty where none changes."""
     where: Place
-    """The collate function."""
+    """The collate function, or the line of it that blends."""
+    labels_where: Place | None = None
+    """The line that blends the labels."""
 
 
 def blend_in_collate(samples: Samples, role: Callable[[str], str], frames: Frames) -> Collated | None:
@@ -54,16 +66,25 @@ def blend_in_collate(samples: Samples, role: Callable[[str], str], frames: Frame
             found = _blends(collate, raw, role)
         except Exception:
             return None
-    shares, labels = found
-    path = max(shares, key=lambda one: len(shares[one]), default=None)
+    inputs, targets, labels = found
+    path, target = (max(shares, key=lambda one: len(shares[one]), default=None) for shares in (inputs, targets))
     place = (code.co_filename, code.co_firstlineno, code.co_name)
-    return Collated(statistics.median(shares[path]), labels, path, place) if path is not None else None
+    if path is None:
+        return None
+    blend, label_blend = statistics.median(inputs[path].values()), None
+    both = (
+        [(inputs[path][e], targets[target][e]) for e in sorted(inputs[path].keys() & targets[target].keys())] if target is not None else []
+    )
+    if both:  # how much is blended may be drawn for each batch, so the two are told of the same one
+        blend, label_blend = min(both, key=lambda pair: abs(pair[0] - _TELLING))
+    return Collated(blend, labels, label_blend, path, target or "", place)
 
 
-def _blends(collate: Any, raw: list[Any], role: Callable[[str], str]) -> tuple[dict[str, list[float]], bool | None]:
-    """Shares of another sample in rows of inputs, by path, and whether labels follow."""
+def _blends(collate: Any, raw: list[Any], role: Callable[[str], str]) -> tuple[Shares, Shares, bool | None]:
+    """Shares of another sample in rows of inputs, and of its label in rows of targets; and whether labels follow at all."""
     *kept, other = raw
-    shares: dict[str, list[float]] = {}
+    inputs: Shares = {}
+    targets: Shares = {}
     labels: bool | None = None
     for seed in range(_TIMES):
         for place in (0, len(kept) // 2):
@@ -81,8 +102,9 @@ def _blends(collate: Any, raw: list[Any], role: Callable[[str], str]) -> tuple[d
                 others[place] = False
                 if int(others.sum()) > _FEW or not float(change.max()):
                     continue
-                if role(path) == "target":
+                shares = {"input": inputs, "target": targets}.get(role(path))
+                if shares is targets:
                     labels = bool(labels) or bool(others.any())
-                elif role(path) == "input" and tensor.is_floating_point() and tensor.dim() > 1 and bool(others.any()) and change[place] > 0:
-                    shares.setdefault(path, []).append(float(change[others].sum()) / float(change.sum()))
-    return shares, labels
+                if shares is not None and tensor.is_floating_point() and tensor.dim() > 1 and bool(others.any()) and change[place] > 0:
+                    shares.setdefault(path, {})[seed, place] = float(change[others].sum()) / float(change.sum())
+    return inputs, targets, labels

@@ -56,6 +56,7 @@ def measure_soft_targets(recording: Recording, deadline: float, settings: Settin
     if collated is not None and collated.blend >= _LEAST_BLEND:
         return SoftTargets(
             calls=calls, inputs_mixed=True, mixed_where=at(collated.where), blend=collated.blend, labels_mixed=collated.labels, collated=True,
+            own_weight=None if collated.label_blend is None else 1 - collated.label_blend, labels_where=at(collated.labels_where),
         )  # fmt: skip
     return SoftTargets(
         calls=calls,
@@ -80,7 +81,10 @@ def _collated(recording: Recording) -> Collated | None:
     indices = next((i.indices for i in entry.iterations if i.indices), [])
     samples = Samples(entry.loader, by_lists=bool(indices) and isinstance(indices[0], list))
     found = blend_in_collate(samples, lambda path: flow.role(entry.index, path), recording.frames)
-    return replace(found, where=made_at(recording, entry).get(found.path, found.where)) if found is not None else None
+    if found is None:
+        return None
+    made = made_at(recording, entry)
+    return replace(found, where=made.get(found.path, found.where), labels_where=made.get(found.target, found.where))
 
 
 def _call(recording: Recording, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TargetCall:
