@@ -19,6 +19,8 @@ __all__ = ["Noise", "balanced_accuracy", "find_noise", "match_classes"]
 _MOST, _TEMPERATURES = 50, np.geomspace(0.3, 30, 25)
 #: A sample lies between two classes when their probabilities differ by less.
 _BETWEEN = 0.5
+#: Balanced accuracy between two classes that the probe must reach: half-way from chance to always right, as over all classes.
+_PAIR = 0.75
 #: Of fewer suspects nothing is made; the probe need not be fitted again without them.
 _FEW_SUSPECTS = 0.005
 #: Validation samples that a class needs before it can be said to look like another.
@@ -59,6 +61,7 @@ def find_noise(probed: Probed) -> Noise:
     predicted = sure.argmax(1)
     rows = np.arange(len(given))
     suspect = (sure[rows, predicted] > 0) & (predicted != given) & (probability.argmax(1) == predicted)
+    suspect &= _told_apart(probability, given)[given, predicted]
     twins, apart = _twins(split)
     order = np.argsort(-(probability[rows, predicted] - probability[rows, given]))
     listed = [int(r) for r in order if suspect[r]][:_MOST]
@@ -78,6 +81,16 @@ def find_noise(probed: Probed) -> Noise:
         twins=twins,
         twins_apart=len(apart),
     )
+
+
+def _told_apart(probability: Rows, given: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which pairs of classes the probe tells apart well enough to doubt a label: two that differ in what it cannot see are all suspects."""
+    classes = probability.shape[1]
+    right = np.ones((classes, classes))
+    for c in range(classes):
+        mine = probability[given == c]
+        right[c] = (mine[:, [c]] > mine).mean(0) if len(mine) else 1.0
+    return (right + right.T) / 2 >= _PAIR
 
 
 def match_classes(train: Probed, val: Split) -> ClassMatch | None:
