@@ -4,7 +4,8 @@
 
 - **Error**: the gradients at a step still hold those of earlier steps, because nothing cleared them.
 - **Warning** (a **note** for optimizers like Adam, which divide the gradient by its own size): four or more batches are summed up for
-  each step, and the losses are means that nobody divided by their number, or that both the loop and a library divided by it.
+  each step, and the losses are means (by the call, or made after it) that nobody divided by their number, or that both the loop and a library
+  divided by it.
 
 Accumulation as such passes, when the gradients are cleared after each step and the loss is divided. So do several `backward()` calls on
 one batch (losses of several tasks, GANs), LBFGS closures, and `zero_grad` at any place between a step and the next `backward()`.
@@ -57,6 +58,7 @@ from collections.abc import Sequence
 
 from trainlint.details import Line, Series
 from trainlint.finding import Edit, Fix, Severity, Stage
+from trainlint.location import Location
 from trainlint.measurements import Loop, Optimizers, Step
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
@@ -98,7 +100,7 @@ class GradientAccumulation(Rule):
         if kept >= UNDIVIDED and divisor is not None and loop.stepped_optimizers <= 1 and _batches_a_step(loop) >= kept:
             plain = any("SGD" in optimizer.kind for optimizer in optimizers.optimizers)
             if math.isclose(divisor, 1.0, rel_tol=EXACTLY):
-                return _undivided(steps, kept, plain=plain)
+                return _undivided(steps, kept, plain=plain, made=loop.loss_where)
             if math.isclose(divisor, kept**2, rel_tol=EXACTLY):
                 return _twice(steps, kept, plain=plain)
         return passed(
@@ -144,18 +146,24 @@ def _stale(steps: Sequence[Step], stale: Sequence[Step]) -> Verdict:
     )
 
 
-def _undivided(steps: Sequence[Step], kept: int, *, plain: bool) -> Verdict:
+def _undivided(steps: Sequence[Step], kept: int, *, plain: bool, made: Location | None) -> Verdict:
     effect = f"{kept} times as long" if plain else "hardly longer with this optimizer, but clipping and epsilon see larger gradients"
     return failed(
         f"Each step sums {kept} backward() calls of mean losses that are not divided by {kept}: the gradient is {kept} times the mean one, "
         f"steps are {effect}.",
         severity=Severity.WARNING if plain else Severity.NOTE,
         evidence={"measured": kept, "expected": 1, "threshold": UNDIVIDED},
-        location=steps[0].backward_where,
+        location=made or steps[0].backward_where,
         fix=Fix(
             summary="Divide the loss by the number of batches a step.",
             code=f"(loss / {kept}).backward()",
             edit=Edit(kind="divide-loss", values={"batches": kept}),
+        )
+        if made is None
+        else Fix(
+            summary="A trainer that is given a loss function of one's own leaves it to that: divide a sum by the number of items in all batches of "
+            f"the step, which it hands over, or the mean by {kept}.",
+            code='return F.cross_entropy(logits, labels, reduction="sum") / num_items_in_batch',
         ),
     )
 

@@ -85,3 +85,11 @@ def test_warns_when_the_loop_and_a_library_both_divide():
     assert "divided by 8 twice" in verdict.message
     assert judge(*[step(8)] * 3, optimizer="AdamW", accumulation=8, loss_divided_by=64.0, events=events(8)).severity is Severity.NOTE
     assert judge(*[step(8)] * 3, accumulation=8, loss_divided_by=16.0, events=events(8)).kind == "pass"
+
+
+def test_a_loss_function_that_a_trainer_calls_is_told_to_divide_itself():
+    own = Location("train.py", 40)
+    verdict = judge(*[step(8)] * 3, accumulation=8, loss_divided_by=1.0, loss_where=own, events=events(8))
+    assert verdict.location == own
+    assert "num_items_in_batch" in verdict.fix.code
+    assert verdict.fix.edit is None

@@ -130,6 +130,8 @@ class Loop(Measurement):
     clear_where: Location | None = None
     loss_divided_by: float | None = None
     """With accumulation of mean-reduced losses: the value of the loss over what was sent to backward(); 1 where nothing divides it."""
+    loss_where: Location | None = None
+    """Where the user's code makes the loss, when a trainer calls ``backward()`` on it."""
     manual_updates: bool = False
     """Parameters change between steps without any optimizer."""
     closure: bool = False

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainlint.location import Location
 from trainlint.measurements import Event, Loop, Step
 from trainlint.probes.run.eval_dropout import dropout_to_come
 from trainlint.probes.run.validation import validation_passes
@@ -59,6 +60,7 @@ def measure_loop(recording: Recording, deadline: float, settings: Settings) -> L
         clear_between_backward_and_step=bool(steps) and sum(bool(s.discarded and not s.kept) for s in steps) > len(steps) / 2,
         clear_where=next((at(s.discarded_place) for s in steps if s.discarded_place), None),
         loss_divided_by=_divided_by(recording),
+        loss_where=_handed_over(recording),
         manual_updates=bool(recording.backwards) and not steps and _changed(recording, models),
         closure=any(s.closure for s in steps),
         step_returns_where=at(_step_returns(recording)),
@@ -133,12 +135,24 @@ def _divided_by(recording: Recording) -> float | None:
         return None
     backward = recording.backwards[groups[0].backwards[0]]
     value = _call_value(backward.tape)
-    if backward.tape is None or value is None or not is_mean_reduced(backward.tape):
+    if backward.tape is None or value is None or not is_mean_reduced(backward.tape, later=True):
         return None
     if len({recording.backwards[b].place for b in groups[0].backwards}) > 1:
         return None  # several losses for one step, not one loss over several batches
     divisor = value / backward.value if backward.value else math.nan
     return divisor if math.isfinite(divisor) else None
+
+
+def _handed_over(recording: Recording) -> Location | None:
+    """The line that made the first loss, where the user's nearest line to its backward() does not call it: a trainer does."""
+    backward = next((b for b in recording.backwards if b.tape is not None), None)
+    if backward is None or backward.tape is None:
+        return None
+    called = recording.frames.location(backward.place)
+    if called is None or "backward" in called.text:
+        return None
+    scalars = (op for op in reversed(backward.tape.operations) if op.outputs and backward.tape.shapes[op.outputs[0]] == ())
+    return next((made for op in scalars if (made := recording.frames.location(op.place)) is not None and made != called), None)
 
 
 def _epoch(recording: Recording, call: Call) -> int | None:

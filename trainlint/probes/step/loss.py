@@ -277,10 +277,11 @@ def main_loss_call(tape: Tape) -> tuple[int, Operation, dict[str, Any]] | None:
     return position, op, _bound(op, args, kwargs)
 
 
-def is_mean_reduced(tape: Tape) -> bool:
-    """Whether the tape's one loss call averages over its elements."""
+def is_mean_reduced(tape: Tape, *, later: bool = False) -> bool:
+    """Whether the tape's one loss call averages over its elements; with ``later`` also when it leaves that to what follows."""
     found = main_loss_call(tape)
-    return found is not None and str(found[2].get("reduction", "mean")) == "mean" and bound_call_ok(found[1])
+    reductions = ("mean", "none") if later else ("mean",)
+    return found is not None and str(found[2].get("reduction", "mean")) in reductions and bound_call_ok(found[1])
 
 
 def bound_call_ok(op: Operation) -> bool:
