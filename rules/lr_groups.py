@@ -10,6 +10,8 @@ tensors are used.
 - **Warning**: a new head learns at a tenth or less of the rate of the pretrained body.
 - **Warning**: a group is empty (the filter that fills it matches nothing), and the new head has fallen into the group of the pretrained body,
   at a tenth or less of the empty group's rate.
+- **Warning**: every group has a rate of its own, a tenth or less of the one that the optimizer was given, which so reaches nothing, while new
+  parameters are among the pretrained ones.
 - **Warning**, or a note when the steps stay small: the head has a group of its own, and the pretrained body the very
   same rate.
 
@@ -91,6 +93,9 @@ class LearningRateGroups(Rule):
         if not optimizers.optimizers:
             return not_run("there is no optimizer to judge")
         for optimizer in optimizers.optimizers:
+            verdict = _passed_by(optimizer)
+            if verdict is not None:
+                return verdict
             groups = [g for g in optimizer.groups if g.depth is not None and g.parameters and g.lr > 0]
             body = sorted((g for g in groups if g.pretrained_share >= PRETRAINED), key=_depth)
             if not body:
@@ -137,6 +142,25 @@ def _fallen_through(optimizer: OptimizerInfo, body: list[GroupInfo]) -> Verdict 
         where=empty.where,
     )
     return replace(verdict, evidence=verdict.evidence | {"empty group": optimizer.groups.index(empty)})
+
+
+def _passed_by(optimizer: OptimizerInfo) -> Verdict | None:
+    """The rate of the optimizer itself reaches nothing, since the group of the pretrained parameters holds the new ones too."""
+    rate, holding = optimizer.unused_lr, min((g for g in optimizer.groups if g.pretrained and g.fresh), key=lambda g: g.lr, default=None)
+    if rate is None or holding is None or any(g.tensors and g.lr > SLOWER * rate for g in optimizer.groups):
+        return None
+    names = ", ".join(holding.fresh[:2]) + (", …" if len(holding.fresh) > 2 else "")
+    return _failure(
+        optimizer,
+        f"The optimizer's learning rate of {rate:.2g} reaches no parameter: the new ones ({names}) are in the group of the pretrained ones, which "
+        f"learns at {holding.lr:.2g}, {rate / holding.lr:.0f} times slower.",
+        Severity.WARNING,
+        Fix(
+            summary="Leave the new layers out of the group: a pattern or prefix that names the body matches what was put into it as well.",
+            code=f'body = [p for n, p in model.named_parameters() if not n.startswith("{holding.fresh[0].rpartition(".")[0]}")]',
+        ),
+        holding.lr / rate,
+    )
 
 
 def _reversed(optimizer: OptimizerInfo, body: list[GroupInfo]) -> Verdict | None:

@@ -80,3 +80,14 @@ def test_groups_that_the_step_does_not_use_are_left_out():
 
 def test_a_frozen_body_passes():
     assert judge(group(0.0, 0.3, 1.0), group(1e-3, 0.9, 0.0)).kind == "pass"
+
+
+def test_a_rate_that_reaches_no_parameter_while_the_new_head_is_among_the_slow_ones_is_a_warning():
+    mixed = replace(group(2e-4, 0.5, 0.13), fresh=("trunk.fc.weight",), pretrained=True)
+    given = Optimizers(optimizers=(OptimizerInfo(index=0, kind="SGD", groups=(mixed,), unused_lr=0.02),))
+    verdict = LearningRateGroups().judge(given, Parameters())
+    assert verdict.severity is Severity.WARNING
+    assert "0.02 reaches no parameter" in verdict.message
+    for other in (replace(mixed, lr=0.01), replace(mixed, fresh=()), replace(mixed, pretrained=False)):
+        quiet = Optimizers(optimizers=(OptimizerInfo(index=0, kind="SGD", groups=(other,), unused_lr=0.02),))
+        assert LearningRateGroups().judge(quiet, Parameters()).kind == "pass"

@@ -184,6 +184,8 @@ class OptimizerInfo:
     groups: tuple[GroupInfo, ...] = ()
     steps: int = 0
     options: dict[str, str | float | bool] = field(default_factory=dict)
+    unused_lr: float | None = None
+    """The learning rate that the script gave for all groups, where each group has another of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import statistics
 
@@ -107,4 +108,14 @@ def _optimizer(recording: Recording, seen: OptimizerSeen) -> OptimizerInfo:
         groups=tuple(groups),
         steps=len(seen.steps),
         options={k: v if isinstance(v, bool | str) else float(v) for k, v in options.items()},
+        unused_lr=_unused_lr(seen),
     )
+
+
+def _unused_lr(seen: OptimizerSeen) -> float | None:
+    """The rate that the optimizer was given, not the one that it has by default, if no group was built with it."""
+    given = seen.optimizer.defaults.get("lr")
+    default = inspect.signature(type(seen.optimizer).__init__).parameters.get("lr")
+    if given is None or (default is not None and default.default == given):
+        return None
+    return None if any(group.get("lr") == given for group in seen.base) else float(given)
