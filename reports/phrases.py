@@ -124,6 +124,14 @@ class Headline:
 _MOSTLY = 5
 
 
+#: What a larger budget would do, where steps were seen and where none was.
+_MORE = "A larger `budget` shows more."
+_NO_STEP = (
+    "No training step was seen: a larger `budget` shows one that comes later, but gradients that are worked out without loss.backward() "
+    "cannot be followed."
+)
+
+
 def headline(report: Report) -> Headline:
     """The verdict in one short title and one sentence."""
     tally = counts(report)
@@ -152,7 +160,7 @@ def headline(report: Report) -> Headline:
         return Headline(
             shown,
             "Too little was seen to call it clean",
-            f"The budget was too short: {said}{checked}. A larger `budget` shows more.{ended}",
+            f"The budget was too short: {said}{checked}. {_MORE if report.subject.trained else _NO_STEP}{ended}",
         )
     if "warning" in tally:
         what = "It" if sum(state(f) == "warning" for f in report) == 1 else "Each"

@@ -29,6 +29,8 @@ class Subject:
     """``recorded``: enough steps were seen; otherwise how the run ended: ``crashed``, ``exited``, ``killed``, ``interrupted``, ``timeout``, ``never-trained``."""
     too_little: bool = False
     """Whether the budget ended the recording, or many checks, before enough was seen to call the run clean."""
+    trained: bool = True
+    """Whether a step of a training was seen, or at least its loss."""
     notes: tuple[str, ...] = ()
     """What the reader must know: assumptions made, what could not be seen."""
     environment: dict[str, str] = field(default_factory=dict)

@@ -78,7 +78,7 @@ def scan(
         _know(load_catalogue(), Path(name))
     run = run_script(name, args, settings, module=module, show_output=show_output, progress=progress, save=save_evidence)
     command = shlex.join(["python", *(["-m"] if module else []), name, *args])
-    status = "never-trained" if run.ended == "ended" and not _trained(run) else run.ended
+    status = "never-trained" if run.ended == "ended" and not _trained(run.evidence) else run.ended
     told = partial(judge, run.evidence, settings, name=name, command=command, status=status, crash=run.crash)
     report = told(seconds=run.seconds)
     problem = _problem(name, run)
@@ -157,6 +157,7 @@ def judge(
             command=command,
             status="recorded" if trained == "steps" else status,
             too_little=_too_little(evidence, findings),
+            trained=_trained(evidence),
             notes=(*evidence.status.get("notes", ()), *broken, *_left_out(settings)),
             environment=dict(evidence.status.get("environment", {})),
         ),
@@ -212,7 +213,7 @@ def _problem(name: str, run: Run) -> str | None:
     """Why the scan does not count, as one message; None when it does."""
     if internal := run.evidence.status.get("internal"):
         return f"measuring {name} failed inside trainlint; please report this:\n\n{internal}"
-    trained = _trained(run)
+    trained = _trained(run.evidence)
     seen = "; the report shows what was seen until then" if trained else "; nothing was recorded yet"
     if run.ended == "recorded" or (run.ended == "ended" and trained):
         return run.unsaved or None
@@ -237,9 +238,9 @@ def _problem(name: str, run: Run) -> str | None:
     return f"{name}: {run.crash or run.ended}{doing}{seen if run.ended != 'exited' else ''}{printed}"
 
 
-def _trained(run: Run) -> bool:
+def _trained(evidence: Evidence) -> bool:
     """Whether anything of a training was seen."""
-    loop, loss = run.evidence.measurements.get("loop"), run.evidence.measurements.get("loss")
+    loop, loss = evidence.measurements.get("loop"), evidence.measurements.get("loss")
     return bool(getattr(loop, "train_forwards", 0) or getattr(loop, "steps", ()) or (loss and hasattr(loss, "first")))
 
 

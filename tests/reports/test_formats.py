@@ -117,6 +117,15 @@ def test_a_run_of_which_too_little_was_seen_is_not_called_clean(name: str) -> No
     assert "No fault found" not in page
 
 
+def test_a_budget_in_which_no_step_was_seen_promises_nothing_of_a_larger_one() -> None:
+    report = samples.all_passed()
+    short = replace(report, subject=replace(report.subject, too_little=True))
+    untrained = replace(report, subject=replace(report.subject, too_little=True, trained=False))
+    words = [" ".join(one.to_text().split()) for one in (short, untrained)]
+    assert ["A larger `budget` shows more." in text for text in words] == [True, False]
+    assert ["worked out without loss.backward()" in text for text in words] == [False, True]
+
+
 def test_a_report_without_any_verdict_claims_nothing() -> None:
     report = samples.crashed()
     report = replace(report, findings=tuple(replace(f, outcome=Outcome.NOT_RUN) for f in report))
