@@ -228,7 +228,7 @@ def _held_back(loop: Loop, held: Sequence[Event], backwards: int) -> Verdict:
         "accumulates: nothing is updated. The script's own condition and accelerate's never hold at the same batch.",
         severity=Severity.ERROR,
         evidence={"measured": 0, "expected": len(held), "backwards": backwards},
-        location=held[-1].where,
+        location=loop.held_where or held[-1].where,
         fix=Fix(
             summary="Within accumulate(), call step() and zero_grad() at each batch: accelerate itself knows when to let them through.",
             code="with accelerator.accumulate(model):\n    loss = criterion(model(inputs), targets)\n    accelerator.backward(loss)\n"

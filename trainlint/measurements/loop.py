@@ -132,6 +132,8 @@ class Loop(Measurement):
     """With accumulation of mean-reduced losses: the value of the loss over what was sent to backward(); 1 where nothing divides it."""
     loss_where: Location | None = None
     """Where the user's code makes the loss, when a trainer calls ``backward()`` on it."""
+    held_where: Location | None = None
+    """The condition under which the script calls steps that accelerate holds back, else where it calls them."""
     manual_updates: bool = False
     """Parameters change between steps without any optimizer."""
     closure: bool = False

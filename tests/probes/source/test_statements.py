@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainlint.probes.source.statements import given_out_at, step_returns_at
+from trainlint.probes.source.statements import condition_around, given_out_at, step_returns_at
 
 
 def alone(rows):
@@ -70,3 +70,23 @@ def test_no_step_is_named_where_there_are_several(tmp_path: Path) -> None:
     script.write_text(BRANCH + SKIPS)
     assert step_returns_at([str(script)], "training_step") is None
     assert step_returns_at([str(tmp_path / "none.py")], "training_step") is None
+
+
+GUARDED = """
+if rank == 0:
+    for step, batch in enumerate(loader):
+        train(batch)
+        if step % 4 == 0:
+            clip()
+            optimizer.step()
+        report()
+"""
+
+
+@pytest.mark.parametrize(("line", "condition"), [(7, 5), (8, None), (2, None)])
+def test_the_condition_around_a_line_of_a_loop(tmp_path, line, condition) -> None:
+    """What stands around the whole loop holds at each turn, so it is none."""
+    script = tmp_path / "guarded.py"
+    script.write_text(GUARDED)
+    found = condition_around((str(script), line, "<module>"))
+    assert (found and found[1]) == condition

@@ -13,7 +13,7 @@ from trainlint.location import Location
 from trainlint.measurements import Event, Loop, Step
 from trainlint.probes.run.eval_dropout import dropout_to_come
 from trainlint.probes.run.validation import validation_passes
-from trainlint.probes.source.statements import step_returns_at
+from trainlint.probes.source.statements import condition_around, step_returns_at
 from trainlint.probes.step.loss import is_mean_reduced
 from trainlint.record.frames import Place
 from trainlint.record.modes import depends_on_mode
@@ -61,6 +61,7 @@ def measure_loop(recording: Recording, deadline: float, settings: Settings) -> L
         clear_where=next((at(s.discarded_place) for s in steps if s.discarded_place), None),
         loss_divided_by=_divided_by(recording),
         loss_where=_handed_over(recording),
+        held_where=_held_back(recording),
         manual_updates=bool(recording.backwards) and not steps and _changed(recording, models),
         closure=any(s.closure for s in steps),
         step_returns_where=at(_step_returns(recording)),
@@ -153,6 +154,11 @@ def _handed_over(recording: Recording) -> Location | None:
         return None
     scalars = (op for op in reversed(backward.tape.operations) if op.outputs and backward.tape.shapes[op.outputs[0]] == ())
     return next((made for op in scalars if (made := recording.frames.location(op.place)) is not None and made != called), None)
+
+
+def _held_back(recording: Recording) -> Location | None:
+    place = next((h.place for h in reversed(recording.happenings) if h.kind == "step-held" and h.place is not None), None)
+    return recording.frames.location(condition_around(place) or place) if place is not None else None
 
 
 def _epoch(recording: Recording, call: Call) -> int | None:

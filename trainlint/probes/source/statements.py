@@ -10,7 +10,7 @@ from trainlint.probes.source.scopes import Function, own_nodes
 from trainlint.record.frames import Place
 from trainlint.record.planned import source_tree
 
-__all__ = ["Loop", "given_out_at", "loops_around", "step_returns_at"]
+__all__ = ["Loop", "condition_around", "given_out_at", "loops_around", "step_returns_at"]
 
 Loop = ast.For | ast.AsyncFor | ast.While
 
@@ -55,6 +55,16 @@ def loops_around(place: Place) -> list[Loop]:
     body = max(inside, key=lambda n: n.lineno, default=tree)
     loops = [n for n in own_nodes(body) if isinstance(n, Loop)] if isinstance(body, ast.Module | Function) else []
     return sorted((n for n in loops if n.body[0].lineno <= place[1] <= (n.body[-1].end_lineno or 0)), key=lambda n: n.lineno)
+
+
+def condition_around(place: Place) -> Place | None:
+    """The innermost ``if`` around a line, within the innermost loop that holds the line; None where it stands under none."""
+    loops = loops_around(place)
+    tests = [
+        n for n in ast.walk(loops[-1]) if isinstance(n, ast.If) and n.body[0].lineno <= place[1] <= (n.body[-1].end_lineno or n.lineno)
+    ] if loops else []  # fmt: skip
+    inner = max(tests, key=lambda n: n.lineno, default=None)
+    return (place[0], inner.lineno, place[2]) if inner is not None else None
 
 
 def _functions(filename: str) -> Iterator[Function]:
