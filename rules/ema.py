@@ -10,6 +10,8 @@ timm's `ModelEma`, a deep copy or a dict that the loop updates. The decay is mea
   at first.
 - **Warning**: a copy that says it is an average, or an exact copy of the model, is evaluated but did not move while the
   model was trained.
+- **Warning**: a copy whose update is computed from step to step and never arrives, so that it did not move: the loop over its weights gives the new
+  value to a name that nothing reads, `target_param = tau * param + (1 - tau) * target_param`, or to nothing.
 - **Warning**: a moving average is copied into the trained model for validation and still stands there at the next step, so that training goes on
   from the average. What is put back passes.
 - **Warning**: an average that moves and is evaluated, with batch-norm layers whose running statistics are those of a new
@@ -105,6 +107,9 @@ class EmaRule(Rule):
             if copy.evaluated and copy.fresh_statistics:
                 return _untouched(copy)
         still = [c for c in ema.copies if c.updates == 0 and c.watched >= LEAST_UPDATES]
+        for copy in still:
+            if copy.lost_to is not None:
+                return _lost(copy, copy.lost_to)
         for copy in still:
             if copy.evaluated:
                 return _still(copy, Severity.WARNING)
@@ -272,6 +277,27 @@ def _still(copy: EmaCopy, severity: Severity) -> Verdict:
         evidence=_evidence(copy, None),
         location=copy.where,
         fix=Fix(summary="Update the average after each optimizer step.", code="optimizer.step()\nema.update_parameters(model)"),
+    )
+
+
+def _lost(copy: EmaCopy, name: str) -> Verdict:
+    written = (copy.where.text if copy.where else "").partition(" = ")[2] or f"tau * param + (1 - tau) * {name or 'kept'}"
+    how = (
+        f"gives the new value to {name}, which then stands for something else, and nothing reads it"
+        if name
+        else "makes a new tensor, which nothing keeps"
+    )
+    return failed(
+        f"The copy of the weights ({copy.kind}) did not move in {copy.watched} recorded steps while the model was trained, although its update is computed: "
+        f"the line {how}. The copy stays as it was when it was made.",
+        severity=Severity.WARNING,
+        evidence=_evidence(copy, None) | {"expected": "a copy that moves"},
+        location=copy.where,
+        fix=Fix(
+            summary="Write the new value into the copy's own tensor.",
+            code=f"with torch.no_grad():\n    {name or 'kept'}.copy_({written})",
+            edit=Edit(kind="write-into"),
+        ),
     )
 
 

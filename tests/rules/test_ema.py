@@ -69,6 +69,14 @@ def test_warns_of_an_average_that_stays_in_the_model():
     assert "the next optimizer step starts from the average" in verdict.message
 
 
+@pytest.mark.parametrize(("name", "words"), [("slow", "gives the new value to slow"), ("", "makes a new tensor, which nothing keeps")])
+def test_warns_of_a_copy_whose_update_goes_nowhere(name: str, words: str) -> None:
+    verdict = judge(replace(STILL, lost_to=name))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, STILL.where)
+    assert words in verdict.message
+    assert judge(replace(STILL, lost_to=name, watched=2)).kind == "pass"
+
+
 def test_no_copies_pass():
     assert judge().kind == "pass"
 

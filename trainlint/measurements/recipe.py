@@ -209,6 +209,8 @@ class EmaCopy:
     """Its values stood in the trained weights at the first step after a validation pass, and at no other."""
     replaced_where: Location | None = None
     """The line that puts them there, or else where the model was evaluated."""
+    lost_to: str | None = None
+    """It stands still because its update gives the new values to this name, which nothing reads; empty where they are dropped. None else."""
 
 
 @dataclass(frozen=True, kw_only=True)

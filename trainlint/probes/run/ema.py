@@ -15,6 +15,7 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.run.kept_best import kept_best
 from trainlint.probes.run.kept_weights import kept_weights
 from trainlint.probes.run.schedulers import steps_per_epoch
+from trainlint.probes.source.lost_updates import lost_update
 from trainlint.probes.source.swaps import swap_before
 from trainlint.record.frames import Place
 from trainlint.record.recording import Recording
@@ -55,7 +56,10 @@ def _copy(recording: Recording, shadow: Shadow) -> EmaCopy:
     averages = kind == "AveragedModel"
     built = recording.places.get(id(holder)) if isinstance(holder, nn.Module) else None
     own = holder is not shadow.holder or averages or explicit
+    lost = lost_update(shadow.place) if not shadow.updates else None
     where = built if own and built is not None else shadow.place or built
+    if lost is not None and shadow.place is not None:
+        where = (shadow.place[0], lost[1], shadow.place[2])
     swapped = _replaces(shadow)
     calls = [c for c in recording.calls if c.module is shadow.holder or c.module is holder]
     return EmaCopy(
@@ -68,6 +72,7 @@ def _copy(recording: Recording, shadow: Shadow) -> EmaCopy:
         evaluated=bool(calls) and all(not c.grad and c.iteration is not None and c.iteration.phase == "val" for c in calls),
         replaces_weights=swapped is not None,
         replaced_where=recording.frames.location(swap_before(swapped) or swapped) if swapped is not None else None,
+        lost_to=lost[0] if lost is not None else None,
         is_average=averages or explicit,
         fresh_statistics=_fresh(recording, shadow.holder),
         equal_weights=averages and not getattr(holder, "avg_fn", None) and not getattr(holder, "multi_avg_fn", None),
