@@ -21,7 +21,9 @@ timm's `ModelEma`, a deep copy or a dict that the loop updates. The decay is mea
 - **Warning**: weights that the source keeps or copies without a copy: `best = model.state_dict()` under `if loss < best_loss`, loaded later; the
   model itself kept as the best; a target network or an average that loads its own `state_dict()`.
 - **Warning**: the best checkpoint is picked, or the run stopped early, in the wrong direction: `metric_for_best_model="mae"` of a Hugging Face
-  `TrainingArguments` without `greater_is_better=False`, Lightning's `ModelCheckpoint(monitor="val_acc")`, whose mode is "min" by default. Which way
+  `TrainingArguments` without `greater_is_better=False`, Lightning's `ModelCheckpoint(monitor="val_acc")`, whose mode is "min" by default,
+  skorch's `EarlyStopping(monitor="valid_acc")`, whose lower_is_better is True by default, or a score that `Checkpoint` keeps the best of, and an ignite
+  handler whose `score_function` returns a loss and not its negative. Which way
   a metric gets better is told by the words of its name; where they do not tell (`score`, `neg_...`), nothing is said.
 - **Note**: an average that was neither updated nor evaluated in the recorded epochs. It may begin later.
 
@@ -77,6 +79,13 @@ LONGER = 1.0
 LEAST_UPDATES = 3
 #: Share of a new layer's statistics that may be left at the end; momentum from which only the last batch counts; torch's own, which is nobody's mistake.
 LEFT, LAST, DEFAULT = 0.5, 0.95, 0.1
+#: What arguments say for "higher is better", and for the other way.
+_SAID = {
+    "greater_is_better": ("True", "False"),
+    "lower_is_better": ("False", "True"),
+    "mode": ("max", "min"),
+    "score_function": ("it as it is", "its negative"),
+}
 
 
 class EmaRule(Rule):
@@ -244,13 +253,20 @@ def _no_copy(kept: KeptWeights) -> Verdict:
 
 def _worst_kept(best: KeptBest) -> Verdict:
     direction = "lower" if best.rising_is_better is False else "higher"
-    values = ("True", "False") if best.setting == "greater_is_better" else ("max", "min")
-    told, better = values if best.rising_is_better else values[::-1]
-    how = f"{best.setting}={told}, its default" if best.by_default else f"{best.setting}={told}"
+    said = _SAID.get(best.setting, _SAID["mode"])
+    told, better = said if best.rising_is_better else said[::-1]
+    scored = best.setting == "score_function"
+    how = (
+        f"its score function returns {told}"
+        if scored
+        else f"{best.setting}={told}, its default"
+        if best.by_default
+        else f"{best.setting}={told}"
+    )
     does = " and ".join(
         [*(["keeps the worst weights"] if best.keeps else []), *(["stops the run early while it gets better"] if best.stops else [])]
     )
-    written = better if best.setting == "greater_is_better" else f'"{better}"'
+    written = f'"{better}"' if best.setting == "mode" else better
     return failed(
         f'{best.kind} takes a {direction} "{best.metric}" for the better one ({how}), but that metric gets better by '
         f"{'rising' if best.rises else 'falling'}: it {does}.",
@@ -259,7 +275,9 @@ def _worst_kept(best: KeptBest) -> Verdict:
         location=best.where or best.built_where,
         fix=Fix(
             summary="Say which way the metric gets better.",
-            code=f'{best.kind}(..., "{best.metric}", {best.setting}={written})',
+            code=f'def score_function(engine):\n    return {"-" if best.rising_is_better else ""}engine.state.metrics["{best.metric}"]'
+            if scored
+            else f'{best.kind}(..., "{best.metric}", {best.setting}={written})',
             edit=Edit(
                 kind="better-direction", at=best.built_where, values={"metric": best.metric, "setting": best.setting, "better": better}
             )

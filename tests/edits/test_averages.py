@@ -161,3 +161,9 @@ def test_a_direction_that_is_not_written_is_left(call: str) -> None:
 def test_a_new_value_is_written_into_the_tensor(before: str, after: str) -> None:
     assert edited("write-into", f"for slow, fast in pairs:\n    {before}  # here\n") == f"for slow, fast in pairs:\n    {after}\n"
     assert "one name" in refused("write-into", "for slow, fast in pairs:  # here\n    pass\n")
+
+
+def test_the_direction_of_a_score_that_may_be_given_without_its_name_is_left() -> None:
+    told = {"metric": "f1", "setting": "lower_is_better", "better": "False"}
+    assert edited("better-direction", 'a = EpochScoring("f1")  # here\n', **told) == 'a = EpochScoring("f1", lower_is_better=False)\n'
+    assert "without a keyword" in refused("better-direction", 'a = EpochScoring("f1", True)  # here\n', **told)

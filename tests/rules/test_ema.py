@@ -159,3 +159,17 @@ def test_warns_of_early_stopping_that_takes_success_for_failure():
     assert "mode=min" in verdict.message
     assert 'mode="max"' in verdict.fix.code
     assert verdict.fix.edit is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "told", "code"),
+    [
+        ("lower_is_better", "lower_is_better=False", "lower_is_better=True"),
+        ("score_function", "returns it as it is", '-engine.state.metrics["val_loss"]'),
+    ],
+)
+def test_the_direction_is_said_as_the_library_says_it(setting: str, told: str, code: str) -> None:
+    best = KeptBest(kind="EarlyStopping", metric="val_loss", rises=False, rising_is_better=True, setting=setting, stops=True)
+    verdict = EmaRule().judge(Ema(best=(best,)))
+    assert told in verdict.message
+    assert code in verdict.fix.code

@@ -154,6 +154,12 @@ def turn_round(script: Script, line: int, values: dict[str, Json]) -> Changes:
     given = argument(call, setting)
     if given is None and len([a for a in call.args if a.keyword is None]) > _PLAIN:
         raise Unsure("the direction may be among the arguments without a keyword")
+    if (
+        given is None
+        and setting == "lower_is_better"
+        and any(script.code(a.value) in ("True", "False") for a in call.args if a.keyword is None)
+    ):
+        raise Unsure("the direction may be among the arguments without a keyword")
     if given is not None and not isinstance(given.value, cst.SimpleString) and script.code(given.value) not in ("True", "False"):
         raise Unsure("the direction is not written in the call")
     quote = cst.ensure_type(arg.value, cst.SimpleString).quote

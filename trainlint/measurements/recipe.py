@@ -250,7 +250,7 @@ class KeptBest:
     rising_is_better: bool
     """What the trainer was told."""
     setting: str = ""
-    """The argument that tells it: ``greater_is_better`` or ``mode``."""
+    """The argument that tells it: ``greater_is_better``, ``lower_is_better``, ``mode``, or ``score_function``, whose higher value is the better one."""
     by_default: bool = False
     """The script leaves that argument out."""
     keeps: bool = False
