@@ -13,7 +13,8 @@ timm's `ModelEma`, a deep copy or a dict that the loop updates. The decay is mea
 - **Warning**: a copy whose update is computed from step to step and never arrives, so that it did not move: the loop over its weights gives the new
   value to a name that nothing reads, `target_param = tau * param + (1 - tau) * target_param`, or to nothing.
 - **Warning**: a moving average is copied into the trained model for validation and still stands there at the next step, so that training goes on
-  from the average. What is put back passes.
+  from the average. What is put back passes. Where validation comes after the recording, the running loop is read: it lets the average be written into
+  the model, and the method of the same class that puts the trained weights back is called nowhere.
 - **Warning**: an average that moves and is evaluated, with batch-norm layers whose running statistics are those of a new
   layer, while those of the trained model have moved: its buffers are left out.
 - **Warning**: batch-norm layers whose running statistics will still be more than half those of a new layer at the end of the run, or are those of the
@@ -72,6 +73,7 @@ Or warm the decay up: `decay = min(0.9999, (1 + step) / (10 + step))`.
 from __future__ import annotations
 
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
+from trainlint.location import Location
 from trainlint.measurements import Ema, EmaCopy, KeptBest, KeptWeights, RunningStatistics
 from trainlint.rule import Rule, Verdict, failed, passed
 
@@ -109,6 +111,9 @@ class EmaRule(Rule):
         for copy in ema.copies:
             if copy.replaces_weights:
                 return _not_restored(copy)
+        for copy in moving:
+            if copy.left_where is not None:
+                return _left(copy, copy.left_where)
         for copy in moving:
             if total is not None and copy.updates >= LEAST_UPDATES and _horizon(copy) > LONGER * _updates(copy, total):
                 return _slow(copy, _updates(copy, total))
@@ -183,6 +188,20 @@ def _not_restored(copy: EmaCopy) -> Verdict:
         fix=Fix(
             summary="Keep the trained weights before validation and put them back after it, or evaluate a copy of the model.",
             code="ema.apply()\ntry:\n    validate(model)\nfinally:\n    ema.restore()",
+        ),
+    )
+
+
+def _left(copy: EmaCopy, where: Location) -> Verdict:
+    return failed(
+        f"The loop puts the averaged weights ({copy.kind}, which look back {_horizon(copy):,.0f} updates) into the model, and the trained ones never come back: "
+        f"{copy.restorer}(), which would do it, is called nowhere. Training then goes on from the average.",
+        severity=Severity.WARNING,
+        evidence=_evidence(copy, None) | {"expected": "the trained weights"},
+        location=where,
+        fix=Fix(
+            summary=f"Call {copy.restorer}() when the averaged weights have been used, before the next step.",
+            code=f"{where.text.strip()}\ntry:\n    validate(model)\nfinally:\n    ema.{copy.restorer}(...)",
         ),
     )
 

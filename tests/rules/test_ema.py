@@ -77,6 +77,14 @@ def test_warns_of_a_copy_whose_update_goes_nowhere(name: str, words: str) -> Non
     assert judge(replace(STILL, lost_to=name, watched=2)).kind == "pass"
 
 
+def test_warns_of_an_average_that_the_loop_will_leave_in_the_model():
+    line = Location("train.py", 30, "ema.swap_in()")
+    verdict = judge(replace(SLOW, decays=(0.99,) * 5, left_where=line, restorer="swap_out"))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, line)
+    assert "swap_out(), which would do it, is called nowhere" in verdict.message
+    assert judge(replace(STILL, left_where=line, restorer="swap_out")).kind == "pass"
+
+
 def test_no_copies_pass():
     assert judge().kind == "pass"
 

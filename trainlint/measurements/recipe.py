@@ -209,6 +209,10 @@ class EmaCopy:
     """Its values stood in the trained weights at the first step after a validation pass, and at no other."""
     replaced_where: Location | None = None
     """The line that puts them there, or else where the model was evaluated."""
+    left_where: Location | None = None
+    """The line of the running loop that will put it into the model, where nothing puts the trained weights back: told by the source."""
+    restorer: str = ""
+    """The method that would put them back, and is called nowhere."""
     lost_to: str | None = None
     """It stands still because its update gives the new values to this name, which nothing reads; empty where they are dropped. None else."""
 
