@@ -319,11 +319,7 @@ def _still(copy: EmaCopy, severity: Severity) -> Verdict:
 
 def _lost(copy: EmaCopy, name: str) -> Verdict:
     written = (copy.where.text if copy.where else "").partition(" = ")[2] or f"tau * param + (1 - tau) * {name or 'kept'}"
-    how = (
-        f"gives the new value to {name}, which then stands for something else, and nothing reads it"
-        if name
-        else "makes a new tensor, which nothing keeps"
-    )
+    how = f"gives the new value to {name} alone, and nothing reads that" if name else "makes a new tensor, which nothing keeps"
     return failed(
         f"The copy of the weights ({copy.kind}) did not move in {copy.watched} recorded steps while the model was trained, although its update is computed: "
         f"the line {how}. The copy stays as it was when it was made.",
