@@ -10,8 +10,11 @@ timm's `ModelEma`, a deep copy or a dict that the loop updates. The decay is mea
   at first.
 - **Warning**: a copy that says it is an average, or an exact copy of the model, is evaluated but did not move while the
   model was trained.
+- **Warning**: a copy whose update is computed from step to step and never arrives, so that it did not move: the loop over its weights gives the new
+  value to a name that nothing reads, `target_param = tau * param + (1 - tau) * target_param`, or to nothing.
 - **Warning**: a moving average is copied into the trained model for validation and still stands there at the next step, so that training goes on
-  from the average. What is put back passes.
+  from the average. What is put back passes. Where validation comes after the recording, the running loop is read: it lets the average be written into
+  the model, and the method of the same class that puts the trained weights back is called nowhere.
 - **Warning**: an average that moves and is evaluated, with batch-norm layers whose running statistics are those of a new
   layer, while those of the trained model have moved: its buffers are left out.
 - **Warning**: batch-norm layers whose running statistics will still be more than half those of a new layer at the end of the run, or are those of the
@@ -19,7 +22,9 @@ timm's `ModelEma`, a deep copy or a dict that the loop updates. The decay is mea
 - **Warning**: weights that the source keeps or copies without a copy: `best = model.state_dict()` under `if loss < best_loss`, loaded later; the
   model itself kept as the best; a target network or an average that loads its own `state_dict()`.
 - **Warning**: the best checkpoint is picked, or the run stopped early, in the wrong direction: `metric_for_best_model="mae"` of a Hugging Face
-  `TrainingArguments` without `greater_is_better=False`, Lightning's `ModelCheckpoint(monitor="val_acc")`, whose mode is "min" by default. Which way
+  `TrainingArguments` without `greater_is_better=False`, Lightning's `ModelCheckpoint(monitor="val_acc")`, whose mode is "min" by default,
+  skorch's `EarlyStopping(monitor="valid_acc")`, whose lower_is_better is True by default, or a score that `Checkpoint` keeps the best of, and an ignite
+  handler whose `score_function` returns a loss and not its negative. Which way
   a metric gets better is told by the words of its name; where they do not tell (`score`, `neg_...`), nothing is said.
 - **Note**: an average that was neither updated nor evaluated in the recorded epochs. It may begin later.
 
@@ -68,6 +73,7 @@ Or warm the decay up: `decay = min(0.9999, (1 + step) / (10 + step))`.
 from __future__ import annotations
 
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
+from trainlint.location import Location
 from trainlint.measurements import Ema, EmaCopy, KeptBest, KeptWeights, RunningStatistics
 from trainlint.rule import Rule, Verdict, failed, passed
 
@@ -75,6 +81,13 @@ LONGER = 1.0
 LEAST_UPDATES = 3
 #: Share of a new layer's statistics that may be left at the end; momentum from which only the last batch counts; torch's own, which is nobody's mistake.
 LEFT, LAST, DEFAULT = 0.5, 0.95, 0.1
+#: What arguments say for "higher is better", and for the other way.
+_SAID = {
+    "greater_is_better": ("True", "False"),
+    "lower_is_better": ("False", "True"),
+    "mode": ("max", "min"),
+    "score_function": ("it as it is", "its negative"),
+}
 
 
 class EmaRule(Rule):
@@ -99,12 +112,18 @@ class EmaRule(Rule):
             if copy.replaces_weights:
                 return _not_restored(copy)
         for copy in moving:
+            if copy.left_where is not None:
+                return _left(copy, copy.left_where)
+        for copy in moving:
             if total is not None and copy.updates >= LEAST_UPDATES and _horizon(copy) > LONGER * _updates(copy, total):
                 return _slow(copy, _updates(copy, total))
         for copy in moving:
             if copy.evaluated and copy.fresh_statistics:
                 return _untouched(copy)
         still = [c for c in ema.copies if c.updates == 0 and c.watched >= LEAST_UPDATES]
+        for copy in still:
+            if copy.lost_to is not None:
+                return _lost(copy, copy.lost_to)
         for copy in still:
             if copy.evaluated:
                 return _still(copy, Severity.WARNING)
@@ -169,6 +188,20 @@ def _not_restored(copy: EmaCopy) -> Verdict:
         fix=Fix(
             summary="Keep the trained weights before validation and put them back after it, or evaluate a copy of the model.",
             code="ema.apply()\ntry:\n    validate(model)\nfinally:\n    ema.restore()",
+        ),
+    )
+
+
+def _left(copy: EmaCopy, where: Location) -> Verdict:
+    return failed(
+        f"The loop puts the averaged weights ({copy.kind}, which look back {_horizon(copy):,.0f} updates) into the model, and the trained ones never come back: "
+        f"{copy.restorer}(), which would do it, is called nowhere. Training then goes on from the average.",
+        severity=Severity.WARNING,
+        evidence=_evidence(copy, None) | {"expected": "the trained weights"},
+        location=where,
+        fix=Fix(
+            summary=f"Call {copy.restorer}() when the averaged weights have been used, before the next step.",
+            code=f"{where.text.strip()}\ntry:\n    validate(model)\nfinally:\n    ema.{copy.restorer}(...)",
         ),
     )
 
@@ -239,13 +272,20 @@ def _no_copy(kept: KeptWeights) -> Verdict:
 
 def _worst_kept(best: KeptBest) -> Verdict:
     direction = "lower" if best.rising_is_better is False else "higher"
-    values = ("True", "False") if best.setting == "greater_is_better" else ("max", "min")
-    told, better = values if best.rising_is_better else values[::-1]
-    how = f"{best.setting}={told}, its default" if best.by_default else f"{best.setting}={told}"
+    said = _SAID.get(best.setting, _SAID["mode"])
+    told, better = said if best.rising_is_better else said[::-1]
+    scored = best.setting == "score_function"
+    how = (
+        f"its score function returns {told}"
+        if scored
+        else f"{best.setting}={told}, its default"
+        if best.by_default
+        else f"{best.setting}={told}"
+    )
     does = " and ".join(
         [*(["keeps the worst weights"] if best.keeps else []), *(["stops the run early while it gets better"] if best.stops else [])]
     )
-    written = better if best.setting == "greater_is_better" else f'"{better}"'
+    written = f'"{better}"' if best.setting == "mode" else better
     return failed(
         f'{best.kind} takes a {direction} "{best.metric}" for the better one ({how}), but that metric gets better by '
         f"{'rising' if best.rises else 'falling'}: it {does}.",
@@ -254,7 +294,9 @@ def _worst_kept(best: KeptBest) -> Verdict:
         location=best.where or best.built_where,
         fix=Fix(
             summary="Say which way the metric gets better.",
-            code=f'{best.kind}(..., "{best.metric}", {best.setting}={written})',
+            code=f'def score_function(engine):\n    return {"-" if best.rising_is_better else ""}engine.state.metrics["{best.metric}"]'
+            if scored
+            else f'{best.kind}(..., "{best.metric}", {best.setting}={written})',
             edit=Edit(
                 kind="better-direction", at=best.built_where, values={"metric": best.metric, "setting": best.setting, "better": better}
             )
@@ -272,6 +314,23 @@ def _still(copy: EmaCopy, severity: Severity) -> Verdict:
         evidence=_evidence(copy, None),
         location=copy.where,
         fix=Fix(summary="Update the average after each optimizer step.", code="optimizer.step()\nema.update_parameters(model)"),
+    )
+
+
+def _lost(copy: EmaCopy, name: str) -> Verdict:
+    written = (copy.where.text if copy.where else "").partition(" = ")[2] or f"tau * param + (1 - tau) * {name or 'kept'}"
+    how = f"gives the new value to {name} alone, and nothing reads that" if name else "makes a new tensor, which nothing keeps"
+    return failed(
+        f"The copy of the weights ({copy.kind}) did not move in {copy.watched} recorded steps while the model was trained, although its update is computed: "
+        f"the line {how}. The copy stays as it was when it was made.",
+        severity=Severity.WARNING,
+        evidence=_evidence(copy, None) | {"expected": "a copy that moves"},
+        location=copy.where,
+        fix=Fix(
+            summary="Write the new value into the copy's own tensor.",
+            code=f"with torch.no_grad():\n    {name or 'kept'}.copy_({written})",
+            edit=Edit(kind="write-into"),
+        ),
     )
 
 

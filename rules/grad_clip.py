@@ -10,6 +10,9 @@ How far clipping shortens the gradients, and how long the steps are that remain.
 - **Error or warning** (optimizers like Adam): the clipped gradient lies below the optimizer's epsilon, by a hundred times or at all, so
   that dividing by its own size no longer makes up for it.
 
+- **Warning**: `clip_grad_norm_` is handed an iterator that the optimizer, or its own first call, has read to the end, so that it gets no tensors.
+- **Warning**: nothing that is clipped is trained: in all calls the tensors have no gradients and belong to no optimizer, as those of another model.
+
 Clipping a norm of 10 to 1.0 is healthy, even at every step: that is what clipping is for. With Adam a constant factor hardly matters,
 and a threshold that never bites does no harm.
 
@@ -55,7 +58,7 @@ from dataclasses import dataclass
 
 from trainlint.details import Line, Mark, Series
 from trainlint.finding import Edit, Fix, Severity, Stage
-from trainlint.measurements import Loop, OptimizerInfo, Optimizers, Parameters, Step
+from trainlint.measurements import Event, Loop, OptimizerInfo, Optimizers, Parameters, Step
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: What is left of the norm, below which clipping is looked at closely.
@@ -64,6 +67,8 @@ LEFT = 1e-2
 LOST, SMALL = 1.2e-7, 1e-4
 #: Adam's epsilon where the optimizer does not say, and the distance below it at which an update is gone.
 EPSILON, GONE = 1e-8, 1e-2
+#: Calls that clip nothing, before all of them are taken to do so.
+LEAST = 3
 
 
 class GradClip(Rule):
@@ -82,6 +87,13 @@ class GradClip(Rule):
 
     def judge(self, loop: Loop, optimizers: Optimizers, parameters: Parameters) -> Verdict:
         """Ask each optimizer's steps what clipping left of them."""
+        clips = [event for event in loop.events if event.kind == "clip"]
+        used_up = [event for event in clips if event.info.get("used_up")]
+        idle = [event for event in clips if event.info.get("idle")]
+        if used_up:
+            return _used_up(used_up, len(clips))
+        if len(idle) == len(clips) >= LEAST and any(not step.without_gradient for step in loop.steps):
+            return _idle(idle)
         if not any(step.clipped is not None for step in loop.steps):
             return not_run("gradients are not clipped by their norm")
         said = []
@@ -135,6 +147,36 @@ def _remains(optimizer: OptimizerInfo, clipped: Sequence[Step], parameters: Para
     epsilon = float(eps) if isinstance(eps, (int, float)) else EPSILON
     size = norm / math.sqrt(elements)
     return _Remains(size, epsilon, epsilon * GONE, f"the gradient is {size:.1g} an element, its epsilon {epsilon:.0e}")
+
+
+def _used_up(calls: Sequence[Event], count: int) -> Verdict:
+    first = calls[0]
+    return failed(
+        f"Clipping to {first.info.get('max_norm', 0.0):g} is handed an iterator that was read to its end before: it gets no tensors at {len(calls)} of "
+        f"{count} recorded calls, and clips nothing.",
+        severity=Severity.WARNING,
+        evidence={"measured": 0, "expected": "the parameters that are trained", "threshold": 0, "calls": len(calls)},
+        location=first.where,
+        fix=Fix(
+            summary="filter(), a generator and model.parameters() can be read once: make a list of them where they are kept, before the optimizer gets it.",
+            code=f"params = [p for p in model.parameters() if p.requires_grad]\n...\ntorch.nn.utils.clip_grad_norm_(params, {first.info.get('max_norm', 1.0):g})",
+        ),
+    )
+
+
+def _idle(calls: Sequence[Event]) -> Verdict:
+    tensors = max(int(event.info.get("tensors", 0)) for event in calls)
+    handed = f"{tensors} tensors that have no gradients and that no optimizer trains" if tensors else "no tensors"
+    return failed(
+        f"Clipping to {calls[0].info.get('max_norm', 0.0):g} is handed {handed}, at all {len(calls)} recorded calls: the gradients that train the model are not clipped.",
+        severity=Severity.WARNING,
+        evidence={"measured": 0, "expected": "the parameters that are trained", "threshold": 0, "calls": len(calls), "tensors": tensors},
+        location=calls[0].where,
+        fix=Fix(
+            summary="Clip the parameters that the optimizer trains.",
+            code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {calls[0].info.get('max_norm', 1.0):g})",
+        ),
+    )
 
 
 def _nullified(optimizer: OptimizerInfo, clipped: Sequence[Step], left: float, remains: _Remains) -> Verdict:

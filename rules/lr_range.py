@@ -9,7 +9,8 @@ beside it for the eye, as a single one is too noisy to judge by.
 
 - Zero is an error.
 - A rate that `optimizer.load_state_dict()` brought back from an earlier run, ten times or more below the one the optimizer was built with, that no
-  scheduler and no line of the script raises: a warning. Nothing is replayed then.
+  scheduler and no line of the script raises: a warning. Nothing is replayed then. A scheduler that begins anew is played from the rate it finds: most
+  multiply it (cosine, step, exponential) and never raise it. One that goes on where it was saved, or an epoch loop that does, passes.
 - More than 10 × above the band: an error when the replay diverges or ends no lower than it began while other rates
   train; else, and with a warm-up that was not replayed, a warning.
 - More than 3 × above the band: a warning when the replays at that rate and at a third of it both diverge or end no lower than they

@@ -148,3 +148,22 @@ def test_the_better_direction_is_set_beside_the_metric(call: str, after: str, be
 )
 def test_a_direction_that_is_not_written_is_left(call: str) -> None:
     assert refused("better-direction", f"a = {call}  # here\n", metric="mae", setting="mode", better="min")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("slow = m * slow + (1 - m) * fast", "slow.data.copy_(m * slow + (1 - m) * fast)"),
+        ("own[k] = own[k] * m", "own[k].data.copy_(own[k] * m)"),
+        ("slow.data.mul(m).add(fast)", "slow.data.copy_(slow.data.mul(m).add(fast))"),
+    ],
+)
+def test_a_new_value_is_written_into_the_tensor(before: str, after: str) -> None:
+    assert edited("write-into", f"for slow, fast in pairs:\n    {before}  # here\n") == f"for slow, fast in pairs:\n    {after}\n"
+    assert "one name" in refused("write-into", "for slow, fast in pairs:  # here\n    pass\n")
+
+
+def test_the_direction_of_a_score_that_may_be_given_without_its_name_is_left() -> None:
+    told = {"metric": "f1", "setting": "lower_is_better", "better": "False"}
+    assert edited("better-direction", 'a = EpochScoring("f1")  # here\n', **told) == 'a = EpochScoring("f1", lower_is_better=False)\n'
+    assert "without a keyword" in refused("better-direction", 'a = EpochScoring("f1", True)  # here\n', **told)

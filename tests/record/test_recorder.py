@@ -208,6 +208,48 @@ def test_clipping_is_seen_however_its_limit_is_passed(call) -> None:
     assert all(s.clip is not None and s.clip[1] == 0.5 for s in steps[1:])
 
 
+def clips(given) -> list[tuple[int, bool, bool]]:
+    """``(tensors, idle, used up)`` of each recorded clipping; ``given(model)`` returns what gives a step its tensors, and what the optimizer gets."""
+    model, (train_loader, val_loader) = nn.Linear(6, 3), loaders()
+
+    def run() -> None:
+        tensors, trained = given(model)
+        optimizer = torch.optim.SGD(trained, 0.1)
+
+        def each(i, x, y) -> None:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            nn.utils.clip_grad_norm_(tensors(), 0.5)
+            optimizer.step()
+
+        train(model, optimizer, train_loader, val_loader, each=each)
+
+    return [tuple(h.info[k] for k in ("tensors", "idle", "used_up")) for h in record(run).happenings if h.kind == "clip"]
+
+
+def shared(model: nn.Module):
+    """One iterator for the optimizer and for clipping."""
+    once = filter(lambda p: p.requires_grad, model.parameters())
+    return lambda: once, once
+
+
+def kept(model: nn.Module):
+    """An iterator that clipping reads to its end at its first call."""
+    once = model.parameters()
+    return lambda: once, model.parameters()
+
+
+def test_iterators_that_were_read_to_their_end_are_told() -> None:
+    assert clips(shared)[:3] == [(0, True, False), (0, True, True), (0, True, True)]
+    assert clips(kept)[:3] == [(2, False, False), (0, True, True), (0, True, True)]
+
+
+def test_what_is_clipped_and_not_trained_is_told() -> None:
+    assert set(clips(lambda m: (nn.Linear(2, 2).parameters, m.parameters()))) == {(2, True, False)}
+    assert set(clips(lambda m: (m.parameters, m.parameters()))) == {(2, False, False)}
+    assert set(clips(lambda m: (lambda: [p for p in m.parameters() if p.ndim > 4], m.parameters()))) == {(0, True, False)}
+
+
 @pytest.mark.parametrize("around", [False, True])
 def test_steps_through_a_gradient_scaler_are_told_from_steps_around_it(around: bool) -> None:
     model, (train_loader, val_loader) = nn.Linear(6, 3), loaders()

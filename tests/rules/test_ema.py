@@ -69,6 +69,22 @@ def test_warns_of_an_average_that_stays_in_the_model():
     assert "the next optimizer step starts from the average" in verdict.message
 
 
+@pytest.mark.parametrize(("name", "words"), [("slow", "gives the new value to slow"), ("", "makes a new tensor, which nothing keeps")])
+def test_warns_of_a_copy_whose_update_goes_nowhere(name: str, words: str) -> None:
+    verdict = judge(replace(STILL, lost_to=name))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, STILL.where)
+    assert words in verdict.message
+    assert judge(replace(STILL, lost_to=name, watched=2)).kind == "pass"
+
+
+def test_warns_of_an_average_that_the_loop_will_leave_in_the_model():
+    line = Location("train.py", 30, "ema.swap_in()")
+    verdict = judge(replace(SLOW, decays=(0.99,) * 5, left_where=line, restorer="swap_out"))
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, line)
+    assert "swap_out(), which would do it, is called nowhere" in verdict.message
+    assert judge(replace(STILL, left_where=line, restorer="swap_out")).kind == "pass"
+
+
 def test_no_copies_pass():
     assert judge().kind == "pass"
 
@@ -151,3 +167,17 @@ def test_warns_of_early_stopping_that_takes_success_for_failure():
     assert "mode=min" in verdict.message
     assert 'mode="max"' in verdict.fix.code
     assert verdict.fix.edit is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "told", "code"),
+    [
+        ("lower_is_better", "lower_is_better=False", "lower_is_better=True"),
+        ("score_function", "returns it as it is", '-engine.state.metrics["val_loss"]'),
+    ],
+)
+def test_the_direction_is_said_as_the_library_says_it(setting: str, told: str, code: str) -> None:
+    best = KeptBest(kind="EarlyStopping", metric="val_loss", rises=False, rising_is_better=True, setting=setting, stops=True)
+    verdict = EmaRule().judge(Ema(best=(best,)))
+    assert told in verdict.message
+    assert code in verdict.fix.code

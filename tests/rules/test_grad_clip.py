@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import GroupInfo, Loop, OptimizerInfo, Optimizers, ParameterInfo, Parameters, Step
+from trainlint.measurements import Event, GroupInfo, Loop, OptimizerInfo, Optimizers, ParameterInfo, Parameters, Step
 from trainlint_rules.grad_clip import GradClip
 
 CLIP = Location("train.py", 21)
@@ -73,6 +73,25 @@ def test_passes_a_threshold_that_never_bites():
 
 def test_leaves_clipping_after_the_step_to_the_loop_order():
     assert judge(*[step(2.0, 1e-6, clip_after_step=True)] * 3).kind == "pass"
+
+
+def clips(*infos: dict[str, object]):
+    events = tuple(Event(kind="clip", where=CLIP, info={"max_norm": 0.25} | info) for info in infos)
+    return GradClip().judge(Loop(steps=(step(None),) * 3, events=events), Optimizers(), Parameters())
+
+
+def test_warns_of_an_iterator_that_was_used_up():
+    verdict = clips({"tensors": 4}, {"tensors": 0, "idle": True, "used_up": True}, {"tensors": 0, "idle": True, "used_up": True})
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, CLIP)
+    assert "no tensors at 2 of 3 recorded calls" in verdict.message
+
+
+def test_warns_of_clipping_another_model():
+    other = {"tensors": 4, "idle": True, "used_up": False}
+    assert "4 tensors that have no gradients" in clips(other, other, other).message
+    assert "is handed no tensors, at all 3" in clips(*[other | {"tensors": 0}] * 3).message
+    assert clips(other, other).kind == "not-run"
+    assert clips(other, other, other, {"tensors": 2, "idle": False, "used_up": False}).kind == "not-run"
 
 
 def test_does_not_judge_without_clipping():

@@ -11,7 +11,7 @@ from trainlint.edits.numbers import number_at, written
 from trainlint.edits.script import Script, Unsure
 from trainlint.finding import Json
 
-__all__ = ["average_buffers", "copy_kept", "set_decay", "set_momentum", "turn_round"]
+__all__ = ["average_buffers", "copy_kept", "set_decay", "set_momentum", "turn_round", "write_into"]
 
 #: Arguments without a keyword beyond which one of them may be the direction.
 _PLAIN = 4
@@ -122,6 +122,26 @@ def average_buffers(script: Script, line: int, values: dict[str, Json]) -> Chang
     return Changes(script).after(loop, f"for kept, present in zip({mine}buffers(), {theirs}buffers()):\n    kept.copy_(present)")
 
 
+def write_into(script: Script, line: int, values: dict[str, Json]) -> Changes:
+    """Write a new value into the tensor that has a name, in place of giving the name to it: ``x = v`` becomes ``x.data.copy_(v)``.
+
+    Of a result that is dropped, ``x.mul(a).add(b)``, x is the tensor that the first method is called on.
+    """
+    place = script.statement(line)
+    part = place.body[0] if isinstance(place, cst.SimpleStatementLine) and len(place.body) == 1 else None
+    if isinstance(part, cst.Assign) and len(part.targets) == 1 and isinstance(part.targets[0].target, (cst.Name, cst.Subscript)):
+        held: cst.BaseExpression = part.targets[0].target
+    elif isinstance(part, cst.Expr) and isinstance(part.value, cst.Call):
+        held = part.value
+        while isinstance(held, cst.Call) and isinstance(held.func, cst.Attribute):
+            held = held.func.value
+    else:
+        raise Unsure("the line does not make a new value of one name")
+    inside = held.value if isinstance(held, cst.Attribute) and held.attr.value == "data" else held
+    into = f"{script.code(inside)}.data.copy_"
+    return Changes(script).rework(part, lambda new: cst.Expr(cst.Call(expression(into), [cst.Arg(new.value)])))
+
+
 def turn_round(script: Script, line: int, values: dict[str, Json]) -> Changes:
     """In the call that names the metric ``values["metric"]``, set ``values["setting"]`` to ``values["better"]``."""
     metric, setting, better = (str(values[key]) for key in ("metric", "setting", "better"))
@@ -133,6 +153,12 @@ def turn_round(script: Script, line: int, values: dict[str, Json]) -> Changes:
     call, arg = named[0]
     given = argument(call, setting)
     if given is None and len([a for a in call.args if a.keyword is None]) > _PLAIN:
+        raise Unsure("the direction may be among the arguments without a keyword")
+    if (
+        given is None
+        and setting == "lower_is_better"
+        and any(script.code(a.value) in ("True", "False") for a in call.args if a.keyword is None)
+    ):
         raise Unsure("the direction may be among the arguments without a keyword")
     if given is not None and not isinstance(given.value, cst.SimpleString) and script.code(given.value) not in ("True", "False"):
         raise Unsure("the direction is not written in the call")

@@ -119,6 +119,7 @@ KINDS: Mapping[str, Kind] = {
     "norm-momentum": Kind(averages.set_momentum),
     "average-decay": Kind(averages.set_decay),
     "copy-kept": Kind(averages.copy_kept),
+    "write-into": Kind(averages.write_into),
     "better-direction": Kind(averages.turn_round, safe=True),
     "rescale-input": Kind(data.rescale),
     "standardise-input": Kind(data.standardise),

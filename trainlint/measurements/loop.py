@@ -26,7 +26,8 @@ class Event:
     """The object: ``optimizer 0 (Adam)``, ``loader 1``, the model's class …"""
     info: dict[str, str | float | bool] = field(default_factory=dict)
     """``forward``: training, grad, modules_training (share of mode-dependent modules in training mode). ``backward``: value. ``clip``: max_norm,
-    norm (before clipping), scaled (still carries the scaler's factor). ``step``: lr, skipped. ``schedule``: kind, lr, metric."""
+    norm (before clipping), scaled (still carries the scaler's factor), tensors, idle (they have no gradients, and no optimizer trains them), used_up (they came from an
+    iterator that an earlier call had read to its end). ``step``: lr, skipped. ``schedule``: kind, lr, metric."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -211,6 +211,12 @@ class EmaCopy:
     """Its values stood in the trained weights at the first step after a validation pass, and at no other."""
     replaced_where: Location | None = None
     """The line that puts them there, or else where the model was evaluated."""
+    left_where: Location | None = None
+    """The line of the running loop that will put it into the model, where nothing puts the trained weights back: told by the source."""
+    restorer: str = ""
+    """The method that would put them back, and is called nowhere."""
+    lost_to: str | None = None
+    """It stands still because its update gives the new values to this name, which nothing reads; empty where they are dropped. None else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +256,7 @@ class KeptBest:
     rising_is_better: bool
     """What the trainer was told."""
     setting: str = ""
-    """The argument that tells it: ``greater_is_better`` or ``mode``."""
+    """The argument that tells it: ``greater_is_better``, ``lower_is_better``, ``mode``, or ``score_function``, whose higher value is the better one."""
     by_default: bool = False
     """The script leaves that argument out."""
     keeps: bool = False

@@ -6,7 +6,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from probes.recorded import measured, record
@@ -162,3 +162,29 @@ def test_an_average_that_stays_in_the_model_after_validation_is_told():
 @pytest.mark.parametrize("quiet", [lambda: validated(restore=True), lambda: validated(restore=False, decay=0.0)])
 def test_weights_that_are_put_back_or_no_average_are_not(quiet):
     assert not any(copy.replaces_weights for copy in quiet().copies)
+
+
+@torch.no_grad()
+def rebind(average: nn.Module, model: nn.Module) -> None:
+    for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
+        slow = 0.9 * slow + 0.1 * fast  # the fault
+
+
+@torch.no_grad()
+def distance(average: nn.Module, model: nn.Module) -> Tensor:
+    total = torch.zeros(())
+    for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
+        total = total + slow.mul(fast).sum()
+    return total
+
+
+def test_an_update_that_goes_to_the_loop_variable_is_told() -> None:
+    (found,) = facts(rebind, copy.deepcopy).copies
+    assert (found.updates, found.lost_to) == (0, "slow")
+    assert found.where is not None
+    assert found.where.text.endswith("# the fault")
+
+
+@pytest.mark.parametrize("follow", [lerp, distance, None])
+def test_copies_that_move_or_stand_still_on_purpose_lose_nothing(follow) -> None:
+    assert all(c.lost_to is None for c in facts(follow, copy.deepcopy).copies)

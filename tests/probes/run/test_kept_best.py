@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from trainlint.probes.run.kept_best import kept_best, rises
+from trainlint.probes.run.kept_scores import scored
 from trainlint.record.frames import Frames
 
 
@@ -100,3 +102,77 @@ def test_arguments_of_transformers_are_looked_at(tmp_path: Path, higher: bool | 
         Trainer(nn.Linear(2, 1), arguments, train_dataset=data, eval_dataset=data).train()
     assert [one[:4] for one in found] == expected
     assert all(text.endswith("# the metric") for *_, text in found)
+
+
+def skorch_net(chosen, *callbacks):
+    """What is seen within the fit() of a net of skorch's with these callbacks."""
+    skorch, numpy = pytest.importorskip("skorch"), pytest.importorskip("numpy")
+    found = []
+
+    class Watch(skorch.callbacks.Callback):
+        def on_batch_end(self, net, **_):
+            found.extend(seen())
+            raise KeyboardInterrupt
+
+    given = [(f"own{i}", c) for i, c in enumerate([*callbacks, *chosen(skorch.callbacks), Watch()])]
+    net = skorch.NeuralNetClassifier(nn.Linear(2, 2), criterion=nn.CrossEntropyLoss, max_epochs=1, callbacks=given, verbose=0)
+    net.fit(numpy.ones((40, 2), "float32"), numpy.arange(40) % 2)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (lambda c: [c.EarlyStopping(monitor="valid_acc", load_best=True)], [("valid_acc", True, False)]),
+        (lambda c: [c.EarlyStopping("valid_loss", lower_is_better=False)], [("valid_loss", False, True)]),
+        (lambda c: [c.EpochScoring("f1_macro", name="macro"), c.Checkpoint(monitor="macro_best")], [("macro", True, False)]),
+        (lambda c: [c.EpochScoring("neg_log_loss", True, name="nll"), c.EarlyStopping("nll")], [("nll", True, False)]),
+    ],
+)
+def test_callbacks_of_skorch_are_looked_at(chosen, expected) -> None:
+    wrong = [one for one in skorch_net(chosen) if one[1] != one[2]]
+    assert [one[:3] for one in wrong] == expected
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        lambda c: [c.EarlyStopping(monitor="valid_acc", lower_is_better=False)],
+        lambda c: [c.EarlyStopping(), c.Checkpoint()],
+        lambda c: [c.Checkpoint(monitor="valid_acc_best")],
+        lambda c: [c.EpochScoring("neg_log_loss", name="nll", lower_is_better=False), c.EarlyStopping("nll", lower_is_better=False)],
+        lambda c: [c.EpochScoring("f1_macro")],  # nothing is kept by it
+    ],
+)
+def test_callbacks_of_skorch_that_go_the_right_way_pass(chosen) -> None:
+    assert all(one[1] == one[2] for one in skorch_net(chosen))
+
+
+IGNITE = "from ignite.handlers import Checkpoint, EarlyStopping\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("EarlyStopping(3, lambda e: e.state.metrics['nll'], trainer)", [("EarlyStopping", "nll", True)]),
+        ("EarlyStopping(3, lambda e: e.state.metrics['nll'], trainer, mode='min')", [("EarlyStopping", "nll", False)]),
+        (
+            "def score(e):\n    loss = e.state.metrics['loss']\n    return -loss\nCheckpoint(d, s, score_function=score)",
+            [("Checkpoint", "loss", False)],
+        ),
+        ("Checkpoint(d, s, score_function=lambda e: -1.0 * e.state.metrics['acc'])", [("Checkpoint", "acc", False)]),
+        ("Checkpoint(d, s, score_function=lambda e: float(e.state.metrics['acc']))", [("Checkpoint", "acc", True)]),
+        ("Checkpoint(d, s, score_function=Checkpoint.get_default_score_fn('loss', -1.0))", [("Checkpoint", "loss", False)]),
+        ("Checkpoint(d, s, score_function=Checkpoint.get_default_score_fn('loss'))", [("Checkpoint", "loss", True)]),
+        ("Checkpoint(d, s, score_function=lambda e: e.state.metrics['loss'], n_saved=None)", []),
+        ("Checkpoint(d, s, score_function=lambda e: 1 - e.state.metrics['loss'])", []),
+        ("Checkpoint(d, s, score_function=lambda e: e.state.output)", []),
+        ("Checkpoint(d, s, score_function=make(2))", []),
+        ("Checkpoint(d, s)", []),
+        ("EarlyStopping(3, **more)", []),
+    ],
+)
+def test_score_functions_of_ignite_are_read(source: str, expected: list[object]) -> None:
+    found = [(call.func.id, metric, higher) for call, metric, higher, _ in scored(ast.parse(IGNITE + source))]
+    assert found == expected
+    assert not list(scored(ast.parse(source)))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim import lr_scheduler as schedules
 from torch.utils.data import DataLoader, TensorDataset
 
 from probes.recorded import fit, measured, record
@@ -13,6 +16,8 @@ from trainlint.measurements import LearningRate, Trial
 from trainlint.probes.step.replay import rehearsal
 from trainlint.probes.training.learning_rate import measure_learning_rate
 from trainlint.probes.training.rate_search import RateSearch
+
+Schedule = Callable[[torch.optim.Optimizer], schedules.LRScheduler]
 
 
 def rates(lr: float) -> LearningRate:
@@ -43,7 +48,9 @@ def test_a_rate_that_trains_is_compared_with_lower_and_higher_ones() -> None:
     assert not found.open_high
 
 
-def resumed(saved: float, *, scheduler: bool = False, raised: float | None = None) -> LearningRate | None:
+def resumed(
+    saved: float, *, before: Schedule | None = None, after: Schedule | None = None, raised: float | None = None, first_epoch: int = 0
+) -> LearningRate | None:
     """The rates of a run that was built with 0.1 and loaded the state of one that ended at ``saved``; None where they were tried."""
 
     def run() -> None:
@@ -51,26 +58,65 @@ def resumed(saved: float, *, scheduler: bool = False, raised: float | None = Non
         x = torch.randn(64, 8)
         model = nn.Linear(8, 2)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        optimizer.load_state_dict(torch.optim.SGD(model.parameters(), lr=saved).state_dict())
+        schedule = before(optimizer) if before else None
+        earlier = torch.optim.SGD(model.parameters(), lr=saved).state_dict()
+        earlier["param_groups"][0]["initial_lr"] = 0.1
+        optimizer.load_state_dict(earlier)
         for group in optimizer.param_groups if raised else ():
             group.update(lr=raised)
-        if scheduler:
-            torch.optim.lr_scheduler.StepLR(optimizer, 30)
-        fit(model, DataLoader(TensorDataset(x, (x[:, 0] > 0).long()), 16), lambda m, b: F.cross_entropy(m(b[0]), b[1]), optimizer)
+        schedule = after(optimizer) if after else schedule
+        loader = DataLoader(TensorDataset(x, (x[:, 0] > 0).long()), 16)
+        for epoch in range(first_epoch, first_epoch + 4):  # noqa: B007 - epochs are counted by it
+            for batch in loader:
+                optimizer.zero_grad()
+                F.cross_entropy(model(batch[0]), batch[1]).backward()
+                optimizer.step()
+            if schedule is not None:
+                schedule.step()
 
     found: LearningRate = measured(measure_learning_rate, record(run), seconds=1.0)
     return found if found.restored_where is not None else None
 
 
-def test_a_decayed_rate_that_comes_with_a_loaded_state_is_told() -> None:
-    found = resumed(1e-4)
+def going_on(optimizer: torch.optim.Optimizer) -> schedules.LRScheduler:
+    """The schedule of a run that goes on, its own state loaded."""
+    found = schedules.StepLR(optimizer, 10)
+    found.load_state_dict(found.state_dict() | {"last_epoch": 30})
+    return found
+
+
+def lowering(optimizer: torch.optim.Optimizer) -> schedules.LRScheduler:
+    """A schedule that begins anew and multiplies what it finds."""
+    return schedules.CosineAnnealingLR(optimizer, 8)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {}, {"after": lowering}, {"before": lowering}, {"after": lambda o: schedules.StepLR(o, 2)},
+        {"after": lambda o: schedules.ExponentialLR(o, 0.9)}, {"after": lambda o: schedules.MultiStepLR(o, [2, 3])},
+    ],
+)  # fmt: skip
+def test_a_decayed_rate_that_comes_with_a_loaded_state_is_told(schedule: dict[str, Schedule]) -> None:
+    found = resumed(1e-4, **schedule)
     assert found is not None
     assert (found.configured, found.first) == (0.1, 1e-4)
     assert "optimizer.load_state_dict(" in found.restored_where.text
 
 
-@pytest.mark.parametrize("quiet", [lambda: resumed(0.05), lambda: resumed(1e-4, scheduler=True), lambda: resumed(1e-4, raised=0.1)])
-def test_rates_that_are_near_scheduled_or_set_again_are_tried_as_any_other(quiet) -> None:
+@pytest.mark.parametrize(
+    "quiet",
+    [
+        lambda: resumed(0.05), lambda: resumed(1e-4, raised=0.1), lambda: resumed(1e-4, after=going_on),
+        lambda: resumed(1e-4, before=lambda o: schedules.LambdaLR(o, lambda epoch: 0.9**epoch)),
+        lambda: resumed(1e-4, after=lambda o: schedules.OneCycleLR(o, 0.1, 4)),
+        lambda: resumed(1e-4, before=lambda o: schedules.CosineAnnealingWarmRestarts(o, 4)),
+        lambda: resumed(1e-4, after=lambda o: schedules.StepLR(o, 10), first_epoch=20),
+        lambda: resumed(1e-4, after=lambda o: schedules.StepLR(o, 10, last_epoch=20), first_epoch=20),
+        lambda: resumed(1e-4, after=lambda o: schedules.SequentialLR(o, [schedules.StepLR(o, 2), schedules.StepLR(o, 3)], [2])),
+    ],
+)  # fmt: skip
+def test_rates_that_are_near_raised_or_go_on_are_tried_as_any_other(quiet) -> None:
     assert quiet() is None
 
 

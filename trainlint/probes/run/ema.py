@@ -9,12 +9,15 @@ from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
 
 from trainlint.measurements import Ema, EmaCopy, RunningStatistics
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.run.kept_best import kept_best
 from trainlint.probes.run.kept_weights import kept_weights
 from trainlint.probes.run.schedulers import steps_per_epoch
+from trainlint.probes.source.left_in_place import left_in_place
+from trainlint.probes.source.lost_updates import lost_update
 from trainlint.probes.source.swaps import swap_before
 from trainlint.record.frames import Place
 from trainlint.record.recording import Recording
@@ -55,8 +58,12 @@ def _copy(recording: Recording, shadow: Shadow) -> EmaCopy:
     averages = kind == "AveragedModel"
     built = recording.places.get(id(holder)) if isinstance(holder, nn.Module) else None
     own = holder is not shadow.holder or averages or explicit
+    lost = lost_update(shadow.place) if not shadow.updates else None
     where = built if own and built is not None else shadow.place or built
+    if lost is not None and shadow.place is not None:
+        where = (shadow.place[0], lost[1], shadow.place[2])
     swapped = _replaces(shadow)
+    left = _left(recording, shadow, holder)
     calls = [c for c in recording.calls if c.module is shadow.holder or c.module is holder]
     return EmaCopy(
         kind=kind,
@@ -68,6 +75,9 @@ def _copy(recording: Recording, shadow: Shadow) -> EmaCopy:
         evaluated=bool(calls) and all(not c.grad and c.iteration is not None and c.iteration.phase == "val" for c in calls),
         replaces_weights=swapped is not None,
         replaced_where=recording.frames.location(swap_before(swapped) or swapped) if swapped is not None else None,
+        left_where=recording.frames.location(left[0]) if left is not None else None,
+        restorer=left[1] if left is not None else "",
+        lost_to=lost[0] if lost is not None else None,
         is_average=averages or explicit,
         fresh_statistics=_fresh(recording, shadow.holder),
         equal_weights=averages and not getattr(holder, "avg_fn", None) and not getattr(holder, "multi_avg_fn", None),
@@ -77,8 +87,24 @@ def _copy(recording: Recording, shadow: Shadow) -> EmaCopy:
 def _replaces(shadow: Shadow) -> Place | None:
     """Where the model was evaluated when the average came into its weights to stay; None when it did not, or between other steps too."""
     places = [p for p in shadow.replaced if p is not None]
-    averages = len(shadow.decays) >= 2 and statistics.median(shadow.decays) > 0.5
-    return places[0] if averages and not shadow.foreign and places and len(places) == len(shadow.replaced) else None
+    return places[0] if _averages(shadow) and places and len(places) == len(shadow.replaced) else None
+
+
+def _left(recording: Recording, shadow: Shadow, holder: Any) -> tuple[Place, str] | None:
+    """Where the running loop will put an average into the weights to stay, and the method that would put them back."""
+    if not _averages(shadow) or shadow.replaced or isinstance(holder, Optimizer | list | dict) or not hasattr(holder, "__dict__"):
+        return None
+    return left_in_place(recording.frames, holder, _names(holder, shadow.holder), {id(w) for w in shadow.weights})
+
+
+def _averages(shadow: Shadow) -> bool:
+    return not shadow.foreign and len(shadow.decays) >= 2 and statistics.median(shadow.decays) > 0.5
+
+
+def _names(holder: Any, held: Any) -> set[str]:
+    """The attributes under which an object keeps a copy."""
+    kept = {**getattr(holder, "__dict__", {}), **(holder._modules if isinstance(holder, nn.Module) else {})}
+    return {name for name, value in kept.items() if value is held}
 
 
 def _fresh(recording: Recording, found: Any) -> int:

@@ -19,7 +19,7 @@ from trainlint.probes.data.value_source import rate_written
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.step.optimizer_copies import built_lr, configured_lr
 from trainlint.probes.step.replay import rehearsal
-from trainlint.probes.step.schedule_factors import ruling_schedule
+from trainlint.probes.step.schedule_factors import begins_anew, highest_from, ruling_schedule
 from trainlint.probes.training.rate_search import BATCHES, EXPLODED, SCORED, SWEEP, RateSearch, searched
 from trainlint.probes.training.short_training import part_of
 from trainlint.record.recording import Recording
@@ -90,22 +90,22 @@ def measure_learning_rate(recording: Recording, deadline: float, settings: Setti
 def _restored(recording: Recording) -> LearningRate | None:
     """The rate of an earlier run that came with its optimizer's state and stays, far below the one that this run asks for."""
     seen = recording.main
-    if (
-        seen is None
-        or seen.loaded_at is None
-        or any(getattr(s.scheduler, "optimizer", None) is seen.optimizer for s in recording.schedulers)
-    ):
+    if seen is None or seen.loaded_at is None or not seen.steps:
         return None
     built = max((float(g.get("lr", math.nan)) for g in seen.base), default=math.nan)
-    used = {max(step.lr, default=math.nan) for step in seen.steps}
-    files = {place[0] for place in (seen.place, seen.loaded_at, *(s.place for s in seen.steps[:1])) if place is not None}
-    stays = used == {max(seen.loaded_lr, default=math.nan)} and not any(map(rate_written, files))
-    if not stays or not 0 < max(used) <= built / _LOWERED:
+    loaded, used = max(seen.loaded_lr, default=math.nan), [max(step.lr, default=math.nan) for step in seen.steps]
+    files = {place[0] for place in (seen.place, seen.loaded_at, seen.steps[0].place) if place is not None}
+    schedules = [s for s in recording.schedulers if getattr(s.scheduler, "optimizer", None) is seen.optimizer]
+    # A schedule may lower what was loaded from step to step; one that raises it again, or goes on where it was saved, is as it is meant to be.
+    stays = used[0] == loaded and (set(used) == {loaded} or (bool(schedules) and max(used) == loaded))
+    if not stays or not 0 < loaded <= built / _LOWERED or any(map(rate_written, files)):
+        return None
+    if any(not begins_anew(s) or (highest_from(s.scheduler, loaded) or math.inf) > built / _LOWERED for s in schedules):
         return None
     return LearningRate(
         optimizer=type(seen.optimizer).__name__,
         configured=built,
-        first=max(used),
+        first=loaded,
         where=recording.frames.location(seen.place),
         restored_where=recording.frames.location(seen.loaded_at),
         progress=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -120,7 +120,9 @@ def _clip(recorder: Recorder, clip: Callable[..., Any], *, by_norm: bool) -> Cal
         result = clip(kept, *args, **kwargs)
         limit = args[0] if args else kwargs.get("max_norm", kwargs.get("clip_value"))
         if recorder.on and limit is not None:
-            recorder.clipped(kept, float(limit), float(result) if by_norm else None)
+            recorder.clipped(
+                kept, float(limit), float(result) if by_norm else None, parameters if isinstance(parameters, Iterator) else None
+            )
         return result
 
     return clipped

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -16,6 +16,10 @@ from trainlint.record.seen import Backward, Batch
 from trainlint.record.tape import Tape
 
 __all__ = ["GradientListener"]
+
+
+#: Iterators that are remembered beside the latest: a loop clips a few groups of parameters in turn.
+_READ_ONCE = 8
 
 
 class GradientListener(ModelListener):
@@ -134,18 +138,27 @@ class GradientListener(ModelListener):
                 seen.held.clear()
 
     @guarded
-    def clipped(self, parameters: Iterable[Tensor], max_norm: float, before: float | None) -> None:
-        """Gradients were clipped."""
+    def clipped(self, parameters: Collection[Tensor], max_norm: float, before: float | None, given: Iterator[Tensor] | None = None) -> None:
+        """Gradients were clipped; the tensors came from ``given``, where that can be read only once."""
         place = self.frames.here()
         ids = {id(p) for p in parameters}
         scaled = self._scale != 1.0 and not self._unscaled
-        self.note("clip", "", place, max_norm=float(max_norm), norm=before if before is not None else float("nan"), scaled=scaled)
+        optimized = any(id(p) in ids for seen in self.recording.optimizers for p in seen.parameters)
+        self.note(
+            "clip", "", place, max_norm=float(max_norm), norm=before if before is not None else float("nan"), scaled=scaled,
+            tensors=len(ids), idle=not optimized and not any(has_gradient(p) for p in parameters),
+            used_up=given is not None and not ids and any(g is given for g in self._read_once),
+        )  # fmt: skip
+        if given is not None:
+            self._read_once = (*self._read_once[-_READ_ONCE:], given)
         for seen in self.recording.optimizers:
             if any(id(p) in ids for p in seen.parameters):
                 seen.clip = (before, float(max_norm), place, scaled)
                 if not seen.pending and seen.steps:
                     seen.clip_late = place
 
+    _read_once: tuple[Iterator[Tensor], ...] = ()
+    """The iterators that clipping got its tensors from, the latest; kept alive, so that none of them passes for another."""
     _unscaled = False
     in_scaler = False
     """A gradient scaler's step() is running."""
