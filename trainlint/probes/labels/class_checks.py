@@ -90,7 +90,8 @@ def _told_apart(probability: Rows, given: npt.NDArray[np.int64]) -> npt.NDArray[
     for c in range(classes):
         mine = probability[given == c]
         right[c] = (mine[:, [c]] > mine).mean(0) if len(mine) else 1.0
-    return (right + right.T) / 2 >= _PAIR
+    told: npt.NDArray[np.bool_] = (right + right.T) / 2 >= _PAIR
+    return told
 
 
 def match_classes(train: Probed, val: Split) -> ClassMatch | None:
