@@ -195,7 +195,7 @@ def _sorted(order: SampleOrder, *, learns_classes: bool) -> Verdict:
         f"where {order.expected_runs:.0f} are expected in random order{share}.",
         severity=Severity.ERROR if certain else Severity.WARNING,
         evidence={**evidence_of(order), "measured": order.label_runs, "expected": round(order.expected_runs, 1), "threshold": SORTED_Z},
-        location=order.where,
+        location=order.streamed_where or order.where,
         fix=_fix(order),
         details=(picture_of(order),),
     )
@@ -211,7 +211,7 @@ def _one_class(order: SampleOrder, loss: Loss) -> Verdict | None:
         "they seem to be sorted by class.",
         severity=Severity.ERROR if classes > 2 else Severity.WARNING,
         evidence={**evidence_of(order), "measured": 1, "expected": f"labels of {classes} classes", "threshold": SORTED_Z},
-        location=order.where,
+        location=order.streamed_where or order.where,
         fix=_fix(order),
     )
 

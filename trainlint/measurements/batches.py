@@ -214,6 +214,8 @@ class SampleOrder(Measurement):
     """Weights that a sampler which draws by weights was given: later indices never come; None for other samplers."""
     sampler_where: Location | None = None
     """Where such a sampler was built."""
+    streamed_where: Location | None = None
+    """Where a stream of the user's hands out its samples."""
     predictions_mixed: Location | None = None
     """The argument that shuffles the loader which skorch predicts through as well."""
     drawn: tuple[str, ...] = ()
