@@ -12,8 +12,9 @@ __all__ = ["streamed_at"]
 
 
 def streamed_at(samples: Samples, frames: Frames) -> Place | None:
-    """The outermost loop around what the innermost stream yields; None where several are chained, or it is a library's: these are
-    ordered where they were built.
+    """The outermost loop around what the innermost stream yields.
+
+    None where several are chained, or it is a library's: these are ordered where they were built.
     """
     streams = [one for one in wrapped(samples.dataset) if isinstance(one, IterableDataset)]
     if any(isinstance(one, ChainDataset) for one in streams):
