@@ -202,17 +202,27 @@ def _assigned(value: ast.Name | ast.Attribute, scope: Scope, path: str | None) -
     if isinstance(scope.body, ast.Module):
         return None
     if value.id in {a.arg for a in parameters(scope.body)}:
-        outer_scope = scope_at(scope.callers[0], scope.callers[1:]) if scope.callers else None
-        calls = [c for c in calls_at(outer_scope, scope.callers[0][1]) if called(c) == scope.body.name] if outer_scope is not None else []
+        owner = owner_of(scope)
+        name = owner.name if owner is not None and scope.body.name == "__init__" else scope.body.name
+        callers = scope.callers or _only_caller(scope.filename, name)
+        outer_scope = scope_at(callers[0], callers[1:]) if callers else None
+        calls = [c for c in calls_at(outer_scope, callers[0][1]) if called(c) == name] if outer_scope is not None else []
         turn, turns = scope.turn
         if outer_scope is None or len(calls) not in (1, turns):
             return None
-        handed = bound(calls[turn if len(calls) == turns else 0], scope.body, outer_scope, method=owner_of(scope) is not None).get(value.id)
+        handed = bound(calls[turn if len(calls) == turns else 0], scope.body, outer_scope, method=owner is not None).get(value.id)
         return (*handed, path) if handed is not None else None
     tree = source_tree(scope.filename)
     module = Scope(scope.filename, tree) if tree is not None else None
     found = set_last(module, value, None) if module is not None else None
     return (found, module, path) if found is not None and module is not None else None
+
+
+def _only_caller(filename: str, name: str) -> list[Place]:
+    """The line of the one call by this name in a file."""
+    tree = source_tree(filename)
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and called(n) == name] if tree is not None else []
+    return [(filename, calls[0].lineno, "")] if len(calls) == 1 else []
 
 
 def _part(returned: ast.expr, path: str) -> ast.expr | None:
