@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from trainlint.measurements.axes import AxisOrder, ColourOrder, Reshape
 from trainlint.measurements.base import OUT_OF_BUDGET, Measurement, Unmeasured
-from trainlint.measurements.batches import Batches, BatchView, DataScan, LabelCount, Leaf, NonFiniteSample, SampleOrder, SharedBuffer
+from trainlint.measurements.batches import (
+    Batches,
+    BatchView,
+    DataScan,
+    LabelCount,
+    Leaf,
+    NonFiniteSample,
+    Normaliser,
+    SampleOrder,
+    SharedBuffer,
+)
 from trainlint.measurements.curves import CurveRun, Curves
 from trainlint.measurements.experiments import Attempt, Comparison, Course, LearningRate, Mixing, Overfit, Replay, Trial
 from trainlint.measurements.gradients import (
@@ -132,6 +142,7 @@ __all__ = [
     "NonFinite",
     "NonFiniteSample",
     "NormLayer",
+    "Normaliser",
     "OptimizerInfo",
     "Optimizers",
     "Overfit",
