@@ -11,7 +11,7 @@ should make up for it: class weights or `pos_weight` in the loss, a weighted sam
 - **Warning**: weights that are those of other classes: sorted they are the inverse of the frequencies (or its root) within 15 %, as they stand they
   differ from it by half and more.
 - **Warning**: weights that make it worse. Class weights that grow with the frequency of the class instead of falling, or a
-  `pos_weight` ten times as large as negatives outnumber positives, or as small.
+  `pos_weight` ten times as large as negatives outnumber positives, or as small. The line that works them out is told, where the source tells it.
 - **Note**: a ratio of 50 or more without a dominating class (a long tail), multi-label targets of which less than 1 % are
   positive, or classes that are missing from a validation part that was read to its end.
 

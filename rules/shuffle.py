@@ -7,7 +7,7 @@ The order of indices of two epochs, and the labels in that order.
 - **Error**: the order is fixed and sorted by class, so that a batch holds one class or few (a runs test on the labels),
   and a classification loss, or one of the script's own, learns from them.
 - **Warning**: the order is the same in every epoch (no `shuffle=True`, a permutation drawn once, a `DistributedSampler`
-  whose `set_epoch` is never called), or labels come in long stretches.
+  whose `set_epoch` is never called), or labels come in long stretches. A stream of your own is told at the loop that hands its samples out.
 - **Warning**: a sampler that draws anew fills each batch with a single class, of several that there are; an **error** when the loss is exactly
   0 in every step, as that of a metric which finds nobody to push apart.
 - **Error**: a `WeightedRandomSampler` was given a tenth as many weights as there are samples, or fewer: those of the classes, most likely.

@@ -45,15 +45,14 @@ from trainlint.measurements.labels import (
     Lesson,
     Mismatch,
     Repair,
-    Shared,
     Signal,
-    SplitOverlap,
     Suspect,
     TornPairs,
 )
 from trainlint.measurements.loop import CarriedOver, Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
+from trainlint.measurements.overlap import Shared, SplitOverlap
 from trainlint.measurements.padding import LeftOut, LostEnds, Padding
 from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
 from trainlint.measurements.reading import CrossedLinks, LastBatch, LoaderEnd, Overwritten, Repeat, Repeats, WorkerSeeds

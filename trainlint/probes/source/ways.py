@@ -36,6 +36,8 @@ class Step:
     """One expression on a way."""
 
     value: ast.expr
+    scope: Scope
+    """That the expression is written in."""
     place: Place
     works: bool
     """A value is worked out there, and not only handed on."""
@@ -76,7 +78,7 @@ def _follow(value: ast.expr, scope: Scope, path: str | None, steps: list[Step]) 
     beyond = False
     while len(steps) < _STEPS:
         within = bool(scope.arguments or scope.built)
-        steps.append(Step(value, (scope.filename, value.lineno, scope.name), path is None and _works(value), within, beyond))
+        steps.append(Step(value, scope, (scope.filename, value.lineno, scope.name), path is None and _works(value), within, beyond))
         following = _before(value, scope, path)
         if following is None and path is None and (operand := _operand(value)) is not None:
             following, beyond = (operand, scope, None), True
