@@ -79,6 +79,10 @@ class Repeats(Measurement):
     """The line that changes what the dataset holds, in place, whenever a sample is read."""
     by_collate: bool = False
     """The dataset returns the same each time; the collate function draws."""
+    by_hook: str = ""
+    """Batches are the same each time; this hook of Lightning's draws, which the user wrote. ``random_transforms`` are those that it uses."""
+    hook_where: Location | None = None
+    """The line of it that draws."""
     random_transforms: tuple[str, ...] = ()
     """Classes of the random transforms found in the dataset."""
     shared: bool = False

@@ -246,5 +246,8 @@ class Samples:
 
     def leaves(self, sample: Any) -> dict[str, Tensor]:
         """A sample's tensors by their path in a batch. Raises what the loader's collate function raises."""
-        batched = self.loader.batch_sampler is not None
-        return dict(tensor_leaves(self.loader.collate_fn([sample] if batched else sample)))
+        return dict(tensor_leaves(self.batch(sample)))
+
+    def batch(self, sample: Any) -> Any:
+        """The batch of one sample. Raises what the loader's collate function raises."""
+        return self.loader.collate_fn([sample] if self.loader.batch_sampler is not None else sample)

@@ -97,7 +97,7 @@ def _operand(value: ast.expr) -> ast.expr | None:
     if isinstance(value, ast.Call):
         owner = value.func.value if isinstance(value.func, ast.Attribute) else None
         return owner if owner is not None and all(isinstance(a, ast.Constant) for a in value.args) else next(iter(value.args), None)
-    return value.value if _encodes(value) else None
+    return value.value if isinstance(value, ast.Attribute) and _encodes(value) else None
 
 
 def _before(value: ast.expr, scope: Scope, path: str | None) -> Wanted | None:
