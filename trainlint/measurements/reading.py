@@ -22,7 +22,9 @@ class CrossedLinks:
     path: str
     """The edges, in a sample."""
     where: Location | None = None
-    """The line of the collate function that sets by how much edges are moved, or its head."""
+    """The line of the collate function that sets by how much edges are moved, else that takes them up, or its head."""
+    counted: bool = False
+    """It is the first of these."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,9 +61,10 @@ def crossed_links(samples: Samples, tape: Tape | None, frames: Frames) -> Crosse
     if found is None:
         return None
     path, joined, wrong = found
-    place = _offset_set_at(code.co_filename, code.co_firstlineno) or joined_at(code.co_filename, code.co_firstlineno, joined)
+    counted = _offset_set_at(code.co_filename, code.co_firstlineno)
+    place = counted or joined_at(code.co_filename, code.co_firstlineno, joined)
     where = frames.location(place or (code.co_filename, code.co_firstlineno, code.co_name))
-    return CrossedLinks(samples=_SAMPLES, wrong=wrong, path=path, where=where)
+    return CrossedLinks(samples=_SAMPLES, wrong=wrong, path=path, where=where, counted=counted is not None)
 
 
 def _leaves(value: Any) -> dict[str, Tensor]:
