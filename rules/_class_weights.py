@@ -28,7 +28,7 @@ def out_of_order(counts: Mapping[str, int], call: LossCall) -> Verdict | None:
         f"and weighs {weights[int(common)]:.3g}, class {rare} has {least:,} and weighs {weights[int(rare)]:.3g}.",
         severity=Severity.WARNING,
         evidence={"measured": times, "expected": 1.0, "threshold": ELSEWHERE, "weights": list(weights[:DRAWN])},
-        location=call.built_where or call.where,
+        location=call.weighed_where or call.built_where or call.where,
         fix=Fix(
             summary="Count by class index: value_counts() and Counter go by frequency or first appearance.",
             code="counts = torch.bincount(train_labels)  # or value_counts().sort_index()",

@@ -11,7 +11,7 @@ should make up for it: class weights or `pos_weight` in the loss, a weighted sam
 - **Warning**: weights that are those of other classes: sorted they are the inverse of the frequencies (or its root) within 15 %, as they stand they
   differ from it by half and more.
 - **Warning**: weights that make it worse. Class weights that grow with the frequency of the class instead of falling, or a
-  `pos_weight` ten times as large as negatives outnumber positives, or as small.
+  `pos_weight` ten times as large as negatives outnumber positives, or as small. The line that works them out is told, where the source tells it.
 - **Note**: a ratio of 50 or more without a dominating class (a long tail), multi-label targets of which less than 1 % are
   positive, or classes that are missing from a validation part that was read to its end.
 
@@ -204,7 +204,7 @@ def upside_down(counts: Mapping[str, int], call: LossCall) -> Verdict | None:
         f"{least:,} and weighs {weights[int(rare)]:.3g}. They make rare classes count even less.",
         severity=Severity.WARNING,
         evidence={"measured": slope, "expected": -1.0, "threshold": SLOPE, "correlation": straight, "weights": list(weights[:DRAWN])},
-        location=call.built_where or call.where,
+        location=call.weighed_where or call.built_where or call.where,
         fix=Fix(
             summary="Weigh each class by the inverse of its frequency.",
             code="counts = torch.bincount(train_labels)\ncriterion = nn.CrossEntropyLoss(weight=counts.sum() / (len(counts) * counts))",
@@ -228,7 +228,7 @@ def pos_weighted(counts: Mapping[str, int], call: LossCall) -> Verdict | None:
         f"does best when it always answers with a probability of {share:.1%}.",
         severity=Severity.WARNING,
         evidence={"measured": call.pos_weight, "expected": even, "threshold": TOO_MUCH, "positives": positives},
-        location=call.built_where or call.where,
+        location=call.weighed_where or call.built_where or call.where,
         fix=Fix(
             summary="Weigh positives by the number of negatives for each positive, not by a count.",
             code="positives = labels.sum(0)\ncriterion = nn.BCEWithLogitsLoss(pos_weight=(len(labels) - positives) / positives)",

@@ -9,6 +9,8 @@ Training data is expected to vary, so only data that is not trained on is judged
   Also a class label that varies while its input stays, and samples that change because reading them changes the stored data in place
   (`x = self.data[i]; x -= mean`): then the line that does so is named. That is looked for in training data too, and there random masks that
   are written into what the dataset holds (`x = self.data[i]; x[a:b] = 0`), so that they pile up from epoch to epoch.
+- **Warning**: batches that stay, and that a hook of Lightning's (`on_after_batch_transfer`, `on_before_batch_transfer`) changes at random while
+  validating too: it is called on some validation samples as in validation, under different seeds.
 - **Note**: an index gives another sample each time, or a picture and its target-picture vary together: the validation loss then is
   an estimate with noise.
 
@@ -114,7 +116,7 @@ class EvalAugment(Rule):
             return _drawn(repeats, main, "and its target with it")
         if len([leaf for leaf in moving if leaf.shape == main.shape]) > 1:
             return _drawn(repeats, main, "in several views at once")
-        if main.recognised < ANOTHER and not repeats.random_transforms:
+        if main.recognised < ANOTHER and not repeats.random_transforms and not repeats.by_hook:
             return _drawn(repeats, main, "and keeps nothing but its target")
         return _augmented(repeats, main)
 
@@ -127,7 +129,15 @@ def _augmented(repeats: Repeats, main: Repeat) -> Verdict:
     if repeats.changed_where is not None:
         return _changed(repeats, main)
     named = ", ".join(repeats.random_transforms[:4])
-    by = f" by {named}" if named else " by the collate function" if repeats.by_collate else ""
+    by = (
+        f" by {repeats.by_hook}{f' ({named})' if named else ''}"
+        if repeats.by_hook
+        else f" by {named}"
+        if named
+        else " by the collate function"
+        if repeats.by_collate
+        else ""
+    )
     return failed(
         f"Validation inputs are changed at random{by}: {main.varied} of {main.samples} samples differ between readings, "
         f"{main.change:.2g} times as much as different samples do, while their targets stay.",
@@ -176,12 +186,17 @@ def _worn(found: Overwritten) -> Verdict:
 
 
 def _where(repeats: Repeats) -> Location | None:
-    if repeats.changed_where is not None:
-        return repeats.changed_where
+    if repeats.changed_where is not None or repeats.by_hook:
+        return repeats.changed_where or repeats.hook_where
     return repeats.loader_where if repeats.by_collate else repeats.where or repeats.loader_where
 
 
 def _fix(repeats: Repeats, named: str) -> Fix:
+    if repeats.by_hook:
+        return Fix(
+            summary=f"Augment only while the trainer trains: Lightning hands batches of validation and test to {repeats.by_hook} as well.",
+            code="if self.trainer.training:\n    x = self.augment(x)",
+        )
     if repeats.by_collate:
         return Fix(
             summary="Give the validation loader a collate function that draws nothing.",

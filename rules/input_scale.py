@@ -11,6 +11,7 @@ It looks at what really entered the model, after every transform in loader and l
 - **large values**: raw 0-255 pixels or unscaled measurements, and **columns of a table on very different scales** (a
   warning; an error when more than half of a tanh or sigmoid layer behind them is saturated from the start);
 - **normalised twice**, or divided by 255 twice;
+- **normalised by constants of another scale**: mean and standard deviation of 0-255 pixels, given to a transform that gets pictures in [0, 1];
 - **a regression target far larger than what the model puts out**;
 - images in [0, 1] given to pretrained weights (a note: most were trained on normalised images).
 
@@ -48,6 +49,8 @@ val_set = TensorDataset((val_images - mean) / std, val_labels)
 - Normalised twice: signed pictures with a standard deviation above 3. Pixels in [0, 1] have at most 0.5, which the
   smallest divisor in use (0.198, SVHN) turns into 2.5. Divided twice: all values within 1/64 (1/255 in practice),
   or ten times farther from zero than they differ (pixels of 0 and 1 out of 255, normalised by 0.5, lie 125 times farther).
+- Constants of another scale: a mean and a standard deviation above 1, where the pictures had a mean within [0, 1], and a standard deviation of
+  0.01 to 1, before these were taken off. No pictures have such statistics themselves.
 - Skew: spread differs 2.5 times or the mean by 0.8 standard deviations, and the two ranges are of different kinds
   (signed, [0, 1], [0, 255]). Normalising MNIST changes its spread 3.2 times, CIFAR-10 4 times. Tables: 3 times in the
   median column for a warning, 5 for an error.
@@ -74,6 +77,7 @@ from trainlint.location import Location
 from trainlint.measurements import Activations, Batches, Loss
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 from trainlint_rules._inputs import InputStats, pool
+from trainlint_rules._picture_constants import other_constants
 
 #: Root mean square above which inputs are large; raw MNIST has 85, digits in 0-16 have 8.
 LARGE = 20.0
@@ -275,6 +279,8 @@ def _pictures(train: InputStats, batches: Batches) -> Iterator[Verdict]:
             measured=train.maximum,
             threshold=TINY,
         )
+    elif (fault := other_constants(train, batches.normaliser)) is not None:
+        yield fault
     elif 0 < (contrast := train.maximum - train.minimum) <= abs(train.mean) / FLAT:
         yield _fault(
             Severity.WARNING,

@@ -24,7 +24,8 @@ finds nothing, the model itself is trained for a while on some samples and judge
   the target.
 - **Warning**: labels show clearly in validation samples, and not at all in training samples after their random augmentation.
 - **Warning**: no relation is found in either part, although there are ample samples whose inputs lie close together; or the model,
-  once it knows some hundred samples by heart, does no better than chance on others.
+  once it knows some hundred samples by heart, does no better than chance on others. Where pandas joins labels to inputs by index, of a table made
+  anew from an array and one whose rows were shuffled, sorted or picked, that line is told.
 - **Not run**: no relation is found and there is no such proof. A cheap probe finds nothing in hard data either.
 
 ## Why it matters
@@ -298,6 +299,11 @@ def _absent(labels: Labels, signal: Signal) -> Verdict:
 
 
 def _same_order(labels: Labels, phase: str) -> Fix:
+    if (labels.joined or {}).get(phase) and not (labels.reordered or {}).get(phase):
+        return Fix(
+            summary="This line puts rows together by their index, which one of the two tables has lost: give it the index of the rows that it was made of.",
+            code="features = pd.DataFrame(array, index=table.index)\ntable = features.join(table['label'])",
+        )
     alone = (
         "This line gives another order to inputs alone, or to labels alone: give both the same. "
         if (labels.reordered or {}).get(phase)
@@ -338,5 +344,5 @@ def _lesson(labels: Labels, train: Signal, lesson: Lesson) -> Verdict | None:
 
 
 def _place(labels: Labels, phase: str) -> Location | None:
-    """The line that puts only inputs or only labels in another order, else the one that gives the labels."""
-    return (labels.reordered or {}).get(phase) or (labels.where or {}).get(phase)
+    """The line that puts only inputs or only labels in another order, or joins them so, else the one that gives the labels."""
+    return (labels.reordered or {}).get(phase) or (labels.joined or {}).get(phase) or (labels.where or {}).get(phase)

@@ -178,7 +178,7 @@ def _crossed(found: CrossedLinks) -> Verdict:
         fix=Fix(
             summary="Move the edges of each graph by the nodes of all graphs before it.",
             code="for graph in graphs:\n    edges.append(graph.edge_index + offset)\n    offset += graph.num_nodes",
-            edit=Edit(kind="running-sum"),
+            edit=Edit(kind="running-sum") if found.counted else None,
         ),
     )
 

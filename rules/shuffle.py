@@ -7,7 +7,7 @@ The order of indices of two epochs, and the labels in that order.
 - **Error**: the order is fixed and sorted by class, so that a batch holds one class or few (a runs test on the labels),
   and a classification loss, or one of the script's own, learns from them.
 - **Warning**: the order is the same in every epoch (no `shuffle=True`, a permutation drawn once, a `DistributedSampler`
-  whose `set_epoch` is never called), or labels come in long stretches.
+  whose `set_epoch` is never called), or labels come in long stretches. A stream of your own is told at the loop that hands its samples out.
 - **Warning**: a sampler that draws anew fills each batch with a single class, of several that there are; an **error** when the loss is exactly
   0 in every step, as that of a metric which finds nobody to push apart.
 - **Error**: a `WeightedRandomSampler` was given a tenth as many weights as there are samples, or fewer: those of the classes, most likely.
@@ -195,7 +195,7 @@ def _sorted(order: SampleOrder, *, learns_classes: bool) -> Verdict:
         f"where {order.expected_runs:.0f} are expected in random order{share}.",
         severity=Severity.ERROR if certain else Severity.WARNING,
         evidence={**evidence_of(order), "measured": order.label_runs, "expected": round(order.expected_runs, 1), "threshold": SORTED_Z},
-        location=order.where,
+        location=order.streamed_where or order.where,
         fix=_fix(order),
         details=(picture_of(order),),
     )
@@ -211,7 +211,7 @@ def _one_class(order: SampleOrder, loss: Loss) -> Verdict | None:
         "they seem to be sorted by class.",
         severity=Severity.ERROR if classes > 2 else Severity.WARNING,
         evidence={**evidence_of(order), "measured": 1, "expected": f"labels of {classes} classes", "threshold": SORTED_Z},
-        location=order.where,
+        location=order.streamed_where or order.where,
         fix=_fix(order),
     )
 

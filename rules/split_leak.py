@@ -15,7 +15,8 @@ by the content of samples, before any transform where the datasets can do withou
 - **Note**: small samples that repeat about as often within the training data are in both.
 
 A loader that is used for both, and training accuracy that is measured beside a validation of its own, pass. Blank pictures, short texts and
-rows of few rounded numbers are not compared: equal ones mean nothing. Only folds that belong together are compared.
+rows of few rounded numbers are not compared: equal ones mean nothing. Only folds that belong together are compared. Equal contents are told at
+the line that splits what both parts are made of, where the source tells it: rows were repeated before it.
 
 ## Why it matters
 

@@ -23,9 +23,11 @@ from trainlint.settings import Settings
 __all__ = ["Net", "classify", "conv", "first", "fit", "measured", "record", "roles", "train"]
 
 
-def record(run: Callable[[], Any], settings: Settings | None = None) -> Recording:
-    """What the recorder saw of ``run()``."""
-    recorder = Recorder(settings or Settings(), Frames(), lambda recording: None)
+def record(
+    run: Callable[[], Any], settings: Settings | None = None, then: Callable[[Recording], Any] = lambda recording: None
+) -> Recording:
+    """What the recorder saw of ``run()``; ``then`` is called with it at its end, while what trains still runs."""
+    recorder = Recorder(settings or Settings(), Frames(), then)
     with listening(recorder), suppress(StopRecording):
         run()
     recorder.finish()

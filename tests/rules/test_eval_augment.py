@@ -51,6 +51,15 @@ def test_a_collate_function_that_draws_is_named_at_the_loader():
     assert "collate" in verdict.fix.summary
 
 
+def test_a_hook_that_augments_what_validation_gets_is_told_at_its_line():
+    line = Location("train.py", 56)
+    erased = leaf("input", "image", (1, 3, 32, 32), varied=32, change=0.9, recognised=0.1)
+    verdict = judge(erased, LABEL, by_hook="on_after_batch_transfer", hook_where=line, random_transforms=("RandomErasing",))
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, line)
+    assert "by on_after_batch_transfer (RandomErasing)" in verdict.message
+    assert judge(erased, LABEL, by_hook="on_after_batch_transfer", hook_where=line).severity is Severity.WARNING
+
+
 def test_swapped_transforms_are_told():
     assert "swapped" in judge(PICTURE, LABEL, training_varies=False).fix.summary
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Activation, Activations, Batches, BatchView, Leaf, Loss, LossCall
+from trainlint.measurements import Activation, Activations, Batches, BatchView, Leaf, Loss, LossCall, Normaliser
 from trainlint.rule import Verdict
 from trainlint_rules.input_scale import InputScale
 
@@ -209,6 +211,33 @@ def test_warns_of_pictures_without_contrast():
     verdict = judge(image(-1.0, -0.992, -0.999, 0.002))
     assert verdict.severity is Severity.WARNING
     assert "next to nothing of them is left" in verdict.message
+
+
+def test_constants_of_pixels_from_0_to_255_are_told_where_the_transform_was_built():
+    built = Location("train.py", 12)
+    by = Normaliser(means=(123.7, 116.3, 103.5), stds=(58.4, 57.1, 57.4), where=built)
+    flat = replace(
+        image(-2.12, -1.79, -1.98, 0.12, channels=3),
+        channel_mean=((0.48 - 123.7) / 58.4, (0.46 - 116.3) / 57.1, (0.4 - 103.5) / 57.4),
+        channel_std=(0.27 / 58.4, 0.26 / 57.1, 0.28 / 57.4),
+    )
+    verdict = judge(flat, normaliser=by)
+    assert verdict.severity is Severity.WARNING
+    assert "as for pixels from 0 to 255" in verdict.message
+    assert verdict.location == built
+
+
+@pytest.mark.parametrize(
+    ("leaf", "mean", "std"),
+    [
+        (image(-1.8, 2.1, 0.0, 1.0), 123.7, 58.4),  # raw pixels, as the constants want them
+        (image(-1, 1, -0.1, 0.6), 0.5, 0.5),
+        (image(-0.5, 0.5, 0.0, 0.2), 1.2, 2.0),  # a measurement about the constants' mean
+        (image(-1.2, 3.4, 0.2, 1.1), 1.1, 1.5),
+    ],
+)
+def test_constants_that_fit_the_pictures_are_fine(leaf, mean, std):
+    assert judge(leaf, normaliser=Normaliser(means=(mean,), stds=(std,))).kind == "pass"
 
 
 def test_warns_of_validation_that_was_scaled_alone():

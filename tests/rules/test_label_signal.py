@@ -123,6 +123,15 @@ def test_warns_when_the_model_itself_learns_by_heart_only():
     assert "by heart" in verdict.message
 
 
+def test_a_join_by_index_is_told_instead_of_the_labels():
+    learned = Lesson(steps=200, learned=256, held_out=180, left=0.4, by_heart=True, z=0.5)
+    joins = Location("train.py", 7)
+    verdict = LabelSignal().judge(Labels(signals=(NOTHING,), where={"train": DATA}, joined={"train": joins}, lesson=learned))
+    assert verdict.location == joins
+    assert verdict.fix is not None
+    assert "index" in verdict.fix.summary
+
+
 def test_passes_what_the_model_itself_can_learn():
     assert lesson(z=6.0).kind == "pass"
 

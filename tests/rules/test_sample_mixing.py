@@ -92,7 +92,7 @@ def test_warns_when_reading_a_sample_changes_another():
 
 
 def test_edges_of_other_graphs_are_an_error() -> None:
-    crossed = CrossedLinks(samples=8, wrong=6, path=".edge_index", where=Location("data.py", 12))
+    crossed = CrossedLinks(samples=8, wrong=6, path=".edge_index", where=Location("data.py", 12), counted=True)
     verdict = SampleMixing().judge(Mixing(crossed=crossed), Batches())
     assert (verdict.severity, verdict.location) == (Severity.ERROR, crossed.where)
     assert ".edge_index" in verdict.message

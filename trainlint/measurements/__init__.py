@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from trainlint.measurements.axes import AxisOrder, ColourOrder, Reshape
 from trainlint.measurements.base import OUT_OF_BUDGET, Measurement, Unmeasured
-from trainlint.measurements.batches import Batches, BatchView, DataScan, LabelCount, Leaf, NonFiniteSample, SampleOrder, SharedBuffer
+from trainlint.measurements.batches import (
+    Batches,
+    BatchView,
+    DataScan,
+    LabelCount,
+    Leaf,
+    NonFiniteSample,
+    Normaliser,
+    SampleOrder,
+    SharedBuffer,
+)
 from trainlint.measurements.curves import CurveRun, Curves
 from trainlint.measurements.experiments import Attempt, Comparison, Course, LearningRate, Mixing, Overfit, Replay, Trial
 from trainlint.measurements.gradients import (
@@ -35,15 +45,14 @@ from trainlint.measurements.labels import (
     Lesson,
     Mismatch,
     Repair,
-    Shared,
     Signal,
-    SplitOverlap,
     Suspect,
     TornPairs,
 )
 from trainlint.measurements.loop import CarriedOver, Event, GroupInfo, Loop, OptimizerInfo, Optimizers, SchedulerInfo, Step, ValidationPass
 from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
+from trainlint.measurements.overlap import Shared, SplitOverlap
 from trainlint.measurements.padding import LeftOut, LostEnds, Padding
 from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
 from trainlint.measurements.reading import CrossedLinks, LastBatch, LoaderEnd, Overwritten, Repeat, Repeats, WorkerSeeds
@@ -132,6 +141,7 @@ __all__ = [
     "NonFinite",
     "NonFiniteSample",
     "NormLayer",
+    "Normaliser",
     "OptimizerInfo",
     "Optimizers",
     "Overfit",

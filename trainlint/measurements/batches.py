@@ -9,7 +9,7 @@ from trainlint.details import ImageGrid, Series, Table
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["BatchView", "Batches", "DataScan", "LabelCount", "Leaf", "NonFiniteSample", "SampleOrder", "SharedBuffer"]
+__all__ = ["BatchView", "Batches", "DataScan", "LabelCount", "Leaf", "NonFiniteSample", "Normaliser", "SampleOrder", "SharedBuffer"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +94,17 @@ class SharedBuffer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Normaliser:
+    """A transform that takes a mean from pictures and divides them by a standard deviation."""
+
+    means: tuple[float, ...]
+    """A channel each."""
+    stds: tuple[float, ...]
+    where: Location | None = None
+    """Where it was built."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batches(Measurement):
     """Recorded batches, the first training batch first."""
 
@@ -118,6 +129,8 @@ class Batches(Measurement):
     val_scaled_columns: int = 0
     val_scaled_where: Location | None = None
     """Where the scaler was fitted a second time, where that is known."""
+    normaliser: Normaliser | None = None
+    """What the training dataset's transform normalises pictures by."""
     in_place_of_loader: bool = False
     """There is no DataLoader; batches are what entered the model and the loss."""
 
@@ -214,6 +227,8 @@ class SampleOrder(Measurement):
     """Weights that a sampler which draws by weights was given: later indices never come; None for other samplers."""
     sampler_where: Location | None = None
     """Where such a sampler was built."""
+    streamed_where: Location | None = None
+    """Where a stream of the user's hands out its samples."""
     predictions_mixed: Location | None = None
     """The argument that shuffles the loader which skorch predicts through as well."""
     drawn: tuple[str, ...] = ()

@@ -9,7 +9,6 @@ from trainlint.details import ImageGrid
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 from trainlint.measurements.kept_answers import KeptAnswers
-from trainlint.measurements.loop import CarriedOver
 from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
 from trainlint.measurements.view_pairs import ViewPairs
 
@@ -21,9 +20,7 @@ __all__ = [
     "Lesson",
     "Mismatch",
     "Repair",
-    "Shared",
     "Signal",
-    "SplitOverlap",
     "Suspect",
 ]
 
@@ -221,6 +218,8 @@ class Labels(Measurement):
     """Where each phase's dataset was built."""
     apart: Location | None = None
     """The line that makes one part's labels and not the other's, traced back from the loaders; None where they share all lines."""
+    joined: dict[str, Location] | None = None
+    """Where labels are joined to their inputs by the index of tables, one made anew and one whose rows had moved, by the source."""
     reordered: dict[str, Location] | None = None
     """Where a phase's dataset puts only one of its inputs and labels in another order, by its source."""
     reasons: dict[str, str] | None = None
@@ -250,50 +249,3 @@ class Labels(Measurement):
     """Validation labels that no training sample has; only when all training labels are known."""
     train_labels: tuple[float, ...] = ()
     val_labels: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shared:
-    """What one validation loader shares with the training loader that ran before it."""
-
-    where: Location | None = None
-    """Where the validation data was built."""
-    how: str
-    """``loader`` (the same loader object), ``dataset`` (the same samples of one dataset), ``indices`` (samples of one dataset), ``content``."""
-    train_total: int
-    val_total: int
-    train_read: int
-    val_read: int
-    found: int
-    """Validation samples, of those read, that are training samples too."""
-    waiting: bool = False
-    """The script has not come to use this loader yet, so that it may be for something else than validation."""
-    repeated: float = 0.0
-    """Share of the training samples read that occur there more than once."""
-    distinct: float = 0.0
-    """Different numbers against different samples, at the place of a sample where they differ most; near 1 for measured numbers."""
-    different: float = 0.0
-    """Different training samples against those read."""
-    pictures: bool = False
-    """Samples have two axes of eight or more."""
-    poor: int = 0
-    """Validation samples with so little content that equal ones mean nothing; not compared."""
-    size: int = 0
-    """Median bytes of a sample, compressed."""
-    examples: tuple[tuple[int, int], ...] = ()
-    """(validation index, training index), at most 12."""
-    windows: int = 0
-    """Validation windows of a series that were looked at for steps they share with training windows; 0 for other data."""
-    overlapping: int = 0
-    """Of these, those that share half of their steps with one training window."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitOverlap(Measurement):
-    """Whether validation holds training samples."""
-
-    name: ClassVar[str] = "split_overlap"
-    pairs: tuple[Shared, ...] = ()
-    carried: CarriedOver | None = None
-    reason: str = ""
-    """Why some pair could not be compared."""

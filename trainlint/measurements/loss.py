@@ -20,6 +20,8 @@ class LossCall:
     where: Location | None = None
     built_where: Location | None = None
     """Where the criterion object was built; None for a function."""
+    weighed_where: Location | None = None
+    """Where the weights that it was given were worked out, by the source."""
     value: float = 0.0
     """Mean over the elements when the call did not reduce."""
     reduction: str = "mean"

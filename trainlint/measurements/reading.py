@@ -22,7 +22,9 @@ class CrossedLinks:
     path: str
     """The edges, in a sample."""
     where: Location | None = None
-    """The line of the collate function that sets by how much edges are moved, or its head."""
+    """The line of the collate function that sets by how much edges are moved, else that takes them up, or its head."""
+    counted: bool = False
+    """It is the first of these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,10 @@ class Repeats(Measurement):
     """The line that changes what the dataset holds, in place, whenever a sample is read."""
     by_collate: bool = False
     """The dataset returns the same each time; the collate function draws."""
+    by_hook: str = ""
+    """Batches are the same each time; this hook of Lightning's draws, which the user wrote. ``random_transforms`` are those that it uses."""
+    hook_where: Location | None = None
+    """The line of it that draws."""
     random_transforms: tuple[str, ...] = ()
     """Classes of the random transforms found in the dataset."""
     shared: bool = False

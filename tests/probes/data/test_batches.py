@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, WeightedRandomSampler
 
-from probes.recorded import classify, conv, first, measured, record, roles, train
+from probes.recorded import classify, conv, first, fit, measured, record, roles, train
 from trainlint.measurements import Batches
 from trainlint.probes.data.batches import measure_batches
 from trainlint.probes.data.leaves import describe
@@ -51,6 +51,36 @@ def test_pictures_and_labels_are_told_apart_and_drawn_with_class_names():
     assert batches.first_layer == "Conv2d"
     assert not batches.normalised_inside
     assert not batches.in_place_of_loader
+
+
+def test_what_normalises_pictures_is_told_with_its_line():
+    class Cards(Dataset):
+        def __init__(self, transform):
+            self.transform = transform
+
+        def __len__(self):
+            return 40
+
+        def __getitem__(self, i):
+            return self.transform(torch.rand(1, 8, 8)), i % 3
+
+    class Scale(nn.Module):
+        def __init__(self, mean, std):
+            super().__init__()
+            self.mean, self.std = mean, std
+
+        def forward(self, x):
+            return (x - torch.tensor(self.mean)) / torch.tensor(self.std)
+
+    def run():
+        scale = Scale([30.0], [70.0])
+        fit(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), DataLoader(Cards(scale), 8), classify)
+
+    by = measured(measure_batches, record(run)).normaliser
+    assert by is not None
+    assert (by.means, by.stds) == ((30.0,), (70.0,))
+    assert by.where is not None
+    assert by.where.text == "scale = Scale([30.0], [70.0])"
 
 
 def test_statistics_are_those_of_the_values():

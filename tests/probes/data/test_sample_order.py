@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import (
     BatchSampler,
+    ChainDataset,
     DataLoader,
     Dataset,
     DistributedSampler,
@@ -23,8 +24,11 @@ from torch.utils.data import (
 
 from probes.recorded import classify, fit, measured, record, train
 from trainlint.measurements import SampleOrder
+from trainlint.probes.data.datasets import Samples
 from trainlint.probes.data.sample_order import expected_runs, measure_sample_order
+from trainlint.probes.data.streams import streamed_at
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.record.frames import Frames
 
 
 def data(labels: torch.Tensor) -> TensorDataset:
@@ -233,6 +237,32 @@ def test_an_iterable_dataset_has_labels_but_no_indices():
     assert found.first_epoch == ()
     assert found.labels[:31] == (0.0,) * 30 + (1.0,)
     assert found.runs_z < -3
+    assert found.streamed_where is not None
+    assert found.streamed_where.text.startswith("return ((torch.randn(4)")
+
+
+def test_a_stream_is_ordered_where_the_innermost_hands_out():
+    class Files(IterableDataset):
+        def read(self, file):
+            yield from ((torch.randn(4), file) for _ in range(60))
+
+        def __iter__(self):
+            for file in range(4):
+                yield from self.read(file)
+
+    class Doubled(IterableDataset):
+        def __init__(self, inner):
+            self.inner = inner
+
+        def __iter__(self):
+            for x, y in self.inner:
+                yield 2 * x, y
+
+    found = order(DataLoader(Doubled(Files()), 10))
+    assert found.streamed_where is not None
+    assert found.streamed_where.text == "for file in range(4):"
+    assert streamed_at(Samples(DataLoader(Doubled(ChainDataset([Files()])))), Frames()) is None
+    assert order(DataLoader(data(torch.arange(400) % 10), 20)).streamed_where is None
 
 
 def test_an_endless_sampler_is_not_listed():

@@ -92,6 +92,37 @@ train = DataLoader(train_set)  # train
 val = DataLoader(val_set)  # val
 """
 
+ENCODED = """
+class Table(Dataset):
+    def __init__(self, frame):
+        self.x = torch.tensor(frame.drop(columns="kind").to_numpy())
+        self.y = torch.tensor(
+            frame["kind"].astype("category").cat.codes.to_numpy())  # HERE
+
+    def __getitem__(self, i):
+        return {"x": self.x[i], "labels": self.y[i]}
+
+train = DataLoader(Table(read("one.csv")))  # train
+val = DataLoader(Table(read("other.csv")))  # val
+"""
+ENCODED_APART = """
+frame, other = pd.read_csv("one.csv"), pd.read_csv("other.csv")
+y = pd.Categorical(frame.kind).codes
+y_val = pd.Categorical(other.kind).codes  # HERE
+train = DataLoader(TensorDataset(x, torch.as_tensor(y)))  # train
+val = DataLoader(TensorDataset(x_val, torch.as_tensor(y_val)))  # val
+"""
+FACTORISED = """
+def arrays(frame):
+    labels, names = pd.factorize(frame["kind"])  # HERE
+    return torch.tensor(frame.x.to_numpy()), torch.tensor(labels)
+
+def loader(x, y, shuffle):
+    return DataLoader(TensorDataset(x, y), shuffle=shuffle)
+
+train, val = loader(*arrays(one), True), loader(*arrays(other), False)
+"""
+
 
 def entries(script: Path, text: str) -> list[Loader]:
     script.write_text(text)
@@ -106,7 +137,17 @@ def apart(loaders: list[Loader], path: str = "[1]") -> Any:
 
 
 @pytest.mark.parametrize(
-    ("text", "path"), [(HELPER, "[1]"), (TABLES, "['labels']"), (OF_TRAINING, "[1]"), (SHARED, "[1]"), (SCALED, "[1]"), (READ, "[1]")]
+    ("text", "path"),
+    [
+        (HELPER, "[1]"),
+        (TABLES, "['labels']"),
+        (OF_TRAINING, "[1]"),
+        (SHARED, "[1]"),
+        (SCALED, "[1]"),
+        (READ, "[1]"),
+        (ENCODED, "['labels']"),
+        (ENCODED_APART, "[1]"),
+    ],
 )
 def test_the_line_of_the_part_that_differs(tmp_path: Path, text: str, path: str) -> None:
     found = apart(entries(tmp_path / "script.py", text), path)
@@ -120,6 +161,13 @@ def test_loaders_that_a_function_builds_are_followed_to_its_callers(tmp_path: Pa
     script.write_text(text)
     built = [Loader(object(), i, (str(script), 2, "loader"), callers=[(str(script), line, "")]) for i, line in enumerate((4, 5))]  # type: ignore[arg-type]
     assert apart(built) == (str(script), 6, "<module>")
+
+
+def test_two_calls_on_one_line_are_told_apart_by_their_turns(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(FACTORISED)
+    built = [Loader(object(), i, (str(script), 7, "loader"), callers=[(str(script), 9, "<module>")]) for i in range(2)]  # type: ignore[arg-type]
+    assert apart(built) == (str(script), 3, "arrays")
 
 
 def test_nothing_is_told_apart_where_all_lines_are_shared(tmp_path: Path) -> None:

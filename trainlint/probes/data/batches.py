@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from trainlint.location import Location
-from trainlint.measurements import Batches, BatchView
-from trainlint.probes.data.datasets import class_names, normalisation, transform_text
+from trainlint.measurements import Batches, BatchView, Normaliser
+from trainlint.probes.data.datasets import class_names, normalisation, normaliser_of, transform_text
 from trainlint.probes.data.excerpts import picture_grid, rows_of_batch
 from trainlint.probes.data.histograms import column_statistics, histograms
 from trainlint.probes.data.leaves import describe
@@ -55,6 +55,7 @@ def measure_batches(recording: Recording, deadline: float, settings: Settings) -
         shared=shared_buffer(train, recording.frames) if not recording.loaders_of("train") else None,
         wrapped=wrapped,
         wrapped_where=recording.frames.location(cast_at(recording, deadline)) if wrapped else None,
+        normaliser=_normaliser(recording),
         val_scaled_to=alone.how if alone is not None else "",
         val_scaled_columns=alone.columns if alone is not None else 0,
         val_scaled_where=recording.frames.location(alone.place) if alone is not None else None,
@@ -163,6 +164,15 @@ def _loose_views(flow: DataFlow) -> Iterator[BatchView]:
         )
         dataset = loader.loader.dataset if loader is not None else None
         yield _drawn(view, entered, dict([*entered, *targets]), dataset, loader) if number == 0 else view
+
+
+def _normaliser(recording: Recording) -> Normaliser | None:
+    entry = next(iter(recording.loaders_of("train")), None)
+    found = normaliser_of(entry.loader.dataset) if entry is not None else None
+    if found is None:
+        return None
+    transform, means, stds = found
+    return Normaliser(means=means, stds=stds, where=recording.frames.location(recording.places.get(id(transform))))
 
 
 def _drawn(view: BatchView, entered: Sequence[tuple[str, Tensor]], values: dict[str, Tensor], dataset: Any, loader: Any) -> BatchView:

@@ -26,6 +26,7 @@ __all__ = [
     "is_used_up",
     "label_vectors",
     "normalisation",
+    "normaliser_of",
     "sampler_of",
     "size_of",
     "spread",
@@ -131,13 +132,19 @@ def transform_text(dataset: Any) -> str:
 
 def normalisation(dataset: Any) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Mean and standard deviation, a channel each, by which a transform of the dataset normalises pictures; None when none says so."""
+    found = normaliser_of(dataset)
+    return found[1:] if found is not None else None
+
+
+def normaliser_of(dataset: Any) -> tuple[Any, tuple[float, ...], tuple[float, ...]] | None:
+    """The transform of the dataset that normalises pictures, its mean and its standard deviation."""
     queue: list[Any] = [value for one in wrapped(dataset) for value in getattr(one, "__dict__", {}).values()]
     for current in itertools.islice(_inside(queue), 256):
         for mean, std in (("mean", "std"), ("image_mean", "image_std")):
             with suppress(Exception):
                 pair = tuple(_channels(getattr(current, name)) for name in (mean, std))
                 if len(pair[0]) == len(pair[1]) and all(s > 0 for s in pair[1]) and pair != ((0.0,) * len(pair[0]), (1.0,) * len(pair[0])):
-                    return pair[0], pair[1]
+                    return current, pair[0], pair[1]
     return None
 
 
@@ -239,5 +246,8 @@ class Samples:
 
     def leaves(self, sample: Any) -> dict[str, Tensor]:
         """A sample's tensors by their path in a batch. Raises what the loader's collate function raises."""
-        batched = self.loader.batch_sampler is not None
-        return dict(tensor_leaves(self.loader.collate_fn([sample] if batched else sample)))
+        return dict(tensor_leaves(self.batch(sample)))
+
+    def batch(self, sample: Any) -> Any:
+        """The batch of one sample. Raises what the loader's collate function raises."""
+        return self.loader.collate_fn([sample] if self.loader.batch_sampler is not None else sample)

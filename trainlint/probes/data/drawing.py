@@ -17,7 +17,7 @@ from trainlint.probes.data.datasets import Samples
 from trainlint.probes.data.generators import Generator, state_of
 from trainlint.record.frames import Frames, Place
 
-__all__ = ["global_state", "lines_that_change", "lines_that_draw", "states_of"]
+__all__ = ["global_state", "lines_that_change", "lines_that_draw", "lines_that_draw_in", "states_of"]
 
 #: Samples read: a transform may draw for some only.
 _SAMPLES = 4
@@ -30,10 +30,14 @@ Changes = list[tuple[Place, Any]]
 
 def lines_that_draw(samples: Samples, frames: Frames) -> list[Place]:
     """Lines of the user's outermost function on the way to a sample, in order, during which a generator moved on."""
+    return lines_that_draw_in([partial(samples.raw, index) for index in samples.pool[:_SAMPLES]], frames)
+
+
+def lines_that_draw_in(calls: Sequence[Callable[[], object]], frames: Frames) -> list[Place]:
+    """The same for what is called; empty where one of the calls fails."""
     watch = _Watch(frames, global_state, outermost=True)
-    for index in list(samples.pool[:_SAMPLES]):
-        if not watch.during(partial(samples.raw, index)):
-            return []
+    if not all(watch.during(call) for call in calls):
+        return []
     return sorted({place for place, _ in watch.found}, key=lambda place: place[1])
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trainlint.measurements import CrossedLinks
 from trainlint.probes.data.datasets import Samples
+from trainlint.probes.source.joining import joined_at
 from trainlint.probes.source.scopes import Function
 from trainlint.record.frames import Frames, Place
 from trainlint.record.operation import Ref
@@ -59,10 +60,11 @@ def crossed_links(samples: Samples, tape: Tape | None, frames: Frames) -> Crosse
             return None
     if found is None:
         return None
-    path, wrong = found
-    place = _offset_set_at(code.co_filename, code.co_firstlineno)
+    path, joined, wrong = found
+    counted = _offset_set_at(code.co_filename, code.co_firstlineno)
+    place = counted or joined_at(code.co_filename, code.co_firstlineno, joined)
     where = frames.location(place or (code.co_filename, code.co_firstlineno, code.co_name))
-    return CrossedLinks(samples=_SAMPLES, wrong=wrong, path=path, where=where)
+    return CrossedLinks(samples=_SAMPLES, wrong=wrong, path=path, where=where, counted=counted is not None)
 
 
 def _leaves(value: Any) -> dict[str, Tensor]:
@@ -93,8 +95,8 @@ def _is_square(tensor: Tensor) -> bool:
     return tensor.dim() == 2 and tensor.shape[0] == tensor.shape[1] > 2
 
 
-def _edges(graphs: Sequence[Leaves], batch: Leaves, tape: Tape | None) -> tuple[str, int] | None:
-    """The edges of a batch, by the path in a sample, and how many graphs' lead to nodes of others."""
+def _edges(graphs: Sequence[Leaves], batch: Leaves, tape: Tape | None) -> tuple[str, str, int] | None:
+    """The edges of a batch, by the path in a sample and in the batch, and how many graphs' lead to nodes of others."""
     for path, first in graphs[0].items():
         given = [_as_edges(g[path]) for g in graphs if path in g] if _as_edges(first) is not None else []
         edges = [one for one in given if one is not None]
@@ -109,7 +111,7 @@ def _edges(graphs: Sequence[Leaves], batch: Leaves, tape: Tape | None) -> tuple[
             right = list(itertools.accumulate(sizes, initial=0))[:-1]
             wrong = sum(a != b for a, b in zip(moved, right, strict=True))
             if not wrong or (_overlap(moved, edges) and (any(moved) or _are_taken_as_they_are(tape, name))):
-                return path, wrong
+                return path, name, wrong
     return None
 
 
@@ -170,7 +172,7 @@ def _are_taken_as_they_are(tape: Tape | None, path: str) -> bool:
     return taken
 
 
-def _blocks(graphs: Sequence[Leaves], batch: Leaves) -> tuple[str, int] | None:
+def _blocks(graphs: Sequence[Leaves], batch: Leaves) -> tuple[str, str, int] | None:
     """The same for square matrices of links, joined to one: no number but 0 may stand beside the blocks."""
     for path, first in graphs[0].items():
         parts = [g[path] for g in graphs if path in g and _is_square(g[path])] if _is_square(first) else []
@@ -179,11 +181,11 @@ def _blocks(graphs: Sequence[Leaves], batch: Leaves) -> tuple[str, int] | None:
         if len(parts) < len(graphs) or len(set(sizes)) < 2 or total > _LARGEST:
             continue
         links = sum(int(p.count_nonzero()) for p in parts)
-        for joined in (t.to_dense() for t in batch.values() if tuple(t.shape) == (total, total)):
+        for name, joined in ((n, t.to_dense()) for n, t in batch.items() if tuple(t.shape) == (total, total)):
             inside = torch.block_diag(*(torch.ones(n, n) for n in sizes)).bool()
             beside = (joined != 0) & ~inside
             if int((joined != 0).sum()) <= links:
-                return path, sum(bool(rows.any()) for rows in beside.split(sizes))
+                return path, name, sum(bool(rows.any()) for rows in beside.split(sizes))
     return None
 
 

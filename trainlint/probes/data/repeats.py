@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from trainlint.measurements import Repeat, Repeats
+from trainlint.probes.data.batch_hooks import batch_hooks
 from trainlint.probes.data.data_scan import loaders_in
 from trainlint.probes.data.datasets import Samples, wrapped
 from trainlint.probes.data.generators import generators_kept
@@ -25,6 +26,7 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.record.random_state import randomness_kept, seed_all
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Loader
+from trainlint.record.structure import tensor_leaves
 from trainlint.settings import Settings
 
 __all__ = ["measure_repeats"]
@@ -84,6 +86,19 @@ def _measure(
     known = batch.leaves if batch is not None else readings[0][0]
     leaves = tuple(_compare(path, flow, entry, known, readings) for path in readings[0][0])
     varies = any(leaf.varied for leaf in leaves)
+    hooks = batch_hooks(recording.frames) if not varies else None
+    if hooks is not None and (changed_by := _read(samples, end + 1.0, hooks)[0]):
+        hooked = tuple(_compare(path, flow, entry, known, changed_by) for path in changed_by[0][0])
+        if any(leaf.varied for leaf in hooked):
+            with randomness_kept(), torch.no_grad():
+                place = hooks.draws_at(samples.batch(samples.raw(samples.pool[0])), recording.frames)
+            return Repeats(
+                leaves=hooked,
+                by_hook=hooks.name,
+                hook_where=recording.frames.location(place),
+                loader_where=recording.frames.location(entry.place),
+                random_transforms=tuple(dict.fromkeys(_random_among(hooks.uses))),
+            )
     again = _read(training[0], end + 1.0)[0] if varies and training and not training[0].iterable else []
     changed = changed_in_place(samples, recording.frames) if varies else None
     return Repeats(
@@ -106,8 +121,8 @@ def _is_same_data(samples: Samples, other: Samples) -> bool:
     return mine == theirs or len(set(mine[:1000]).intersection(theirs)) > len(mine[:1000]) / 2
 
 
-def _read(samples: Samples, end: float) -> tuple[Readings, bool]:
-    """``(readings by sample and seed, whether only the collate function draws)``; the user's generators are put back."""
+def _read(samples: Samples, end: float, after: Callable[[Any], Any] = lambda batch: batch) -> tuple[Readings, bool]:
+    """``(readings by sample and seed, whether only the collate function draws)``, as ``after`` makes them; the user's generators are put back."""
     pool = samples.pool
     chosen = [pool[i] for i in range(0, len(pool), max(1, len(pool) // _SAMPLES))][:_SAMPLES]
     readings: Readings = []
@@ -119,7 +134,7 @@ def _read(samples: Samples, end: float) -> tuple[Readings, bool]:
             for turn in range(_TIMES):
                 seed_all(1009 * turn + 131 * place + 17)
                 raws.append(samples.raw(index))
-                one.append(samples.leaves(raws[-1]))
+                one.append(dict(tensor_leaves(after(samples.batch(raws[-1])))))
             by_collate &= not differ(raws)
             readings.append(one)
             if time.monotonic() > end:
@@ -219,15 +234,14 @@ def random_transforms(dataset: Any) -> Iterator[str]:
     A transform is random when it draws parameters (``get_params``, ``make_params``), is applied with a probability below 1, or is
     called Random...; libraries keep to these three.
     """
-    seen: set[str] = set()
-    for one in wrapped(dataset):
-        held = getattr(one, "__dict__", {})
-        for value in held.values() if isinstance(held, dict) else ():
-            for transform in _transforms(value):
-                name = type(transform).__name__
-                if name not in seen and _is_random(transform):
-                    seen.add(name)
-                    yield name
+    held = [getattr(one, "__dict__", {}) for one in wrapped(dataset)]
+    yield from dict.fromkeys(_random_among([v for values in held if isinstance(values, dict) for v in values.values()]))
+
+
+def _random_among(values: Iterable[Any]) -> Iterator[str]:
+    """Yield the class of each random transform among these, and inside them."""
+    for value in values:
+        yield from (type(transform).__name__ for transform in _transforms(value) if _is_random(transform))
 
 
 def _transforms(value: Any, depth: int = 0) -> Iterator[Any]:

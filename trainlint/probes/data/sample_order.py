@@ -27,6 +27,7 @@ from trainlint.probes.data.reseeding import reseeding, sampler_seeded_at
 from trainlint.probes.data.roles import DataFlow
 from trainlint.probes.data.sampler_reach import reach_of, sampler_built_at
 from trainlint.probes.data.single_valued import single_valued
+from trainlint.probes.data.streams import streamed_at
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
@@ -118,6 +119,7 @@ def _measure(recording: Recording, entries: Sequence[Loader], end: float) -> Sam
         epoch_size=size_of(loader.sampler) if isinstance(loader.batch_sampler, BatchSampler) else None,
         reach=reach_of(sampler),
         sampler_where=recording.frames.location(sampler_built_at(entry, sampler)),
+        streamed_where=recording.frames.location(streamed_at(samples, recording.frames)),
         seeded_where=sampler_seeded_at(recording, sampler),
         distributed=distributed,
         set_epoch_called=told if distributed else None,

@@ -26,6 +26,7 @@ from trainlint.probes.data.split_samples import Indices, loaders_of, root_of, sa
 from trainlint.probes.data.windows import overlapping
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.source.folds import carried_over
+from trainlint.probes.source.partings import parted_at
 from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Loader
@@ -133,7 +134,18 @@ def _compare(recording: Recording, flow: DataFlow, train: Loader, val: Loader, e
     (root, rows), (other_root, other_rows) = (root_of(s.dataset, np.asarray(s.pool, dtype=np.int64)) for s in (mine, theirs))
     if root is other_root and len(np.intersect1d(rows, other_rows)):
         return _by_index(where, rows, other_rows)
-    return _bycontent_of(where, mine, theirs, end)
+    pair = _bycontent_of(where, mine, theirs, end)
+    if pair.found or pair.overlapping:
+        paths = (_input_path(flow, train), _input_path(flow, val))
+        parted = parted_at(recording, (train, paths[0]), (val, paths[1])) if all(paths) else None
+        return replace(pair, where=recording.frames.location(parted) or where)
+    return pair
+
+
+def _input_path(flow: DataFlow, entry: Loader) -> str:
+    """Path of the first input in a loader's batches; empty when none was seen."""
+    batch = next((b for b in flow.batches if b.iteration is not None and b.iteration.loader is entry), None)
+    return next((path for path in (batch.leaves if batch else ()) if flow.role(entry.index, path) == "input"), "")
 
 
 def _by_index(where: Any, train: Indices, val: Indices) -> Shared:

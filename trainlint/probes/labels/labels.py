@@ -34,6 +34,7 @@ from trainlint.probes.labels.shifted_tags import shifted_tags
 from trainlint.probes.labels.split_origin import made_apart
 from trainlint.probes.labels.tokens_ahead import tokens_ahead
 from trainlint.probes.labels.view_pairs import view_pairs
+from trainlint.probes.source.index_joins import joined_apart
 from trainlint.record.frames import Frames, Place
 from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
@@ -66,6 +67,8 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
     built = {p: place for p, s in splits.items() if (place := recording.frames.location(recording.dataset_place(s.entry))) is not None}
     alone = {p: reordered_alone(s.samples, recording.frames) for p, s in splits.items()}
     reordered = {p: place for p, found in alone.items() if (place := recording.frames.location(found)) is not None}
+    met = {p: joined_apart(recording, s.entry, s.target) for p, s in splits.items()}
+    joined = {p: place for p, found in met.items() if (place := recording.frames.location(found)) is not None}
     apart = made_apart(recording, *((splits[p].entry, splits[p].target) for p in ("train", "val"))) if len(splits) == 2 else None
     found = Labels(
         built=built or None,
@@ -78,6 +81,7 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
         views=views,
         given_away=_given_away(recording, splits["train"]) if "train" in splits else None,
         where=where or None,
+        joined=joined or None,
         reordered=reordered or None,
         names={p: n for p, n in names.items() if n} or None,
     )

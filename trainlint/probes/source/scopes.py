@@ -28,6 +28,8 @@ class Scope:
     built: Arguments = field(default_factory=dict)
     """What the constructor of its class was given."""
     callers: list[Place] = field(default_factory=list)
+    turn: tuple[int, int] = (0, 1)
+    """Which of the calls on the caller's line this is, and of how many."""
 
     @property
     def name(self) -> str:
@@ -105,9 +107,22 @@ def _target(target: ast.expr) -> ast.expr:
 def bound(call: ast.Call, function: Function, scope: Scope, *, method: bool = False) -> Arguments:
     """What a call, written in ``scope``, gives to a function's parameters by name; without self for a method."""
     names = [a.arg for a in (*function.args.posonlyargs, *function.args.args)][int(method) :]
-    plain = [] if any(isinstance(a, ast.Starred) for a in call.args) else call.args
+    plain = _spread(call, function, names)
     found = dict(zip(names, plain, strict=False)) | {k.arg: k.value for k in call.keywords if k.arg}
     return {name: (value, scope) for name, value in found.items()}
+
+
+def _spread(call: ast.Call, function: Function, names: list[str]) -> list[ast.expr]:
+    """The positional arguments, ``*these`` one by one where their number follows from the function's; empty where it does not."""
+    starred = [i for i, a in enumerate(call.args) if isinstance(a, ast.Starred)]
+    if not starred:
+        return call.args
+    place, one = starred[0], call.args[starred[0]]
+    if len(starred) > 1 or function.args.defaults or function.args.vararg or not isinstance(one, ast.Starred):
+        return []
+    count = len(names) - len(call.args) + 1 - sum(k.arg in names for k in call.keywords)
+    parts = [ast.copy_location(ast.Subscript(one.value, ast.Constant(i), ast.Load()), one) for i in range(count)]
+    return [*call.args[:place], *parts, *call.args[place + 1 :]]
 
 
 def parameters(function: Function) -> Iterator[ast.arg]:

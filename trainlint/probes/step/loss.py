@@ -17,6 +17,7 @@ from trainlint.probes.step.crossed import crossed_pairs
 from trainlint.probes.step.divergence import outweighing_divergence
 from trainlint.probes.step.loss_input import activation_of, maker_of, output_weight, softmax_axis
 from trainlint.probes.step.loss_terms import summed_beside_a_mean
+from trainlint.probes.step.loss_weights import weighed_at
 from trainlint.probes.step.tables import first_scale, multiplied_tables
 from trainlint.probes.step.torn import torn_scores
 from trainlint.record.operation import Operation
@@ -123,6 +124,7 @@ def _bound(op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict
 
 def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LossCall:
     at = recording.frames.location
+    built = recording.places.get(id(op.module)) if op.module is not None and not op.module._modules else None
     bound = _bound(op, args, kwargs)
     given, target = bound["input"].detach(), bound["target"].detach()
     classes, axis = _classes(op.name, given, target)
@@ -150,7 +152,8 @@ def _call(recording: Recording, tape: Tape, op: Operation, args: tuple[Any, ...]
         return LossCall(
             kind=op.name,
             where=at(op.place),
-            built_where=at(recording.places.get(id(op.module))) if op.module is not None and not op.module._modules else None,
+            built_where=at(built),
+            weighed_where=at(weighed_at(built or op.place)),
             value=value,
             reduction=reduction,
             label_smoothing=float(bound.get("label_smoothing", 0.0) or 0.0),
