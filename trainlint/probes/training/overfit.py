@@ -15,8 +15,9 @@ from trainlint.probes.step.loss import main_loss_call
 from trainlint.probes.step.loss_terms import terms
 from trainlint.probes.step.parts import alike
 from trainlint.probes.step.replay import Rehearsal, rehearsal
+from trainlint.probes.training.token_floor import next_token_floor
 from trainlint.record.frames import Place
-from trainlint.record.operation import Operation, Ref, without_regularisation
+from trainlint.record.operation import Operation, without_regularisation
 from trainlint.record.recording import Recording
 from trainlint.record.tape import Tape
 from trainlint.settings import Settings
@@ -201,41 +202,6 @@ def _floor(trial: Rehearsal) -> tuple[float, bool]:
         value = op.call(perfect, *arguments[1:], **tape.observed[position][1]) if arguments else op.call(**{**bound, "input": perfect})
         lowest = value if slot == tape.loss else tape.replay(replace={slot: value}, grad=False)[tape.loss]
         return float(lowest.sum()) / tape.scale, True
-
-
-def next_token_floor(trial: Rehearsal, fill: dict[int, Tensor]) -> float:
-    """What no causal language model can fit of a batch: targets that differ after the same beginning, as the first token's do.
-
-    The mean over scored positions of the entropy of the targets among samples with equal tokens so far; 0 for other tasks.
-    """
-    tape = trial.tape
-    call = main_loss_call(tape)
-    aim = call[1].argument(1, "target") if call is not None and call[1].name in ("cross_entropy", "nll_loss") else None
-    if call is None or not isinstance(aim, Ref) or call[2].get("weight") is not None or str(call[2].get("reduction", "mean")) != "mean":
-        return 0.0
-    batch = {**{slot: tape.outside[slot] for slot in tape.batch.values()}, **fill}
-    rows = [t for t in batch.values() if t.dim() == 2 and not t.is_floating_point() and t.shape[0] > 1]
-    if not rows:
-        return 0.0
-    target = trial.replay(fill, grad=False, keep=(aim.slot,)).get(aim.slot, fill.get(aim.slot, tape.outside.get(aim.slot)))
-    if target is None or target.is_floating_point():
-        return 0.0
-    tokens = next((t for t in rows if t.numel() == target.numel()), None)
-    if tokens is None:  # one tensor that holds inputs and, shifted by one, targets
-        tokens = next((t[:, :-1] for t in rows if t[:, 1:].numel() == target.numel()), None)
-    if tokens is None:
-        return 0.0
-    wanted = target.reshape(tokens.shape).cpu()
-    tokens, scored = tokens.cpu(), wanted != int(call[2].get("ignore_index", -100))
-    group = torch.zeros(len(tokens), dtype=torch.int64)
-    total = 0.0
-    for position in range(tokens.shape[1]):
-        group = torch.unique(torch.stack([group, tokens[:, position].long()]), dim=1, return_inverse=True)[1]
-        there = scored[:, position]
-        kinds, counts = torch.unique(torch.stack([group[there], wanted[there, position].long()]), dim=1, return_counts=True)
-        sizes = torch.zeros(len(tokens), dtype=torch.int64).index_add_(0, kinds[0], counts)[kinds[0]]
-        total -= float((counts * (counts / sizes).log()).sum())
-    return total / max(1, int(scored.sum()))
 
 
 def _perfect(op: Operation, bound: dict[str, Tensor]) -> Tensor | None:
