@@ -22,7 +22,8 @@ An **error** where a collate function that joins graphs end to end leads edges o
 by something else than the number of nodes before them, or places blocks of a matrix of links wrongly.
 
 In a model that predicts the next token, the prediction at one position must not depend on later tokens. Nor may targets be the
-input as it stands: a model that sees no later token is then asked to repeat the one that it was just given.
+input as it stands: a model that sees no later token is then asked to repeat the one that it was just given. Where it depends on later tokens alone,
+the mask is said to be the wrong way round.
 
 ## Why it matters
 
@@ -204,7 +205,27 @@ def _edit(operation: str) -> Edit | None:
     return Edit(kind="batch-first") if "batch_first" in SLIPS.get(operation, ("", ""))[1] else None
 
 
+def _turned(mixing: Mixing) -> Verdict:
+    """Only tokens to come are seen: what the mask should hide and what it should show have changed places."""
+    shown = _plain(mixing.operation) == "scaled_dot_product_attention"
+    return failed(
+        "The mask is the wrong way round: the prediction of the next token depends on that token and later ones, and of those before it on the last "
+        "at most.",
+        severity=Severity.ERROR,
+        evidence={"measured": mixing.future_share, "expected": 0.0, "threshold": SHARE},
+        location=mixing.first_where,
+        fix=Fix(
+            summary="A True of a boolean mask takes part in scaled_dot_product_attention, and is hidden in nn.MultiheadAttention and nn.Transformer.",
+            code="mask = torch.ones(t, t, dtype=torch.bool).tril()  # True: may be seen"
+            if shown
+            else "mask = torch.ones(t, t, dtype=torch.bool).triu(1)  # True: is hidden\nscores = scores.masked_fill(mask, float('-inf'))",
+        ),
+    )
+
+
 def _future(mixing: Mixing) -> Verdict:
+    if mixing.future_alone:
+        return _turned(mixing)
     return failed(
         "The model sees the answer: the prediction of the next token depends on that token and later ones, "
         f"which move it by {mixing.future_share:.2g} of what the tokens before it do.",

@@ -147,6 +147,8 @@ class Mixing(Measurement):
     future_share: float = 0.0
     unshifted: bool = False
     """Language models: each prediction is compared with the very token that it was made from."""
+    future_alone: bool = False
+    """Language models: predictions depend on later tokens, and on none before the one that was read last."""
     contrastive: bool = False
     """The loss compares samples with each other by design (a batch-by-batch matrix enters it)."""
     place_share: float | None = None

@@ -135,6 +135,7 @@ def _measurement(recording: Recording, exchange: Exchange, across: _Across | Non
         future_tokens=leaks if leak is not None else None,
         future_share=leak.share if leak is not None else 0.0,
         unshifted=leak is not None and leak.loss is not None,
+        future_alone=leak is not None and leak.turned,
         contrastive=across is not None and across.contrastive,
         place_share=placed.share if placed is not None else None,
         place_where=recording.frames.location(placed.operation.place) if placed is not None and placed.operation is not None else None,
