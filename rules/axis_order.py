@@ -7,7 +7,8 @@ before it. An **error** where the result has the same axes in another order, or 
 
 - heads: `(B, T, C)` read as `(B, heads, T, C // heads)`, or brought together again without being transposed back;
 - sequences: `(B, C, T)` read as `(B, T, C)`, and logits `(B, classes, T)` as `(B * T, classes)`;
-- pictures: `(B, H, W, C)` read as `(B, C, H, W)`, patches `(B, N, C)` as `(B, C, h, w)`.
+- pictures: `(B, H, W, C)` read as `(B, C, H, W)`, patches `(B, N, C)` as `(B, C, h, w)`;
+- heads of detectors: `(B, boxes * C, H, W)` read as `(B, H * W * boxes, C)`, where scores, classes and places are then taken from the last axis.
 
 Only sizes that differ can tell: with as many heads as time steps the right and the wrong reading look the same. Not judged either: what does not
 depend on the batch, or is padded before or sliced after (as relative positions are shifted), or is read by no operation to which the order of axes
