@@ -19,6 +19,8 @@ __all__ = ["Noise", "balanced_accuracy", "find_noise", "match_classes"]
 _MOST, _TEMPERATURES = 50, np.geomspace(0.3, 30, 25)
 #: A sample lies between two classes when their probabilities differ by less.
 _BETWEEN = 0.5
+#: Balanced accuracy for two classes from which the probe tells them apart: half the way from chance to 1, as it must reach for all classes.
+_APART = 0.75
 #: Of fewer suspects nothing is made; the probe need not be fitted again without them.
 _FEW_SUSPECTS = 0.005
 #: Validation samples that a class needs before it can be said to look like another.
@@ -59,6 +61,7 @@ def find_noise(probed: Probed) -> Noise:
     predicted = sure.argmax(1)
     rows = np.arange(len(given))
     suspect = (sure[rows, predicted] > 0) & (predicted != given) & (probability.argmax(1) == predicted)
+    suspect &= _told_apart(probability, given)[given, predicted]
     twins, apart = _twins(split)
     order = np.argsort(-(probability[rows, predicted] - probability[rows, given]))
     listed = [int(r) for r in order if suspect[r]][:_MOST]
@@ -78,6 +81,19 @@ def find_noise(probed: Probed) -> Noise:
         twins=twins,
         twins_apart=len(apart),
     )
+
+
+def _told_apart(probability: Rows, given: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """For each pair of classes whether the probe tells them apart, and not just both from the others, as by their words and not by their order."""
+    classes = probability.shape[1]
+    apart = np.ones((classes, classes), dtype=bool)
+    for a in range(classes):
+        for b in range(a):
+            first = probability[:, a] > probability[:, b]
+            mine, theirs = first[given == a], first[given == b]
+            if len(mine) and len(theirs):
+                apart[a, b] = apart[b, a] = (mine.mean() + 1 - theirs.mean()) / 2 >= _APART
+    return apart
 
 
 def match_classes(train: Probed, val: Split) -> ClassMatch | None:
