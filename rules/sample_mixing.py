@@ -12,6 +12,9 @@ zero. When it is not, the first operation after which the outputs depend on othe
 - Batch norm without running statistics, losses that compare samples with each other (contrastive, triplet) and graphs,
   whose nodes see their neighbours, mix by design.
 
+Each prediction is of the sample whose target it is compared with. An **error** where samples were brought into another order, as sorted by their
+length for a packed sequence, and predictions not back.
+
 Samples that keep to themselves are moved on by one place in the batch as well: each prediction must move along. An **error** where it
 does not, as with a positional encoding that is cut by the size of the batch.
 
@@ -139,6 +142,8 @@ class SampleMixing(Rule):
             return passed("The loss compares samples with each other by design.", evidence=evidence)
         if _graph(batches, mixing.samples):
             return passed("Samples are the nodes of a graph, which see their neighbours by design.", evidence=evidence)
+        if mixing.answered is not None:
+            return _answered(mixing, mixing.answered, evidence)
         operation = _plain(mixing.operation)
         if operation.endswith(BATCH_STATISTICS):
             return passed("Samples meet only in a batch norm that uses the statistics of the batch in eval mode too.", evidence=evidence)
@@ -195,6 +200,22 @@ def _by_place(mixing: Mixing) -> Verdict:
         fix=Fix(
             summary="Index what belongs to positions by the axis of the sequence, not by that of the batch.",
             code="x = x + self.pe[: x.size(1)]  # x is (batch, time, features), pe is (time, features)",
+        ),
+    )
+
+
+def _answered(mixing: Mixing, pair: tuple[int, int], evidence: dict[str, Json]) -> Verdict:
+    """Samples keep to themselves, and come back in another order than their targets."""
+    return failed(
+        f"Predictions come back in another order than their targets: of a batch of {mixing.samples}, what is predicted for sample {pair[0]} is compared with "
+        f"the target of sample {pair[1]}. Samples were brought into another order here, and not back.",
+        severity=Severity.ERROR,
+        evidence=evidence,
+        location=mixing.first_where,
+        fix=Fix(
+            summary="Bring the predictions back into the order of the batch, or the targets into theirs; pack_padded_sequence sorts by itself, and back, with "
+            "enforce_sorted=False.",
+            code="out = out[order.argsort()]  # undoes x[order]",
         ),
     )
 
