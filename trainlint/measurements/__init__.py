@@ -23,6 +23,7 @@ from trainlint.measurements.gradients import (
     RebuiltLayer,
     SharedRows,
     UnregisteredModule,
+    Weighing,
     layer_names,
 )
 from trainlint.measurements.influence import Collapsed, CutStream, Influence, InputEffect, TokenOrder
@@ -173,6 +174,7 @@ __all__ = [
     "ValidationPass",
     "ViewPairs",
     "WatchedRun",
+    "Weighing",
     "WorkerSeeds",
     "layer_names",
 ]
