@@ -66,7 +66,7 @@ __all__ = ["EXPLAINS", "RULES"]
 
 #: In the order of the playbook's stages; within a stage a cause stands before its symptoms.
 RULES: tuple[type[Rule], ...] = (
-    LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, InputIgnored, AxisOrder, SampleMixing, TokenOrder,
+    LabelRange, OutputActivation, LossShape, InitLoss, LossReduction, InitScale, InputIgnored, AxisOrder, TokenOrder, SampleMixing,
     BatchView, InputFinite, InputScale, ChannelOrder, InputDegenerate, LabelSignal, LabelMapping, LabelNoise, Padding, ClassImbalance, SplitLeak, Shuffle, WorkerSeed, EvalAugment, LastBatchRule, RankData,
     NoGradient, FrozenParams, ParamsNotOptimized, TrainMode, EvalMode, GradientAccumulation, LoopOrder, GraphRetained, Amp, GradClip, NonFiniteRule, GradientExploding, GradientVanishing, DeadUnits, UpdateRatio, OverfitBatch, RankSync, MemoryGrowth,
     WarmupMissing, LearningRateRange, ScheduleCadence, ScheduleOrder, LearningRateGroups,

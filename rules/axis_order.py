@@ -8,6 +8,7 @@ before it. An **error** where the result has the same axes in another order, or 
 - heads: `(B, T, C)` read as `(B, heads, T, C // heads)`, or brought together again without being transposed back;
 - sequences: `(B, C, T)` read as `(B, T, C)`, and logits `(B, classes, T)` as `(B * T, classes)`;
 - pictures: `(B, H, W, C)` read as `(B, C, H, W)`, patches `(B, N, C)` as `(B, C, h, w)`;
+- heads of detectors: `(B, boxes * C, H, W)` read as `(B, H * W * boxes, C)`, where scores, classes and places are then taken from the last axis;
 - batches: what a collate function stacks along another axis (`pad_sequence` gives `(T, B)`) read as `(B, T)`. It is handed one sample several times:
   rows that are not equal then, but are along another axis, tell.
 

@@ -41,6 +41,7 @@ nn.init.constant_(model.head.bias, -4.6)
 - Nine tenths silent: calibrated over 30 networks at their own initialisation, whose worst layer had 0.59 (a plain ReLU network of eight
   layers).
 - 16 units for an error: half of the units of a small layer can be silent by chance, all 16 with a probability of 2^-16.
+- Sums three times as large as what goes in: weights that were drawn too large are named as the cause. Glorot's scheme with the gain for tanh has 5/3.
 - Half saturated: sound networks had none; tanh layers on raw pixels had 0.5 to 0.8.
 
 ## References
@@ -52,11 +53,12 @@ nn.init.constant_(model.head.bias, -4.6)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from trainlint.details import Bars, Mark
 from trainlint.finding import Fix, Severity, Stage
-from trainlint.measurements import Activation, Activations, layer_names
+from trainlint.measurements import Activation, Activations, Weighing, layer_names
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
 
 #: Share of silent units in a ReLU-like layer.
@@ -65,6 +67,8 @@ DEAD = 0.9
 ENOUGH_UNITS = 16
 #: Share of outputs in the flat tails of tanh or sigmoid.
 SATURATED = 0.5
+#: How many times as large as their inputs sums may start; the largest gain in use is 5/3, before tanh.
+STEEP = 3.0
 #: Functions with silent units, and with flat tails.
 RECTIFIERS = {"relu": "ReLU", "relu6": "ReLU6", "hardswish": "Hardswish", "threshold": "threshold", "gelu": "GELU"}
 SATURATING = frozenset({"tanh", "hardtanh", "softsign", "sigmoid", "hardsigmoid"})
@@ -137,6 +141,9 @@ def _dead(layers: Sequence[Activation], silent: Sequence[Activation], *, severit
 
 def _saturated(layers: Sequence[Activation], saturated: Sequence[Activation]) -> Verdict:
     first = saturated[0]
+    weighing = first.weighing
+    if weighing is not None and weighing.std * math.sqrt(max(weighing.inputs, 0)) >= STEEP:
+        return _started_large(layers, saturated, first, weighing)
     return failed(
         f"{first.saturated:.0%} of the outputs of {_label(first)} lie in the flat tails, where hardly any gradient passes.",
         severity=Severity.WARNING,
@@ -145,6 +152,32 @@ def _saturated(layers: Sequence[Activation], saturated: Sequence[Activation]) ->
         fix=Fix(
             summary="Scale the inputs to mean 0 and standard deviation 1, and initialise the layer before with Glorot's scheme.",
             code="nn.init.xavier_normal_(layer.weight, gain=5 / 3)",
+        ),
+        details=(_bars("Saturated outputs", layers, tuple(layer.saturated for layer in layers), SATURATED),),
+    )
+
+
+def _started_large(layers: Sequence[Activation], saturated: Sequence[Activation], first: Activation, weighing: Weighing) -> Verdict:
+    """Saturated by weights that do not get smaller the more of them are summed."""
+    gain = weighing.std * math.sqrt(weighing.inputs)
+    return failed(
+        f"{first.saturated:.0%} of the outputs of {_label(first)} lie in the flat tails, where hardly any gradient passes: the weights before it"
+        f"{f' ({weighing.weights})' if weighing.weights else ''} start with a standard deviation of {weighing.std:.2g} for {weighing.inputs} inputs each, so that sums are some {gain:.1f} times as large as "
+        "what goes in.",
+        severity=Severity.WARNING,
+        evidence={
+            "measured": first.saturated,
+            "expected": 0.0,
+            "threshold": SATURATED,
+            "layer": first.module,
+            "layers": len(saturated),
+            "weights": weighing.weights,
+            "gain": gain,
+        },
+        location=weighing.where or first.where,
+        fix=Fix(
+            summary="Divide the numbers that weights are drawn as by the root of the inputs that are summed.",
+            code="self.weight = nn.Parameter(torch.randn(inputs, outputs) / math.sqrt(inputs))",
         ),
         details=(_bars("Saturated outputs", layers, tuple(layer.saturated for layer in layers), SATURATED),),
     )

@@ -12,7 +12,8 @@ another class is predicted at least as surely as that class's own members are on
 - **Note**: about as many, or equal pictures with different labels.
 - **Not run**: the probe is no good on these inputs, or targets are no classes.
 
-Classes that overlap pass: there, what looks like a wrong label is one of many samples between classes.
+Classes that overlap pass: there, what looks like a wrong label is one of many samples between classes. So do two classes that the probe cannot tell
+from each other, only from the rest, as where the order of words counts.
 
 ## Why it matters
 
@@ -40,6 +41,7 @@ for index in suspects:  # look at them first
   1.2 on breast cancer. 98 % of the suspects were exchanged ones then.
 - Label maps: 200 single pixels between classes whose numbers differ by three or more, nine tenths of them with a number between, for three pairs
   of classes. A third is expected of classes in no order; maps resized bilinearly have nearly all. A judgement.
+- Two classes are told apart where the probe has a balanced accuracy of 0.75 for them, half the way from chance to 1.
 - The probe must be 5 standard deviations above permuted labels, with a balanced accuracy of at least half the way from
   chance to 1.
 

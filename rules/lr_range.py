@@ -127,7 +127,7 @@ class LearningRateRange(Rule):
     source = "Smith, Cyclical Learning Rates for Training Neural Networks, https://arxiv.org/abs/1506.01186"
     requires = (LearningRate,)
     Options = Options
-    blocked_by = ("overfit-batch", "output-activation", "loss-shape", "no-gradient", "non-finite", "train-mode")
+    blocked_by = ("label-range", "overfit-batch", "output-activation", "loss-shape", "no-gradient", "non-finite", "train-mode")
 
     def judge(self, rates: LearningRate) -> Verdict:
         """Zero first, then how far outside the band."""

@@ -12,6 +12,9 @@ zero. When it is not, the first operation after which the outputs depend on othe
 - Batch norm without running statistics, losses that compare samples with each other (contrastive, triplet) and graphs,
   whose nodes see their neighbours, mix by design.
 
+Each prediction is of the sample whose target it is compared with. An **error** where samples were brought into another order, as sorted by their
+length for a packed sequence, and predictions not back.
+
 Samples that keep to themselves are moved on by one place in the batch as well: each prediction must move along. An **error** where it
 does not, as with a positional encoding that is cut by the size of the batch.
 
@@ -22,7 +25,8 @@ An **error** where a collate function that joins graphs end to end leads edges o
 by something else than the number of nodes before them, or places blocks of a matrix of links wrongly.
 
 In a model that predicts the next token, the prediction at one position must not depend on later tokens. Nor may targets be the
-input as it stands: a model that sees no later token is then asked to repeat the one that it was just given.
+input as it stands: a model that sees no later token is then asked to repeat the one that it was just given. Where it depends on later tokens alone,
+the mask is said to be the wrong way round.
 
 ## Why it matters
 
@@ -138,6 +142,8 @@ class SampleMixing(Rule):
             return passed("The loss compares samples with each other by design.", evidence=evidence)
         if _graph(batches, mixing.samples):
             return passed("Samples are the nodes of a graph, which see their neighbours by design.", evidence=evidence)
+        if mixing.answered is not None:
+            return _answered(mixing, mixing.answered, evidence)
         operation = _plain(mixing.operation)
         if operation.endswith(BATCH_STATISTICS):
             return passed("Samples meet only in a batch norm that uses the statistics of the batch in eval mode too.", evidence=evidence)
@@ -198,13 +204,49 @@ def _by_place(mixing: Mixing) -> Verdict:
     )
 
 
+def _answered(mixing: Mixing, pair: tuple[int, int], evidence: dict[str, Json]) -> Verdict:
+    """Samples keep to themselves, and come back in another order than their targets."""
+    return failed(
+        f"Predictions come back in another order than their targets: of a batch of {mixing.samples}, what is predicted for sample {pair[0]} is compared with "
+        f"the target of sample {pair[1]}. Samples were brought into another order here, and not back.",
+        severity=Severity.ERROR,
+        evidence=evidence,
+        location=mixing.first_where,
+        fix=Fix(
+            summary="Bring the predictions back into the order of the batch, or the targets into theirs; pack_padded_sequence sorts by itself, and back, with "
+            "enforce_sorted=False.",
+            code="out = out[order.argsort()]  # undoes x[order]",
+        ),
+    )
+
+
 def _edit(operation: str) -> Edit | None:
     if operation in ("view", "reshape"):
         return Edit(kind="batch-axis-first")
     return Edit(kind="batch-first") if "batch_first" in SLIPS.get(operation, ("", ""))[1] else None
 
 
+def _turned(mixing: Mixing) -> Verdict:
+    """Only tokens to come are seen: what the mask should hide and what it should show have changed places."""
+    shown = _plain(mixing.operation) == "scaled_dot_product_attention"
+    return failed(
+        "The mask is the wrong way round: the prediction of the next token depends on that token and later ones, and of those before it on the last "
+        "at most.",
+        severity=Severity.ERROR,
+        evidence={"measured": mixing.future_share, "expected": 0.0, "threshold": SHARE},
+        location=mixing.first_where,
+        fix=Fix(
+            summary="A True of a boolean mask takes part in scaled_dot_product_attention, and is hidden in nn.MultiheadAttention and nn.Transformer.",
+            code="mask = torch.ones(t, t, dtype=torch.bool).tril()  # True: may be seen"
+            if shown
+            else "mask = torch.ones(t, t, dtype=torch.bool).triu(1)  # True: is hidden\nscores = scores.masked_fill(mask, float('-inf'))",
+        ),
+    )
+
+
 def _future(mixing: Mixing) -> Verdict:
+    if mixing.future_alone:
+        return _turned(mixing)
     return failed(
         "The model sees the answer: the prediction of the next token depends on that token and later ones, "
         f"which move it by {mixing.future_share:.2g} of what the tokens before it do.",

@@ -5,7 +5,8 @@
 Attention treats a row of tokens as a set: without positional encodings "dog bites man" and "man bites dog" are one input. The recorded step is run
 again with the inner tokens of every row in another order, dropout off; the first and the last token stay.
 
-- **Warning**: no prediction changes. Predictions for single tokens are compared in the new order.
+- **Warning**: no prediction changes. Predictions for single tokens are compared in the new order. An **error** where they change with the place of a row in
+  the batch instead: positions are there, and counted along the wrong axis.
 
 Where targets are the next tokens of a table with a column for each stretch of one stream, with or without attention:
 
@@ -99,6 +100,8 @@ class TokenOrder(Rule):
         }
         if share > EQUAL:
             return passed(f"In another order, tokens change predictions by {share:.2g} of what other tokens do.", evidence=evidence)
+        if order.by_sample is not None:
+            return _counted_along_the_batch(order, evidence)
         return failed(
             f"The order of tokens does not reach the prediction: with the {order.tokens - 2} inner tokens of each of {order.samples} rows in another order, no "
             "prediction changes. Ignore this where rows are sets.",
@@ -110,6 +113,21 @@ class TokenOrder(Rule):
                 code="h = self.tokens(ids) + self.positions[: ids.size(1)]  # nn.Parameter(0.02 * torch.randn(max_length, width))",
             ),
         )
+
+
+def _counted_along_the_batch(order: Order, evidence: dict[str, Json]) -> Verdict:
+    """Positions that tell rows apart, where they should tell tokens."""
+    return failed(
+        f"The order of tokens does not reach the prediction: with the {order.tokens - 2} inner tokens of each of {order.samples} rows in another order, no "
+        "prediction changes. The place of the row in the batch does: positions are counted along the batch, so that all tokens of a row get the same.",
+        severity=Severity.ERROR,
+        evidence=evidence,
+        location=order.by_sample,
+        fix=Fix(
+            summary="Count positions along the axis of the tokens, and not along that of the batch.",
+            code="x = x + self.pe[: x.size(1)]  # x is (batch, time, features), pe is (time, features)",
+        ),
+    )
 
 
 def _cut_across(stream: CutStream) -> Verdict:

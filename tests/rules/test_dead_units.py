@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import Activation, Activations
+from trainlint.measurements import Activation, Activations, Weighing
 from trainlint_rules.dead_units import DeadUnits
 
 HERE = Location("net.py", 22)
@@ -62,3 +64,14 @@ def test_says_which_kinds_of_layers_there_are():
     assert judge(layer("tanh", saturated=0.1), layer("linear")).message == (
         "There are no ReLU or GELU layers, at most 10% of a layer's tanh or sigmoid outputs are saturated."
     )
+
+
+def test_weights_that_start_too_large_are_named_as_the_cause():
+    made = Location("net.py", 7)
+    tail = layer("tanh", saturated=0.7)
+    large = replace(tail, weighing=Weighing(weights="experts.weight", std=1.0, inputs=64, where=made))
+    verdict = judge(layer("bmm"), large, layer("bmm"))
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, made)
+    assert "standard deviation of 1 for 64 inputs each, so that sums are some 8.0 times" in verdict.message
+    usual = replace(tail, weighing=Weighing(weights="experts.weight", std=0.2, inputs=64, where=made))
+    assert judge(layer("bmm"), usual, layer("bmm")).location == HERE

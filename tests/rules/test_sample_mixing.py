@@ -97,3 +97,17 @@ def test_edges_of_other_graphs_are_an_error() -> None:
     assert (verdict.severity, verdict.location) == (Severity.ERROR, crossed.where)
     assert ".edge_index" in verdict.message
     assert SampleMixing().judge(Mixing(crossed=replace(crossed, wrong=0)), Batches()).kind == "pass"
+
+
+@pytest.mark.parametrize(("operation", "code"), [("scaled_dot_product_attention", "tril()"), ("matmul", "triu(1)")])
+def test_a_mask_the_wrong_way_round_is_told_from_one_that_is_missing(operation, code):
+    verdict = judge(future_tokens=True, future_share=0.3, future_alone=True, operation=operation)
+    assert "wrong way round" in verdict.message
+    assert code in verdict.fix.code
+    assert "wrong way round" not in judge(future_tokens=True, future_share=0.3, operation=operation).message
+
+
+def test_predictions_in_another_order_than_their_targets_are_an_error():
+    verdict = judge(across_samples=True, share=1.0, operation="getitem", answered=(3, 7))
+    assert (verdict.kind, verdict.severity) == ("fail", Severity.ERROR)
+    assert "predicted for sample 3 is compared with the target of sample 7" in verdict.message

@@ -21,6 +21,13 @@ def test_what_no_order_changes_is_a_warning():
     assert "8 inner tokens of each of 8 rows" in verdict.message
 
 
+def test_positions_that_are_counted_along_the_batch_are_an_error_where_they_are_added():
+    added = Location("layers.py", 5)
+    verdict = judge(change=1e-7, by_sample=added)
+    assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.ERROR, added)
+    assert "x.size(1)" in verdict.fix.code
+
+
 @pytest.mark.parametrize("facts", [{"change": 0.01}, {"change": 1e-4}, {"attends": False}])
 def test_an_order_that_counts_or_no_attention_passes(facts):
     assert judge(**facts).kind == "pass"

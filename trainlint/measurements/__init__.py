@@ -33,6 +33,7 @@ from trainlint.measurements.gradients import (
     RebuiltLayer,
     SharedRows,
     UnregisteredModule,
+    Weighing,
     layer_names,
 )
 from trainlint.measurements.influence import Collapsed, CutStream, Influence, InputEffect, TokenOrder
@@ -183,6 +184,7 @@ __all__ = [
     "ValidationPass",
     "ViewPairs",
     "WatchedRun",
+    "Weighing",
     "WorkerSeeds",
     "layer_names",
 ]

@@ -147,8 +147,12 @@ class Mixing(Measurement):
     future_share: float = 0.0
     unshifted: bool = False
     """Language models: each prediction is compared with the very token that it was made from."""
+    future_alone: bool = False
+    """Language models: predictions depend on later tokens, and on none before the one that was read last."""
     contrastive: bool = False
     """The loss compares samples with each other by design (a batch-by-batch matrix enters it)."""
+    answered: tuple[int, int] | None = None
+    """A sample of the batch, and the one with whose target its prediction is compared: rows came back in another order."""
     place_share: float | None = None
     """Median change of a prediction when all samples move on by one place in the batch, over that between samples; None when not measured."""
     place_where: Location | None = None

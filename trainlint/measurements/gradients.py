@@ -22,6 +22,7 @@ __all__ = [
     "RebuiltLayer",
     "SharedRows",
     "UnregisteredModule",
+    "Weighing",
     "layer_names",
 ]
 
@@ -203,6 +204,18 @@ class Parameters(Measurement):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Weighing:
+    """Weights of a matrix product, as they start."""
+
+    weights: str
+    std: float
+    inputs: int
+    """Summed up for each output."""
+    where: Location | None = None
+    """Where the user's code made the parameter."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Activation:
     """Output of one layer in the first training forward."""
 
@@ -223,6 +236,8 @@ class Activation:
     """Every sample of the batch gives the same output although inputs differ."""
     units: int = 0
     where: Location | None = None
+    weighing: Weighing | None = None
+    """For tanh and sigmoid with half of their outputs in the flat tails: the weights before them."""
 
 
 def layer_names(layers: Sequence[Activation]) -> tuple[str, ...]:

@@ -93,5 +93,7 @@ class TokenOrder(Measurement):
     """The same by another sample's tokens."""
     where: Location | None = None
     """Where tokens are looked up."""
+    by_sample: Location | None = None
+    """Where predictions begin to depend on the place of their sample in the batch: positions that were counted along the wrong axis."""
     stream: CutStream | None = None
     """Where it is found nothing else was tried."""

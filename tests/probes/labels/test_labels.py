@@ -122,6 +122,21 @@ def test_exchanged_labels_are_suspects() -> None:
     assert found.ambiguous < found.suspect_share
 
 
+def test_classes_that_the_probe_does_not_tell_apart_hold_no_suspects() -> None:
+    """A word that is missing tells one class; counts of words say nothing about the other two."""
+    torch.manual_seed(0)
+    words, labels = torch.randint(2, 20, (800, 12)), torch.arange(800) % 3
+    words[labels < 2, 5 * labels[labels < 2]] = 1
+    words = torch.where(labels[:, None] < 2, words.gather(1, torch.rand(800, 12).argsort(1)), words)
+    model = Net(lambda net, ids: net.head(net.table(ids).mean(1)), table=nn.Embedding(20, 8), head=nn.Linear(8, 3))
+    found = both(TensorDataset(words, labels), None, model)
+    assert found.held_out > 0.6
+    assert found.suspect_share < 0.02
+    wrong = labels.clone()
+    wrong[::10] = torch.where(labels[::10] == 2, 0, 2)
+    assert 0.02 < both(TensorDataset(words, wrong), None, model).suspect_share < 0.2
+
+
 def test_numbers_and_flags_have_signals_too() -> None:
     inputs, _ = clouds(300)
     score = inputs.sum(1, keepdim=True)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from probes.recorded import classify, measured, record, train
+from probes.recorded import classify, fit, measured, record, train
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.step.activations import measure_activations
 
@@ -155,3 +155,47 @@ def test_infinities_do_not_spoil_the_statistics():
 def test_without_a_tape_there_is_nothing_to_measure():
     with pytest.raises(CannotMeasureError, match="could not be followed"):
         measured(measure_activations, record(lambda: None))
+
+
+class Drawn(nn.Module):
+    """Parameters of its own, applied by hand."""
+
+    def __init__(self, apply, *shape: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.apply_weights, self.scale = apply, scale
+        self.weight = nn.Parameter(torch.randn(*shape) * scale)
+        self.bias = nn.Parameter(torch.zeros(shape[-1]))
+        self.head = nn.Linear(shape[-1], 3)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.apply_weights(x, self.weight) + self.bias))
+
+
+PRODUCTS = {
+    "matmul": (lambda x, w: x @ w, (36, 20)),
+    "einsum": (lambda x, w: torch.einsum("bi,io->bo", x, w), (36, 20)),
+    "einsum of experts": (lambda x, w: torch.einsum("eio, bi -> beo", w, x)[:, 0], (2, 36, 20)),
+    "bmm": (lambda x, w: torch.bmm(x.unsqueeze(0), w).squeeze(0), (1, 36, 20)),
+    "linear": (lambda x, w: F.linear(x, w.t()), (36, 20)),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_the_weights_before_a_saturated_function_are_named(name):
+    apply, shape = PRODUCTS[name]
+    recording = record(lambda: fit(Drawn(apply, *shape), loader(36), classify))
+    (tail,) = [a for a in measured(measure_activations, recording).layers if a.kind == "tanh"]
+    assert tail.saturated > 0.5
+    assert tail.weighing.weights == "weight"
+    assert tail.weighing.std == pytest.approx(1.0, abs=0.05)
+    assert tail.weighing.inputs == 36
+    assert "self.weight = nn.Parameter(" in tail.weighing.where.text
+
+
+def test_weights_that_are_scaled_where_they_are_used_are_not():
+    scaled = Drawn(lambda x, w: x @ (w * 8.0), 36, 20)
+    (tail,) = [a for a in measured(measure_activations, train(scaled, loader(36), classify)).layers if a.kind == "tanh"]
+    assert tail.saturated > 0.5
+    assert tail.weighing is None
+    sound = Drawn(PRODUCTS["matmul"][0], 36, 20, scale=1 / 6)
+    assert all(a.weighing is None for a in measured(measure_activations, train(sound, loader(36), classify)).layers)

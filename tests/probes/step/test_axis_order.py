@@ -86,6 +86,76 @@ def test_patches_read_as_a_map_and_logits_as_rows():
     assert rows[0].reader == "cross_entropy"
 
 
+W, G, A = 7, 5, 3
+TARGETS = torch.randint(0, W, (B,))
+
+
+def boxes(out: Tensor) -> Tensor:
+    """A loss of what a grid's cells give: a score, a class and a place each."""
+    best = out[..., 0].argmax(1)
+    mine = out[torch.arange(len(out)), best]
+    return F.cross_entropy(out[..., 0], best) + F.cross_entropy(mine[..., 1:4], TARGETS[: len(out)] % 3) + mine[..., 4:].square().mean()
+
+
+HEADS = {
+    "a cell": (W, lambda n, x: n.conv(x).view(-1, G * G, W)),
+    "an activated cell": (W, lambda n, x: n.conv(x).relu().reshape(len(x), -1, W)),
+    "many boxes": (A * W, lambda n, x: n.conv(x).view(-1, G * G * A, W)),
+    "two heads": (W, lambda n, x: torch.cat([n.conv(x).view(-1, G * G, W), n.conv(x[..., 1:]).view(-1, G * (G - 1), W)], 1)),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads_of_detectors_whose_channels_are_read_behind_the_places(name):
+    channels, forward = HEADS[name]
+    slips = found(forward, (3, G, G), lambda m, b: boxes(m(b[0])), conv=nn.Conv2d(3, channels, 1))
+    assert slips
+    assert slips[0].reader == "an index"
+    assert slips[0].after[-1] == W
+
+
+def test_the_fix_for_many_boxes_gives_each_its_own_channels():
+    (slip,) = found(HEADS["many boxes"][1], (3, G, G), lambda m, b: boxes(m(b[0])), conv=nn.Conv2d(3, A * W, 1))
+    x = torch.arange(prod(slip.before)).view(slip.before)
+    made = x.reshape(slip.opened).permute(slip.order).reshape(slip.after)
+    assert made[0, 0].tolist() == [c * G * G for c in range(W)]
+
+
+@pytest.mark.parametrize("split", [lambda y: y.split([3, W - 3], -1)[0], lambda y: y.chunk(2, dim=2)[0], lambda y: y.unbind(-1)[0]])
+def test_channels_that_are_split_behind_the_places(split):
+    assert found(lambda n, x: split(n.conv(x).view(-1, G * G, W)), (3, G, G), lambda m, b: m(b[0]).square().mean(), conv=nn.Conv2d(3, W, 1))
+
+
+@pytest.mark.parametrize(
+    ("channels", "forward"),
+    [
+        (W, lambda n, x: n.conv(x).permute(0, 2, 3, 1).reshape(-1, G * G, W)),
+        (W, lambda n, x: n.conv(x).flatten(2).transpose(1, 2)),
+        (A * W, lambda n, x: n.conv(x).view(-1, A, W, G, G).permute(0, 1, 3, 4, 2).reshape(-1, A * G * G, W)),
+        (A * W, lambda n, x: n.conv(x).view(-1, A, W, G * G).transpose(2, 3).flatten(1, 2)),
+        (A * W, lambda n, x: n.conv(x).permute(0, 2, 3, 1).contiguous().view(len(x), -1, W)),
+        (2 * G * G, lambda n, x: n.conv(x).mean((2, 3)).view(-1, 2, G * G)),
+    ],
+)
+def test_sound_heads_of_detectors(channels, forward):
+    assert not found(forward, (3, G, G), lambda m, b: boxes(m(b[0])), conv=nn.Conv2d(3, channels, 1))
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda n, x: n.conv(x).view(-1, 2 * A * G, G)[..., :3],  # rows of all channels below each other
+        lambda n, x: n.conv(x).view(-1, A * G * G // 5 * 2, 5).softmax(-1)[..., :3],  # latents of five states each
+        lambda n, x: n.conv(x).view(-1, 2 * G * G, A).softmax(-1)[..., :2],
+        lambda n, x: n.conv(x).view(-1, A, 2 * G, G)[..., :2],
+        lambda n, x: n.inner(n.conv(x).flatten(1)).view(-1, 4, 6)[..., 0],
+    ],
+)
+def test_maps_that_are_cut_up_otherwise(forward):
+    layers = {"conv": nn.Conv2d(3, 2 * A, 1), "inner": nn.Linear(2 * A * G * G, C)}
+    assert not found(forward, (3, G, G), lambda m, b: m(b[0]).square().mean(), **layers)
+
+
 # -- meant so ----------------------------------------------------------------------------------------------------------
 
 

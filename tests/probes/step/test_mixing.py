@@ -101,18 +101,55 @@ def test_predictions_that_are_flattened_time_first_and_targets_batch_first():
     assert (found.across_samples, found.operation) == (True, "reshape")
 
 
-def test_rows_sorted_by_length_and_never_sorted_back():
+def sorted_model(embed, back=lambda h, order: h):
+    """Rows are sorted by length for a packed sequence; ``back`` undoes that."""
+
     def forward(net, x, lengths):
         order = lengths.argsort(descending=True)
-        packed = pack_padded_sequence(x[order], lengths[order], batch_first=True)
-        return net.head(net.rnn(packed)[1][-1])
+        packed = pack_padded_sequence(embed(net, x[order]), lengths[order], batch_first=True)
+        return net.head(back(net.rnn(packed)[1][-1], order))
 
-    net = Net(forward, rnn=nn.GRU(D, 7, batch_first=True), head=nn.Linear(7, K))
-    lengths = torch.tensor([2, 5, 3, 1, 4, 5] * 8)
-    data = loader(torch.randn(B * 8, T, D), lengths, torch.randint(0, K, (B * 8,)))
-    found = mix(net, data, lambda m, b: F.cross_entropy(m(b[0], b[1]), b[2]))
+    return Net(forward, words=nn.Embedding(20, D), rnn=nn.GRU(D, 7, batch_first=True), head=nn.Linear(7, K))
+
+
+LENGTHS = torch.tensor([2, 5, 3, 1, 4, 5] * 8)
+ROWS = {
+    "vectors": (lambda net, x: x, lambda: torch.randn(B * 8, T, D)),
+    "words": (lambda net, x: net.words(x), lambda: torch.randint(1, 20, (B * 8, T))),
+}
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize(("back", "text"), [(lambda h, order: h, "x[order]"), (lambda h, order: h[order], "h[order]")])
+def test_rows_sorted_by_length_and_never_sorted_back(rows, back, text):
+    embed, made = ROWS[rows]
+    data = loader(made(), LENGTHS, torch.randint(0, K, (B * 8,)))
+    found = mix(sorted_model(embed, back), data, lambda m, b: F.cross_entropy(m(b[0], b[1]), b[2]))
     assert (found.across_samples, found.operation) == (True, "getitem")
-    assert "x[order]" in found.first_where.text
+    assert found.answered is not None
+    assert found.answered[0] != found.answered[1]
+    assert text in found.first_where.text or "lambda h" in found.first_where.text
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_rows_that_are_sorted_back_or_with_their_targets(rows):
+    embed, made = ROWS[rows]
+    data = loader(made(), LENGTHS, torch.randint(0, K, (B * 8,)))
+    undone = mix(sorted_model(embed, lambda h, order: h[order.argsort()]), data, lambda m, b: F.cross_entropy(m(b[0], b[1]), b[2]))
+    along = mix(sorted_model(embed), data, lambda m, b: F.cross_entropy(m(b[0], b[1]), b[2][b[1].argsort(descending=True)]))
+    assert not undone.across_samples
+    assert not along.across_samples
+
+
+def test_a_loss_may_set_samples_against_each_other():
+    net = Net(lambda net, x: net.head(net.body(x)), body=nn.Linear(D, D), head=nn.Linear(D, K))
+
+    def loss(model, batch):
+        out = model(batch[0])
+        others = out[torch.arange(len(out)).roll(1)]
+        return F.cross_entropy(out, batch[1]) - 0.1 * F.cross_entropy(others, batch[1])
+
+    assert mix(net, loader(torch.randn(B * 8, D), torch.randint(0, K, (B * 8,))), loss).answered is None
 
 
 def test_statistics_over_the_batch_are_named():

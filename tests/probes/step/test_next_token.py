@@ -89,6 +89,73 @@ def test_a_next_token_model_needs_a_causal_mask(name, causal):
         assert "net.block(" in found.first_where.text
 
 
+def begun(model, batch):
+    ids = torch.cat([torch.zeros(len(batch[0]), 1, dtype=torch.long), batch[0]], 1)
+    return F.cross_entropy(model(ids[:, :-1]).transpose(1, 2), ids[:, 1:])
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_the_loop_may_put_a_first_token_before_them(causal):
+    found = mix(language_model(causal, L), loader(text(L)), begun)
+    assert found.future_tokens is not causal
+    assert not found.future_alone
+    if not causal:
+        assert found.operation.startswith(("transformer_encoder", "multi_head", "scaled_dot"))
+
+
+@pytest.mark.parametrize(("loss", "length"), [(shift_in_loop, L + 1), (begun, L)])
+def test_a_decoder_may_be_given_what_an_encoder_made_of_the_sentence(loss, length):
+    def forward(net, ids):
+        whole = net.encoder(net.embed(net.sentence))[1]
+        return net.head(net.decoder(net.embed(ids), whole)[0])
+
+    def coded(model, batch):
+        model.sentence = batch[0]
+        return loss(model, batch)
+
+    layers = {"encoder": nn.GRU(D, D, batch_first=True), "decoder": nn.GRU(D, D, batch_first=True)}
+    found = mix(Net(forward, embed=nn.Embedding(V, D), head=nn.Linear(D, V), **layers), loader(text(length)), coded)
+    assert not found.future_tokens
+
+
+def masked_model(hide, length: int = L) -> nn.Module:
+    """Attention by torch's own function; ``hide`` gives its mask."""
+
+    def forward(net, ids):
+        h = net.embed(ids) + net.places(torch.arange(ids.shape[1]))
+        q, k, v = net.qkv(h).chunk(3, -1)
+        return net.head(h + hide(q, k, v))
+
+    return Net(forward, embed=nn.Embedding(V, D), places=nn.Embedding(length, D), qkv=nn.Linear(D, 3 * D), head=nn.Linear(D, V))
+
+
+def shown(upper: bool):
+    def attend(q, k, v):
+        ones = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=ones.triu() if upper else ones.tril())
+
+    return attend
+
+
+def by_hand(upper: bool):
+    def attend(q, k, v):
+        ones = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool)
+        scores = (q @ k.transpose(1, 2)).masked_fill(~ones.triu() if upper else ~ones.tril(), float("-inf"))
+        return scores.softmax(-1) @ v
+
+    return attend
+
+
+@pytest.mark.parametrize("attend", [shown, by_hand])
+@pytest.mark.parametrize(("loss", "length"), [(shift_in_loop, L + 1), (begun, L)])
+def test_a_mask_the_wrong_way_round_shows_the_future_alone(attend, loss, length):
+    found = mix(masked_model(attend(True)), loader(text(length)), loss)
+    assert (found.future_tokens, found.future_alone) == (True, True)
+    assert mix(masked_model(attend(False)), loader(text(length)), loss).future_tokens is False
+    both = mix(masked_model(F.scaled_dot_product_attention), loader(text(length)), loss)
+    assert (both.future_tokens, both.future_alone) == (True, False)
+
+
 def test_a_bidirectional_recurrent_language_model_sees_the_answer():
     net = Net(
         lambda net, ids: net.head(net.rnn(net.embed(ids))[0]),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from probes.mixed import B, K, loader
 from probes.recorded import Net, classify, measured, train
+from trainlint.measurements import TokenOrder
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.step.token_order import measure_token_order
 
@@ -21,10 +22,14 @@ def _seeded():
 
 
 def share(forward, ids=None, loss=classify, labels=(), **layers) -> float | None:
+    found = order(forward, ids, loss, labels, **layers)
+    return found.change / found.effect if found.attends else None
+
+
+def order(forward, ids=None, loss=classify, labels=(), **layers) -> TokenOrder:
     net = Net(forward, **{"tokens": nn.Embedding(V, C), "head": nn.Linear(C, K), "block": block()} | layers)
     ids = torch.randint(0, V, (B * 4, T)) if ids is None else ids
-    found = measured(measure_token_order, train(net, loader(ids, torch.randint(0, K, (B * 4, *labels))), loss))
-    return found.change / found.effect if found.attends else None
+    return measured(measure_token_order, train(net, loader(ids, torch.randint(0, K, (B * 4, *labels))), loss))
 
 
 def block() -> nn.Module:
@@ -55,7 +60,22 @@ def token_by_token(model: nn.Module, batch: list[Tensor]) -> Tensor:
     ],
 )
 def test_attention_without_positions(forward, options):
-    assert share(forward, **options) < 1e-5
+    found = order(forward, **options)
+    assert found.change < 1e-5 * found.effect
+    assert found.by_sample is None
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda n, ids: n.head(n.block(n.tokens(ids) + n.places.weight[: len(ids)].unsqueeze(1)).mean(1)),
+        lambda n, ids: n.head(n.block(n.tokens(ids) + n.places(torch.arange(ids.shape[0]))[:, None]).mean(1)),
+    ],
+)
+def test_positions_along_the_batch(forward):
+    found = order(forward, places=nn.Embedding(T + B, C))
+    assert found.change < 1e-5 * found.effect
+    assert "n.places" in found.by_sample.text
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from probes.recorded import Net, measured, train
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.step.replay import rehearsal
-from trainlint.probes.training.next_token import next_token_floor
 from trainlint.probes.training.overfit import measure_overfit
+from trainlint.probes.training.token_floor import next_token_floor
 from trainlint.record.operation import Operation
 
 IDS = torch.tensor([[0, 1, 2], [0, 3, 4]] * 3)
@@ -42,6 +42,19 @@ def test_texts_that_lie_along_the_first_axis_have_the_same_floor(shifted: str) -
         loss = lambda m, batch: F.cross_entropy(m(batch[0]).flatten(0, 1), batch[1].flatten())  # noqa: E731
     with rehearsal(train(model, loader, loss)) as trial:
         assert next_token_floor(trial, {}) == pytest.approx(math.log(2) / 2)
+
+
+def test_a_first_token_that_the_loop_puts_before_them_is_no_answer() -> None:
+    def loss(model: nn.Module, batch: list[torch.Tensor]) -> torch.Tensor:
+        (ids,) = batch
+        begun = torch.cat([torch.full((len(ids), 1), 5), ids], 1)
+        return F.cross_entropy(model(begun[:, :-1]).transpose(1, 2), begun[:, 1:])
+
+    model = Net(lambda self, ids: self.head(self.tokens(ids)), tokens=nn.Embedding(6, 8), head=nn.Linear(8, 6))
+    recording = train(model, DataLoader(TensorDataset(IDS), 2), loss)
+    with rehearsal(recording) as trial:
+        # All samples begin alike, and the second of three is a coin toss.
+        assert next_token_floor(trial, {}) == pytest.approx(math.log(2) / 3)
 
 
 def test_sparse_gradients_are_fitted_too() -> None:

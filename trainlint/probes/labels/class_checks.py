@@ -19,8 +19,8 @@ __all__ = ["Noise", "balanced_accuracy", "find_noise", "match_classes"]
 _MOST, _TEMPERATURES = 50, np.geomspace(0.3, 30, 25)
 #: A sample lies between two classes when their probabilities differ by less.
 _BETWEEN = 0.5
-#: Balanced accuracy between two classes that the probe must reach: half-way from chance to always right, as over all classes.
-_PAIR = 0.75
+#: Balanced accuracy for two classes from which the probe tells them apart: half the way from chance to 1, as it must reach for all classes.
+_APART = 0.75
 #: Of fewer suspects nothing is made; the probe need not be fitted again without them.
 _FEW_SUSPECTS = 0.005
 #: Validation samples that a class needs before it can be said to look like another.
@@ -84,14 +84,16 @@ def find_noise(probed: Probed) -> Noise:
 
 
 def _told_apart(probability: Rows, given: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which pairs of classes the probe tells apart well enough to doubt a label: two that differ in what it cannot see are all suspects."""
+    """For each pair of classes whether the probe tells them apart, and not just both from the others, as by their words and not by their order."""
     classes = probability.shape[1]
-    right = np.ones((classes, classes))
-    for c in range(classes):
-        mine = probability[given == c]
-        right[c] = (mine[:, [c]] > mine).mean(0) if len(mine) else 1.0
-    told: npt.NDArray[np.bool_] = (right + right.T) / 2 >= _PAIR
-    return told
+    apart = np.ones((classes, classes), dtype=bool)
+    for a in range(classes):
+        for b in range(a):
+            first = probability[:, a] > probability[:, b]
+            mine, theirs = first[given == a], first[given == b]
+            if len(mine) and len(theirs):
+                apart[a, b] = apart[b, a] = (mine.mean() + 1 - theirs.mean()) / 2 >= _APART
+    return apart
 
 
 def match_classes(train: Probed, val: Split) -> ClassMatch | None:

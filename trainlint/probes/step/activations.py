@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from trainlint.measurements import Activation, Activations
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.step.replay import usable
+from trainlint.probes.step.weighing import weighing_before
 from trainlint.probes.step.weights import weights_at
 from trainlint.record.operation import Operation
 from trainlint.record.recording import Recording
@@ -51,6 +52,8 @@ _LAYERS = (
 )  # fmt: skip
 #: Standard deviation of an output from which its layer's gain is looked at.
 _LARGE = 100.0
+#: Share of outputs in the flat tails from which the weights before a function are looked at.
+_FLAT = 0.5
 #: Same calls of a layer that are described, as in a loop over time; and layers described in all.
 _MOST_CALLS, _MOST_LAYERS = 4, 1000
 #: Further recorded batches on which a unit must be zero to count as dead, and the most seconds for them.
@@ -180,7 +183,8 @@ class _Layers:
             op=op,
         )
         self.scales[outputs[0]] = layer.std
-        self.found[position] = replace(layer, gain=self._gain(op, layer.std))
+        weighing = weighing_before(self.tape, op, self.recording) if layer.saturated >= _FLAT else None
+        self.found[position] = replace(layer, gain=self._gain(op, layer.std), weighing=weighing)
 
     def _gain(self, op: Operation, std: float) -> float | None:
         """How many times the scale of the layer's input; for large outputs alone."""

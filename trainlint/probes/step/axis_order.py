@@ -55,6 +55,9 @@ _ATTENTION = frozenset({"__matmul__", "baddbmm", "bmm", "einsum", "matmul", "sca
 #: Operations that read an axis when they are given one.
 _REDUCES = frozenset({"amax", "amin", "argmax", "cumsum", "logsumexp", "max", "mean", "min", "std", "sum", "var"})
 _READERS = _FIRST | _LAST | _PRODUCTS
+#: Operations that take an axis apart, and where among their arguments it stands.
+_PARTS = {"chunk": 2, "narrow": 1, "select": 1, "split": 2, "tensor_split": 2, "unbind": 1}
+_JOINS = frozenset({"cat", "concat", "concatenate"})
 #: How far the result is followed.
 _MOST_STEPS = 64
 
@@ -89,7 +92,7 @@ def measure_axis_order(recording: Recording, deadline: float, settings: Settings
                 after=slip.after,
                 opened=slip.instead.opened,
                 order=slip.instead.order,
-                reader=slip.reader.strip("_"),
+                reader="an index" if slip.reader == "__getitem__" else slip.reader.strip("_"),
                 where=where,
             )
     reshapes = sum(op.name in RESHAPES for op in tapes[0].operations) if tapes else 0
@@ -119,16 +122,37 @@ def slips(tape: Tape) -> Iterator[Slip]:
         if op.name not in RESHAPES or not op.inputs or not op.outputs:
             continue
         before, after = tape.shapes[op.inputs[0]], tape.shapes[op.outputs[0]]
-        instead = reordering(before, after)  # of this one alone: windows are joined by one reshape and cut anew by the next
+        plain = reordering(before, after)  # of this one alone: windows are joined by one reshape and cut anew by the next
+        channels = _channels(tape, op)
+        size = channels if plain is not None else after[-1] if after else 0  # of what a head gives for one place, or for one of its boxes
+        instead = plain or _cut_open(before, after, channels)
         if instead is None or not _of_the_batch(tape, position) or _turned_before(tape, op):
             continue
         if not followed:
             for place, taker in enumerate(tape.operations):
                 for slot in set(taker.inputs):
                     followed.setdefault(slot, []).append(place)
-        reader = _reader(tape, followed, op, before)
-        if reader is not None and (instead.certain or _moved(tape, op, reader, instead)):
+        reader = _reader(tape, followed, op, before, size if channels else 0)
+        if reader is None:
+            continue
+        if _by_channel(tape, reader, size) or (plain is not None and (instead.certain or _moved(tape, op, reader, instead))):
             yield Slip(op, before, after, instead, reader.name)
+
+
+def _channels(tape: Tape, op: Operation) -> int:
+    """The channels of a reshape's input, where a layer made it that holds them behind the batch; else 0."""
+    maker, before = _maker(tape, op), tape.shapes[op.inputs[0]]
+    made = tape.shapes[maker.outputs[0]] if maker is not None and maker.name in _FIRST else ()
+    return before[1] if len(before) > 2 and tuple(made) == tuple(before) else 0
+
+
+def _cut_open(before: tuple[int, ...], after: tuple[int, ...], channels: int) -> Reordering | None:
+    """What a reshape leaves undone that takes a part of the channels for the last axis, as those of one of many boxes."""
+    size = after[-1] if after else 0
+    if not channels or size < 2 or channels % size:
+        return None
+    found = reordering((before[0], channels // size, size, *before[2:]), after)
+    return found if found is not None and found.certain else None
 
 
 def _turned_before(tape: Tape, op: Operation) -> bool:
@@ -154,8 +178,11 @@ def _of_the_batch(tape: Tape, position: int) -> bool:
     return op.inputs[0] in given or any(given.intersection(tape.operations[p].inputs) for p in tape.upstream(op.inputs[0]))
 
 
-def _reader(tape: Tape, followed: dict[int, list[int]], slip: Operation, before: tuple[int, ...]) -> Operation | None:
-    """The first operation on the way of the result to which the order of its axes matters; None where it is sliced or none is met."""
+def _reader(tape: Tape, followed: dict[int, list[int]], slip: Operation, before: tuple[int, ...], size: int) -> Operation | None:
+    """The first operation on the way of the result to which the order of its axes matters; None where it is sliced or none is met.
+
+    ``size``: of the last axis of a head's result, which is read by its parts; else 0.
+    """
     queue, seen, found = [(slip.outputs[0], True)], set[int](), None
     while queue and len(seen) < _MOST_STEPS:
         slot, still = queue.pop(0)
@@ -164,8 +191,14 @@ def _reader(tape: Tape, followed: dict[int, list[int]], slip: Operation, before:
             if place in seen:
                 continue
             seen.add(place)
-            if op.name in _READERS or (op.name in _REDUCES and isinstance(op.argument(1, "dim"), int)):
+            if (
+                op.name in _READERS
+                or (op.name in _REDUCES and isinstance(op.argument(1, "dim"), int))
+                or (size and tape.shapes[slot][-1:] == (size,) and _takes_parts(op, len(tape.shapes[slot])))
+            ):
                 found = found or op
+            elif size and op.name in _JOINS:  # the results of several heads
+                queue += [(s, False) for s in op.outputs]
             elif op.name in RESHAPES and still:
                 if reordering(before, tape.shapes[op.outputs[0]]) is not None:  # else it is brought back
                     queue.append((op.outputs[0], True))
@@ -176,6 +209,25 @@ def _reader(tape: Tape, followed: dict[int, list[int]], slip: Operation, before:
             elif op.name in _MOVES or op.name == "__getitem__":
                 queue += [(s, False) for s in op.outputs]
     return found
+
+
+def _by_channel(tape: Tape, reader: Operation, size: int) -> bool:
+    """Whether an operation reads the last axis of a head's result as its channels: takes it apart, or scores as many classes."""
+    given = tape.shapes[reader.inputs[0]] if reader.inputs else ()
+    if given[-1:] != (size,):
+        return False
+    return _takes_parts(reader, len(given)) or (reader.name in ("cross_entropy", "nll_loss") and len(given) == 2)
+
+
+def _takes_parts(op: Operation, axes: int) -> bool:
+    """Whether an operation takes single entries of the last axis, or some of them."""
+    if op.name == "__getitem__" and len(op.args) > 1:
+        parts = op.args[1] if isinstance(op.args[1], tuple) else (op.args[1],)
+        one = parts[-1]
+        whole = any(p is Ellipsis for p in parts) or sum(p is not None for p in parts) == axes
+        return whole and (type(one) is int or (isinstance(one, slice) and (one.start, one.stop, one.step) != (None, None, None)))
+    place = _PARTS.get(op.name)
+    return place is not None and op.argument(place, "dim", 0) in (-1, axes - 1)
 
 
 def _cuts_off(op: Operation) -> bool:

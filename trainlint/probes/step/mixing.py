@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,10 +23,10 @@ from trainlint.probes.step.batch_place import Placed, depends_on_place
 from trainlint.probes.step.exchange import MOVES, Exchange
 from trainlint.probes.step.next_token import Leak, sees_next_token
 from trainlint.probes.step.predictions import Prediction, effects_by_rows, predictions
+from trainlint.probes.step.reorders import REORDERS, allowed_rows, among, answers_another, takes_targets_along
 from trainlint.probes.step.spread import NOISE, Spread
 from trainlint.record.operation import Operation
 from trainlint.record.recording import Recording
-from trainlint.record.tape import Tape
 from trainlint.settings import Settings
 
 __all__ = ["measure_mixing"]
@@ -36,12 +36,8 @@ _SEQUENCE_LAYERS = frozenset({"gru", "lstm", "multi_head_attention_forward", "rn
 _MATRIX_PRODUCTS = frozenset({
     "addmm", "baddbmm", "bmm", "cdist", "cosine_similarity", "einsum", "linear", "matmul", "mm", "__matmul__", "__rmatmul__",
 })  # fmt: skip
-#: Operations that bring rows into another order, or combine a few: sorting by length, mixup, negatives from the batch.
-_REORDERS = frozenset({
-    "__getitem__", "__setitem__", "flip", "gather", "index_copy", "index_put_", "index_select", "roll", "take_along_dim",
-})  # fmt: skip
 #: Operations that combine rows by an index, as graph layers do.
-_BY_INDEX = _REORDERS | frozenset({
+_BY_INDEX = REORDERS | frozenset({
     "apply", "index_add", "index_add_", "index_reduce_", "scatter", "scatter_", "scatter_add", "scatter_add_", "scatter_reduce",
     "scatter_reduce_", "segment_reduce", "spmm",
 })  # fmt: skip
@@ -55,6 +51,8 @@ class _Across:
     operation: Operation | None = None
     mixed: bool = False
     contrastive: bool = False
+    answered: tuple[int, int] | None = None
+    """A sample, and the one whose target its prediction is compared with."""
 
 
 class _Noise(dict[Prediction, float]):
@@ -135,7 +133,9 @@ def _measurement(recording: Recording, exchange: Exchange, across: _Across | Non
         future_tokens=leaks if leak is not None else None,
         future_share=leak.share if leak is not None else 0.0,
         unshifted=leak is not None and leak.loss is not None,
+        future_alone=leak is not None and leak.turned,
         contrastive=across is not None and across.contrastive,
+        answered=across.answered if across is not None else None,
         place_share=placed.share if placed is not None else None,
         place_where=recording.frames.location(placed.operation.place) if placed is not None and placed.operation is not None else None,
         place_operation=placed.operation.name.strip("_") if placed is not None and placed.operation is not None else "",
@@ -205,32 +205,18 @@ def _explain(exchange: Exchange, prediction: Prediction, sample: int, kept: dict
         lambda observe: exchange.again((), observe),
         lambda observe: after.update(exchange.without({sample}, (prediction.slot,), observe)),
     )
-    rows, reorder = _allowed(exchange.tape, spread, sample)
+    rows, reorder = allowed_rows(exchange.tape, spread, sample)
     change = prediction.changes(kept[prediction.slot], after[prediction.slot])
+    if (other := answers_another(exchange, prediction, change, sample)) is not None:
+        return _Across(operation=other[0], mixed=True, answered=(sample, other[1]))
     effects = effects_by_rows(change, exchange.samples, rows)
     if effects is not None and _share(effects) <= NOISE:
         return _misplaced(exchange, prediction, change, sample, reorder)
-    op = spread.first_beyond(prediction.slot, _among(rows))
+    op = spread.first_beyond(prediction.slot, among(rows))
     if op is None:
         msg = "samples depend on each other from the start of the recorded step"
         raise CannotMeasureError(msg)
     return _judge(exchange, prediction, op)
-
-
-def _allowed(tape: Tape, spread: Spread, sample: int) -> tuple[set[int], Operation | None]:
-    """Rows that a sample may change after reorderings by an index, and the last of those."""
-    rows, last = {sample}, None
-    for op in tape.operations:
-        if op.name in _REORDERS and all(spread.within(s, _among(rows)) for s in op.inputs if s in tape.producers):
-            for slot in Tape._made(op):
-                new = spread.rows(slot)
-                if new and not new <= rows and 2 * len(new) <= spread.count:
-                    rows, last = rows | new, op
-    return rows, last
-
-
-def _among(rows: set[int]) -> Callable[[Tensor], Tensor]:
-    return lambda numbers: torch.isin(numbers, torch.tensor(sorted(rows), device=numbers.device))
 
 
 def _misplaced(exchange: Exchange, prediction: Prediction, change: Tensor, sample: int, reorder: Operation | None) -> _Across:
@@ -238,18 +224,10 @@ def _misplaced(exchange: Exchange, prediction: Prediction, change: Tensor, sampl
     effects = prediction.effects(exchange, change, {sample})
     if effects is None or not exchange.certain or (reorder is not None and effects[0] > NOISE * effects[1]):
         return _Across()
-    if reorder is not None and _takes_targets_along(exchange, reorder):
+    if reorder is not None and takes_targets_along(exchange, reorder):
         return _Across()  # mixup with a share of next to nothing
     moves = [exchange.tape.operations[p] for p in exchange.tape.upstream(prediction.slot)]
     return _Across(operation=reorder or next((op for op in moves if op.name in MOVES), None), mixed=True)
-
-
-def _takes_targets_along(exchange: Exchange, reorder: Operation) -> bool:
-    """Whether what enters the loss as targets is brought into the same order, by the same index."""
-    targets, index = exchange.tensors.keys() - exchange.leaves.keys(), set(reorder.inputs[1:])
-    return any(
-        op.name in _REORDERS and op.inputs[:1] and op.inputs[0] in targets and index & set(op.inputs[1:]) for op in exchange.tape.operations
-    )
 
 
 def _judge(exchange: Exchange, prediction: Prediction, op: Operation) -> _Across:

@@ -38,6 +38,8 @@ class Leak:
     """First operation whose output at one position depends on later ones."""
     loss: Operation | None = None
     """The loss, where it compares each prediction with the token that it was made from: targets were not shifted."""
+    turned: bool = False
+    """Predictions depend on later tokens alone, beside the one that was read last: the mask is the wrong way round."""
 
 
 def sees_next_token(
@@ -48,7 +50,11 @@ def sees_next_token(
         for source in exchange.sources:
             answers = answers_of(exchange, prediction, source) if source.made and prediction.classes else None
             if answers is not None:
-                measure = _leak if int(answers[answers >= 0].min()) > 0 else _copy
+                alike = [s for s in exchange.sources if s.made and s.leaf == source.leaf]
+                if len({bool((position_of(s.labels) == answers.max()).any()) for s in alike}) > 1:
+                    return None  # an encoder reads the whole sentence, for a decoder that is to restore it
+                shifted = int(answers[answers >= 0].min()) > 0 or all(_behind_a_first(s, answers) for s in alike)
+                measure = _leak if shifted else _copy
                 try:
                     return measure(exchange, prediction, source, answers, kept[prediction.slot], noise[prediction], deadline)
                 except CannotMeasureError:
@@ -84,6 +90,15 @@ def answers_of(exchange: Exchange, prediction: Prediction, source: Source, furth
     return None
 
 
+def _behind_a_first(source: Source, answers: Tensor) -> bool:
+    """Whether the tokens are read one place later than they are asked for, behind one that is not of the batch (``<s>``)."""
+    read = position_of(source.labels)
+    if read.numel() != answers.numel() or int(read.min()) != -1:
+        return False
+    asked = answers.reshape(read.shape).to(read.device)
+    return bool(((asked == read + 1) | (asked < 0)).all())
+
+
 def _arrangements(exchange: Exchange, prediction: Prediction, scored: Tensor, tokens: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Ways to see the targets as (samples, time): these, and the time index of each element that the loss scores."""
     target = prediction.target if prediction.target is not None else -1
@@ -116,11 +131,14 @@ def _leak(
     known = position_of(source.labels)
     first, length = int(known.min()), int(known.max()) - int(known.min()) + 1
     worst: tuple[float, int] | None = None
+    turned = True
     for position in sorted({first + length * part // 4 for part in (1, 2, 3)}):
         after = exchange.disturbed(source.leaf, position, (prediction.slot,))[prediction.slot]
         change = prediction.changes(before, after)
         if change.shape != answers.shape:
             return None
+        past = change[answers > position + 1]
+        turned &= bool(past.numel()) and float(past.max()) <= noise
         own, future = change[answers > position], change[(answers >= 0) & (answers <= position)]
         largest = float(own.max()) if own.numel() else 0.0
         seen = float(future.max()) if future.numel() else 0.0
@@ -131,7 +149,9 @@ def _leak(
     if worst is None:
         return None
     share, position = worst
-    return Leak(share, _first_to_look_ahead(exchange, prediction, source, position - first, length) if share > NOISE else None)
+    if share <= NOISE:
+        return Leak(share)
+    return Leak(share, _first_to_look_ahead(exchange, prediction, source, position - first, length), turned=turned)
 
 
 def _copy(

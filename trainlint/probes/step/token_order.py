@@ -13,10 +13,11 @@ from torch import Tensor
 from trainlint.location import Location
 from trainlint.measurements import TokenOrder
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.step.batch_place import depends_on_place
 from trainlint.probes.step.cut_stream import cut_stream
 from trainlint.probes.step.exchange import Exchange
 from trainlint.probes.step.pads import padded
-from trainlint.probes.step.predictions import predictions
+from trainlint.probes.step.predictions import Prediction, predictions
 from trainlint.probes.step.sources import Source
 from trainlint.record.operation import Operation
 from trainlint.record.recording import Recording
@@ -30,6 +31,8 @@ _ATTENTION = frozenset({"_transformer_encoder_layer_fwd", "multi_head_attention_
 _LEAST, _SHARED = 6, 0.5
 #: Weights below this began at zero and may be positions, or a bias for distances, that are still to be learned.
 _ZERO = 1e-2
+#: Share of the change by other tokens that is looked at more closely; rounding explains less.
+_EQUAL = 1e-3
 
 
 def measure_token_order(recording: Recording, deadline: float, settings: Settings) -> TokenOrder:
@@ -71,7 +74,17 @@ def measure_token_order(recording: Recording, deadline: float, settings: Setting
         change=change,
         effect=effect,
         where=_where(recording, tape, source, attention),
+        by_sample=_by_sample(exchange, judged, before, recording) if change <= _EQUAL * effect else None,
     )
+
+
+def _by_sample(exchange: Exchange, judged: list[Prediction], before: dict[int, Tensor], recording: Recording) -> Location | None:
+    """Where something is added or looked up by the place of a sample in the batch."""
+    try:
+        placed = depends_on_place(exchange, judged, before, recording)
+    except CannotMeasureError:
+        return None
+    return recording.frames.location(placed.operation.place) if placed is not None and placed.operation is not None else None
 
 
 def _attends(tape: Tape, op: Operation) -> bool:

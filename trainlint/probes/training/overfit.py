@@ -15,7 +15,7 @@ from trainlint.probes.step.loss import main_loss_call
 from trainlint.probes.step.loss_terms import terms
 from trainlint.probes.step.parts import alike
 from trainlint.probes.step.replay import Rehearsal, rehearsal
-from trainlint.probes.training.next_token import next_token_floor
+from trainlint.probes.training.token_floor import next_token_floor
 from trainlint.record.frames import Place
 from trainlint.record.operation import Operation, without_regularisation
 from trainlint.record.recording import Recording

@@ -18,9 +18,9 @@ __all__ = ["hook_modes", "hook_modules"]
 
 
 def hook_modules(recorder: Recorder, replace: Replace) -> None:
-    """Tell of outermost model calls, of where modules are built, and of loaded weights."""
+    """Tell of outermost model calls, of where modules and parameters of the user's own are built, and of loaded weights."""
     call, init, load = nn.Module.__call__, nn.Module.__init__, nn.Module.load_state_dict
-    restore = nn.Module.__setstate__
+    restore, register = nn.Module.__setstate__, nn.Module.register_parameter
     stack = recorder.writer.modules
     inside: set[int] = set()  # ids of modules that were built while a forward ran
 
@@ -77,6 +77,14 @@ def hook_modules(recorder: Recorder, replace: Replace) -> None:
                     recorder.recording.loaded[id(module)] = "load_state_dict()"
         return result
 
+    @functools.wraps(register)
+    def register_parameter(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        register(self, name, param)
+        kind = type(self).__module__
+        if param is not None and recorder.awake and (not kind.startswith("torch.nn.") or kind.endswith(".container")):
+            recorder.recording.places[id(param)] = recorder.frames.here()
+
+    replace(nn.Module, "register_parameter", register_parameter)
     replace(nn.Module, "__call__", __call__)
     replace(nn.Module, "__init__", __init__)
     replace(nn.Module, "__setstate__", __setstate__)
