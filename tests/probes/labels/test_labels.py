@@ -329,11 +329,3 @@ def test_stretches_of_users_and_of_negatives_are_no_pairing(behind: bool) -> Non
     assert signal.relational
     assert signal.repair is None or signal.repair.z < 8
     assert signal.mismatch is None
-
-
-def test_classes_that_differ_in_what_the_probe_cannot_see_are_no_suspects() -> None:
-    """Two of four classes look alike here, as texts that differ in the order of two words do to one who counts words."""
-    inputs, labels = clouds(800)
-    moved = inputs + (CENTRES[0] - CENTRES[1])
-    found = both(TensorDataset(torch.where((labels == 1)[:, None], moved, inputs), labels))
-    assert found.suspect_share < 0.02
