@@ -159,13 +159,13 @@ def line_of(mark: str) -> int:
 
 
 def jitter(row, rng):
-    return row * rng.uniform(0.9, 1.1)  # held
+    return row * rng.uniform(0.9, 1.1)
 
 
 class Jittered(Rows):
     def __init__(self) -> None:
         super().__init__()
-        self.rng = np.random.default_rng(0)
+        self.rng = np.random.default_rng(0)  # held
 
     def __getitem__(self, index: int):
         noise = torch.randn(6)
@@ -204,7 +204,7 @@ class Sharded(IterableDataset):
         (Rows(lambda data, index: np.random.rand()), {"worker_init_fn": seeding}, "init"),
     ],
 )
-def test_the_line_that_draws_or_seeds(data: Dataset, options: dict, mark: str):
+def test_the_line_that_makes_the_generator_or_seeds(data: Dataset, options: dict, mark: str):
     found = seeds(data, **options)
     assert found.drawn_where is not None
     assert found.drawn_where.line == line_of(mark)

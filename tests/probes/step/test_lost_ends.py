@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from probes.recorded import measured, train
 from trainlint.measurements import LostEnds
+from trainlint.probes.step.lost_ends import _joins
 from trainlint.probes.step.padding import measure_padding
 
 WORDS, LENGTH, END = 20, 12, 1
@@ -98,3 +100,19 @@ def test_tokens_that_are_to_be_restored_are_fine():
     ids, mask = texts()
     hidden = (torch.arange(LENGTH) % 3 == 1) & (mask == 1) & (ids != END)
     assert ends(ids.masked_fill(hidden, 2), mask, ids.masked_fill(~hidden, -100)) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "joins"),
+    [
+        ("tokenizer.pad_token = tokenizer.eos_token", True),
+        ("config.pad_token_id = tokenizer.eos_token_id", True),
+        ("PAD = EOS", True),
+        ("pad_id = vocab.eos_id", True),
+        ("PAD = BOS", False),
+        ("padding = eos", False),
+        ("eos = pad", False),
+    ],
+)
+def test_the_line_that_makes_one_token_both_is_told_by_what_it_sets(line: str, joins: bool):
+    assert _joins(ast.parse(line).body[0]) is joins

@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import ast
 import linecache
+import sys
 from collections.abc import Iterator
 
 from trainlint.probes.data.datasets import Samples, wrapped
 from trainlint.probes.source.expressions import bare, called, is_mine, is_name, looked_in, part_of
 from trainlint.record.frames import Frames, Place
+from trainlint.record.planned import source_tree
 
-__all__ = ["argument_named", "calls_in", "forced_gradient", "rate_written", "reordered_alone", "reordering", "value_source"]
+__all__ = [
+    "argument_named",
+    "attribute_set_at",
+    "calls_in",
+    "forced_gradient",
+    "rate_written",
+    "reordered_alone",
+    "reordering",
+    "value_source",
+]
 
 #: Calls that make a tensor, which may be told to require a gradient.
 _NEW_TENSORS = frozenset({"FloatTensor", "Tensor", "Variable", "as_tensor", "tensor"})
@@ -226,6 +237,16 @@ def _line(owner: ast.ClassDef, reader: _Function, path: str) -> tuple[int, str] 
     line, function, kept = setting
     given = {a.arg for a in (*function.args.args, *function.args.kwonlyargs)}
     return None if isinstance(kept, ast.Name) and kept.id in given else (line, function.name)
+
+
+def attribute_set_at(holder: object, attribute: str, frames: Frames) -> Place | None:
+    """The first line of an object's own class that sets one of its attributes; None where the class is not the user's, or sets it nowhere."""
+    kind = type(holder)
+    filename = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    tree = source_tree(filename) if filename is not None and frames.is_user(filename) else None
+    owners = [n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == kind.__name__] if tree is not None else []
+    lines = [(line, function.name) for line, function, _ in _settings(owners[0], attribute)] if len(owners) == 1 else []
+    return (filename, *min(lines)) if filename is not None and lines else None
 
 
 def _settings(owner: ast.ClassDef, attribute: str) -> Iterator[tuple[int, _Function, ast.expr]]:

@@ -20,9 +20,10 @@ from trainlint.measurements import WorkerSeeds
 from trainlint.probes.data.data_scan import loaders_in
 from trainlint.probes.data.datasets import Samples, is_used_up
 from trainlint.probes.data.drawing import global_state, lines_that_change, states_of
-from trainlint.probes.data.generators import generators_kept, held_generators
+from trainlint.probes.data.generators import generators_kept, held_generators, objects_within
 from trainlint.probes.data.randomness import differ
 from trainlint.probes.data.roles import DataFlow
+from trainlint.probes.data.value_source import attribute_set_at
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.source.statements import given_out_at
 from trainlint.record.frames import Place
@@ -105,7 +106,7 @@ def _seeded_at(recording: Recording, samples: Samples, indices: Sequence[int], k
 
 
 def _drawn_at(recording: Recording, samples: Samples, indices: Sequence[int], by_init: bool) -> Place | None:
-    """The first line that draws from a generator that the dataset holds; the one that seeds, when it is ``worker_init_fn`` that does."""
+    """Where the dataset makes the generator that it holds, or first draws from it; the line that seeds, when ``worker_init_fn`` does."""
     loader, frames = samples.loader, recording.frames
     if by_init and loader.worker_init_fn is not None:
         dataset = _twin(loader.dataset)
@@ -116,6 +117,10 @@ def _drawn_at(recording: Recording, samples: Samples, indices: Sequence[int], by
             )
         return changes[0][0] if changes else None
     held = held_generators(loader.dataset, loader.collate_fn)
+    for holder in objects_within(loader.dataset):
+        kept = [name for name, value in getattr(holder, "__dict__", {}).items() if any(value is one for one in held)]
+        if kept and (place := attribute_set_at(holder, kept[0], frames)) is not None:
+            return place
     for index in indices:
         if changes := lines_that_change(partial(samples.__getitem__, index), frames, partial(states_of, held)):
             return changes[0][0]

@@ -26,6 +26,9 @@ __all__ = ["lost_ends", "pad_is_end"]
 
 #: Share of the targets that must be the next token, and the fewest of them; fewest sequences without an end, and their share.
 _MATCH, _LEAST, _ROWS, _SHARE = 0.95, 8, 2, 0.5
+#: What programs call the token that fills up, and the one that ends a text.
+_PADS = frozenset({"pad", "pad_id", "pad_idx", "pad_token", "pad_token_id"})
+_ENDS = frozenset({"eos", "eos_id", "eos_idx", "eos_token", "eos_token_id"})
 #: Stands for a token that the loss is not asked for.
 _ABSENT = torch.iinfo(torch.int64).min
 
@@ -110,8 +113,10 @@ def pad_is_end(recording: Recording) -> Place | None:
 
 def _joins(node: ast.AST) -> bool:
     if isinstance(node, ast.Assign):
-        targets = [t.attr for t in node.targets if isinstance(t, ast.Attribute)]
-        return any(t in ("pad_token", "pad_token_id") for t in targets) and _is_end(node.value)
+        targets = [
+            t.attr if isinstance(t, ast.Attribute) else t.id.lower() for t in node.targets if isinstance(t, ast.Attribute | ast.Name)
+        ]
+        return any(t in _PADS for t in targets) and _is_end(node.value)
     if isinstance(node, ast.Call):
         pairs = [
             (k.value, v)
@@ -125,4 +130,5 @@ def _joins(node: ast.AST) -> bool:
 
 
 def _is_end(value: ast.expr) -> bool:
-    return isinstance(value, ast.Attribute) and value.attr in ("eos_token", "eos_token_id")
+    name = value.attr if isinstance(value, ast.Attribute) else value.id.lower() if isinstance(value, ast.Name) else ""
+    return name in _ENDS
