@@ -8,6 +8,7 @@ In the recorded training batches, on the tensor that enters the model:
   on, a note from a tenth on;
 - **repeated samples**, equal to an earlier one of the same batch: an error when whole batches consist of one sample
   while their targets differ, a warning from half of a batch on;
+- **one token for nearly all words**: three quarters of the tokens of all texts, padding at the ends and token 0 left out, are the same (a warning);
 - **one array stored for all samples**: without a DataLoader, all samples of each batch are equal, differ from batch to batch, and one array, as a
   buffer that an environment hands out and writes into again, lies in the memory as often (an error);
 - **pixels that run over the end of 8 bits**: read again, a picture has its brightest pixels, and only these, darker by a whole range than the
@@ -43,6 +44,8 @@ images = images.astype(np.float32) / 255
   note. A judgement.
 - Repeated: half of a batch of at least 4. A weighted sampler that balances 5 rare samples against the rest repeats
   42 % of a batch of 64. A judgement above that.
+- One token: three quarters. The commonest word of English, "the", is 7 % of its words (Zipf's law); a vocabulary that knows a half of them leaves a half
+  unknown.
 - Rows of fewer than 16 elements are not judged: 2 ** 16 different binary rows make chance repetitions rare.
 
 ## References
@@ -54,6 +57,7 @@ images = images.astype(np.float32) / 255
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 
 from trainlint.finding import Edit, Fix, Severity, Stage
@@ -67,6 +71,8 @@ BLANK_ERROR, BLANK_WARNING, BLANK_NOTE = 1.0, 0.5, 0.1
 REPEATED = 0.5
 #: Samples and batch size below which shares mean nothing.
 SAMPLES, BATCH = 8, 4
+#: Share of the tokens of a text that are one and the same.
+ONE_TOKEN = 0.75
 #: Elements a sample must have for repetitions to be no chance.
 WIDTH = 16
 
@@ -100,7 +106,7 @@ class InputDegenerate(Rule):
             return not_run(f"no input with at least {WIDTH} values a sample enters the model, and narrower ones repeat by nature")
         leaves = [leaf for _, leaf in pairs]
         samples = sum(leaf.shape[0] for leaf in leaves)
-        verdict = _blank(pairs[0][0], leaves, samples) or _repeated(pairs, samples) or _dead_channel(batches)
+        verdict = _blank(pairs[0][0], leaves, samples) or _repeated(pairs, samples) or _one_token(pairs, samples) or _dead_channel(batches)
         if verdict:
             return verdict
         blank, repeated = sum(leaf.constant_rows for leaf in leaves), sum(leaf.repeated_rows for leaf in leaves)
@@ -190,6 +196,27 @@ def _repeated(pairs: Sequence[tuple[BatchView, Leaf]], samples: int) -> Verdict 
 
 def _targets_differ(view: BatchView) -> bool:
     return any(leaf.distinct > 1 for leaf in view.leaves if leaf.role == "target")
+
+
+def _one_token(pairs: Sequence[tuple[BatchView, Leaf]], samples: int) -> Verdict | None:
+    """Texts of hardly anything but one token, as when words are looked up that the vocabulary has not."""
+    shares = [leaf.commonest_share for _, leaf in pairs]
+    tokens = {leaf.commonest for _, leaf in pairs}
+    # 0 stands for nothing in many an encoding, as in counts of words.
+    if samples < SAMPLES or len(tokens) > 1 or tokens == {0.0} or min(shares) < ONE_TOKEN:
+        return None
+    share, token = statistics.fmean(shares), round(tokens.pop())
+    return failed(
+        f"{share:.0%} of all tokens that enter the model are one and the same, {token}, padding at the ends left out: the texts hold hardly anything.",
+        severity=Severity.WARNING,
+        evidence={"measured": share, "expected": 0.0, "threshold": ONE_TOKEN, "token": token},
+        location=made_where(pairs[0][0]),
+        fix=Fix(
+            summary="Look at a text and its tokens: where most are the one for unknown words, texts are cut otherwise than those that the vocabulary was "
+            "made of (letters for words, another case), or the vocabulary belongs to other data.",
+            code="for word in words:\n    print(word, vocabulary.get(word, unknown))",
+        ),
+    )
 
 
 def _one_hot(leaf: Leaf) -> bool:

@@ -118,3 +118,12 @@ def test_the_first_token_of_all_texts_is_no_blank_sample():
     texts = image(kind="tokens", shape=(16, 32), dtype="int64", maximum=40.0, constant_rows=3)
     assert judge(texts, count=4).kind == "pass"
     assert judge(image(kind="tokens", shape=(16, 32), dtype="int64", constant_rows=10), count=4).kind == "fail"
+
+
+def test_texts_of_hardly_anything_but_one_token_are_a_warning():
+    facts = {"kind": "tokens", "shape": (16, 32), "dtype": "int64", "maximum": 40.0}
+    verdict = judge(image(**facts, commonest=1.0, commonest_share=0.96), count=4)
+    assert verdict.severity is Severity.WARNING
+    assert "96% of all tokens" in verdict.message
+    assert judge(image(**facts, commonest=0.0, commonest_share=0.96), count=4).kind == "pass"
+    assert judge(image(**facts, commonest=1.0, commonest_share=0.6), count=4).kind == "pass"

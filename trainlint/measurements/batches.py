@@ -35,6 +35,10 @@ class Leaf:
     channel_std: tuple[float, ...] = ()
     distinct: int = 0
     """Number of different values, at most 1,000 counted."""
+    commonest: float = 0.0
+    """Of token ids the one that is there most often, what fills up the ends of the texts left out."""
+    commonest_share: float = 0.0
+    """Its share of the tokens; 0 for what are no texts."""
     nonfinite: int = 0
     """NaN or infinite elements."""
     nonfinite_rows: tuple[int, ...] = ()

@@ -275,3 +275,11 @@ def test_samples_that_a_sampler_draws_twice_are_counted():
     assert view.drawn_again == 18
     shuffled = first(train(conv(), DataLoader(TensorDataset(torch.rand(40, 3, 12, 12), labels), 20, shuffle=True), classify))
     assert shuffled.drawn_again == 0
+
+
+def test_the_commonest_token_is_told_without_what_fills_up_the_ends():
+    texts = torch.tensor([[2, 1, 1, 5, 0, 0], [2, 1, 1, 1, 1, 7], [3, 3, 3, 3, 3, 3]])
+    leaf = describe("[0]", "input", texts)
+    # Of the first text four tokens count, of the second five, of the third one.
+    assert (leaf.commonest, leaf.commonest_share) == (1.0, pytest.approx(6 / 10))
+    assert describe("[0]", "input", torch.randn(4, 8)).commonest_share == 0.0

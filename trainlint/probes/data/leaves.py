@@ -45,6 +45,7 @@ def describe(path: str, role: Role, tensor: Tensor, *, beside_tokens: bool = Fal
         kind = "mask"  # added to attention scores: 0 where allowed, -inf where not
     means, stds = _by_channel(values, finite, kind)
     constant, repeated = _rows(values)
+    commonest, share = _commonest(values) if kind == "tokens" and values.ndim == 2 and values.shape[1] > 1 else (0.0, 0.0)
     return Leaf(
         path=path,
         role=role,
@@ -58,6 +59,8 @@ def describe(path: str, role: Role, tensor: Tensor, *, beside_tokens: bool = Fal
         channel_mean=means,
         channel_std=stds,
         distinct=_distinct(known),
+        commonest=commonest,
+        commonest_share=share,
         nonfinite=broken,
         nonfinite_rows=_broken_rows(finite) if broken else (),
         constant_rows=constant,
@@ -128,6 +131,16 @@ def _rows(values: Values) -> tuple[int, int]:
     rows = values.reshape(values.shape[0], -1)
     constant = int((rows == rows[:, :1]).all(axis=1).sum()) if rows.shape[1] > 1 else 0
     return constant, len(rows) - len({row.tobytes() for row in rows})
+
+
+def _commonest(texts: Values) -> tuple[float, float]:
+    """``(token, share)`` of the commonest token of texts (B, T), behind whose last change the rest fills up."""
+    changes = texts[:, 1:] != texts[:, :-1]
+    ends = np.where(changes.any(1), changes.shape[1] - np.argmax(changes[:, ::-1], axis=1), 1)
+    real = texts[np.arange(texts.shape[1]) < ends[:, None]]
+    kinds, counts = np.unique(real, return_counts=True)
+    top = int(counts.argmax())
+    return float(kinds[top]), float(counts[top]) / len(real)
 
 
 def _distinct(values: Values) -> int:
