@@ -138,12 +138,13 @@ def _augmented(repeats: Repeats, main: Repeat) -> Verdict:
         if repeats.by_collate
         else ""
     )
+    unread = f" The {repeats.unread} that the Subset was given is not read by it: the dataset inside has its own." if repeats.unread else ""
     return failed(
         f"Validation inputs are changed at random{by}: {main.varied} of {main.samples} samples differ between readings, "
-        f"{main.change:.2g} times as much as different samples do, while their targets stay.",
+        f"{main.change:.2g} times as much as different samples do, while their targets stay.{unread}",
         severity=Severity.WARNING,
         evidence={**_evidence([main]), "measured": main.change, "expected": 0, "threshold": NEGLIGIBLE},
-        location=_where(repeats),
+        location=repeats.unread_where or _where(repeats),
         fix=_fix(repeats, named),
     )
 

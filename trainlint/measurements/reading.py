@@ -85,6 +85,9 @@ class Repeats(Measurement):
     """Batches are the same each time; this hook of Lightning's draws, which the user wrote. ``random_transforms`` are those that it uses."""
     hook_where: Location | None = None
     """The line of it that draws."""
+    unread: str = ""
+    """A transform that the script has given a ``Subset``, by its attribute: nothing reads it there."""
+    unread_where: Location | None = None
     random_transforms: tuple[str, ...] = ()
     """Classes of the random transforms found in the dataset."""
     shared: bool = False

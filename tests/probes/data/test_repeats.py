@@ -215,3 +215,11 @@ def test_a_buffer_that_is_filled_anew_is_no_data_that_wears():
     found = repeats(*halves(data))
     assert found.leaves[0].varied == 32
     assert found.changed_where is None
+
+
+def test_a_transform_that_a_subset_was_given_is_told_as_one_that_nothing_reads():
+    noisy = Rows(lambda row: row + 0.1 * torch.randn(6))
+    train_loader, val_loader = halves(noisy)
+    assert not repeats(train_loader, val_loader).unread
+    val_loader.dataset.transform = torch.nn.Identity()
+    assert repeats(train_loader, val_loader).unread == "transform"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Subset
 
 from trainlint.measurements import Repeat, Repeats
 from trainlint.probes.data.batch_hooks import batch_hooks
@@ -23,6 +24,7 @@ from trainlint.probes.data.leaves import describe
 from trainlint.probes.data.randomness import differ
 from trainlint.probes.data.roles import DataFlow
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.source.given import attribute_given_at
 from trainlint.record.random_state import randomness_kept, seed_all
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Loader
@@ -76,6 +78,13 @@ def _of_validation(recording: Recording, deadline: float) -> Repeats:
     return found
 
 
+def _unread(dataset: Any) -> str:
+    """A transform among the attributes that a subset was given beside its own two."""
+    if type(dataset) is not Subset:
+        return ""
+    return next((name for name in vars(dataset) if name not in ("dataset", "indices") and "transform" in name.lower()), "")
+
+
 def _measure(
     recording: Recording, flow: DataFlow, entry: Loader, samples: Samples, training: Sequence[Samples], end: float
 ) -> Repeats | None:
@@ -101,8 +110,11 @@ def _measure(
             )
     again = _read(training[0], end + 1.0)[0] if varies and training and not training[0].iterable else []
     changed = changed_in_place(samples, recording.frames) if varies else None
+    unread = _unread(samples.dataset) if varies else ""
     return Repeats(
         leaves=leaves,
+        unread=unread,
+        unread_where=recording.frames.location(attribute_given_at(recording.frames, unread)) if unread else None,
         changed_where=recording.frames.location(changed),
         where=recording.frames.location(recording.dataset_place(entry)),
         loader_where=recording.frames.location(entry.place),
