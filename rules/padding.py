@@ -18,6 +18,9 @@ or a mask that says so. Then the recorded step is replayed.
 - **Warning**: no end of a text is learned. By the batch's mask, half or more of the sequences of a language model end with the token that also fills them
   up, and the loss ignores it there: its labels were taken for padding's. Where one real end mark is scored, it passes.
 
+- **Warning**: the collate function fills up with a token that is a tenth or more of what stands in the samples themselves, and the batch says by no mask
+  and no lengths what is real.
+
 Whether the loss counts a position is told by its gradient, so `ignore_index`, labels of -100, weights, and masks multiplied by
 hand all count as masks. One end mark per sequence is never taken for padding, even where the same id fills up the rest.
 
@@ -92,12 +95,14 @@ model.resize_token_embeddings(len(tokenizer))
 from __future__ import annotations
 
 from trainlint.finding import Edit, Fix, Json, Severity, Stage
-from trainlint.measurements import LeftOut, LostEnds
+from trainlint.measurements import LeftOut, LostEnds, SharedToken
 from trainlint.measurements import Padding as Facts
 from trainlint.rule import Rule, Verdict, failed, passed
 
 #: Share of scored positions from which padding is most of what is learned, and from which it takes a noticeable part.
 MOST, SOME = 0.5, 0.1
+#: Share of a sample's own tokens that are the one which fills it up.
+SHARED = 0.1
 #: Change of real predictions by padding over that by real positions: from here on it is read, and from here on it matters.
 TOUCHED, READ = 0.01, 0.1
 #: The same where the batch's own mask is not used: any influence, beyond rounding. Untrained attention weighs little beside the residual.
@@ -131,10 +136,11 @@ class Padding(Rule):
     def judge(self, facts: Facts) -> Verdict:
         """Judge the worse of the two faults."""
         lost = _left_out(facts.left_out) if facts.left_out is not None else None
+        shared = _shared(facts.shared_token) if facts.shared_token is not None else None
         if not facts.found:
-            return lost or passed("The recorded batch holds no padding: no sample was filled up to the size of another.")
+            return lost or shared or passed("The recorded batch holds no padding: no sample was filled up to the size of another.")
         ends = _ends(facts.lost_ends) if facts.lost_ends is not None else None
-        found = [verdict for verdict in (_counted(facts), ends, lost, _read(facts)) if verdict is not None]
+        found = [verdict for verdict in (_counted(facts), ends, lost, shared, _read(facts)) if verdict is not None]
         return min(found, key=lambda verdict: verdict.severity.rank if verdict.severity else 0, default=_fine(facts))
 
 
@@ -159,6 +165,23 @@ def _counted(facts: Facts) -> Verdict | None:
         },
         location=facts.loss_where,
         fix=_mask_loss(facts, classes=classes),
+    )
+
+
+def _shared(found: SharedToken) -> Verdict | None:
+    """The filler is a token of the texts themselves, too."""
+    if found.share < SHARED:
+        return None
+    return failed(
+        f"Token {found.token} fills up the short samples of a batch and is {found.share:.0%} of what stands in the samples themselves: what tells padding "
+        "by its value (lengths, masks, padding_idx) takes it out of them, too.",
+        severity=Severity.WARNING,
+        evidence={"measured": found.share, "expected": 0.0, "threshold": SHARED, "token": found.token},
+        location=found.where,
+        fix=Fix(
+            summary="Keep a token of its own for padding: let the others begin at 1.",
+            code="ids = {symbol: i for i, symbol in enumerate(symbols, start=1)}  # 0 is padding",
+        ),
     )
 
 

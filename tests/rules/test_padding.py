@@ -4,7 +4,7 @@ import pytest
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import LeftOut, LostEnds
+from trainlint.measurements import LeftOut, LostEnds, SharedToken
 from trainlint.measurements import Padding as Facts
 from trainlint.rule import Verdict
 from trainlint_rules.padding import Padding
@@ -121,3 +121,11 @@ def test_the_index_to_ignore_is_what_fills_targets_up():
     fix = judge(counted=0.6, value=0.0, fill=7, real=0.0).fix
     assert fix is not None
     assert "ignore_index=7" in fix.code
+
+
+def test_warns_of_a_filler_that_is_a_token_of_the_samples_too():
+    place = Location("train.py", 50)
+    verdict = Padding().judge(Facts(shared_token=SharedToken(path="[0]", token=0, share=0.28, where=place)))
+    assert (verdict.severity, verdict.location) == (Severity.WARNING, place)
+    assert "28%" in verdict.message
+    assert Padding().judge(Facts(shared_token=SharedToken(path="[0]", token=0, share=0.03))).kind == "pass"

@@ -54,7 +54,7 @@ from trainlint.measurements.loop import CarriedOver, Event, GroupInfo, Loop, Opt
 from trainlint.measurements.loss import Answers, Loss, LossCall
 from trainlint.measurements.memory import Retained
 from trainlint.measurements.overlap import Shared, SplitOverlap
-from trainlint.measurements.padding import LeftOut, LostEnds, Padding
+from trainlint.measurements.padding import LeftOut, LostEnds, Padding, SharedToken
 from trainlint.measurements.places import MirroredPictures, ShiftedTags, TokensAhead
 from trainlint.measurements.reading import CrossedLinks, LastBatch, LoaderEnd, Overwritten, Repeat, Repeats, WorkerSeeds
 from trainlint.measurements.recipe import (
@@ -166,6 +166,7 @@ __all__ = [
     "Shared",
     "SharedBuffer",
     "SharedRows",
+    "SharedToken",
     "ShiftedTags",
     "ShortRun",
     "ShortRuns",

@@ -8,7 +8,7 @@ from typing import ClassVar
 from trainlint.location import Location
 from trainlint.measurements.base import Measurement
 
-__all__ = ["LeftOut", "LostEnds", "Padding"]
+__all__ = ["LeftOut", "LostEnds", "Padding", "SharedToken"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,18 @@ class LostEnds:
     """Where the end mark of a tokenizer was made its padding."""
     where: Location | None = None
     """The loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedToken:
+    """A token that fills up short samples when a batch is made of them."""
+
+    path: str
+    token: int
+    share: float
+    """Of what stands in the samples themselves before their last place."""
+    where: Location | None = None
+    """Where the dataset was built."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,3 +101,5 @@ class Padding(Measurement):
     """Of the first loss over classes that ignores the index of one of its outputs."""
     lost_ends: LostEnds | None = None
     """Of the first loss over the tokens of a language model."""
+    shared_token: SharedToken | None = None
+    """Of the training loader's first input that is filled up."""

@@ -15,7 +15,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from trainlint.measurements import Padding
+from trainlint.measurements import Padding, SharedToken
+from trainlint.probes.data.pad_token import shared_token
+from trainlint.probes.data.roles import DataFlow
+from trainlint.probes.data.split_samples import samples_of
 from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.step.exchange import MOVES, Exchange
 from trainlint.probes.step.left_out import left_out
@@ -50,6 +53,19 @@ _TESTS = frozenset({
 
 def measure_padding(recording: Recording, deadline: float, settings: Settings) -> Padding:
     """Follow the first padded input through the step; where only targets are padded, whether the loss counts those."""
+    return replace(_measure(recording), shared_token=_shared(recording))
+
+
+def _shared(recording: Recording) -> SharedToken | None:
+    entry = next(iter(recording.loaders_of("train")), None)
+    if entry is None:
+        return None
+    flow = DataFlow(recording)
+    found = shared_token(samples_of(entry), lambda path: flow.role(entry.index, path))
+    return replace(found, where=recording.frames.location(recording.dataset_place(entry))) if found is not None else None
+
+
+def _measure(recording: Recording) -> Padding:
     tape, backward = recording.tape, recording.tape_backward
     if tape is None or backward is None or recording.trust == "none":
         msg = f"the recorded step cannot be replayed: {recording.trust_reason}"
