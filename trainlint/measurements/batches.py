@@ -129,6 +129,8 @@ class Batches(Measurement):
     val_scaled_columns: int = 0
     val_scaled_where: Location | None = None
     """Where the scaler was fitted a second time, where that is known."""
+    lost_scaling: Location | None = None
+    """Where the source scales what becomes the training input, and nothing reads the result."""
     normaliser: Normaliser | None = None
     """What the training dataset's transform normalises pictures by."""
     in_place_of_loader: bool = False
