@@ -34,7 +34,7 @@ def likeness(first: Sequence[int], second: Sequence[int]) -> float | None:
     if len(common) < max(_COMPARED, _SHARED * len(ahead)):
         return None
     places = np.array([[order[index] for index in common] for order in (ahead, later)])
-    return float(np.corrcoef(places.argsort().argsort())[0, 1])
+    return float(np.asarray(np.corrcoef(places.argsort().argsort()))[0, 1])
 
 
 def handed_out_at(loader: DataLoader[Any], frames: Frames) -> Place | None:

@@ -47,11 +47,12 @@ def _lost(scope: Scope, table: str) -> Iterator[ast.stmt]:
         if _is_of(node.value, table) and ast.dump(ast.Name(target.id, ast.Load())) != table and not reads:
             yield node
         inner = loops_around((scope.filename, node.lineno, scope.name))
-        turned = inner[-1] if inner and isinstance(inner[-1], ast.For) and isinstance(inner[-1].iter, ast.Tuple | ast.List) else None
-        if turned is None or not isinstance(turned.target, ast.Name) or turned.target.id != target.id or node not in turned.body:
+        turned = inner[-1] if inner and isinstance(inner[-1], ast.For) else None
+        if turned is None or node not in turned.body or ast.dump(turned.target) != ast.dump(target):
             continue
+        tables = turned.iter.elts if isinstance(turned.iter, ast.Tuple | ast.List) else []
         own = _is_of(node.value, ast.dump(ast.Name(target.id, ast.Load())))
-        if own and table in map(ast.dump, turned.iter.elts) and not any(line > (node.end_lineno or node.lineno) for line in reads):
+        if own and table in map(ast.dump, tables) and not any(line > (node.end_lineno or node.lineno) for line in reads):
             yield node
 
 
