@@ -49,7 +49,7 @@ With a `DistributedSampler`, call `sampler.set_epoch(epoch)` at the start of eac
 - Sorted: a Wald-Wolfowitz z of -6 or less (by chance once in 10 ** 9 orders), and either no more stretches than twice
   the classes or batches whose most frequent label takes up 70 % of the room between its overall share and 1.
 - Sorted anew: a rank correlation of 0.9 or more between the samples' places in two epochs (batches in random order measure 0 +- 0.1), and at most half
-  as many stretches of equal labels as expected.
+  as many stretches of equal labels as expected, in ten batches or more.
 - Few samples: a tenth or less as many different ones as were drawn, of 200 draws at least. Drawing as many as there are at random, with
   replacement, gives 63 %.
 - Labels of at least 50 samples must be known to speak of sorting. When all that are known are of one class out of three
