@@ -9,7 +9,8 @@ It looks at what really entered the model, after every transform in loader and l
 - **validation scaled by itself**: every measured column of a table that is no training rows again has exactly the range, or mean and standard
   deviation, that a scaler gives to the rows it was fitted on (a warning);
 - **large values**: raw 0-255 pixels or unscaled measurements, and **columns of a table on very different scales** (a
-  warning; an error when more than half of a tanh or sigmoid layer behind them is saturated from the start);
+  warning; an error when more than half of a tanh or sigmoid layer behind them is saturated from the start). Where the script scales the rows but
+  nothing reads the result, as in a loop over tables that sets its own variable, that line is pointed at;
 - **normalised twice**, or divided by 255 twice;
 - **normalised by constants of another scale**: mean and standard deviation of 0-255 pixels, given to a transform that gets pictures in [0, 1];
 - **a regression target far larger than what the model puts out**;
@@ -122,7 +123,8 @@ class InputScale(Rule):
         if train and val:
             faults += [*_skew(train, val, certain=loss.optimizers == 1 and not batches.normalised_inside), *_alone(batches)]
         if train and not inside:
-            faults += [*_large(train, batches, activations), *_columns(train, batches, activations), *_pictures(train, batches)]
+            raw = (*_large(train, batches, activations), *_columns(train, batches, activations))
+            faults += [*(_lost(fault, batches.lost_scaling) for fault in raw), *_pictures(train, batches)]
         if faults:
             faults.sort(key=lambda fault: fault.severity.rank if fault.severity else 0)
             also = {"also": " ".join(fault.message for fault in faults[1:])} if len(faults) > 1 else {}
@@ -225,6 +227,15 @@ def _large(train: InputStats, batches: Batches, activations: Activations) -> Ite
         threshold=LARGE,
         edit=Edit(kind="rescale-input", values={"by": 255}) if pixels else Edit(kind="standardise-input"),
     )
+
+
+def _lost(fault: Verdict, where: Location | None) -> Verdict:
+    """Point at the line that scales raw inputs, where there is one, and its result is lost."""
+    if where is None or fault.fix is None:
+        return fault
+    summary = "Give what the line works out back to the variables that the dataset is built from."
+    message = f"{fault.message} Line {where.line} scales them, but nothing reads its result."
+    return replace(fault, message=message, location=where, fix=replace(fault.fix, summary=summary, edit=None))
 
 
 def _columns(train: InputStats, batches: Batches, activations: Activations) -> Iterator[Verdict]:

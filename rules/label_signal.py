@@ -25,7 +25,8 @@ finds nothing, the model itself is trained for a while on some samples and judge
 - **Warning**: labels show clearly in validation samples, and not at all in training samples after their random augmentation.
 - **Warning**: no relation is found in either part, although there are ample samples whose inputs lie close together; or the model,
   once it knows some hundred samples by heart, does no better than chance on others. Where pandas joins labels to inputs by index, of a table made
-  anew from an array and one whose rows were shuffled, sorted or picked, that line is told.
+  anew from an array and one whose rows were shuffled, sorted or picked, that line is told; and so is the line that gives labels another order than
+  inputs have which are rows of the same table (`groupby()` sorts its groups, `drop_duplicates()` leaves them as they come).
 - **Not run**: no relation is found and there is no such proof. A cheap probe finds nothing in hard data either.
 
 ## Why it matters

@@ -10,6 +10,8 @@ The order of indices of two epochs, and the labels in that order.
   whose `set_epoch` is never called), or labels come in long stretches. A stream of your own is told at the loop that hands its samples out.
 - **Warning**: a sampler that draws anew fills each batch with a single class, of several that there are; an **error** when the loss is exactly
   0 in every step, as that of a metric which finds nobody to push apart.
+- **Warning**: a sampler shuffles, then sorts (by length, most often), and hands out the batches from short to long: every epoch goes through the
+  samples in nearly the same order, and labels come in stretches. Batches that are shuffled once cut, or sorted within a pool only, pass.
 - **Error**: a `WeightedRandomSampler` was given a tenth as many weights as there are samples, or fewer: those of the classes, most likely.
   Only the first samples are ever drawn. **Warning**: half as many, or any sampler that draws the same few samples again and again.
 - **Warning**: the same order of a sampler of your own that sets a seed each time it begins, or that draws only a part of the data.
@@ -46,6 +48,8 @@ With a `DistributedSampler`, call `sampler.set_epoch(epoch)` at the start of eac
 
 - Sorted: a Wald-Wolfowitz z of -6 or less (by chance once in 10 ** 9 orders), and either no more stretches than twice
   the classes or batches whose most frequent label takes up 70 % of the room between its overall share and 1.
+- Sorted anew: a rank correlation of 0.9 or more between the samples' places in two epochs (batches in random order measure 0 +- 0.1), and at most half
+  as many stretches of equal labels as expected, in ten batches or more.
 - Few samples: a tenth or less as many different ones as were drawn, of 200 draws at least. Drawing as many as there are at random, with
   replacement, gives 63 %.
 - Labels of at least 50 samples must be known to speak of sorting. When all that are known are of one class out of three
@@ -66,7 +70,7 @@ import itertools
 from trainlint.finding import Edit, Fix, Severity, Stage
 from trainlint.measurements import Batches, Loop, Loss, Optimizers, SampleOrder
 from trainlint.rule import Rule, Verdict, failed, not_run, passed
-from trainlint_rules._drawn_orders import mixed, named, reseeded
+from trainlint_rules._drawn_orders import mixed, named, reseeded, sorted_anew
 from trainlint_rules._inputs import main_input
 from trainlint_rules._sample_orders import LABELS, evidence_of, one_class_each, picture_of
 
@@ -119,6 +123,8 @@ class Shuffle(Rule):
         if fixed and (verdict := _one_class(order, loss)):
             return verdict
         if loop.accumulation < 2 and (verdict := one_class_each(order, loss)):
+            return verdict
+        if not fixed and (verdict := sorted_anew(order)):
             return verdict
         if order.iterable:
             return not_run("an IterableDataset decides on its order itself, and its labels show no sorting")

@@ -113,6 +113,16 @@ def test_warns_of_columns_on_very_different_scales():
     assert verdict.details[0].highlight == (3,)
 
 
+def test_points_at_the_line_whose_scaled_values_nothing_reads():
+    lost = Location("train.py", 14)
+    for leaf in (table((13.0, 2.3, 0.36, 750.0), (0.8, 1.1, 0.12, 310.0)), RAW):
+        verdict = judge(leaf, leaf, lost_scaling=lost)
+        assert verdict.location == lost
+        assert "Line 14 scales them, but nothing reads its result." in verdict.message
+        assert verdict.fix.edit is None
+    assert judge(NORMALISED, NORMALISED, lost_scaling=lost).kind == "pass"
+
+
 def test_errs_when_uneven_columns_saturate_the_units_behind_them():
     saturated = Activations(layers=(Activation(module="0", kind="Linear"), Activation(module="1", kind="Tanh", saturated=0.9)))
     assert judge(table((13.0, 2.3, 0.36, 750.0), (0.8, 1.1, 0.12, 310.0)), activations=saturated).severity is Severity.ERROR

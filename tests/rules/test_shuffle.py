@@ -264,3 +264,23 @@ def test_warns_of_predictions_that_come_in_another_order():
     verdict = judge(order(MIXED, sampler="RandomSampler", sequential=False, same_each_epoch=False, predictions_mixed=SAMPLER))
     assert (verdict.severity, verdict.location) == (Severity.WARNING, SAMPLER)
     assert verdict.fix.edit.kind == "predict-in-order"
+
+
+BUCKETS = {"sampler": "ByLength", "sequential": False, "same_each_epoch": False, "handed_where": Location("train.py", 31)}
+
+
+def test_warns_of_a_sampler_that_sorts_after_it_has_drawn():
+    labels = [float(i // 200 if i % 5 else i % 7) for i in range(1000)]
+    verdict = judge(order(labels, epochs_alike=0.98, **BUCKETS))
+    assert (verdict.severity, verdict.location.line) == (Severity.WARNING, 31)
+    assert "0.98" in verdict.message
+    assert "random.shuffle(batches)" in verdict.fix.code
+
+
+def test_a_handful_of_batches_may_come_in_the_same_order_by_chance():
+    assert judge(order(SORTED, batch=150, epochs_alike=0.98, **BUCKETS)).kind == "pass"
+
+
+@pytest.mark.parametrize(("labels", "alike"), [(SORTED, 0.1), (SORTED, None), (MIXED, 0.98), ([], 0.98)])
+def test_passes_batches_in_random_order_and_sorting_that_mixes_labels(labels, alike):
+    assert judge(order(labels, epochs_alike=alike, **BUCKETS)).kind == "pass"

@@ -133,6 +133,8 @@ class Batches(Measurement):
     val_scaled_columns: int = 0
     val_scaled_where: Location | None = None
     """Where the scaler was fitted a second time, where that is known."""
+    lost_scaling: Location | None = None
+    """Where the source scales what becomes the training input, and nothing reads the result."""
     normaliser: Normaliser | None = None
     """What the training dataset's transform normalises pictures by."""
     in_place_of_loader: bool = False
@@ -207,6 +209,8 @@ class SampleOrder(Measurement):
     sequential: bool = False
     """Indices only ever go up by one."""
     same_each_epoch: bool | None = None
+    epochs_alike: float | None = None
+    """Rank correlation of the samples' places in the two epochs: 0 when drawn anew, 1 in the same order; None where too few are known of both."""
     labels: tuple[float, ...] = ()
     """Labels in the order of ``first_epoch`` (as far as they could be read)."""
     label_runs: int = 0
@@ -241,6 +245,8 @@ class SampleOrder(Measurement):
     """The global generator (``torch``, ``numpy``, ``random``) that the loop seeds with the same number again and again and draws batches, or
     their order, from."""
     reseeded_where: Location | None = None
+    handed_where: Location | None = None
+    """Where a sampler of the user's hands out its indices or batches."""
     seeded_where: Location | None = None
     """Where a sampler of the user's sets a seed each time it begins an epoch."""
     distributed: bool = False

@@ -323,3 +323,35 @@ def test_a_sampler_by_weights_reaches_as_far_as_it_has_weights():
     whole = order(DataLoader(data(labels), 20, sampler=WeightedRandomSampler(torch.ones(400), num_samples=400)))
     assert whole.reach == 400
     assert order(DataLoader(data(labels), 20, shuffle=True)).reach is None
+
+
+class ByLength(Sampler):
+    """Batches of like length; they come in random order only when they are mixed, all or a pool's."""
+
+    def __init__(self, lengths: list[int], pool: int | None = None, mixed: bool = False) -> None:
+        self.lengths, self.pool, self.mixed, self.batch_size = lengths, pool or len(lengths), mixed, 20
+
+    def __iter__(self):
+        order = random.sample(range(len(self.lengths)), len(self.lengths))
+        pools = [sorted(order[i : i + self.pool], key=self.lengths.__getitem__) for i in range(0, len(order), self.pool)]
+        batches = [pool[i : i + 20] for pool in pools for i in range(0, len(pool), 20)]
+        if self.mixed:
+            random.shuffle(batches)
+        return iter(batches)
+
+
+def test_what_is_drawn_anew_and_then_sorted_comes_in_a_similar_order():
+    lengths = [i * 7 % 100 for i in range(2000)]
+    labels = torch.tensor([length // 10 for length in lengths])
+    for size in (2000, 10_000):
+        loader = DataLoader(data(labels.repeat(size // 2000)), batch_sampler=ByLength(lengths * (size // 2000)))
+        found = order(loader)
+        assert found.same_each_epoch is False
+        assert found.epochs_alike > 0.95
+        assert found.label_runs < 0.1 * found.expected_runs
+        assert found.handed_where.text == "return iter(batches)"
+    for healthy in (ByLength(lengths, mixed=True), ByLength(lengths, pool=200)):
+        assert abs(order(DataLoader(data(labels), batch_sampler=healthy)).epochs_alike) < 0.4
+    shuffled = order(DataLoader(data(labels), 20, shuffle=True))
+    assert abs(shuffled.epochs_alike) < 0.1
+    assert shuffled.handed_where is None

@@ -24,6 +24,7 @@ from trainlint.probes.data.roles import DataFlow
 from trainlint.probes.data.shared_buffer import shared_buffer
 from trainlint.probes.data.wrapped import cast_at, wrapped_pictures
 from trainlint.probes.errors import CannotMeasureError
+from trainlint.probes.source.lost_scaling import lost_scaling
 from trainlint.record.recording import Recording
 from trainlint.record.seen import Batch, Loader
 from trainlint.settings import Settings
@@ -56,6 +57,7 @@ def measure_batches(recording: Recording, deadline: float, settings: Settings) -
         wrapped=wrapped,
         wrapped_where=recording.frames.location(cast_at(recording, deadline)) if wrapped else None,
         normaliser=_normaliser(recording),
+        lost_scaling=_lost_scaling(recording, train[0]),
         val_scaled_to=alone.how if alone is not None else "",
         val_scaled_columns=alone.columns if alone is not None else 0,
         val_scaled_where=recording.frames.location(alone.place) if alone is not None else None,
@@ -173,6 +175,13 @@ def _normaliser(recording: Recording) -> Normaliser | None:
         return None
     transform, means, stds = found
     return Normaliser(means=means, stds=stds, where=recording.frames.location(recording.places.get(id(transform))))
+
+
+def _lost_scaling(recording: Recording, view: BatchView) -> Location | None:
+    entry = next(iter(recording.loaders_of("train")), None)
+    paths = [leaf.path for leaf in view.leaves if leaf.role == "input"] if entry is not None else []
+    places = (lost_scaling(recording, entry, path) for path in paths if entry is not None)
+    return recording.frames.location(next((place for place in places if place is not None), None))
 
 
 def _drawn(view: BatchView, entered: Sequence[tuple[str, Tensor]], values: dict[str, Tensor], dataset: Any, loader: Any) -> BatchView:

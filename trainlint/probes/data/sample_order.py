@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
+from torch.utils.data import BatchSampler, DistributedSampler
 
 from trainlint.measurements import SampleOrder
 from trainlint.probes.data.datasets import Samples, is_rebuilt, is_used_up, label_vectors, sampler_of, size_of, spread
+from trainlint.probes.data.epoch_orders import MOST, epochs_of, flat, handed_out_at, likeness
 from trainlint.probes.data.leaves import describe
 from trainlint.probes.data.predict_order import mixed_predictions
 from trainlint.probes.data.randomness import draws_samples
@@ -36,16 +35,14 @@ from trainlint.settings import Settings
 
 __all__ = ["expected_runs", "measure_sample_order"]
 
-#: Indices looked at; datasets whose sampler may have to make a list of this length at once are not asked again.
-_MOST, _MOST_LISTED = 4096, 20_000_000
 #: Seconds for reading labels sample by sample, and for reading some samples repeatedly.
 _SECONDS = 1.5
 #: Samples from all over the dataset that its own array of labels must agree with; the fewest, where reading takes long.
 _AGREE, _FEWEST = 32, 4
 #: Steps on the only batch that a loader was asked for, from which it is all that the script trains on.
 _STEPS_ON_ONE = 6
-#: A random order repeats by chance; from this probability on two equal epochs are no evidence.
-_CHANCE = 1e-3
+#: Likeness of two epochs from which on the beginning of one has the labels of the other's, and not those of the whole dataset.
+_ALIKE = 0.9
 
 
 def measure_sample_order(recording: Recording, deadline: float, settings: Settings) -> SampleOrder:
@@ -77,11 +74,12 @@ def _measure(recording: Recording, entries: Sequence[Loader], end: float) -> Sam
     loader = entry.loader
     passes = sorted((i for one in entries for i in one.iterations if i.phase == "train"), key=lambda i: i.begun)
     sampler = sampler_of(loader)
-    recorded = [list(_flat(i.indices))[:_MOST] for i in passes[:2]]
+    recorded = [list(flat(i.indices))[:MOST] for i in passes[:2]]
     indices = next((i.indices for i in passes if i.indices), [])
     samples = Samples(loader, by_lists=bool(indices) and isinstance(indices[0], list))
     told = entry.set_epoch or any(h.kind == "set_epoch" for h in recording.happenings) or bool(getattr(sampler, "epoch", 0))
-    first, second, same = ([], [], None) if samples.iterable else _epochs(loader, recorded, size_of(loader.dataset), told=told)
+    first, second, same = ([], [], None) if samples.iterable else epochs_of(loader, recorded, size_of(loader.dataset), told=told)
+    alike = likeness(first, second)
     flow = DataFlow(recording)
     path = _label_path(flow, entry)
     batch_size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or (len(indices[0]) if samples.by_lists else None)
@@ -92,7 +90,7 @@ def _measure(recording: Recording, entries: Sequence[Loader], end: float) -> Sam
         labels = _labels_of_stream(samples, path, min(end, time.monotonic() + _SECONDS))
     if not labels and path:
         labels = _recorded_labels(recording, passes[0], path)
-    expected, deviation = expected_runs(labels, everywhere if same and len(everywhere) > len(labels) else ())
+    expected, deviation = expected_runs(labels, everywhere if (same or (alike or 0) > _ALIKE) and len(everywhere) > len(labels) else ())
     runs = sum(1 for _ in itertools.groupby(labels))
     single = single_valued(flow, entry)
     distributed = isinstance(sampler, DistributedSampler) or "Distributed" in type(sampler).__name__
@@ -107,6 +105,7 @@ def _measure(recording: Recording, entries: Sequence[Loader], end: float) -> Sam
         second_epoch=tuple(second),
         sequential=len(first) > 1 and all(b - a == 1 for a, b in itertools.pairwise(first)),
         same_each_epoch=same,
+        epochs_alike=alike,
         labels=tuple(labels),
         label_runs=runs,
         expected_runs=expected,
@@ -120,6 +119,7 @@ def _measure(recording: Recording, entries: Sequence[Loader], end: float) -> Sam
         reach=reach_of(sampler),
         sampler_where=recording.frames.location(sampler_built_at(entry, sampler)),
         streamed_where=recording.frames.location(streamed_at(samples, recording.frames)),
+        handed_where=recording.frames.location(handed_out_at(loader, recording.frames)),
         seeded_where=sampler_seeded_at(recording, sampler),
         distributed=distributed,
         set_epoch_called=told if distributed else None,
@@ -148,77 +148,6 @@ def expected_runs(labels: Sequence[float], everywhere: Sequence[float] = ()) -> 
     return 1 + (n - 1) * change, math.sqrt(max(variance, 0.0))
 
 
-def _epochs(
-    loader: DataLoader[Any], recorded: Sequence[list[int]], size: int | None, *, told: bool
-) -> tuple[list[int], list[int], bool | None]:
-    """``(first, second, same)``: indices of two epochs, as recorded or, where that is more, as a copy of the sampler gives them.
-
-    A copy of a sampler that is ``told`` the number of each epoch would not be told it, so it is not asked.
-    """
-    first, second = (*recorded, [], [])[:2]
-    common = min(len(first), len(second))
-    same = first[:common] == second[:common] if _is_telling(common, size) else None
-    if size is None or size > _MOST_LISTED or told:
-        return first, second, same
-    copies = _fresh(loader.sampler if loader.batch_sampler is None else loader.batch_sampler)
-    ahead, later = _stretch(copies), _stretch(copies)
-    common = min(len(ahead), len(later))
-    fixed = ahead[:common] == later[:common] if _is_telling(common, size) else None
-    agrees = bool(ahead) and ahead[: len(first)] == first[: len(ahead)]
-    if same is None and fixed is not None:
-        same = fixed and agrees
-    longer = len(ahead) > len(first)
-    # A copy that repeats itself stands for the loader only where it also repeats what was recorded.
-    return (ahead, later, same) if longer and (agrees if fixed or same else not fixed) else (first, second, same)
-
-
-def _is_telling(count: int, size: int | None) -> bool:
-    """Whether a random order would hardly ever begin with the same ``count`` indices."""
-    if count < 1 or not size:
-        return False
-    return math.lgamma(size + 1) - math.lgamma(max(size - count, 0) + 1) > -math.log(_CHANCE)
-
-
-def _stretch(sampler: Any) -> list[int]:
-    if sampler is None:
-        return []
-    try:
-        return list(itertools.islice(_flat(sampler), _MOST))
-    except Exception:
-        return []
-
-
-def _flat(indices: Iterable[Any]) -> Iterator[int]:
-    """Plain indices, whether they come singly or in batches."""
-    for entry in indices:
-        for index in entry if isinstance(entry, list | tuple) else (entry,):
-            if isinstance(index, Tensor | np.generic):
-                index = index.item()
-            if isinstance(index, int):
-                yield index
-
-
-def _fresh(sampler: Any, depth: int = 0) -> Any:
-    """A copy of a sampler that can be iterated without moving the user's own; None when it can only be used up."""
-    if hasattr(sampler, "__next__"):
-        return None
-    try:
-        twin = copy.copy(sampler)
-        for name, value in list(vars(twin).items()):
-            if isinstance(value, torch.Generator):
-                setattr(twin, name, value.clone_state())
-            elif name in ("sampler", "batch_sampler") and depth < 8:
-                inner = _fresh(value, depth + 1)
-                if inner is None:
-                    return None
-                setattr(twin, name, inner)
-            elif hasattr(value, "__next__"):
-                return None
-    except Exception:
-        return None
-    return twin
-
-
 def _label_path(flow: DataFlow, entry: Loader) -> str:
     """Path of the target that holds one class a sample; empty when there is none."""
     batch = next((b for b in flow.recording.batches if b.iteration is not None and b.iteration.loader is entry), None)
@@ -238,7 +167,7 @@ def _labels(samples: Samples, order: Sequence[int], path: str, end: float) -> tu
     read: dict[int, float] = {}
     with suppress(Exception):
         middle = time.monotonic() + (end - time.monotonic()) / 2
-        for position in itertools.islice(spread(len(pool), _AGREE), _MOST):
+        for position in itertools.islice(spread(len(pool), _AGREE), MOST):
             if time.monotonic() > middle:
                 break
             read[pool[position]] = _one(samples[pool[position]][path])
@@ -260,7 +189,7 @@ def _labels_of_stream(samples: Samples, path: str, end: float) -> list[float]:
     if is_used_up(samples.dataset) or not samples.single:
         return found
     with suppress(Exception):
-        for sample in itertools.islice(samples.dataset, _MOST):
+        for sample in itertools.islice(samples.dataset, MOST):
             if time.monotonic() > end:
                 break
             found.append(_one(samples.leaves(sample)[path]))
@@ -282,7 +211,7 @@ def _one(tensor: Tensor) -> float:
 def _recorded_labels(recording: Recording, iteration: Iteration, path: str) -> list[float]:
     """Labels of the first epoch's recorded batches."""
     batches = [b for b in recording.batches if b.iteration is iteration and path in b.leaves]
-    return [float(v) for b in batches for v in b.leaves[path].reshape(-1).tolist()][:_MOST]
+    return [float(v) for b in batches for v in b.leaves[path].reshape(-1).tolist()][:MOST]
 
 
 def _top_share(labels: Sequence[float]) -> float:

@@ -35,6 +35,7 @@ from trainlint.probes.labels.split_origin import made_apart
 from trainlint.probes.labels.tokens_ahead import tokens_ahead
 from trainlint.probes.labels.view_pairs import view_pairs
 from trainlint.probes.source.index_joins import joined_apart
+from trainlint.probes.source.table_orders import ordered_apart
 from trainlint.record.frames import Frames, Place
 from trainlint.record.random_state import randomness_kept
 from trainlint.record.recording import Recording
@@ -65,7 +66,7 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
     where = {p: place for p, s in splits.items() if (place := recording.frames.location(_where(recording, s))) is not None}
     names = {p: {f"{k}": v for k, v in class_names(s.samples.dataset).items()} for p, s in splits.items()}
     built = {p: place for p, s in splits.items() if (place := recording.frames.location(recording.dataset_place(s.entry))) is not None}
-    alone = {p: reordered_alone(s.samples, recording.frames) for p, s in splits.items()}
+    alone = {p: reordered_alone(s.samples, recording.frames) or _ordered_apart(recording, s) for p, s in splits.items()}
     reordered = {p: place for p, found in alone.items() if (place := recording.frames.location(found)) is not None}
     met = {p: joined_apart(recording, s.entry, s.target) for p, s in splits.items()}
     joined = {p: place for p, found in met.items() if (place := recording.frames.location(found)) is not None}
@@ -105,6 +106,11 @@ def measure_labels(recording: Recording, deadline: float, settings: Settings) ->
         if val is not None and val.kind == "classes" and not val.relates and val.features.shape[1] == train.split.features.shape[1]:
             found = replace(found, match=match_classes(train, val))
     return _with_sets(found, splits)
+
+
+def _ordered_apart(recording: Recording, split: Split) -> Place | None:
+    found = (ordered_apart(recording, split.entry, path, split.target) for path in split.inputs)
+    return next((place for place in found if place is not None), None)
 
 
 def _given_away(recording: Recording, split: Split) -> GivenAway | None:
