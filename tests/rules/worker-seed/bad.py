@@ -20,13 +20,13 @@ class Blobs(Dataset):
     def __init__(self, count, seed, crop):
         self.pictures, self.counts = blobs(count, seed)
         self.crop = crop
-        self.rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seed)  # fault: worker-seed
 
     def __len__(self):
         return len(self.counts)
 
     def __getitem__(self, index):
-        top, left = self.rng.integers(0, 5, 2) if self.crop else (2, 2)  # fault: worker-seed
+        top, left = self.rng.integers(0, 5, 2) if self.crop else (2, 2)
         return torch.from_numpy(self.pictures[index, None, top : top + 20, left : left + 20]), int(self.counts[index])
 
 
