@@ -17,7 +17,7 @@ class Event:
 
     kind: str
     """``epoch`` (a loader's iteration begins), ``batch``, ``forward`` (the model is called), ``loss``, ``backward``, ``clear`` (gradients
-    cleared), ``unscale``, ``clip``, ``step``, ``schedule``, ``train``, ``eval``, ``load`` (weights loaded), ``set_epoch``."""
+    cleared), ``unscale``, ``clip``, ``clip-left-out`` (the method that a trainer calls to clip does not), ``step``, ``schedule``, ``train``, ``eval``, ``load`` (weights loaded), ``set_epoch``."""
     index: int = 0
     phase: str = ""
     """``train``, ``val`` or empty when it belongs to neither."""
@@ -27,7 +27,7 @@ class Event:
     info: dict[str, str | float | bool] = field(default_factory=dict)
     """``forward``: training, grad, modules_training (share of mode-dependent modules in training mode). ``backward``: value. ``clip``: max_norm,
     norm (before clipping), scaled (still carries the scaler's factor), tensors, idle (they have no gradients, and no optimizer trains them), used_up (they came from an
-    iterator that an earlier call had read to its end). ``step``: lr, skipped. ``schedule``: kind, lr, metric."""
+    iterator that an earlier call had read to its end). ``clip-left-out``: max_norm (the limit), norm (what it was to limit), by_norm (else by the largest entry). ``step``: lr, skipped. ``schedule``: kind, lr, metric."""
 
 
 @dataclass(frozen=True, kw_only=True)
