@@ -226,6 +226,10 @@ class SchedulerInfo:
     """Highest LR of the first group within the calls of the whole run, where their number is known."""
     warmup_where: Location | None = None
     """Where the script says how long the warm-up is, of a schedule that does not reach half of its peak within the run."""
+    ignored_warmup: float = 0.0
+    """Steps of warm-up, or their share of the run, that a trainer was told for a schedule of its own which begins at its highest rate; 0 where it warms up."""
+    told_where: Location | None = None
+    """Where that trainer was told which schedule to build."""
     sometimes: bool = False
     """Its step() stands under a condition on how far the run is, so that it may be called in some epochs only."""
     attached: bool = False
