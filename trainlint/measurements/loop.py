@@ -133,6 +133,8 @@ class Loop(Measurement):
     """With accumulation of mean-reduced losses: the value of the loss over what was sent to backward(); 1 where nothing divides it."""
     loss_where: Location | None = None
     """Where the user's code makes the loss, when a trainer calls ``backward()`` on it."""
+    divided_where: Location | None = None
+    """Where the script divides the loss by the batches of a step, on another line than that of ``backward()``."""
     held_where: Location | None = None
     """The condition under which the script calls steps that accelerate holds back, else where it calls them."""
     manual_updates: bool = False
