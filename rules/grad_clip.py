@@ -197,7 +197,7 @@ def _left_out(calls: Sequence[Event]) -> Verdict:
         f"The trainer is to clip gradients to {limit:g} (gradient_clip_val), but the module's own configure_gradient_clipping takes its place and leaves them "
         f"as they are: their {what} is above {limit:g} at {above} of {len(calls)} recorded steps, at most {max(sizes):.3g}.",
         severity=Severity.WARNING,
-        evidence={"measured": max(sizes), "threshold": limit, "above": above, "steps": len(calls)},
+        evidence={"measured": max(sizes), "threshold": limit, "above": above, "steps": len(calls), "by_norm": what == "norm"},
         location=calls[0].where,
         fix=Fix(
             summary="An override replaces Lightning's clipping: call self.clip_gradients() in it. To log norms only, use on_before_optimizer_step instead.",

@@ -99,8 +99,13 @@ def amp(bench: Bench) -> Proof:
 
 
 def grad_clip(bench: Bench) -> Proof:
-    """With a threshold a little above the usual norm."""
+    """With a threshold a little above the usual norm, or clipped at all."""
     evidence = bench.finding.evidence
+    if evidence.get("by_norm") and isinstance(wanted := evidence.get("threshold"), int | float):
+        with bench.rehearsal() as trial:
+            return compared(
+                bench, trial, before=Condition(), after=Condition(max_norm=float(wanted)), words=f"With gradients clipped to {wanted:g}"
+            )
     limit, norm = evidence.get("max_norm"), evidence.get("norm")
     if not isinstance(limit, (int, float)) or not isinstance(norm, (int, float)):
         return not_tried("the norm that is clipped is not known")
