@@ -12,6 +12,8 @@ How far clipping shortens the gradients, and how long the steps are that remain.
 
 - **Warning**: `clip_grad_norm_` is handed an iterator that the optimizer, or its own first call, has read to the end, so that it gets no tensors.
 - **Warning**: nothing that is clipped is trained: in all calls the tensors have no gradients and belong to no optimizer, as those of another model.
+- **Warning**: Lightning's `Trainer(gradient_clip_val=...)` is set, but the module overrides `configure_gradient_clipping` and leaves the gradients
+  as they are there, in all recorded steps, some of which are above the limit. One that names anything that clips may do so later, and passes.
 
 Clipping a norm of 10 to 1.0 is healthy, even at every step: that is what clipping is for. With Adam a constant factor hardly matters,
 and a threshold that never bites does no harm.
@@ -94,6 +96,9 @@ class GradClip(Rule):
             return _used_up(used_up, len(clips))
         if len(idle) == len(clips) >= LEAST and any(not step.without_gradient for step in loop.steps):
             return _idle(idle)
+        left_out = [event for event in loop.events if event.kind == "clip-left-out"]
+        if not clips and len(left_out) >= LEAST and any(_above(event) for event in left_out):
+            return _left_out(left_out)
         if not any(step.clipped is not None for step in loop.steps):
             return not_run("gradients are not clipped by their norm")
         said = []
@@ -175,6 +180,39 @@ def _idle(calls: Sequence[Event]) -> Verdict:
         fix=Fix(
             summary="Clip the parameters that the optimizer trains.",
             code=f"torch.nn.utils.clip_grad_norm_(model.parameters(), {calls[0].info.get('max_norm', 1.0):g})",
+        ),
+    )
+
+
+def _above(event: Event) -> bool:
+    return float(event.info.get("norm", 0.0)) > float(event.info.get("max_norm", math.inf))
+
+
+def _left_out(calls: Sequence[Event]) -> Verdict:
+    limit = float(calls[0].info.get("max_norm", 0.0))
+    sizes = [float(event.info.get("norm", 0.0)) for event in calls]
+    above = sum(_above(event) for event in calls)
+    what = "norm" if calls[0].info.get("by_norm", True) else "largest entry"
+    return failed(
+        f"The trainer is to clip gradients to {limit:g} (gradient_clip_val), but the module's own configure_gradient_clipping takes its place and leaves them "
+        f"as they are: their {what} is above {limit:g} at {above} of {len(calls)} recorded steps, at most {max(sizes):.3g}.",
+        severity=Severity.WARNING,
+        evidence={"measured": max(sizes), "threshold": limit, "above": above, "steps": len(calls), "by_norm": what == "norm"},
+        location=calls[0].where,
+        fix=Fix(
+            summary="An override replaces Lightning's clipping: call self.clip_gradients() in it. To log norms only, use on_before_optimizer_step instead.",
+            code="def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):\n"
+            "    ...\n    self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)",
+        ),
+        details=(
+            Series(
+                title="Gradients at the steps",
+                x_label="step",
+                y_label=what,
+                lines=(Line(name="not clipped", x=tuple(float(i + 1) for i in range(len(sizes))), y=tuple(sizes)),),
+                log_y=True,
+                marks=(Mark(label="gradient_clip_val", y=limit),),
+            ),
         ),
     )
 

@@ -102,7 +102,7 @@ class GradientAccumulation(Rule):
             if math.isclose(divisor, 1.0, rel_tol=EXACTLY):
                 return _undivided(steps, kept, plain=plain, made=loop.loss_where)
             if math.isclose(divisor, kept**2, rel_tol=EXACTLY):
-                return _twice(steps, kept, plain=plain)
+                return _twice(steps, kept, plain=plain, made=loop.divided_where)
         return passed(
             f"Gradients are cleared for each of {len(steps)} steps"
             + (f", each of which sums {kept} backward() calls." if kept > 1 else "."),
@@ -168,13 +168,13 @@ def _undivided(steps: Sequence[Step], kept: int, *, plain: bool, made: Location 
     )
 
 
-def _twice(steps: Sequence[Step], kept: int, *, plain: bool) -> Verdict:
+def _twice(steps: Sequence[Step], kept: int, *, plain: bool, made: Location | None) -> Verdict:
     effect = f"a {kept}th as long" if plain else "hardly shorter with this optimizer, but clipping and epsilon see smaller gradients"
     return failed(
         f"Each of the {kept} losses that a step sums is divided by {kept} twice: the gradient is a {kept}th of the mean one, steps are {effect}.",
         severity=Severity.WARNING if plain else Severity.NOTE,
         evidence={"measured": kept**2, "expected": kept, "threshold": UNDIVIDED},
-        location=steps[0].backward_where,
+        location=made or steps[0].backward_where,
         fix=Fix(
             summary="Divide once: accelerate's backward(), and trainers that accumulate, divide the loss themselves.",
             code="accelerator.backward(loss)  # divides by gradient_accumulation_steps",

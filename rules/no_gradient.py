@@ -14,6 +14,9 @@
 - **Warning**: the state of a recurrent layer is detached between each two steps of one pass over a sequence, four or more, so that every parameter has a gradient
   and nothing is propagated back through time. That is told of torch's cells, of layers called with one step at a time, and of a cell of one's own of which only
   the last step reaches the loss. A state detached between windows of several steps passes.
+- **Warning**: a latent is drawn from a normal distribution by `sample()`, which has no gradient, and layers that learn are built on it, while the network that makes
+  the distribution learns only from a term of the loss that sees the distribution and nothing else of the data (a divergence from a prior). Policy gradients
+  (a density of what was drawn), straight-through estimators, and distributions that are fitted to targets pass.
 - **Note**: a tenth or more of them belong to layers that the forward never called.
 
 A teacher with learned weights that makes targets alone, without gradients, passes. Small unused parts pass (a pooler in a Hugging Face model), exactly zero gradients do too (zero-initialised residual branches), and so
@@ -49,6 +52,7 @@ return self.head(features)
 ## References
 
 - PyTorch, Autograd mechanics: https://docs.pytorch.org/docs/stable/notes/autograd.html
+- PyTorch, Probability distributions, pathwise derivative: https://docs.pytorch.org/docs/stable/distributions.html#pathwise-derivative
 - PyTorch, Tensor.detach: https://docs.pytorch.org/docs/stable/generated/torch.Tensor.detach.html
 """
 
@@ -118,6 +122,8 @@ class NoGradient(Rule):
             behind = [p for p in trainable if p.name in parameters.constant.parameters]
             if any(not p.norm_or_bias for p in behind):
                 return _one_entry(parameters.constant, behind)
+        if parameters.sampled is not None:
+            return _sampled(parameters.sampled)
         share = _share(silent, trainable)
         if share >= SHARE:
             return _unexplained(parameters, silent, trainable, loop.step_returns_where)
@@ -252,6 +258,21 @@ def _one_entry(cut: GraphCut, behind: Sequence[ParameterInfo]) -> Verdict:
             code="weights = scores.softmax(dim=1)  # scores: (batch, positions, 1)",
         ),
         details=(_table(behind),),
+    )
+
+
+def _sampled(cut: GraphCut) -> Verdict:
+    return failed(
+        f"What is drawn here carries no gradient, so that {len(cut.parameters)} parameters that make its distribution ({cut.parameters[0]} first) learn nothing from "
+        "what is made of the draw: their only gradient is that of a term that sees the distribution alone, which pulls it to one and the same for all samples.",
+        severity=Severity.WARNING,
+        evidence={"measured": len(cut.parameters), "expected": 0, "parameters": list(cut.parameters[:LISTED])},
+        location=cut.where,
+        fix=Fix(
+            summary="Draw with rsample(), which is differentiable by the distribution's parameters (the reparametrisation); sample() is for evaluation and policy gradients.",
+            code="z = torch.distributions.Normal(mean, std).rsample()   # mean + std * torch.randn_like(std)",
+            edit=Edit(kind="keep-gradients", at=cut.where, values={"cut": cut.kind}),
+        ),
     )
 
 

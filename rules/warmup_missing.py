@@ -9,7 +9,10 @@ rate from step one, and again with the rate rising over the first half. It is a 
   learned at the end,
 
 while the warmed-up run rises by no more than 10 % and has learned at least 10 % of its loss, after as many steps at the
-full rate. Anything less is an opinion, and passes. Attention with the norm after the residual sum is where it happens
+full rate. Anything less is an opinion, and passes.
+
+It is a **warning**, too, when a Hugging Face `Trainer` is told of a warm-up (`warmup_steps`, `warmup_ratio`) and of a schedule that knows none
+(`lr_scheduler_type="constant"`), so that the first steps have the full rate although another was asked for; a **note** where the weights are pretrained. Attention with the norm after the residual sum is where it happens
 most, and is said so; but what was measured decides.
 
 ## Why it matters
@@ -52,7 +55,7 @@ import math
 
 from trainlint.details import Line, Mark, Series
 from trainlint.finding import Fix, Json, Severity, Stage
-from trainlint.measurements import ShortRun, ShortRuns
+from trainlint.measurements import Optimizers, SchedulerInfo, ShortRun, ShortRuns
 from trainlint.rule import Rule, Verdict, failed, passed
 
 RISE = 1.2
@@ -72,11 +75,14 @@ class WarmupMissing(Rule):
     summary = "The first steps bear the full learning rate, or are warmed up"
     why = "Steps of full size before the optimizer's averages mean anything can break a network so that it never recovers."
     source = "Xiong et al., On Layer Normalization in the Transformer Architecture, https://arxiv.org/abs/2002.04745"
-    requires = (ShortRuns,)
+    requires = (ShortRuns, Optimizers)
     blocked_by = ("non-finite", "no-gradient", "loss-shape", "output-activation", "overfit-batch")
 
-    def judge(self, runs: ShortRuns) -> Verdict:
-        """Only what a warm-up measurably mends is a failure."""
+    def judge(self, runs: ShortRuns, optimizers: Optimizers) -> Verdict:
+        """Only what a warm-up measurably mends is a failure, or one that was asked for and is ignored."""
+        ignored = next((s for s in optimizers.schedulers if s.ignored_warmup), None)
+        if ignored is not None:
+            return _ignored(ignored, runs)
         own, warm = runs.run("configured"), runs.run("warm-up")
         if own is None or own.warm_up:
             return passed(f"The learning rate rises from {runs.first:.2g} to {runs.configured:.2g}.")
@@ -105,6 +111,22 @@ class WarmupMissing(Rule):
         if _rise(warm, runs.initial) > CALM or not _learned(warm, runs.initial):
             return passed(f"A warm-up changes nothing about the first steps at a learning rate of {runs.configured:g}.", evidence=evidence)
         return _failure(runs, own, warm, evidence)
+
+
+def _ignored(scheduler: SchedulerInfo, runs: ShortRuns) -> Verdict:
+    told, rate = scheduler.ignored_warmup, runs.configured
+    length = f"{told:g} {'step' if told == 1 else 'steps'}" if told >= 1 else f"{told:.0%} of the run"
+    return failed(
+        f"A warm-up over {length} is asked for, but the schedule that the trainer builds ({scheduler.kind}) knows none: "
+        f"the learning rate is {rate:g} from the first step.",
+        severity=Severity.NOTE if runs.pretrained > PRETRAINED else Severity.WARNING,
+        evidence={"measured": rate, "expected": 0.0, "threshold": 0, "warmup": told},
+        location=scheduler.told_where or scheduler.where,
+        fix=Fix(
+            summary='Take a schedule that warms up, or leave out the warm-up: "constant" and "reduce_lr_on_plateau" ignore it.',
+            code='TrainingArguments(..., lr_scheduler_type="constant_with_warmup")',
+        ),
+    )
 
 
 def _rise(run: ShortRun, initial: float) -> float:

@@ -111,6 +111,16 @@ def test_the_loop_leaves_the_division_to_the_library(loop: str) -> None:
     assert "accelerator.backward(loss)" in changed
 
 
+def test_a_loss_function_leaves_the_division_to_the_trainer() -> None:
+    before = "def objective(out, y):\n    return F.cross_entropy(out, y) / PARTS  # here\n"
+    assert edited("divide-once", before) == "def objective(out, y):\n    return F.cross_entropy(out, y)\n"
+    assert "loss = criterion(x)\n" in edited("divide-once", "loss = criterion(x) / 4  # here\nhelper(loss)\n")
+    assert "/" not in edited("divide-once", "loss = criterion(x)\nloss = loss / 4  # here\nhelper(loss)\n")
+    assert "/" not in edited("divide-once", "loss = criterion(x)\nloss /= 4  # here\nhelper(loss)\n")
+    assert refused("divide-once", "loss = criterion(x) / 4 + penalty / 4  # here\n")
+    assert refused("divide-once", "loss = (criterion(x) / 4).mean()  # here\n")
+
+
 def test_step_goes_behind_backward_and_clipping() -> None:
     becomes(
         "order-step",

@@ -262,3 +262,8 @@ def test_a_state_is_handed_on_without_detaching_any_of_it():
     after = edited("keep-gradients", "h = h.detach()  # here\nc = c.detach()\n", cut="detach", lines=[1, 2])
     assert after == "h = h\nc = c\n"
     assert refused("keep-gradients", "h = norm(h).detach()  # here\n", cut="detach", lines=[1])
+
+
+def test_a_draw_is_made_differentiable():
+    assert edited("keep-gradients", "z = q(x).sample((4,))  # here\n", cut="sample") == "z = q(x).rsample((4,))\n"
+    assert refused("keep-gradients", "z = sample(q)  # here\n", cut="sample")

@@ -96,3 +96,20 @@ def test_warns_of_clipping_another_model():
 
 def test_does_not_judge_without_clipping():
     assert judge(step(None)).kind == "not-run"
+
+
+def left_out(*sizes: float, clips: int = 0):
+    calls = [Event(kind="clip-left-out", where=CLIP, info={"max_norm": 0.5, "norm": size, "by_norm": True}) for size in sizes]
+    events = (*calls, *[Event(kind="clip", where=CLIP, info={"max_norm": 0.5})] * clips)
+    return GradClip().judge(Loop(events=events, steps=(step(None),)), Optimizers(), Parameters())
+
+
+def test_warns_when_the_module_replaces_the_trainers_clipping_by_none():
+    verdict = left_out(0.3, 4.0, 2.0)
+    assert verdict.severity is Severity.WARNING
+    assert verdict.location == CLIP
+    assert "above 0.5 at 2 of 3 recorded steps, at most 4" in verdict.message
+
+
+def test_is_silent_about_gradients_below_the_limit_two_calls_or_clipping_elsewhere():
+    assert [left_out(0.3, 0.2, 0.1).kind, left_out(3.0, 2.0).kind, left_out(3.0, 4.0, 5.0, clips=1).kind] == ["not-run"] * 3

@@ -93,3 +93,8 @@ def test_a_loss_function_that_a_trainer_calls_is_told_to_divide_itself():
     assert verdict.location == own
     assert "num_items_in_batch" in verdict.fix.code
     assert verdict.fix.edit is None
+
+
+def test_the_scripts_own_division_is_the_line_to_change():
+    own = Location("train.py", 40)
+    assert judge(*[step(8)] * 3, accumulation=8, loss_divided_by=64.0, divided_where=own, events=events(8)).location == own

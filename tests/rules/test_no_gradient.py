@@ -144,3 +144,12 @@ def test_warns_of_a_state_that_is_detached_at_each_step(reached: int, lines: tup
     assert words in verdict.message
     assert verdict.fix is not None
     assert (verdict.fix.edit is not None) is bool(lines)
+
+
+def test_warns_of_a_latent_that_is_drawn_without_a_gradient():
+    verdict = judge(parameter("encoder.weight"), sampled=cut("sample", "encoder.weight"))
+    assert verdict.severity is Severity.WARNING
+    assert verdict.location == CUT
+    assert "1 parameters that make its distribution (encoder.weight first)" in verdict.message
+    assert verdict.fix is not None
+    assert "rsample" in verdict.fix.code

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from trainlint.finding import Severity
 from trainlint.location import Location
-from trainlint.measurements import ShortRun, ShortRuns
+from trainlint.measurements import Optimizers, SchedulerInfo, ShortRun, ShortRuns
 from trainlint.rule import Verdict
 from trainlint_rules.warmup_missing import WarmupMissing
 
@@ -18,7 +18,7 @@ def judge(own: ShortRun = STUCK, warm: ShortRun | None = WARMED, **changes: obje
         optimizer="Adam", where=WHERE, configured=3e-3, first=3e-3, initial=1.43, steps=32, checks=(1, 16, 32),
         runs=(own,) if warm is None else (own, warm), attention=True, post_norm=True,
     )  # fmt: skip
-    return WarmupMissing().judge(replace(facts, **changes))
+    return WarmupMissing().judge(replace(facts, **changes), Optimizers())
 
 
 def test_warns_when_only_a_warm_up_lets_it_learn():
@@ -60,3 +60,13 @@ def test_pretrained_weights_are_another_rules_matter():
 
 def test_no_warm_up_run_means_there_was_no_need():
     assert judge(warm=None).kind == "pass"
+
+
+def test_warns_of_a_warm_up_that_the_schedule_ignores():
+    for told, words in ((100.0, "over 100 steps"), (0.06, "over 6% of the run")):
+        schedule = SchedulerInfo(kind="LambdaLR", ignored_warmup=told, told_where=WHERE)
+        verdict = WarmupMissing().judge(ShortRuns(configured=2e-3), Optimizers(schedulers=(schedule,)))
+        assert (verdict.kind, verdict.severity, verdict.location) == ("fail", Severity.WARNING, WHERE)
+        assert words in verdict.message
+        assert "0.002 from the first step" in verdict.message
+        assert WarmupMissing().judge(ShortRuns(pretrained=1.0), Optimizers(schedulers=(schedule,))).severity is Severity.NOTE

@@ -63,17 +63,19 @@ def learn_table(script: Script, line: int, values: dict[str, Json]) -> Changes:
 
 
 def keep_gradients(script: Script, line: int, values: dict[str, Json]) -> Changes:
-    """Leave out what cuts the graph on a line: ``detach()``, ``item()``, or the ``no_grad`` around it."""
+    """Leave out what cuts the graph on a line: ``detach()``, ``item()``, or the ``no_grad`` around it; draw with ``rsample()`` in place of ``sample()``."""
     cut = str(values["cut"])
     if cut == "no_grad":
         return _leave_no_grad(script, line)
     if "lines" in values:
         return _leave_detached(script, line, values["lines"])
-    calls = [c for c in script.calls(line) if script.last(c) == cut and not c.args and script.receiver(c) is not None]
+    calls = [c for c in script.calls(line) if script.last(c) == cut and (cut == "sample" or not c.args) and script.receiver(c) is not None]
     if len(calls) != 1:
         raise Unsure(f"{cut}() does not stand on the line just once")
     receiver = script.receiver(calls[0])
     assert receiver is not None
+    if cut == "sample":
+        return Changes(script).replace(calls[0], calls[0].with_changes(func=cst.Attribute(receiver, cst.Name("rsample"))))
     changes = Changes(script).replace(calls[0], receiver)
     for earlier in _needed_once_more(script, script.statement(line), calls[0]) if cut == "detach" else ():
         changes.replace(earlier, earlier.with_changes(value=cst.Call(cst.Attribute(earlier.value, cst.Name("detach")))))

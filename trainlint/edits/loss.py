@@ -6,13 +6,12 @@ import libcst as cst
 
 from trainlint.edits.changes import Changes, argument, expression, keyword, operand
 from trainlint.edits.numbers import number_at
-from trainlint.edits.script import Script, Unsure, dotted
+from trainlint.edits.script import Script, Unsure
 from trainlint.finding import Json
 
 __all__ = [
     "constants",
     "divide_loss",
-    "divide_once",
     "drop_smoothing",
     "harden_not",
     "ignore_index",
@@ -227,29 +226,6 @@ def divide_loss(script: Script, line: int, values: dict[str, Json]) -> Changes:
     else:
         raise Unsure("it is not clear which value goes to backward()")
     return Changes(script).replace(loss, expression(f"{script.code(operand(loss))} / {number}"))
-
-
-def divide_once(script: Script, line: int, values: dict[str, Json]) -> Changes:
-    """Take away the loop's own division of what goes to a backward() that divides itself."""
-    call = next((c for c in script.calls(line) if script.last(c) in ("backward", "manual_backward")), None)
-    handed = call.args[0].value if call is not None and len(call.args) == 1 else None
-    if isinstance(handed, cst.BinaryOperation) and isinstance(handed.operator, cst.Divide):
-        return Changes(script).replace(handed, handed.left)
-    if call is None or not isinstance(handed, cst.Name):
-        raise Unsure("it is not clear which value goes to backward()")
-    for statement in script.siblings(script.statement_of(call)):
-        if not isinstance(statement, cst.SimpleStatementLine) or len(statement.body) != 1:
-            continue
-        (small,) = statement.body
-        if isinstance(small, cst.AugAssign) and isinstance(small.operator, cst.DivideAssign) and dotted(small.target) == handed.value:
-            return Changes(script).remove(statement)
-        if not isinstance(small, cst.Assign) or [dotted(t.target) for t in small.targets] != [handed.value]:
-            continue
-        if isinstance(small.value, cst.BinaryOperation) and isinstance(small.value.operator, cst.Divide):
-            if dotted(small.value.left) == handed.value:
-                return Changes(script).remove(statement)
-            return Changes(script).replace(small.value, small.value.left)
-    raise Unsure("it is not clear where the loss is divided")
 
 
 def _batches_a_step(script: Script, backward: cst.Call, measured: float) -> str:

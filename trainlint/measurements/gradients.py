@@ -170,6 +170,8 @@ class Parameters(Measurement):
     cuts: tuple[GraphCut, ...] = ()
     constant: GraphCut | None = None
     """A softmax over an axis with one entry, which is 1 whatever goes in, and the parameters that therefore get gradients of zero alone."""
+    sampled: GraphCut | None = None
+    """A draw without gradient that layers learn from, and the parameters of its distribution, which only a term without data teaches."""
     recurrence: BrokenRecurrence | None = None
     forced_where: Location | None = None
     """Where ``requires_grad`` is set on a loss, or on a new tensor that becomes one; only when the loss reaches no parameter."""

@@ -17,7 +17,7 @@ class Event:
 
     kind: str
     """``epoch`` (a loader's iteration begins), ``batch``, ``forward`` (the model is called), ``loss``, ``backward``, ``clear`` (gradients
-    cleared), ``unscale``, ``clip``, ``step``, ``schedule``, ``train``, ``eval``, ``load`` (weights loaded), ``set_epoch``."""
+    cleared), ``unscale``, ``clip``, ``clip-left-out`` (the method that a trainer calls to clip does not), ``step``, ``schedule``, ``train``, ``eval``, ``load`` (weights loaded), ``set_epoch``."""
     index: int = 0
     phase: str = ""
     """``train``, ``val`` or empty when it belongs to neither."""
@@ -27,7 +27,7 @@ class Event:
     info: dict[str, str | float | bool] = field(default_factory=dict)
     """``forward``: training, grad, modules_training (share of mode-dependent modules in training mode). ``backward``: value. ``clip``: max_norm,
     norm (before clipping), scaled (still carries the scaler's factor), tensors, idle (they have no gradients, and no optimizer trains them), used_up (they came from an
-    iterator that an earlier call had read to its end). ``step``: lr, skipped. ``schedule``: kind, lr, metric."""
+    iterator that an earlier call had read to its end). ``clip-left-out``: max_norm (the limit), norm (what it was to limit), by_norm (else by the largest entry). ``step``: lr, skipped. ``schedule``: kind, lr, metric."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +133,8 @@ class Loop(Measurement):
     """With accumulation of mean-reduced losses: the value of the loss over what was sent to backward(); 1 where nothing divides it."""
     loss_where: Location | None = None
     """Where the user's code makes the loss, when a trainer calls ``backward()`` on it."""
+    divided_where: Location | None = None
+    """Where the script divides the loss by the batches of a step, on another line than that of ``backward()``."""
     held_where: Location | None = None
     """The condition under which the script calls steps that accelerate holds back, else where it calls them."""
     manual_updates: bool = False
@@ -226,6 +228,10 @@ class SchedulerInfo:
     """Highest LR of the first group within the calls of the whole run, where their number is known."""
     warmup_where: Location | None = None
     """Where the script says how long the warm-up is, of a schedule that does not reach half of its peak within the run."""
+    ignored_warmup: float = 0.0
+    """Steps of warm-up, or their share of the run, that a trainer was told for a schedule of its own which begins at its highest rate; 0 where it warms up."""
+    told_where: Location | None = None
+    """Where that trainer was told which schedule to build."""
     sometimes: bool = False
     """Its step() stands under a condition on how far the run is, so that it may be called in some epochs only."""
     attached: bool = False

@@ -29,12 +29,20 @@ _EPOCHS = 30
 
 
 def gradient_accumulation(bench: Bench) -> Proof:
-    """With gradients cleared, or divided by the batches they are summed over."""
-    kept = bench.finding.evidence.get("measured")
+    """With gradients cleared, or divided by the batches they are summed over, once."""
+    kept, once = (bench.finding.evidence.get(name) for name in ("measured", "expected"))
     with bench.rehearsal() as trial:
         if "steps" in bench.finding.evidence:
             return compared(
                 bench, trial, before=Condition(clear=False), after=Condition(), words="With gradients cleared before each backward()"
+            )
+        if isinstance(once, int | float) and once > 1:  # what is played again holds both divisions, and is averaged where the loop sums
+            return compared(
+                bench,
+                trial,
+                before=Condition(gathered=int(once), used=int(once), loss_scale=float(once)),
+                after=Condition(gathered=int(once), used=int(once), loss_scale=float(once) ** 2),
+                words=f"With the loss divided by the {once:g} batches of a step once",
             )
         count = int(kept) if isinstance(kept, (int, float)) and kept >= 2 else 2
         return compared(
@@ -91,8 +99,13 @@ def amp(bench: Bench) -> Proof:
 
 
 def grad_clip(bench: Bench) -> Proof:
-    """With a threshold a little above the usual norm."""
+    """With a threshold a little above the usual norm, or clipped at all."""
     evidence = bench.finding.evidence
+    if evidence.get("by_norm") and isinstance(wanted := evidence.get("threshold"), int | float):
+        with bench.rehearsal() as trial:
+            return compared(
+                bench, trial, before=Condition(), after=Condition(max_norm=float(wanted)), words=f"With gradients clipped to {wanted:g}"
+            )
     limit, norm = evidence.get("max_norm"), evidence.get("norm")
     if not isinstance(limit, (int, float)) or not isinstance(norm, (int, float)):
         return not_tried("the norm that is clipped is not known")

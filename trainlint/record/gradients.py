@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-__all__ = ["Graph", "has_gradient", "leave_mark", "norm", "walk"]
+__all__ = ["Graph", "has_gradient", "leave_mark", "norm", "size_of_gradients", "walk"]
 
 #: Key of our marks in the metadata of a graph's nodes.
 _MARKS = "trainlint calls"
@@ -41,6 +43,15 @@ def norm(tensor: Tensor) -> float:
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
     return float(tensor.float().norm()) if tensor.numel() else 0.0
+
+
+def size_of_gradients(optimizer: Optimizer, *, by_norm: bool) -> float:
+    """Norm of all gradients of an optimizer's parameters together, or else the largest of their entries."""
+    gradients = [p.grad.detach() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if by_norm:
+        return math.sqrt(sum(norm(g) ** 2 for g in gradients))
+    dense = [g.coalesce().values() if g.is_sparse else g for g in gradients]
+    return max((float(g.abs().max()) for g in dense if g.numel()), default=0.0)
 
 
 def leave_mark(tensors: Iterable[Tensor], number: int) -> bool:

@@ -245,6 +245,10 @@ class SchedulerSeen:
     """Plain attributes just after construction."""
     sometimes: bool = False
     """Its step() stands under a condition on how far the run is."""
+    warmup: float = 0.0
+    """Steps of warm-up, or their share of the run, that the trainer which built it was told."""
+    told_at: Place | None = None
+    """Where that trainer was told which schedule to build."""
     stepper: Place | None = None
     """The method of the user's by which a trainer steps it."""
     built_in: tuple[Turn, ...] = ()

@@ -46,3 +46,19 @@ def each(out, y):
 def test_what_an_accumulated_loss_is_divided_by_is_told_wherever_it_is_averaged(loss, divisor):
     found = accumulated(loss).loss_divided_by
     assert found == (divisor and pytest.approx(divisor))
+
+
+def objective(out, y):
+    return F.cross_entropy(out, y) / 4
+
+
+def twice(out, y):
+    divided = F.cross_entropy(out, y)
+    divided /= 4
+    return divided / 4 * 1.0
+
+
+@pytest.mark.parametrize(("loss", "text"), [(objective, "F.cross_entropy(out, y) / 4"), (twice, "divided / 4"), (F.cross_entropy, None)])
+def test_the_line_that_divides_is_told(loss, text):
+    found = accumulated(loss).divided_where
+    assert found is None if text is None else found is not None and text in found.text

@@ -12,7 +12,7 @@ from probes.recorded import measured, record
 from trainlint.probes.run.optimizers import measure_optimizers
 
 
-def schedule(build):
+def schedule(build, warmup=0.0):
     """What is seen of a scheduler in a loop without a loader, which does not tell its length."""
 
     def run() -> None:
@@ -26,7 +26,9 @@ def schedule(build):
             optimizer.step()
             scheduler.step()
 
-    return measured(measure_optimizers, record(run)).schedulers[0]
+    recording = record(run)
+    recording.schedulers[0].warmup = warmup
+    return measured(measure_optimizers, recording).schedulers[0]
 
 
 def warm_cosine(call: int) -> float:
@@ -83,3 +85,8 @@ def test_a_schedule_that_a_library_counts_on_itself_is_not_said_to_stand_still()
             scheduler.step()
 
     assert measured(measure_optimizers, record(lambda: run(Wrapper))).schedulers[0].calls == 4
+
+
+@pytest.mark.parametrize(("factor", "ignored"), [(lambda call: 1.0, 20.0), (lambda call: min(1.0, call / 20), 0.0)])
+def test_a_schedule_that_begins_high_ignores_the_warm_up_that_its_trainer_was_told(factor, ignored):
+    assert schedule(lambda optimizer: lr_scheduler.LambdaLR(optimizer, factor), warmup=20.0).ignored_warmup == ignored

@@ -24,6 +24,8 @@ from trainlint.settings import Settings
 
 __all__ = ["measure_loop"]
 
+_DIVISIONS = frozenset({"div", "divide", "truediv", "itruediv", "true_divide"})
+
 
 def measure_loop(recording: Recording, deadline: float, settings: Settings) -> Loop:
     """Digest the event log."""
@@ -61,6 +63,7 @@ def measure_loop(recording: Recording, deadline: float, settings: Settings) -> L
         clear_where=next((at(s.discarded_place) for s in steps if s.discarded_place), None),
         loss_divided_by=_divided_by(recording),
         loss_where=_handed_over(recording),
+        divided_where=_own_division(recording, accumulation[0][0] if accumulation else 1),
         held_where=_held_back(recording),
         manual_updates=bool(recording.backwards) and not steps and _changed(recording, models),
         closure=any(s.closure for s in steps),
@@ -154,6 +157,17 @@ def _handed_over(recording: Recording) -> Location | None:
         return None
     scalars = (op for op in reversed(backward.tape.operations) if op.outputs and backward.tape.shapes[op.outputs[0]] == ())
     return next((made for op in scalars if (made := recording.frames.location(op.place)) is not None and made != called), None)
+
+
+def _own_division(recording: Recording, parts: int) -> Location | None:
+    """The last line but that of backward() at which a number is divided by ``parts`` on its way there."""
+    backward = next((b for b in recording.backwards if b.tape is not None), None)
+    if backward is None or backward.tape is None or parts < 2:
+        return None
+    called, shapes = recording.frames.location(backward.place), backward.tape.shapes
+    scalars = (op for op in reversed(backward.tape.operations) if op.outputs and shapes[op.outputs[0]] == ())
+    divided = (op for op in scalars if op.name.strip("_") in _DIVISIONS and op.argument(1, "other") == parts)
+    return next((made for op in divided if (made := recording.frames.location(op.place)) is not None and made != called), None)
 
 
 def _held_back(recording: Recording) -> Location | None:

@@ -14,6 +14,7 @@ from trainlint.probes.errors import CannotMeasureError
 from trainlint.probes.run.broken_recurrence import broken_recurrence
 from trainlint.probes.run.cuts import graph_cuts
 from trainlint.probes.run.moving_targets import moving_targets, still_targets
+from trainlint.probes.run.sampled import sampled_without_gradient
 from trainlint.probes.run.shared_rows import shared_rows
 from trainlint.probes.source.unfreezing import unfrozen_later
 from trainlint.record.frames import Place
@@ -73,6 +74,7 @@ def measure_parameters(recording: Recording, deadline: float, settings: Settings
         ),
         cuts=tuple(graph_cuts(recording, names, reached)),
         constant=_constant(recording, {i.name for i in infos if i.gradient == "zero"}, names),
+        sampled=sampled_without_gradient(recording, names) if learns else None,
         recurrence=broken_recurrence(recording) if learns else None,
         forced_where=at(_forced(first.place)) if first is not None and not learns else None,
         loss_has_graph=learns,

@@ -87,6 +87,8 @@ def scheduler_info(recording: Recording, seen: SchedulerSeen, has_loader: bool, 
         peak=peak,
         reached=reached,
         warmup_where=_warmup_set(recording, seen) if peak and reached is not None and reached < 0.5 * peak else None,
+        ignored_warmup=seen.warmup if _begins_high(scheduler, preview) else 0.0,
+        told_where=recording.frames.location(seen.told_at),
         sometimes=seen.sometimes,
         swings=_swings(scheduler, horizon),
         unit=unit,
@@ -97,6 +99,10 @@ def scheduler_info(recording: Recording, seen: SchedulerSeen, has_loader: bool, 
         and not owner.steps
         and any(_takes_over(o.optimizer, owner.optimizer) for o in recording.optimizers if o.steps),
     )
+
+
+def _begins_high(scheduler: Any, preview: tuple[float, ...]) -> bool:
+    return preview[0] == max(preview) if preview else isinstance(scheduler, lr_scheduler.ReduceLROnPlateau)
 
 
 def _takes_over(active: Optimizer, idle: Optimizer) -> bool:

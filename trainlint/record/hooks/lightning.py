@@ -1,10 +1,14 @@
-"""Lightning's loop: what it does after the last batch that it counted on it does where an epoch is cut short, too."""
+"""Lightning's loop: what it does after the last batch that it counted on it does where an epoch is cut short, too.
+
+Where the user's module takes clipping into its own hands, it is asked whether it clips.
+"""
 
 from __future__ import annotations
 
 import functools
 import sys
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 from trainlint.record.hooks.replacing import Replace
@@ -13,6 +17,9 @@ from trainlint.record.recorder import Recorder
 __all__ = ["LightningHooks"]
 
 _LOOPS = ("lightning.pytorch.loops.training_epoch_loop", "pytorch_lightning.loops.training_epoch_loop")
+_PRECISIONS = ("lightning.pytorch.plugins.precision.precision", "pytorch_lightning.plugins.precision.precision")
+#: Names that the method which is to clip reads for what was configured; others with "clip" in them may clip, if only at times.
+_CONFIGURED = {"gradient_clip_val", "gradient_clip_algorithm"}
 
 
 class LightningHooks:
@@ -31,6 +38,30 @@ class LightningHooks:
                 self.hooked.append(loop)
                 self.replace(loop, "_should_check_val_fx", self._validating(loop._should_check_val_fx))
                 self.replace(loop, "update_lr_schedulers", self._scheduling(loop.update_lr_schedulers))
+        for name in _PRECISIONS:
+            precision = getattr(sys.modules.get(name), "Precision", None)
+            if precision is not None and precision not in self.hooked:
+                self.hooked.append(precision)
+                self.replace(precision, "_clip_gradients", self._clipping(precision._clip_gradients))
+
+    def _clipping(self, clip: Callable[..., None]) -> Callable[..., None]:
+        """It leaves clipping to ``configure_gradient_clipping``, which the user may have overridden without clipping in it."""
+
+        @functools.wraps(clip)
+        def clipped(precision: Any, model: Any, optimizer: Any, clip_val: Any = None, gradient_clip_algorithm: Any = None) -> None:
+            code = getattr(getattr(type(model), "configure_gradient_clipping", None), "__code__", None)
+            own = code is not None and self.recorder.frames.is_user(code.co_filename)
+            if not (own and self.recorder.on and clip_val and model.automatic_optimization) or _may_clip(code):
+                return clip(precision, model, optimizer, clip_val, gradient_clip_algorithm)
+            by_norm = gradient_clip_algorithm != "value"
+            before = self.recorder.size_of_gradients(optimizer, by_norm=by_norm)
+            clip(precision, model, optimizer, clip_val, gradient_clip_algorithm)
+            if before is not None and self.recorder.size_of_gradients(optimizer, by_norm=by_norm) == before:
+                place = (code.co_filename, code.co_firstlineno, code.co_name)
+                self.recorder.clip_left_out(place, float(clip_val), before, by_norm=by_norm)
+            return None
+
+        return clipped
 
     def _validating(self, should_check: Callable[..., bool]) -> Callable[..., bool]:
         """It validates after the last batch that it counted on; an epoch that is cut short ends earlier."""
@@ -63,3 +94,8 @@ class LightningHooks:
             place = (code.co_filename, code.co_firstlineno, code.co_name)
         for config in trainer.strategy.lr_scheduler_configs:
             self.recorder.scheduler_configured(config.scheduler, place, seldom=config.frequency > 1 or config.reduce_on_plateau)
+
+
+def _may_clip(code: CodeType) -> bool:
+    """Whether a function names something that clips, be it under a condition that did not hold yet."""
+    return any("clip" in name.lower() and name not in _CONFIGURED for name in code.co_names)

@@ -143,7 +143,8 @@ def hook_modes(recorder: Recorder, replace: Replace) -> None:
     enter, leave = grad_mode.no_grad.__enter__, grad_mode.no_grad.__exit__
 
     def no_grad_enter(self: Any) -> None:
-        stack.append(recorder.frames.here() if recorder.on else None)
+        outer = stack[-1] if stack and not torch.is_grad_enabled() else None
+        stack.append((outer or recorder.frames.here()) if recorder.on else None)
         enter(self)
 
     def no_grad_exit(self: Any, *error: Any) -> None:

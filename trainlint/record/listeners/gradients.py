@@ -7,8 +7,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-from trainlint.record.gradients import has_gradient, norm, walk
+from trainlint.record.frames import Place
+from trainlint.record.gradients import has_gradient, norm, size_of_gradients, walk
 from trainlint.record.listeners.books import BARE, MEASURED_STEPS, guarded
 from trainlint.record.listeners.models import ModelListener
 from trainlint.record.parameters import parameters_of
@@ -156,6 +158,16 @@ class GradientListener(ModelListener):
                 seen.clip = (before, float(max_norm), place, scaled)
                 if not seen.pending and seen.steps:
                     seen.clip_late = place
+
+    @guarded
+    def size_of_gradients(self, optimizer: Optimizer, *, by_norm: bool) -> float:
+        """How large the gradients of an optimizer's parameters are, by their norm or by their largest entry."""
+        return size_of_gradients(optimizer, by_norm=by_norm)
+
+    @guarded
+    def clip_left_out(self, place: Place, limit: float, size: float, *, by_norm: bool) -> None:
+        """The user's method at ``place``, which a trainer calls to clip to a configured limit, left the gradients as they were."""
+        self.note("clip-left-out", "", place, max_norm=limit, norm=size, by_norm=by_norm)
 
     _read_once: tuple[Iterator[Tensor], ...] = ()
     """The iterators that clipping got its tensors from, the latest; kept alive, so that none of them passes for another."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from trainlint.record.arguments import arguments_place
+from trainlint.record.arguments import arguments_place, warmup_told
 from trainlint.record.frames import Place
 from trainlint.record.gradients import norm
 from trainlint.record.listeners.books import BARE, MEASURED_STEPS, guarded
@@ -164,8 +164,9 @@ class OptimizerListener(GradientListener):
         if id(scheduler) not in self._schedulers:
             plain = {k: v for k, v in vars(scheduler).items() if isinstance(v, int | float | str | list | tuple | bool)}
             seen = SchedulerSeen(
-                scheduler, len(self.recording.schedulers), self.frames.here(), initial=plain, built_in=range_turns(self.frames)
-            )
+                scheduler, len(self.recording.schedulers), self.frames.here(), initial=plain, built_in=range_turns(self.frames),
+                warmup=warmup_told(self.frames), told_at=arguments_place(self.frames, "lr_scheduler_type"),
+            )  # fmt: skip
             self._schedulers[id(scheduler)] = seen
             self.recording.schedulers.append(seen)
 
