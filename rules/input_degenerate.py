@@ -203,11 +203,11 @@ def _one_token(pairs: Sequence[tuple[BatchView, Leaf]], samples: int) -> Verdict
     shares = [leaf.commonest_share for _, leaf in pairs]
     tokens = {leaf.commonest for _, leaf in pairs}
     # 0 stands for nothing in many an encoding, as in counts of words.
-    if samples < SAMPLES or len(tokens) > 1 or tokens == {0.0} or min(shares) < ONE_TOKEN:
+    if samples < SAMPLES or len(tokens) > 1 or tokens == {0.0} or not ONE_TOKEN <= min(shares) <= 1.0:
         return None
-    share, token = statistics.fmean(shares), round(tokens.pop())
+    share, token = statistics.fmean(shares), tokens.pop()
     return failed(
-        f"{share:.0%} of all tokens that enter the model are one and the same, {token}, padding at the ends left out: the texts hold hardly anything.",
+        f"{share:.0%} of all tokens that enter the model are one and the same, {token:g}, padding at the ends left out: the texts hold hardly anything.",
         severity=Severity.WARNING,
         evidence={"measured": share, "expected": 0.0, "threshold": ONE_TOKEN, "token": token},
         location=made_where(pairs[0][0]),

@@ -195,7 +195,7 @@ def _never_steps(loop: Loop) -> Verdict:
     if any(event.kind == "unscale" for event in loop.events):
         return not_run("the gradient scaler let no step through so far, as it does while it looks for its factor")
     held = [event for event in loop.events if event.kind == "step-held"]
-    if len(held) >= HELD and len(backwards) >= HELD * max(float(event.info.get("batches", 1)) for event in held):
+    if len(held) >= HELD and len(backwards) >= HELD * max(map(_accumulated, held)):
         return _held_back(loop, held, len(backwards))
     if len(backwards) < 2:
         return not_run("the run ended before an optimizer step could be expected")
@@ -236,6 +236,12 @@ def _held_back(loop: Loop, held: Sequence[Event], backwards: int) -> Verdict:
         ),
         details=(timeline(loop, "step-held"),),
     )
+
+
+def _accumulated(event: Event) -> float:
+    """Batches that accelerate gathers for a step."""
+    batches = event.info.get("batches")
+    return batches if isinstance(batches, float | int) else 1.0
 
 
 def _whole_epochs(events: Sequence[Event]) -> int:

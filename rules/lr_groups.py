@@ -59,6 +59,7 @@ optimizer = torch.optim.AdamW([
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from dataclasses import replace
 
@@ -146,8 +147,14 @@ def _fallen_through(optimizer: OptimizerInfo, body: list[GroupInfo]) -> Verdict 
 
 def _passed_by(optimizer: OptimizerInfo) -> Verdict | None:
     """The rate of the optimizer itself reaches nothing, since the group of the pretrained parameters holds the new ones too."""
-    rate, holding = optimizer.unused_lr, min((g for g in optimizer.groups if g.pretrained and g.fresh), key=lambda g: g.lr, default=None)
-    if rate is None or holding is None or any(g.tensors and g.lr > SLOWER * rate for g in optimizer.groups):
+    rate, mixed = optimizer.unused_lr, [g for g in optimizer.groups if g.pretrained and g.fresh and g.lr > 0]
+    holding = min(mixed, key=lambda g: g.lr, default=None)
+    if (
+        rate is None
+        or holding is None
+        or not holding.lr <= SLOWER * rate < math.inf
+        or any(g.tensors and g.lr > SLOWER * rate for g in optimizer.groups)
+    ):
         return None
     names = ", ".join(holding.fresh[:2]) + (", …" if len(holding.fresh) > 2 else "")
     return _failure(

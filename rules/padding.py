@@ -170,7 +170,7 @@ def _counted(facts: Facts) -> Verdict | None:
 
 def _shared(found: SharedToken) -> Verdict | None:
     """The filler is a token of the texts themselves, too."""
-    if found.share < SHARED:
+    if not found.share >= SHARED:
         return None
     return failed(
         f"Token {found.token} fills up the short samples of a batch and is {found.share:.0%} of what stands in the samples themselves: what tells padding "

@@ -50,8 +50,8 @@ class LightningHooks:
         @functools.wraps(clip)
         def clipped(precision: Any, model: Any, optimizer: Any, clip_val: Any = None, gradient_clip_algorithm: Any = None) -> None:
             code = getattr(getattr(type(model), "configure_gradient_clipping", None), "__code__", None)
-            own = code is not None and self.recorder.frames.is_user(code.co_filename)
-            if not (own and self.recorder.on and clip_val and model.automatic_optimization) or _may_clip(code):
+            listens = self.recorder.on and clip_val and model.automatic_optimization
+            if code is None or not (listens and self.recorder.frames.is_user(code.co_filename)) or _may_clip(code):
                 return clip(precision, model, optimizer, clip_val, gradient_clip_algorithm)
             by_norm = gradient_clip_algorithm != "value"
             before = self.recorder.size_of_gradients(optimizer, by_norm=by_norm)
