@@ -29,8 +29,9 @@ def sampled_without_gradient(recording: Recording, names: dict[int, str]) -> Gra
     """
     for backward in recording.first_tapes[:_TAPES]:
         tape = backward.tape
-        for position in _draws(tape) if tape is not None else ():
-            assert tape is not None
+        if tape is None:
+            continue
+        for position in _draws(tape):
             behind = _behind(tape, position)
             if behind and {id(p) for p in behind} <= backward.reached and _Ways(tape, position).only_the_sum_joins():
                 return GraphCut(
