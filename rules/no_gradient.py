@@ -263,7 +263,7 @@ def _one_entry(cut: GraphCut, behind: Sequence[ParameterInfo]) -> Verdict:
 
 def _sampled(cut: GraphCut) -> Verdict:
     return failed(
-        f"What is drawn here carries no gradient, so that {len(cut.parameters)} parameters that make its distribution ({cut.parameters[0]} first) learn nothing from "
+        f"What is drawn here carries no gradient, so that {len(cut.parameters)} parameters that make its distribution ({', '.join(cut.parameters[:1])} first) learn nothing from "
         "what is made of the draw: their only gradient is that of a term that sees the distribution alone, which pulls it to one and the same for all samples.",
         severity=Severity.WARNING,
         evidence={"measured": len(cut.parameters), "expected": 0, "parameters": list(cut.parameters[:LISTED])},
