@@ -40,7 +40,7 @@ y = y.transpose(1, 2).reshape(B, T, C)
 ## Thresholds
 
 None: sizes have one reading or they have not. Of 272 models of timm (97 families), 155 small ones of transformers and 29 of torchvision none is told to
-have a slip. Four of them turn axes by a reshape on purpose, for relative positions or sliding windows, and are known by slices and padding; two join
+have a slip, all of them looked at before heads of detectors were. Four of them turn axes by a reshape on purpose, for relative positions or sliding windows, and are known by slices and padding; two join
 neighbours whose sizes happen to be those of other axes.
 
 ## References

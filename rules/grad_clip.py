@@ -81,7 +81,7 @@ class GradClip(Rule):
     stage = Stage.GRADIENTS
     severity = Severity.ERROR
     summary = "Clipped gradients still move the weights"
-    why = "A threshold in the wrong unit clips every step to nothing; the loss stands still and the learning rate gets the blame."
+    why = "Clipping that cuts every step to nothing stops learning, and clipping that reaches nothing lets single steps wreck it; the learning rate gets the blame."
     source = "Pascanu, Mikolov and Bengio 2013: https://arxiv.org/abs/1211.5063"
     requires = (Loop, Optimizers, Parameters)
     judges_loop = True

@@ -9,11 +9,12 @@ rate from step one, and again with the rate rising over the first half. It is a 
   learned at the end,
 
 while the warmed-up run rises by no more than 10 % and has learned at least 10 % of its loss, after as many steps at the
-full rate. Anything less is an opinion, and passes.
+full rate. Anything less is an opinion, and passes. Attention with the norm after the residual sum is where it happens
+most, and is said so; but what was measured decides.
 
 It is a **warning**, too, when a Hugging Face `Trainer` is told of a warm-up (`warmup_steps`, `warmup_ratio`) and of a schedule that knows none
-(`lr_scheduler_type="constant"`), so that the first steps have the full rate although another was asked for; a **note** where the weights are pretrained. Attention with the norm after the residual sum is where it happens
-most, and is said so; but what was measured decides.
+(`lr_scheduler_type="constant"`), so that the first steps have the full rate although another was asked for; a **note** where the weights are
+pretrained.
 
 ## Why it matters
 

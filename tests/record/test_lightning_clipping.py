@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 import pytest
-import torch
-import torch.nn.functional as F
-from torch import nn
-from training_loops import loaders, record
+from lightning_runs import fitted
 
 from trainlint.record.recording import Recording
 
 
-def fitted(override, **settings) -> Recording:  # type: ignore[no-untyped-def]
-    lightning = pytest.importorskip("lightning")
-
-    class Module(lightning.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = nn.Linear(6, 3)
-
-        def training_step(self, batch, index):
-            return F.cross_entropy(self.net(batch[0]), batch[1])
-
-        def configure_optimizers(self):
-            return torch.optim.SGD(self.parameters(), 0.1)
-
-    if override is not None:
-        Module.configure_gradient_clipping = override
-
-    def run() -> None:
-        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-        lightning.Trainer(max_epochs=2, accelerator="cpu", **settings, **quiet).fit(Module(), loaders()[0])
-
-    return record(run)
+def clipped(override=None, **settings) -> Recording:  # type: ignore[no-untyped-def]
+    """Recording of a module with such a ``configure_gradient_clipping`` under a Trainer with such settings."""
+    methods = {} if override is None else {"configure_gradient_clipping": override}
+    return fitted(settings=settings, **methods)
 
 
 def kinds(recording: Recording) -> set[str]:
@@ -59,7 +38,7 @@ def scales(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None
 
 @pytest.mark.parametrize("algorithm", ["norm", "value"])
 def test_an_override_that_only_looks_on_is_noted(algorithm: str) -> None:
-    recording = fitted(looks_on, gradient_clip_val=1e-3, gradient_clip_algorithm=algorithm)
+    recording = clipped(looks_on, gradient_clip_val=1e-3, gradient_clip_algorithm=algorithm)
     assert kinds(recording) == {"clip-left-out"}
     noted = [h for h in recording.happenings if h.kind == "clip-left-out"]
     assert len(noted) >= 3
@@ -70,8 +49,8 @@ def test_an_override_that_only_looks_on_is_noted(algorithm: str) -> None:
 
 @pytest.mark.parametrize("override", [None, clips, clips_later, scales])
 def test_clipping_now_later_or_by_hand_is_left_alone(override) -> None:  # type: ignore[no-untyped-def]
-    assert "clip-left-out" not in kinds(fitted(override, gradient_clip_val=1e-3))
+    assert "clip-left-out" not in kinds(clipped(override, gradient_clip_val=1e-3))
 
 
 def test_without_a_limit_nothing_is_expected() -> None:
-    assert not kinds(fitted(looks_on))
+    assert not kinds(clipped(looks_on))
